@@ -1,0 +1,109 @@
+// Package guard is the engine that both plugins share: it runs an exchange by
+// policy, from reading it off Kong to allowing, rewriting or refusing it.
+package guard
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"kong-ai-guard/internal/llm"
+)
+
+// Scanner is a service that judges what an LLM exchange says.
+type Scanner interface {
+	// Scan judges one leg. The error is a *Failure; any other error counts
+	// as our own fault. Scan must be safe to repeat: Kong may run an event
+	// twice. It ends when ctx does.
+	Scan(ctx context.Context, s *Scan) (Verdict, error)
+}
+
+// A Scan is what a service is asked to judge.
+type Scan struct {
+	Leg llm.Leg
+	// Message is what this leg says. Its Turns are what is to be judged.
+	Message *llm.Message
+	// Turns are the turns of Message to be judged, after the scope was
+	// applied. Indexes in Verdict.Masked are into this slice.
+	Turns []llm.Turn
+	// Prompt is what the request said, on the response leg; nil when it is
+	// not known any more.
+	Prompt []llm.Turn
+	// Model is the request's model, or the answer's.
+	Model string
+	// Identity says who calls what.
+	Identity Identity
+	// RequestID is Kong's request id.
+	RequestID string
+	// Header holds the request's headers with canonical names; nil when
+	// they are not known any more.
+	Header http.Header
+	// MaxCalls is how many calls the scan may be split into.
+	MaxCalls int
+}
+
+// Identity says who calls what, as far as Kong knows.
+type Identity struct {
+	Service, Route string
+	Consumer       Consumer
+	ClientIP       string
+}
+
+// Consumer is the Kong consumer of a request; zero when there is none.
+type Consumer struct {
+	ID, CustomID, Username string
+}
+
+// Action is what a service wants done with a leg.
+type Action uint8
+
+// The actions. The zero value is not an action, so that a verdict nobody
+// filled in is never an allow.
+const (
+	_ Action = iota
+	Allow
+	Block
+	Mask
+)
+
+// A Verdict is a service's judgement of one scan.
+type Verdict struct {
+	Action Action
+	// ScanID and ReportID identify the scan at the service. ScanID is shown
+	// to clients.
+	ScanID, ReportID string
+	// Category and Detections say what fired: for logs, never for clients.
+	Category   string
+	Detections []string
+	// Subject is the profile or application that the scan was judged under.
+	Subject string
+	// Masked are the texts to put in, for Mask.
+	Masked []llm.Replacement
+	// Details is what a block may show to the client when the operator
+	// asked for it: raw JSON, nil for none.
+	Details []byte
+}
+
+// FailureKind says why there is no verdict.
+type FailureKind uint8
+
+// The kinds of failures. Only Unavailable may pass with block_failures=false.
+const (
+	Unavailable   FailureKind = iota // network, timeout, 5xx, 429, breaker open
+	Degraded                         // a 200 that is no sound verdict
+	Misconfigured                    // the service refuses us, or the config cannot work
+	TooLarge                         // the content exceeds what the service takes
+)
+
+// A Failure is a scan that gave no verdict. Reason is one of a fixed set of
+// short texts fit for logs: it never quotes content, secrets or the service.
+type Failure struct {
+	Kind   FailureKind
+	Reason string
+	// Hint names the setting to look at, "" for none. For logs only.
+	Hint string
+	// RetryAfter is how long the caller should wait, 0 if not known.
+	RetryAfter time.Duration
+}
+
+func (f *Failure) Error() string { return f.Reason }

@@ -1,0 +1,231 @@
+// Package llm tells what an exchange with a language model says: it reads the
+// bodies of requests and answers, whatever their format, into turns of text,
+// knows where each text lies so that it can be replaced, and writes refusals
+// in the format that the caller speaks.
+//
+// Coverage is total by construction: a body is read once, and every string in
+// it is either content, which becomes part of a Turn, or structure known by
+// name and shape, or the body is refused with an *Error. Not knowing a format
+// costs labels, order and places for masks; it never means unscanned.
+package llm
+
+// A Leg is one of the two directions of an exchange.
+type Leg uint8
+
+// The legs of an exchange.
+const (
+	RequestLeg  Leg = iota // from the client to the model
+	ResponseLeg            // from the model to the client
+)
+
+// String gives the leg's name as it stands in logs: "request" or "response".
+func (l Leg) String() string {
+	if l == ResponseLeg {
+		return "response"
+	}
+	return "request"
+}
+
+// A Format is the API dialect of a body. It decides labels, masks and the
+// shape of refusals, never whether a text is scanned.
+type Format string
+
+// The formats that are known by name. Unknown is any other body whose strings
+// can be read; None is an empty body.
+const (
+	None              Format = ""
+	Unknown           Format = "unknown"
+	OpenAIChat        Format = "openai.chat"
+	OpenAICompletions Format = "openai.completions"
+	OpenAIResponses   Format = "openai.responses"
+	OpenAIOther       Format = "openai.other" // embeddings, moderations, images, audio
+	AnthropicMessages Format = "anthropic.messages"
+	Gemini            Format = "gemini"
+	BedrockConverse   Format = "bedrock.converse"
+	BedrockInvoke     Format = "bedrock.invoke"
+	Cohere            Format = "cohere"
+	Ollama            Format = "ollama"
+	MCP               Format = "mcp"
+	Text              Format = "text"
+	Form              Format = "form"
+	Media             Format = "media"
+)
+
+// A Role says who speaks in a turn. Roles of the formats are mapped to these;
+// RoleNone stands for text that no one says, such as unknown fields.
+type Role string
+
+// The roles.
+const (
+	RoleNone      Role = ""
+	RoleSystem    Role = "system" // developer too
+	RoleUser      Role = "user"
+	RoleAssistant Role = "assistant"
+	RoleTool      Role = "tool" // function too
+)
+
+// A Kind says what a turn's text is.
+type Kind uint8
+
+// The kinds of turns.
+const (
+	KindText       Kind = iota // what somebody says
+	KindReasoning              // thinking, reasoning summaries
+	KindRefusal                // a model's own refusal
+	KindToolDef                // tool definitions and catalogues, as lines
+	KindToolCall               // a call's arguments, as "name: value" lines
+	KindToolResult             // what a tool gave back
+	KindDocument               // documents, citations, files with text
+	KindOther                  // every other string, as "name: value" lines
+)
+
+// A Turn is one piece of what an exchange says. Its Text is never empty.
+type Turn struct {
+	Role Role
+	Kind Kind
+	// Message counts the messages of a body from 0: parts of one message
+	// share it. It is -1 for text outside of any message.
+	Message int
+	// Choice is the answer's choice or candidate, 0 for all else.
+	Choice int
+	// Text is readable text, escapes resolved, never raw JSON.
+	Text string
+	// Name is the tool's name and CallID the call's id for KindToolCall and
+	// KindToolResult, if the format gives them.
+	Name, CallID string
+	// Maskable tells that Text lies in one certain place, so that Replace
+	// can put another text there.
+	Maskable bool
+
+	place place
+}
+
+// A MediaPart is a part that holds no text: an image, audio, video or binary file.
+type MediaPart struct {
+	// Type is its media type as far as it is known, such as "image/png".
+	Type string
+	// URL is where it lies, or its data URL for an inline part.
+	URL string
+	// Message is as in Turn.
+	Message int
+}
+
+// Message is what one body of an exchange says.
+type Message struct {
+	Leg    Leg
+	Format Format
+	// Model is the model's name as the body gives it, "" if it does not.
+	Model string
+	// ID is the answer's own id ("chatcmpl-..."), "" if there is none.
+	ID string
+	// Turns holds every piece of content, in the order in which it is said;
+	// what belongs to no turn comes after them.
+	Turns []Turn
+	// Media lists the parts that are not text.
+	Media []MediaPart
+	// Chat tells that the body is a conversation or prompt, so that the
+	// absence of readable text is worth a refusal of its own.
+	Chat bool
+	// Stream tells, on the request leg, that the caller asks for an event
+	// stream and, on the response leg, that the answer is one.
+	Stream bool
+	// RPC is set when the body is a JSON-RPC message of MCP.
+	RPC *RPC
+
+	source source
+}
+
+// RPC is what is known of a JSON-RPC 2.0 body.
+type RPC struct {
+	// ID is the caller's id as raw JSON, nil if there is none (a
+	// notification) or the body is a batch.
+	ID []byte
+	// IDs are the ids of a batch's members.
+	IDs [][]byte
+	// Method and Tool name the single call: "tools/call" and its tool.
+	Method, Tool string
+	// Batch tells that the body is an array.
+	Batch bool
+}
+
+// A Replacement puts Text in the place of Message.Turns[Turn].
+type Replacement struct {
+	Turn int
+	Text string
+}
+
+// A Class says what is wrong with a body that cannot be read.
+type Class uint8
+
+// The classes of unreadable bodies; policy gives each its own answer.
+const (
+	Malformed   Class = iota // not one reading as JSON (or as what it says it is)
+	TooLarge                 // over a size limit
+	Unscannable              // an encoding, charset or protocol that is refused
+)
+
+// An Error tells why a body cannot be read. Reason is one of a fixed set of
+// short texts fit for logs and clients: it never quotes the body.
+type Error struct {
+	Class  Class
+	Reason string
+}
+
+func (e *Error) Error() string { return e.Reason }
+
+// Input is one body as it came off the wire.
+type Input struct {
+	Leg Leg
+	// Path is the request's path without its query.
+	Path string
+	// ContentType and ContentEncoding are the headers' values, "" if absent.
+	ContentType, ContentEncoding string
+	Body                         []byte
+	// Request is what the request said, for a response; nil if not known.
+	Request *Message
+}
+
+// Limits bound what reading a body may cost.
+type Limits struct {
+	// DecodedBytes is the largest body after decompression, in bytes.
+	DecodedBytes int64
+	// Ratio is the largest ratio of decompressed to compressed bytes.
+	Ratio int64
+	// Depth is the deepest nesting of JSON.
+	Depth int
+}
+
+// A Scope says how much of a request is scanned.
+type Scope uint8
+
+// The scopes. Whatever the scope, text in places that the format does not
+// know is scanned, and so is the last turn.
+const (
+	Everything   Scope = iota // every string that the model could read
+	Conversation              // turns, tool calls and results, system text
+	User                      // the user's turns
+	LastUser                  // the user's last turn
+)
+
+// Refusal is an answer of ours to a caller, to be written in its format.
+type Refusal struct {
+	// Format is the API that was called.
+	Format Format
+	// RPC is set for a caller that speaks JSON-RPC.
+	RPC *RPC
+	// Status is the HTTP status.
+	Status int
+	// Message is what the caller reads.
+	Message string
+	// Code is a short stable name of the outcome, such as "policy_violation".
+	Code string
+	// Policy tells a block by policy (JSON-RPC -32001) from a failure (-32003).
+	Policy bool
+	// RequestID and ScanID are left out when empty.
+	RequestID, ScanID string
+}
+
+type (
+	place  struct{}
+	source struct{}
+)
