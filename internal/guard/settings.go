@@ -1,6 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package guard
 
-import "time"
+import (
+	"time"
+
+	"kong-ai-guard/internal/llm"
+)
 
 // A Mode says what is done with one leg of an exchange.
 type Mode string
@@ -12,16 +18,50 @@ const (
 	Off     Mode = "off"
 )
 
-// Settings are the configuration fields that both plugins share.
+// Settings are the configuration fields that both plugins share, resolved:
+// what the operator left out has its default here. Each field's zero value is
+// the strict choice, except where its comment says otherwise.
 type Settings struct {
-	RequestMode, ResponseMode         Mode
-	BlockFailures                     bool
-	BlockFailuresResponse             bool
-	Timeout                           time.Duration
-	SSLVerify                         bool
-	CAFile                            string
-	HTTPProxy                         string
+	// RequestMode and ResponseMode say what is done with each leg; never
+	// empty once resolved.
+	RequestMode, ResponseMode Mode
+	// BlockFailures and BlockFailuresResponse refuse a leg for which the
+	// service gave no verdict. True is the strict choice.
+	BlockFailures, BlockFailuresResponse bool
+	// Timeout bounds one scan, retries included.
+	Timeout time.Duration
+	// SSLVerify checks the service's certificate. True is the strict choice.
+	SSLVerify bool
+	// CAFile is a PEM file of certificate authorities to trust instead of
+	// the system's, "" for those.
+	CAFile string
+	// HTTPProxy is the URL of the proxy to the service, "" for none.
+	HTTPProxy string
+	// MaxRequestBytes and MaxResponseBytes bound the bodies, both as they
+	// come and after decompression.
 	MaxRequestBytes, MaxResponseBytes int64
-	KeepBuffering                     bool
-	Debug                             bool
+	// KeepBuffering forbids switching response buffering off.
+	KeepBuffering bool
+	// Debug adds detail to the logs: never text, never secrets.
+	Debug bool
+	// AllowUnscannable lets content pass that cannot be read.
+	AllowUnscannable bool
+	// BlockMedia refuses images, audio, video and binary files. False lets
+	// them pass when the service does not judge them.
+	BlockMedia bool
+	// ScanErrorAnswers scans upstream answers with status 400 and above too.
+	// True is the strict choice.
+	ScanErrorAnswers bool
+	// Scope says how much of a request is scanned.
+	Scope llm.Scope
+	// PassMCPGetStream lets a GET for an event stream pass unscanned.
+	PassMCPGetStream bool
+	// AllowEarlyMask masks an answer although later plugins on the route
+	// then do not see it.
+	AllowEarlyMask bool
+	// Scoped tells that the plugin instance belongs to one service or route,
+	// so that the service's name is the same for each of its requests.
+	Scoped bool
+
+	monitorMode bool
 }
