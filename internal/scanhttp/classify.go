@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package scanhttp
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"strconv"
+	"syscall"
+	"time"
+
+	"kong-ai-guard/internal/guard"
+)
+
+// The reasons of failures that are not a status. A status gives "status 503".
+const (
+	ReasonTimeout        = "timeout"
+	ReasonCanceled       = "canceled"
+	ReasonConnectTimeout = "connect timeout"
+	ReasonRefused        = "connection refused"
+	ReasonReset          = "connection closed by the service"
+	ReasonHost           = "host not found"
+	ReasonCertificate    = "certificate not trusted"
+	ReasonTLS            = "TLS handshake failed"
+	ReasonProxy          = "refused by the proxy"
+	ReasonNetwork        = "network error"
+	ReasonBreakerOpen    = "breaker open"
+	ReasonAnswerTooLarge = "answer too large"
+	ReasonBadURL         = "not a usable http or https URL"
+	ReasonBadCA          = "no usable certificate authorities in the file"
+	ReasonBadProxy       = "not a usable proxy URL"
+)
+
+// Classify says what a status means when it is not a verdict: nil for 200, and
+// for all else why there is none. retryAfter is what a 429 announced.
+func Classify(status int, retryAfter time.Duration) *guard.Failure {
+	f := &guard.Failure{Kind: guard.Degraded, Reason: "status " + strconv.Itoa(status)}
+	switch {
+	case status == http.StatusOK:
+		return nil
+	case status == http.StatusTooManyRequests:
+		f.Kind, f.RetryAfter = guard.Unavailable, retryAfter
+	case status >= 500:
+		f.Kind = guard.Unavailable
+	case status == http.StatusRequestEntityTooLarge:
+		f.Kind = guard.TooLarge
+	case status == http.StatusBadRequest, status == http.StatusUnauthorized, status == http.StatusForbidden,
+		status == http.StatusNotFound, status == http.StatusMethodNotAllowed, status == http.StatusProxyAuthRequired,
+		status == http.StatusUnsupportedMediaType, status == http.StatusUnprocessableEntity:
+		f.Kind = guard.Misconfigured
+	}
+	return f
+}
+
+// statusHint names the field to look at after a status.
+func (c *Client) statusHint(status int) string {
+	switch status {
+	case http.StatusUnauthorized, http.StatusForbidden:
+		return c.opts.SecretField
+	case http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusUnsupportedMediaType:
+		return c.opts.EndpointField
+	case http.StatusProxyAuthRequired:
+		return "http_proxy"
+	}
+	if status < 400 {
+		return c.opts.EndpointField // a redirect or a portal: not the service
+	}
+	return ""
+}
+
+// networkFailure says what a transport error means and whether another
+// attempt may do better. It looks at types only: the texts quote addresses.
+func (c *Client) networkFailure(ctx context.Context, err error) (fail *guard.Failure, retry bool) {
+	f := &guard.Failure{Kind: guard.Unavailable, Reason: ReasonNetwork}
+	var (
+		dns   *net.DNSError
+		cert  *tls.CertificateVerificationError
+		hello tls.RecordHeaderError
+		alert tls.AlertError
+		proxy proxyError
+		nerr  net.Error
+	)
+	switch {
+	case errors.Is(ctx.Err(), context.Canceled):
+		f.Reason = ReasonCanceled
+		return f, false
+	case ctx.Err() != nil:
+		f.Reason, f.Hint = ReasonTimeout, "timeout_ms"
+		return f, false
+	case errors.Is(err, errAnswerTooLarge):
+		f.Kind, f.Reason, f.Hint = guard.Degraded, ReasonAnswerTooLarge, c.opts.EndpointField
+		return f, false
+	case errors.As(err, &cert):
+		f.Reason, f.Hint = ReasonCertificate, "ca_file"
+		return f, false
+	case errors.As(err, &hello), errors.As(err, &alert):
+		f.Reason, f.Hint = ReasonTLS, c.opts.EndpointField
+		return f, false
+	case errors.As(err, &proxy):
+		f.Reason, f.Hint = ReasonProxy, "http_proxy"
+		if proxy.status < 500 {
+			f.Kind = guard.Misconfigured
+		}
+		return f, proxy.status >= 500
+	case errors.As(err, &dns):
+		f.Reason, f.Hint = ReasonHost, c.opts.EndpointField
+	case errors.Is(err, syscall.ECONNREFUSED):
+		f.Reason, f.Hint = ReasonRefused, c.opts.EndpointField
+	case errors.As(err, &nerr) && nerr.Timeout():
+		f.Reason, f.Hint = ReasonConnectTimeout, c.opts.EndpointField
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		f.Reason = ReasonReset
+	}
+	return f, true
+}
+
+// outcomeOf says what an attempt without an answer tells of the service:
+// nothing, when it was the caller who gave up.
+func outcomeOf(ctx context.Context) outcome {
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return unknown
+	}
+	return failed
+}
+
+func outcomeOfStatus(status int) outcome {
+	switch {
+	case status == http.StatusTooManyRequests:
+		return throttled
+	case status == http.StatusOK, status >= 400 && status < 500:
+		return healthy
+	}
+	return failed
+}
+
+func retryable(status int) bool {
+	return status == http.StatusBadGateway || status == http.StatusServiceUnavailable || status == http.StatusGatewayTimeout
+}
+
+// pause waits a moment, not the same one for all callers, before a retry. It
+// is false when the deadline would not leave time for one.
+func pause(ctx context.Context) bool {
+	d := 25*time.Millisecond + rand.N(100*time.Millisecond)
+	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= 2*d {
+		return false
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// maxAnnounced bounds what is believed of an announced time, so that it can
+// be added to a clock.
+const maxAnnounced = 24 * time.Hour
+
+// retryAfter says how long a 429 asks us to wait: by its body, if the vendor
+// can read it there, else by its Retry-After header, in seconds or as a date.
+func retryAfter(resp Response, fromBody func([]byte) time.Duration, now time.Time) time.Duration {
+	var d time.Duration
+	if fromBody != nil {
+		d = fromBody(resp.Body)
+	}
+	if d <= 0 {
+		v := resp.Header.Get("Retry-After")
+		if n, err := strconv.ParseUint(v, 10, 16); err == nil {
+			d = time.Duration(n) * time.Second
+		} else if at, err := http.ParseTime(v); err == nil {
+			d = at.Sub(now)
+		}
+	}
+	return min(max(d, 0), maxAnnounced)
+}

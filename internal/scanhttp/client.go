@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package scanhttp makes the calls to a scan service: pooled connections, TLS,
+// proxy, one deadline over everything, retries, a circuit breaker and bounded
+// reads. It knows no vendor; what an answer means is the caller's business.
+//
+// Nothing here starts a goroutine of its own, follows a redirect, reads the
+// environment or logs. Secrets travel in request headers only, and no error
+// quotes a header, a URL, a body or a parser.
+package scanhttp
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+
+	"kong-ai-guard/internal/guard"
+)
+
+const (
+	// maxAnswer is the longest answer that is read, in bytes.
+	maxAnswer = 1 << 20
+	// maxCall bounds a call whose context has no deadline. It lies above the
+	// longest timeout that can be configured.
+	maxCall = time.Minute
+)
+
+// Options say how a service is reached. Equal Options share one Client, and
+// clients that differ only in Account or in the names of fields share their
+// connections.
+type Options struct {
+	// SSLVerify tells to verify the service's certificate.
+	SSLVerify bool
+	// CAFile is a PEM file of certificate authorities to trust beside those
+	// of the system, "" for none. It is read by For.
+	CAFile string
+	// HTTPProxy is the URL of a proxy (http, https or socks5), "" for none.
+	// The environment is never asked.
+	HTTPProxy string
+	// MaxConns bounds the connections to one host; 0 means 256.
+	MaxConns int
+	// Account tells callers apart whose quota the service counts separately:
+	// each account has its own breakers. It must not be a secret.
+	Account string
+	// EndpointField and SecretField are the configuration fields that a
+	// failure's Hint names: where the service is, and how we prove who we are.
+	EndpointField, SecretField string
+}
+
+// A Client calls one kind of service. It is safe for concurrent use and
+// outlives the plugin instances that use it.
+type Client struct {
+	opts      Options
+	transport *http.Transport
+
+	mu      sync.RWMutex
+	targets map[string]*target // by URL
+	hosts   map[string]*breaker
+}
+
+// A target is a URL that was called before, parsed once.
+type target struct {
+	url     *url.URL
+	breaker *breaker
+}
+
+// A Request is one call.
+type Request struct {
+	URL string
+	// Header must not change until Post has returned. Content-Type is
+	// application/json unless it says otherwise.
+	Header http.Header
+	Body   []byte
+	// MaxRetries is how often a call is repeated after a connection error or
+	// a status 502, 503 or 504, within the context's deadline.
+	MaxRetries int
+	// RetryAfter reads from the body of a 429 how long to wait; 0 means that
+	// the body does not say, and then the Retry-After header is asked. May be
+	// nil.
+	RetryAfter func(body []byte) time.Duration
+}
+
+// A Response is what the service answered. Status is 0 if nothing came back.
+type Response struct {
+	Status int
+	Header http.Header
+	Body   []byte
+}
+
+// Post sends r and reads the answer to its end, retries included, before
+// ctx's deadline. The error is nil for status 200 and a *guard.Failure for
+// all else; Response is filled in for every status that came back whole.
+func (c *Client) Post(ctx context.Context, r Request) (Response, error) {
+	t, fail := c.target(r.URL)
+	if fail != nil {
+		return Response{}, fail
+	}
+	if _, ok := ctx.Deadline(); !ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, maxCall)
+		defer cancel()
+	}
+	header := callHeader(r.Header)
+	for attempt := 0; ; attempt++ {
+		resp, retry, fail := c.try(ctx, t, header, &r)
+		if fail == nil {
+			return resp, nil
+		}
+		if !retry || attempt >= r.MaxRetries || !pause(ctx) {
+			return resp, fail
+		}
+	}
+}
+
+// try makes one attempt, if the breaker lets it. It tells whether another one
+// may do better.
+func (c *Client) try(ctx context.Context, t *target, header http.Header, r *Request) (resp Response, retry bool, fail *guard.Failure) {
+	epoch, wait := t.breaker.acquire(time.Now())
+	if wait > 0 {
+		return Response{}, false, &guard.Failure{Kind: guard.Unavailable, Reason: ReasonBreakerOpen, RetryAfter: wait}
+	}
+	resp, err := c.roundTrip(ctx, t.url, header, r.Body)
+	if err != nil {
+		fail, retry = c.networkFailure(ctx, err)
+		t.breaker.record(epoch, time.Now(), outcomeOf(ctx), 0)
+		return resp, retry, fail
+	}
+	var after time.Duration
+	if resp.Status == http.StatusTooManyRequests {
+		after = retryAfter(resp, r.RetryAfter, time.Now())
+	}
+	fail = Classify(resp.Status, after)
+	t.breaker.record(epoch, time.Now(), outcomeOfStatus(resp.Status), after)
+	if fail != nil {
+		fail.Hint = c.statusHint(resp.Status)
+	}
+	return resp, retryable(resp.Status), fail
+}
+
+// target finds or makes what is remembered of a URL.
+func (c *Client) target(raw string) (*target, *guard.Failure) {
+	c.mu.RLock()
+	t := c.targets[raw]
+	c.mu.RUnlock()
+	if t != nil {
+		return t, nil
+	}
+	u, err := url.Parse(raw)
+	if err != nil || u.Host == "" || u.User != nil || (u.Scheme != "https" && u.Scheme != "http") {
+		return nil, &guard.Failure{Kind: guard.Misconfigured, Reason: ReasonBadURL, Hint: c.opts.EndpointField}
+	}
+	u.Fragment = ""
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if t := c.targets[raw]; t != nil {
+		return t, nil
+	}
+	host := u.Scheme + "://" + u.Host
+	b := c.hosts[host]
+	if b == nil {
+		b = new(breaker)
+		c.hosts[host] = b
+	}
+	t = &target{url: u, breaker: b}
+	c.targets[raw] = t
+	return t, nil
+}
