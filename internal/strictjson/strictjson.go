@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package strictjson is the only door for JSON from outside. It accepts a text
+// that every JSON parser reads in the same way, and nothing else: exactly one
+// value, valid UTF-8, no byte order mark, no lone surrogates, no object with
+// two equal names, bounded depth and size. (RFC 7493, I-JSON, with bounds.)
+//
+// An accepted text is kept as an index over its own bytes: what each value is,
+// where it starts and ends, and which name it has. Nothing is decoded until it
+// is asked for, numbers stay bytes, and a value can be replaced in the original
+// by its offsets.
+package strictjson
+
+import (
+	"bytes"
+	"errors"
+	"io"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// MaxValues bounds the values of one text, so that the index of a hostile
+// one ("[0,0,0,...") stays within a few times the text's own size.
+const MaxValues = 1 << 20
+
+// maxBytes is what the index's offsets can address.
+const maxBytes = 1<<31 - 1
+
+// An Error says why a text was refused. It is one of the variables below and
+// quotes nothing of the text.
+type Error struct{ reason string }
+
+func (e *Error) Error() string { return e.reason }
+
+// The reasons for refusing a text.
+var (
+	ErrSyntax        = &Error{"not valid JSON"}
+	ErrTrailing      = &Error{"more than one JSON value"}
+	ErrDuplicateName = &Error{"duplicate name in a JSON object"}
+	ErrUTF8          = &Error{"JSON text is not valid UTF-8"}
+	ErrBOM           = &Error{"JSON text starts with a byte order mark"}
+	ErrDepth         = &Error{"JSON is nested too deep"}
+	ErrTooLarge      = &Error{"JSON text has too many values"}
+)
+
+// Kind is the JSON type of a value.
+type Kind uint8
+
+// The kinds of values. False and True are apart so that a boolean needs no
+// look at the text.
+const (
+	Null Kind = iota
+	False
+	True
+	Number
+	String
+	Array
+	Object
+)
+
+// A node is one value. Children of a container follow it in order; next is the
+// index after its whole subtree.
+type node struct {
+	start, end uint32 // of the value in src
+	name       uint32 // offset of the name's opening quote; 0 for none, since a name never starts a text
+	nameEnd    uint32
+	next       int32
+	kind       Kind
+}
+
+// A Doc is an accepted text. Values are named by their index: 0 is the root,
+// and all others are found through First, Next and Child loops:
+//
+//	for c := d.First(v); c < d.Next(v); c = d.Next(c) { ... }
+//
+// The zero Doc is ready for Parse; a Doc may be used for one text after another.
+type Doc struct {
+	src   []byte
+	nodes []node
+}
+
+// Parse checks src and indexes it. src must not change while the Doc is used.
+// The error is one of the package's variables.
+func (d *Doc) Parse(src []byte, maxDepth int) error {
+	d.src, d.nodes = src, d.nodes[:0]
+	if len(src) > maxBytes {
+		return ErrTooLarge
+	}
+	if !jsontext.Value(src).IsValid() {
+		return reason(src, maxDepth)
+	}
+	if cap(d.nodes) == 0 {
+		d.nodes = make([]node, 0, 16+len(src)/128)
+	}
+	return d.index(maxDepth)
+}
+
+// Parse is a Doc's Parse into a new Doc.
+func Parse(src []byte, maxDepth int) (*Doc, error) {
+	d := new(Doc)
+	if err := d.Parse(src, maxDepth); err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+// index builds the nodes. It runs over text that is known to be valid, so it
+// only has to tell tokens apart.
+func (d *Doc) index(maxDepth int) error {
+	src := d.src
+	var stackArray [64]int32
+	stack := stackArray[:0] // open containers
+	var name, nameEnd uint32
+	wantName := false // the next string is a name
+
+	for i := 0; i < len(src); {
+		c := src[i]
+		switch c {
+		case ' ', '\t', '\n', '\r', ':':
+			i++
+			continue
+		case ',':
+			wantName = d.nodes[stack[len(stack)-1]].kind == Object
+			i++
+			continue
+		case '}', ']':
+			top := stack[len(stack)-1]
+			stack = stack[:len(stack)-1]
+			i++
+			d.nodes[top].end = uint32(i)
+			d.nodes[top].next = int32(len(d.nodes))
+			wantName = false
+			continue
+		case '"':
+			end := stringEnd(src, i)
+			if wantName {
+				name, nameEnd = uint32(i), uint32(end)
+				wantName = false
+				i = end
+				continue
+			}
+			d.add(String, i, end, name, nameEnd)
+			i = end
+		case '{', '[':
+			if len(stack) == maxDepth {
+				return ErrDepth
+			}
+			kind := Array
+			if c == '{' {
+				kind = Object
+			}
+			stack = append(stack, int32(len(d.nodes)))
+			d.add(kind, i, i+1, name, nameEnd)
+			wantName = c == '{'
+			i++
+		case 't':
+			d.add(True, i, i+4, name, nameEnd)
+			i += 4
+		case 'f':
+			d.add(False, i, i+5, name, nameEnd)
+			i += 5
+		case 'n':
+			d.add(Null, i, i+4, name, nameEnd)
+			i += 4
+		default:
+			end := i + 1
+			for end < len(src) && isNumberByte(src[end]) {
+				end++
+			}
+			d.add(Number, i, end, name, nameEnd)
+			i = end
+		}
+		name, nameEnd = 0, 0
+		if len(d.nodes) > MaxValues {
+			return ErrTooLarge
+		}
+	}
+	return nil
+}
+
+func (d *Doc) add(kind Kind, start, end int, name, nameEnd uint32) {
+	d.nodes = append(d.nodes, node{
+		start: uint32(start), end: uint32(end), name: name, nameEnd: nameEnd,
+		next: int32(len(d.nodes) + 1), kind: kind,
+	})
+}
+
+// stringEnd returns the index after the closing quote of the string whose
+// opening quote is at start.
+func stringEnd(src []byte, start int) int {
+	for i := start + 1; ; {
+		q := i + bytes.IndexByte(src[i:], '"')
+		backslashes := 0
+		for src[q-1-backslashes] == '\\' {
+			backslashes++
+		}
+		i = q + 1
+		if backslashes%2 == 0 {
+			return i
+		}
+	}
+}
+
+func isNumberByte(c byte) bool {
+	return c-'0' < 10 || c == '.' || c == 'e' || c == 'E' || c == '+' || c == '-'
+}
+
+// reason finds out why a text was refused. It reads the text once more, which
+// only refused texts pay for.
+func reason(src []byte, maxDepth int) error {
+	if bytes.HasPrefix(src, []byte("\xef\xbb\xbf")) {
+		return ErrBOM
+	}
+	dec := jsontext.NewDecoder(bytes.NewReader(src))
+	for {
+		_, err := dec.ReadToken()
+		switch {
+		case err == nil && dec.StackDepth() > maxDepth:
+			return ErrDepth
+		case err == nil && dec.StackDepth() == 0:
+			if len(bytes.TrimLeft(src[dec.InputOffset():], " \t\r\n")) > 0 {
+				return ErrTrailing
+			}
+		case err == nil:
+		case errors.Is(err, io.EOF):
+			return ErrSyntax
+		case errors.Is(err, jsontext.ErrDuplicateName):
+			return ErrDuplicateName
+		case jsontext.Value(src).IsValid(jsontext.AllowInvalidUTF8(true), jsontext.AllowDuplicateNames(true)):
+			return ErrUTF8
+		default:
+			return ErrSyntax
+		}
+	}
+}
+
+// Loose reports whether src would be one JSON value for a parser that accepts
+// duplicate names and invalid UTF-8, as most do. A text that is Loose but not
+// accepted by Parse has more than one reading.
+func Loose(src []byte) bool {
+	return jsontext.Value(src).IsValid(jsontext.AllowInvalidUTF8(true), jsontext.AllowDuplicateNames(true))
+}

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package strictjson
+
+import (
+	"bytes"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// Root is the index of the text's outermost value.
+const Root = 0
+
+// Len returns how many values the text has.
+func (d *Doc) Len() int { return len(d.nodes) }
+
+// Source returns the text.
+func (d *Doc) Source() []byte { return d.src }
+
+// Kind returns what value v is.
+func (d *Doc) Kind(v int) Kind { return d.nodes[v].kind }
+
+// First returns the index of v's first child. It is a child of v only when it
+// is less than Next(v).
+func (d *Doc) First(v int) int { return v + 1 }
+
+// Next returns the index that follows v and all inside it: its next sibling,
+// if it has one.
+func (d *Doc) Next(v int) int { return int(d.nodes[v].next) }
+
+// Span returns the offsets of v in the text: v's bytes are src[start:end].
+func (d *Doc) Span(v int) (start, end int) {
+	return int(d.nodes[v].start), int(d.nodes[v].end)
+}
+
+// Raw returns v's bytes as they stand in the text, without a copy.
+func (d *Doc) Raw(v int) []byte {
+	n := &d.nodes[v]
+	return d.src[n.start:n.end:n.end]
+}
+
+// RawName returns the name of member v as it stands in the text, with its
+// quotes; nil for a value that is not an object's member.
+func (d *Doc) RawName(v int) []byte {
+	n := &d.nodes[v]
+	if n.nameEnd == 0 {
+		return nil
+	}
+	return d.src[n.name:n.nameEnd:n.nameEnd]
+}
+
+// AppendName appends member v's name, escapes resolved.
+func (d *Doc) AppendName(dst []byte, v int) []byte { return AppendString(dst, d.RawName(v)) }
+
+// Name returns member v's name, escapes resolved: the text's own bytes where
+// there is no escape, else new ones. It is nil for a value without a name.
+func (d *Doc) Name(v int) []byte {
+	raw := d.RawName(v)
+	if raw == nil {
+		return nil
+	}
+	if bytes.IndexByte(raw, '\\') < 0 {
+		return raw[1 : len(raw)-1]
+	}
+	return AppendString(nil, raw)
+}
+
+// Bytes returns string v, escapes resolved: the text's own bytes where there
+// is no escape, else new ones. v must be a String.
+func (d *Doc) Bytes(v int) []byte {
+	raw := d.Raw(v)
+	if bytes.IndexByte(raw, '\\') < 0 {
+		return raw[1 : len(raw)-1]
+	}
+	return AppendString(nil, raw)
+}
+
+// Append appends string v, escapes resolved. v must be a String.
+func (d *Doc) Append(dst []byte, v int) []byte { return AppendString(dst, d.Raw(v)) }
+
+// Member returns the member of object v that has this name, or -1.
+func (d *Doc) Member(v int, name string) int {
+	if d.nodes[v].kind != Object {
+		return -1
+	}
+	for c := d.First(v); c < d.Next(v); c = d.Next(c) {
+		if string(d.Name(c)) == name {
+			return c
+		}
+	}
+	return -1
+}
+
+// AppendString appends what the JSON string literal raw, which Parse has
+// accepted, stands for.
+func AppendString(dst, raw []byte) []byte {
+	if len(raw) < 2 {
+		return dst
+	}
+	if bytes.IndexByte(raw, '\\') < 0 {
+		return append(dst, raw[1:len(raw)-1]...)
+	}
+	dst, _ = jsontext.AppendUnquote(dst, raw) // accepted text: cannot fail
+	return dst
+}
+
+// AppendQuote appends s as a JSON string literal that stays one line of valid
+// UTF-8 whatever s holds.
+func AppendQuote(dst []byte, s string) []byte {
+	dst, _ = jsontext.AppendQuote(dst, s) // invalid UTF-8 becomes U+FFFD
+	return dst
+}
