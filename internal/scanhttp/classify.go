@@ -81,7 +81,7 @@ func (c *Client) networkFailure(ctx context.Context, err error) (fail *guard.Fai
 		dns   *net.DNSError
 		cert  *tls.CertificateVerificationError
 		hello tls.RecordHeaderError
-		alert tls.AlertError
+		op    *net.OpError
 		proxy proxyError
 		nerr  net.Error
 	)
@@ -98,7 +98,8 @@ func (c *Client) networkFailure(ctx context.Context, err error) (fail *guard.Fai
 	case errors.As(err, &cert):
 		f.Reason, f.Hint = ReasonCertificate, "ca_file"
 		return f, false
-	case errors.As(err, &hello), errors.As(err, &alert):
+	case errors.As(err, &hello), errors.As(err, &op) && (op.Op == "remote error" || op.Op == "local error"):
+		// crypto/tls gives alerts these names and no type.
 		f.Reason, f.Hint = ReasonTLS, c.opts.EndpointField
 		return f, false
 	case errors.As(err, &proxy):

@@ -33,8 +33,8 @@ const (
 type Options struct {
 	// SSLVerify tells to verify the service's certificate.
 	SSLVerify bool
-	// CAFile is a PEM file of certificate authorities to trust beside those
-	// of the system, "" for none. It is read by For.
+	// CAFile is a PEM file of certificate authorities to trust instead of the
+	// system's, "" for those. It is read by For.
 	CAFile string
 	// HTTPProxy is the URL of a proxy (http, https or socks5), "" for none.
 	// The environment is never asked.

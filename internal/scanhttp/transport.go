@@ -130,10 +130,7 @@ func newTransport(opts Options, ca []byte) (*http.Transport, *guard.Failure) {
 		ClientSessionCache: tls.NewLRUClientSessionCache(0),
 	}
 	if ca != nil {
-		pool, err := x509.SystemCertPool()
-		if err != nil {
-			pool = x509.NewCertPool() // an image without any certificates
-		}
+		pool := x509.NewCertPool()
 		if !pool.AppendCertsFromPEM(ca) {
 			return nil, &guard.Failure{Kind: guard.Misconfigured, Reason: ReasonBadCA, Hint: "ca_file"}
 		}

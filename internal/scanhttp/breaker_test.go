@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package scanhttp
+
+import (
+	"testing"
+	"time"
+)
+
+// drive makes one attempt at the time now and records how it went; it tells
+// whether the breaker let it through, and if not for how long.
+func drive(b *breaker, now time.Time, o outcome, after time.Duration) time.Duration {
+	epoch, wait := b.acquire(now)
+	if wait == 0 {
+		b.record(epoch, now, o, after)
+	}
+	return wait
+}
+
+func TestBreakerOpensAfterFailuresInARow(t *testing.T) {
+	var b breaker
+	now := time.Unix(1000, 0)
+	for range failuresToOpen - 1 {
+		drive(&b, now, failed, 0)
+	}
+	drive(&b, now, healthy, 0)
+	for i := range failuresToOpen {
+		if wait := drive(&b, now, failed, 0); wait != 0 {
+			t.Fatalf("attempt %d after a success had to wait %v", i, wait)
+		}
+	}
+	if wait := drive(&b, now, failed, 0); wait != firstOpen {
+		t.Fatalf("wait after %d failures in a row = %v, want %v", failuresToOpen, wait, firstOpen)
+	}
+}
+
+func TestBreakerDelayGrowsAndStartsAgain(t *testing.T) {
+	var b breaker
+	now := time.Unix(1000, 0)
+	for range failuresToOpen {
+		drive(&b, now, failed, 0)
+	}
+	for _, want := range []time.Duration{1, 2, 4, 8, 15, 15} {
+		_, wait := b.acquire(now)
+		if wait != want*time.Second {
+			t.Fatalf("open for %v, want %vs", wait, int(want))
+		}
+		if _, early := b.acquire(now.Add(wait - 1)); early != 1 {
+			t.Fatalf("a nanosecond early: wait %v, want 1ns", early)
+		}
+		now = now.Add(wait)
+		if wait := drive(&b, now, failed, 0); wait != 0 {
+			t.Fatalf("the probe had to wait %v", wait)
+		}
+	}
+	now = now.Add(maxOpen)
+	if wait := drive(&b, now, healthy, 0); wait != 0 {
+		t.Fatalf("the probe had to wait %v", wait)
+	}
+	for i := range failuresToOpen {
+		if wait := drive(&b, now, failed, 0); wait != 0 {
+			t.Fatalf("attempt %d after recovery had to wait %v", i, wait)
+		}
+	}
+	if _, wait := b.acquire(now); wait != firstOpen {
+		t.Fatalf("the first opening after recovery lasts %v, want %v", wait, firstOpen)
+	}
+}
+
+func TestBreakerLetsOneProbeThroughEachSecond(t *testing.T) {
+	var b breaker
+	now := time.Unix(1000, 0)
+	for range failuresToOpen {
+		drive(&b, now, failed, 0)
+	}
+	now = now.Add(firstOpen)
+	// Probes that hang: each second one more may try.
+	for range 3 {
+		if _, wait := b.acquire(now); wait != 0 {
+			t.Fatalf("the probe had to wait %v", wait)
+		}
+		if _, wait := b.acquire(now); wait != probeEvery {
+			t.Fatalf("the second attempt waits %v, want %v", wait, probeEvery)
+		}
+		now = now.Add(probeEvery)
+	}
+}
+
+func TestBreakerThrottled(t *testing.T) {
+	for _, tc := range []struct {
+		name        string
+		after, want time.Duration
+	}{
+		{"announced", 7 * time.Second, 7 * time.Second},
+		{"announced for longer than we stay away", 5 * time.Minute, maxThrottled},
+		{"not announced", 0, firstOpen},
+	} {
+		var b breaker
+		now := time.Unix(1000, 0)
+		drive(&b, now, throttled, tc.after)
+		if _, wait := b.acquire(now); wait != tc.want {
+			t.Errorf("%s: wait %v, want %v", tc.name, wait, tc.want)
+		}
+	}
+}
+
+func TestBreakerIgnoresWhatBeganBeforeItOpened(t *testing.T) {
+	var b breaker
+	now := time.Unix(1000, 0)
+	slow, _ := b.acquire(now)
+	for range failuresToOpen {
+		drive(&b, now, failed, 0)
+	}
+	b.record(slow, now, healthy, 0)
+	if _, wait := b.acquire(now); wait != firstOpen {
+		t.Fatalf("an old success closed the breaker: wait %v", wait)
+	}
+	b.record(slow, now, throttled, maxThrottled)
+	if _, wait := b.acquire(now); wait != firstOpen {
+		t.Fatalf("an old refusal moved the breaker: wait %v", wait)
+	}
+}
+
+func TestBreakerIgnoresCallersWhoGaveUp(t *testing.T) {
+	var b breaker
+	now := time.Unix(1000, 0)
+	for range 10 * failuresToOpen {
+		if wait := drive(&b, now, unknown, 0); wait != 0 {
+			t.Fatalf("the breaker opened: wait %v", wait)
+		}
+	}
+}
