@@ -62,6 +62,4 @@ type Settings struct {
 	// Scoped tells that the plugin instance belongs to one service or route,
 	// so that the service's name is the same for each of its requests.
 	Scoped bool
-
-	monitorMode bool
 }

@@ -2,7 +2,23 @@
 
 package noma
 
-import "kong-ai-guard/internal/guard"
+import (
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+
+	"kong-ai-guard/internal/guard"
+	"kong-ai-guard/internal/kongschema"
+	"kong-ai-guard/internal/secretfile"
+)
+
+// saasHost is the vendor's own host: nothing works there without credentials,
+// while a gateway of the operator's own before the service may add them.
+const (
+	saasHost       = "api.noma.security"
+	defaultAPIBase = "https://" + saasHost
+)
 
 // Config is one plugin instance's configuration, checked and with its
 // defaults filled in. It is not changed after Decode made it.
@@ -13,11 +29,141 @@ type Config struct {
 	// ApplicationID is the application that exchanges are reported under;
 	// "" takes it from the Kong consumer.
 	ApplicationID string
-	// ClientID and ClientSecret are the OAuth client credentials.
-	// ClientSecret is "" when ClientSecretFile holds it.
+	// ClientID and ClientSecret are the OAuth client credentials; both are
+	// "" for a service that needs none. ClientSecret is "" too when
+	// ClientSecretFile holds it; Secret gives whichever it is.
 	ClientID, ClientSecret string
 	// ClientSecretFile is the path of a file that holds the secret, "" for none.
 	ClientSecretFile string
 
 	guard.Settings
+}
+
+// Schema is what Kong's schema language says of the plugin.
+func Schema() kongschema.Plugin {
+	fields, _ := new(Config).declare()
+	return kongschema.Plugin{
+		Name:      "noma-runtime-protection",
+		Protocols: []string{"http", "https"},
+		Config:    fields,
+		Checks:    []kongschema.EntityCheck{kongschema.MutuallyExclusive("client_secret", "client_secret_file")},
+	}
+}
+
+// Decode reads the configuration that Kong hands to an instance. The error
+// names each field that is wrong and the cure; it never quotes a value.
+func Decode(data []byte) (*Config, error) {
+	c := new(Config)
+	fields, resolve := c.declare()
+	given, err := fields.Decode(data)
+	if err != nil {
+		return nil, err
+	}
+	if err := resolve(given).Err(); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// declare binds the fields to c; resolve finishes c once they were decoded.
+func (c *Config) declare() (fields kongschema.Record, resolve func(kongschema.Given) kongschema.Problems) {
+	// The vendor's documentation spells three fields in two ways.
+	var apiBase, applicationID, clientID string
+	shared, resolveShared := c.Settings.Declare(10 * time.Second)
+	fields = append(kongschema.Record{
+		kongschema.String("API_base", &c.APIBase).Referenceable().Default(defaultAPIBase).
+			Describe("Base URL of the Noma AI-DR API."),
+		kongschema.String("application_ID", &c.ApplicationID).
+			Describe("Application that exchanges are reported under. Unset: the name of the Kong consumer, else `kong`."),
+		kongschema.String("client_ID", &c.ClientID).Referenceable().
+			Describe("Client ID for OAuth2 authentication."),
+		kongschema.String("client_secret", &c.ClientSecret).Referenceable().Encrypted().
+			Describe("Client secret for OAuth2 authentication."),
+		kongschema.String("client_secret_file", &c.ClientSecretFile).StartsWith("/").
+			Describe("Absolute path of a file that holds the client secret. It is read again when it changes, so that a rotated secret needs no new configuration."),
+		kongschema.String("api_base", &apiBase).Referenceable().
+			Describe("Another spelling of `API_base`."),
+		kongschema.String("application_id", &applicationID).
+			Describe("Another spelling of `application_ID`."),
+		kongschema.String("client_id", &clientID).Referenceable().
+			Describe("Another spelling of `client_ID`."),
+	}, shared...)
+	return fields, func(given kongschema.Given) kongschema.Problems {
+		problems := resolveShared(given)
+		for _, spelled := range []struct {
+			name     string
+			to       *string
+			alias    string
+			value    string
+			fallback string
+		}{
+			{"API_base", &c.APIBase, "api_base", apiBase, defaultAPIBase},
+			{"application_ID", &c.ApplicationID, "application_id", applicationID, ""},
+			{"client_ID", &c.ClientID, "client_id", clientID, ""},
+		} {
+			// Kong fills the default in, so a canonical field at its default
+			// may be one that nobody set.
+			switch {
+			case !given[spelled.alias] || *spelled.to == spelled.value:
+			case *spelled.to == spelled.fallback:
+				*spelled.to = spelled.value
+			default:
+				problems.Add(spelled.alias, "differs from "+spelled.name+", which is the same setting: remove one of them")
+			}
+		}
+		c.ApplicationID = strings.TrimSpace(c.ApplicationID)
+		base, problem := guard.CheckURL(c.APIBase, false)
+		if problem == "" && base.RawQuery != "" {
+			problem = "must be a URL without a query (?...): paths are appended to it"
+		}
+		problems.Add("API_base", problem)
+		if problem == "" {
+			base.ForceQuery = false // a bare "?" at the end
+			c.APIBase = strings.TrimRight(base.String(), "/")
+			c.checkCredentials(base, &problems)
+		}
+		return problems
+	}
+}
+
+func (c *Config) checkCredentials(base *url.URL, problems *kongschema.Problems) {
+	c.ClientSecret = strings.TrimRight(c.ClientSecret, "\r\n") // as in a file
+	secret := c.ClientSecret != "" || c.ClientSecretFile != ""
+	switch {
+	case c.ClientSecret != "" && c.ClientSecretFile != "":
+		problems.Add("client_secret", "and client_secret_file are both set: remove one of them")
+	case c.ClientID == "" && secret:
+		problems.Add("client_ID", "is required with a client secret: set it")
+	case c.ClientID != "" && !secret:
+		problems.Add("client_secret", "is required with client_ID: set it, or client_secret_file")
+	case c.ClientID == "" && strings.EqualFold(base.Hostname(), saasHost):
+		problems.Add("client_ID", "and client_secret are required for "+saasHost+": set both")
+	}
+}
+
+// Secret gives the client secret as it is now, "" for none: a file is read
+// again when it changed.
+func (c *Config) Secret() (string, error) {
+	if c.ClientSecretFile == "" {
+		return c.ClientSecret, nil
+	}
+	secret, err := secretfile.New(c.ClientSecretFile).Value()
+	if err != nil {
+		return "", fmt.Errorf("config.client_secret_file: %w", err)
+	}
+	return secret, nil
+}
+
+// ReloadSecret has the next Secret read the file, changed or not: for when
+// the service refused the credentials.
+func (c *Config) ReloadSecret() {
+	if c.ClientSecretFile != "" {
+		secretfile.New(c.ClientSecretFile).Reload()
+	}
+}
+
+// Warnings names the choices that are weaker than they could be, one sentence
+// each, for operators.
+func (c *Config) Warnings() []string {
+	return append(guard.WarnPlain("API_base", c.APIBase), c.Settings.Warnings()...)
 }

@@ -1,0 +1,321 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kongschema_test
+
+import (
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	lua "github.com/yuin/gopher-lua"
+
+	"kong-ai-guard/internal/kongschema"
+	"kong-ai-guard/plugins/airs"
+	"kong-ai-guard/plugins/noma"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+func plugins() []kongschema.Plugin {
+	return []kongschema.Plugin{
+		airs.Schema(), noma.Schema(),
+		{
+			Name: "sample", Protocols: []string{"http"}, NoConsumer: true, Config: new(sample).fields(),
+			Checks: []kongschema.EntityCheck{
+				kongschema.AtLeastOneOf("secret", "token", "nested.inner"),
+				kongschema.MutuallyExclusive("secret", "token"),
+			},
+		},
+	}
+}
+
+func TestLuaSaysWhatTheDumpSays(t *testing.T) {
+	for _, plugin := range plugins() {
+		t.Run(plugin.Name, func(t *testing.T) {
+			var want any
+			if err := json.Unmarshal(plugin.Dump(), &want); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(want, runLua(t, plugin.Lua())); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+// runLua runs a schema.lua where nothing exists but ngx.null, and gives the
+// table that it returns as JSON would decode it.
+func runLua(t *testing.T, source []byte) any {
+	t.Helper()
+	state := lua.NewState(lua.Options{SkipOpenLibs: true})
+	defer state.Close()
+	null := state.NewUserData()
+	ngx := state.NewTable()
+	ngx.RawSetString("null", null)
+	state.SetGlobal("ngx", ngx)
+	if err := state.DoString(string(source)); err != nil {
+		t.Fatal(err)
+	}
+	return fromLua(t, state.Get(-1), null)
+}
+
+func fromLua(t *testing.T, value lua.LValue, null *lua.LUserData) any {
+	t.Helper()
+	switch v := value.(type) {
+	case *lua.LUserData:
+		if v != null {
+			t.Fatal("a userdata that is not ngx.null")
+		}
+		return nil
+	case lua.LString:
+		return string(v)
+	case lua.LNumber:
+		return float64(v)
+	case lua.LBool:
+		return bool(v)
+	case *lua.LTable:
+		if v.Len() > 0 {
+			list := make([]any, v.Len())
+			for i := range list {
+				list[i] = fromLua(t, v.RawGetInt(i+1), null)
+			}
+			return list
+		}
+		object := make(map[string]any)
+		v.ForEach(func(key, value lua.LValue) { object[key.String()] = fromLua(t, value, null) })
+		return object
+	}
+	t.Fatalf("unexpected %s", value.Type())
+	return nil
+}
+
+func TestLuaRequiresNothing(t *testing.T) {
+	for _, plugin := range plugins() {
+		source := string(plugin.Lua())
+		if strings.Contains(source, "require(") || strings.Contains(source, "require \"") || strings.Contains(source, "function") {
+			t.Errorf("%s: schema.lua calls something", plugin.Name)
+		}
+	}
+}
+
+// TestDumpIsAsReviewed holds the schemas against golden files, so that no
+// change to what Kong enforces goes unseen.
+func TestDumpIsAsReviewed(t *testing.T) {
+	for _, plugin := range plugins() {
+		golden := filepath.Join("testdata", plugin.Name+".dump.json")
+		dump := append(plugin.Dump(), '\n')
+		if *update {
+			if err := os.WriteFile(golden, dump, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(golden)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(string(want), string(dump)); diff != "" {
+			t.Errorf("%s (go test -update, when it is meant so): %s", plugin.Name, diff)
+		}
+	}
+}
+
+// attributes are what Kong's schema language allows for each type.
+var attributes = map[string][]string{
+	"string":  {"one_of", "len_min", "len_max", "starts_with", "match", "referenceable", "encrypted"},
+	"boolean": {},
+	"integer": {"between", "gt", "one_of"},
+	"number":  {"between", "gt", "one_of"},
+	"array":   {"elements", "len_min", "len_max"},
+	"set":     {"elements", "len_min", "len_max"},
+	"map":     {"keys", "values", "len_min", "len_max"},
+	"record":  {"fields"},
+	"foreign": {"reference", "eq"},
+}
+
+func TestDumpIsWhatKongTakes(t *testing.T) {
+	for _, plugin := range plugins() {
+		if err := plugin.Check(); err != nil {
+			t.Error(err)
+		}
+		var schema struct {
+			Name   string
+			Fields []map[string]map[string]any
+			Checks []map[string][]string `json:"entity_checks"`
+		}
+		if err := json.Unmarshal(plugin.Dump(), &schema); err != nil {
+			t.Fatal(err)
+		}
+		if schema.Name != plugin.Name {
+			t.Errorf("name %q", schema.Name)
+		}
+		var top []string
+		for _, field := range schema.Fields {
+			for name, spec := range field {
+				top = append(top, name)
+				checkSpec(t, name, spec, name != "config")
+			}
+		}
+		want := []string{"protocols", "consumer", "config"}
+		if !plugin.NoConsumer {
+			want = []string{"protocols", "config"}
+		}
+		if !slices.Equal(top, want) {
+			t.Errorf("%s: fields %v", plugin.Name, top)
+		}
+		for _, check := range schema.Checks {
+			for kind, paths := range check {
+				for _, path := range paths {
+					if !strings.HasPrefix(path, "config.") {
+						t.Errorf("%s: %s of %s", plugin.Name, kind, path)
+					}
+				}
+			}
+		}
+	}
+}
+
+func checkSpec(t *testing.T, name string, spec map[string]any, described bool) {
+	t.Helper()
+	kind, _ := spec["type"].(string)
+	allowed, known := attributes[kind]
+	if !known {
+		t.Errorf("%s: type %q", name, kind)
+	}
+	if text, _ := spec["description"].(string); described && len(text) < 10 {
+		t.Errorf("%s: description %q", name, text)
+	}
+	for attribute, value := range spec {
+		if !slices.Contains([]string{"type", "description", "required", "default"}, attribute) && !slices.Contains(allowed, attribute) {
+			t.Errorf("%s: %s cannot have %s", name, kind, attribute)
+		}
+		switch attribute {
+		case "elements", "keys", "values":
+			checkSpec(t, name+"."+attribute, value.(map[string]any), false)
+		case "fields":
+			for _, field := range value.([]any) {
+				for inner, spec := range field.(map[string]any) {
+					checkSpec(t, name+"."+inner, spec.(map[string]any), true)
+				}
+			}
+		}
+	}
+}
+
+func TestCheckRefuses(t *testing.T) {
+	var text string
+	var number int64
+	for name, config := range map[string]kongschema.Record{
+		"a short description":     {kongschema.String("x", &text).Describe("too short")},
+		"a name twice":            {kongschema.String("x", &text).Describe("long enough"), kongschema.Bool("x", new(bool)).Describe("long enough")},
+		"no name":                 {kongschema.String("", &text).Describe("long enough")},
+		"a default of its own":    {kongschema.Integer("x", &number).Default(11).Between(1, 10).Describe("long enough")},
+		"a default of a type":     {kongschema.Bool("x", new(bool)).Default("true").Describe("long enough")},
+		"an unknown choice":       {kongschema.Choice("x", &text, kongschema.Is("a", "a")).Default("b").Describe("long enough")},
+		"a list without elements": {kongschema.Array("x", new([]string), nil).Describe("long enough")},
+		"a map without values":    {kongschema.Map("x", new(map[string]string), kongschema.Each(), nil).Describe("long enough")},
+		"a bad nested field":      {kongschema.Nested("x", kongschema.Record{kongschema.String("y", &text)}).Describe("long enough")},
+	} {
+		if err := (&kongschema.Plugin{Config: config}).Check(); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+	check := kongschema.AtLeastOneOf("x", "nobody")
+	plugin := kongschema.Plugin{
+		Config: kongschema.Record{kongschema.String("x", &text).Describe("long enough")},
+		Checks: []kongschema.EntityCheck{check},
+	}
+	if err := plugin.Check(); err == nil {
+		t.Error("a check of a field that does not exist: accepted")
+	}
+}
+
+// TestJSONSchema holds each field's JSON Schema against the dump.
+func TestJSONSchema(t *testing.T) {
+	for _, plugin := range plugins() {
+		var dump struct {
+			Fields []map[string]struct {
+				Fields []map[string]map[string]any
+			}
+		}
+		var schema struct {
+			Properties map[string]struct {
+				Properties map[string]map[string]any
+				Required   []string
+			}
+		}
+		if err := json.Unmarshal(plugin.Dump(), &dump); err != nil {
+			t.Fatal(err)
+		}
+		if err := json.Unmarshal(plugin.JSONSchema(), &schema); err != nil {
+			t.Fatal(err)
+		}
+		if _, attachable := schema.Properties["consumer"]; attachable == plugin.NoConsumer {
+			t.Errorf("%s: consumer %v", plugin.Name, attachable)
+		}
+		config := schema.Properties["config"]
+		fields := dump.Fields[len(dump.Fields)-1]["config"].Fields
+		if len(fields) != len(config.Properties) {
+			t.Errorf("%s: %d fields, %d properties", plugin.Name, len(fields), len(config.Properties))
+		}
+		types := map[string]string{"record": "object", "map": "object", "set": "array"}
+		for _, field := range fields {
+			for name, spec := range field {
+				property := config.Properties[name]
+				kind := spec["type"].(string)
+				if jsonType, ok := types[kind]; ok {
+					kind = jsonType
+				}
+				if property["type"] != kind {
+					t.Errorf("%s.%s: type %v", plugin.Name, name, property["type"])
+				}
+				if text, _ := property["description"].(string); !strings.HasPrefix(text, spec["description"].(string)) {
+					t.Errorf("%s.%s: description %q", plugin.Name, name, text)
+				}
+				for attribute, keyword := range map[string]string{
+					"default": "default", "one_of": "enum", "referenceable": "x-referenceable", "encrypted": "x-encrypted", "gt": "exclusiveMinimum",
+				} {
+					if diff := cmp.Diff(spec[attribute], property[keyword]); diff != "" {
+						t.Errorf("%s.%s: %s: %s", plugin.Name, name, keyword, diff)
+					}
+				}
+				if bounds, ok := spec["between"].([]any); ok && (bounds[0] != property["minimum"] || bounds[1] != property["maximum"]) {
+					t.Errorf("%s.%s: %v to %v", plugin.Name, name, property["minimum"], property["maximum"])
+				}
+				if required := spec["required"] == true && kind != "object"; required != slices.Contains(config.Required, name) {
+					t.Errorf("%s.%s: required %v", plugin.Name, name, !required)
+				}
+			}
+		}
+	}
+}
+
+func TestReferenceNamesEachField(t *testing.T) {
+	plugin := plugins()[2]
+	page := string(plugin.Reference())
+	for _, row := range []string{
+		"| `config.text` | string |  | required; length 2 to 5 | A text of a certain length. |\n",
+		"| `config.secret` | string |  | referenceable; encrypted | A secret, \"quoted\" \\ and more \\| \x01. |\n",
+		"| `config.path` | string | `/tmp` | starts with `/` | A path with a prefix. |\n",
+		"| `config.token` | string |  | matches the Lua pattern `^%l+$` | A text with a pattern. |\n",
+		"| `config.count` | integer | `3` | 1 to 10 | A whole number in a range. |\n",
+		"| `config.ratio` | number | `0.5` | greater than 0 | A number above a limit. |\n",
+		"| `config.mode` | string | `two` | one of `one`, `two` | A choice of two words. |\n",
+		"| `config.tags` | array of string |  | length 0 to 3; each element: length 1 to 3 | A list of short texts. |\n",
+		"| `config.hosts` | set of string | `[\"a\"]` | each element: one of `a`, `b` | A set of known texts. |\n",
+		"| `config.end` | map of string to string | `{\"k\":\"v\"}` | each key: starts with `k` | A map, named like a Lua keyword. |\n",
+		"| `config.nested` | record |  |  | A record inside the record. |\n",
+		"| `config.nested.inner` | string | `deep` |  | A text inside a record. |\n",
+		"- at least one of `config.secret`, `config.token`, `config.nested.inner`\n",
+		"- at most one of `config.secret`, `config.token`\n",
+		"not to a consumer",
+	} {
+		if !strings.Contains(page, row) {
+			t.Errorf("no row %q", row)
+		}
+	}
+}

@@ -1,0 +1,167 @@
+-- SPDX-License-Identifier: Apache-2.0
+-- Made by `make generate` from the plugin's declaration: change that instead.
+return {
+  name = "noma-runtime-protection",
+  fields = {
+    { protocols = {
+      description = "The request protocols that the plugin runs for.",
+      type = "set",
+      required = true,
+      default = { "http", "https" },
+      elements = {
+        type = "string",
+        one_of = { "http", "https" },
+      },
+    } },
+    { config = {
+      type = "record",
+      required = true,
+      fields = {
+        { API_base = {
+          description = "Base URL of the Noma AI-DR API.",
+          type = "string",
+          referenceable = true,
+          default = "https://api.noma.security",
+        } },
+        { application_ID = {
+          description = "Application that exchanges are reported under. Unset: the name of the Kong consumer, else `kong`.",
+          type = "string",
+        } },
+        { client_ID = {
+          description = "Client ID for OAuth2 authentication.",
+          type = "string",
+          referenceable = true,
+        } },
+        { client_secret = {
+          description = "Client secret for OAuth2 authentication.",
+          type = "string",
+          referenceable = true,
+          encrypted = true,
+        } },
+        { client_secret_file = {
+          description = "Absolute path of a file that holds the client secret. It is read again when it changes, so that a rotated secret needs no new configuration.",
+          type = "string",
+          starts_with = "/",
+        } },
+        { api_base = {
+          description = "Another spelling of `API_base`.",
+          type = "string",
+          referenceable = true,
+        } },
+        { application_id = {
+          description = "Another spelling of `application_ID`.",
+          type = "string",
+        } },
+        { client_id = {
+          description = "Another spelling of `client_ID`.",
+          type = "string",
+          referenceable = true,
+        } },
+        { monitor_mode = {
+          description = "Watch only: scan and log on both legs, after the exchange has gone on, and never block or change anything. `request_mode` and `response_mode` override it for their leg.",
+          type = "boolean",
+          default = false,
+        } },
+        { request_mode = {
+          description = "What is done with requests: `enforce` lets nothing pass that has no allow, `monitor` scans after the request has gone on and blocks nothing, `off` does not look. Unset: `monitor` when `monitor_mode` is true, else `enforce`.",
+          type = "string",
+          one_of = { "enforce", "monitor", "off" },
+        } },
+        { response_mode = {
+          description = "What is done with answers, in the words of `request_mode`. Unset: `monitor` when `monitor_mode` is true, else `enforce`.",
+          type = "string",
+          one_of = { "enforce", "monitor", "off" },
+        } },
+        { block_failures = {
+          description = "Refuse what the scan service gave no verdict on (network error, timeout, 5xx, 429). False lets exactly these pass, marked as unscanned; every other refusal stays.",
+          type = "boolean",
+          default = true,
+        } },
+        { block_failures_response = {
+          description = "The same for answers only. Unset: as `block_failures`.",
+          type = "boolean",
+        } },
+        { timeout_ms = {
+          description = "How long one scan may take in all, retries included, in milliseconds.",
+          type = "integer",
+          default = 10000,
+          between = { 100, 45000 },
+        } },
+        { ssl_verify = {
+          description = "Verify the scan service's TLS certificate. Set it to false only for tests.",
+          type = "boolean",
+          default = true,
+        } },
+        { ca_file = {
+          description = "Absolute path of a PEM file with the certificate authorities to trust for the scan service. Unset: the system's.",
+          type = "string",
+          starts_with = "/",
+        } },
+        { http_proxy = {
+          description = "URL of the HTTP proxy to the scan service, such as `http://proxy.example:3128`; it may hold a user and password. The process sees no proxy variables of the environment. Unset: no proxy.",
+          type = "string",
+          referenceable = true,
+        } },
+        { max_request_body_bytes = {
+          description = "Largest request body in bytes, also after decompression. Larger ones are refused with 413.",
+          type = "integer",
+          default = 10485760,
+          between = { 1024, 67108864 },
+        } },
+        { max_response_body_bytes = {
+          description = "Largest answer body in bytes, also after decompression. Larger ones are refused with 502.",
+          type = "integer",
+          default = 10485760,
+          between = { 1024, 67108864 },
+        } },
+        { keep_buffering = {
+          description = "Never switch Kong's response buffering off, for other plugins on the route that need whole answers.",
+          type = "boolean",
+          default = false,
+        } },
+        { unscannable = {
+          description = "What becomes of content that cannot be read, such as an unknown encoding: `block` or, unscanned, `allow`.",
+          type = "string",
+          default = "block",
+          one_of = { "block", "allow" },
+        } },
+        { media_parts = {
+          description = "What becomes of images, audio, video and other binary files that the scan service does not judge. Their URLs and names are scanned in any case.",
+          type = "string",
+          default = "allow",
+          one_of = { "allow", "block" },
+        } },
+        { scan_error_answers = {
+          description = "Scan upstream answers with status 400 and above too. Those of MCP exchanges always are.",
+          type = "boolean",
+          default = false,
+        } },
+        { scan_scope = {
+          description = "How much of a request is scanned: `everything` the model could read, tool definitions included; the `conversation` (turns, tool calls and results, system text); the `user` turns; or the `last_user` turn. The last turn, and text in places that the format does not know, always are.",
+          type = "string",
+          default = "everything",
+          one_of = { "everything", "conversation", "user", "last_user" },
+        } },
+        { mcp_get_stream = {
+          description = "What becomes of a GET that asks for an event stream, as MCP clients send: `refuse` with 405, which they take as \"no stream here\", or `pass` it unscanned.",
+          type = "string",
+          default = "refuse",
+          one_of = { "refuse", "pass" },
+        } },
+        { allow_early_mask = {
+          description = "Mask an answer although a later scanning plugin of the route then does not see it. False blocks such an answer.",
+          type = "boolean",
+          default = false,
+        } },
+        { debug = {
+          description = "Log more about each exchange: never its text, never secrets.",
+          type = "boolean",
+          default = false,
+        } },
+      },
+    } },
+  },
+  entity_checks = {
+    { mutually_exclusive = { "config.client_secret", "config.client_secret_file" } },
+  },
+}
