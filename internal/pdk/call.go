@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package pdk holds the calls our plugins make to Kong's Plugin Development
 // Kit as values: a method name, encoded arguments, and the decoding of the
 // reply. It does no I/O, so a phase's calls can be put together, sent as one
@@ -8,7 +10,9 @@
 package pdk
 
 // A Call is one PDK call. Method and Args are set by its constructor; Reply
-// or Err by whoever sends it.
+// or Err by whoever sends it, and then it is used up. Nobody changes Args, so
+// a call that is the same for every request is built once and copied for each
+// use, which costs nothing. The methods that decode the reply give Err first.
 type Call struct {
 	// Method is the PDK function's full name, such as "kong.request.get_headers".
 	Method string

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package pdk
+
+import "google.golang.org/protobuf/encoding/protowire"
+
+// A cursor walks over the fields of one encoded protobuf message. It works on
+// bytes and on strings alike: a reply that is turned into one string gives
+// all its parts as substrings, without an allocation for each.
+//
+// The generated decoders cannot be used for what Kong sends: they refuse
+// strings that are not UTF-8, and Kong hands on what clients send.
+type cursor[T string | []byte] struct {
+	rest T
+	// num and typ are those of the current field; data holds it when typ is
+	// BytesType, varint when typ is VarintType.
+	num    protowire.Number
+	typ    protowire.Type
+	data   T
+	varint uint64
+	bad    bool
+}
+
+// next moves to the next field. It is false at the end and at the first byte
+// that makes no sense; bad tells the two apart.
+func (c *cursor[T]) next() bool {
+	if len(c.rest) == 0 || c.bad {
+		return false
+	}
+	tag := c.uvarint()
+	c.num, c.typ = protowire.Number(tag>>3), protowire.Type(tag&7)
+	if c.bad || tag>>3 == 0 || tag>>3 > uint64(protowire.MaxValidNumber) {
+		return c.fail()
+	}
+	var none T
+	c.data, c.varint = none, 0
+	switch c.typ {
+	case protowire.VarintType:
+		c.varint = c.uvarint()
+	case protowire.BytesType:
+		c.data = c.take(c.uvarint())
+	case protowire.Fixed32Type:
+		c.data = c.take(4)
+	case protowire.Fixed64Type:
+		c.data = c.take(8)
+	default: // groups: no message of the protocol has one
+		return c.fail()
+	}
+	return !c.bad
+}
+
+func (c *cursor[T]) fail() bool {
+	c.bad = true
+	return false
+}
+
+func (c *cursor[T]) take(n uint64) T {
+	if n > uint64(len(c.rest)) {
+		c.bad = true
+		n = 0
+	}
+	part := c.rest[:n]
+	c.rest = c.rest[n:]
+	return part
+}
+
+func (c *cursor[T]) uvarint() uint64 {
+	var v uint64
+	for i := 0; i < len(c.rest) && i < 10; i++ {
+		b := c.rest[i]
+		if i == 9 && b > 1 { // more than 64 bits
+			break
+		}
+		v |= uint64(b&0x7f) << (7 * i)
+		if b < 0x80 {
+			c.rest = c.rest[i+1:]
+			return v
+		}
+	}
+	c.bad = true
+	return 0
+}
+
+// err gives ErrMalformed when the walk ended before the message did.
+func (c *cursor[T]) err() error {
+	if c.bad {
+		return ErrMalformed
+	}
+	return nil
+}

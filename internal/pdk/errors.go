@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package pdk
+
+import "errors"
+
+// The errors of a call. None of them quotes what Kong sent.
+var (
+	// ErrTooLarge says that the reply was larger than a frame may be. It was
+	// read and thrown away.
+	ErrTooLarge = errors.New("reply larger than a frame may be")
+	// ErrNoRoom says that the process had no memory left for the reply. It
+	// was read and thrown away.
+	ErrNoRoom = errors.New("no room for the reply")
+	// ErrMalformed says that the reply is not the message that the method
+	// promises.
+	ErrMalformed = errors.New("malformed reply")
+	// ErrUnreadableBody says that Kong itself could not read the body.
+	ErrUnreadableBody = errors.New("body that the gateway could not read")
+)

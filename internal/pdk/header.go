@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package pdk
+
+import (
+	"iter"
+	"net/http"
+
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// A Header holds a request's headers as Kong gave them: names in lower case,
+// values as bytes that need not be UTF-8, every value of a repeated header in
+// the order in which it came. The zero value is empty.
+type Header struct {
+	fields []headerField
+}
+
+type headerField struct{ name, value string }
+
+// Headers decodes the reply to RequestHeaders. What it returns does not lie in
+// the reply.
+func (c *Call) Headers() (Header, error) {
+	if c.Err != nil {
+		return Header{}, c.Err
+	}
+	// One string for all: names and values are parts of it.
+	entries := cursor[string]{rest: string(c.Reply)}
+	h := Header{fields: make([]headerField, 0, min(len(c.Reply)/32, MaxHeaders))}
+	for entries.next() {
+		if entries.num != 1 || entries.typ != protowire.BytesType {
+			continue
+		}
+		if err := h.addEntry(entries.data); err != nil {
+			return Header{}, err
+		}
+	}
+	if err := entries.err(); err != nil {
+		return Header{}, err
+	}
+	return h, nil
+}
+
+// addEntry adds what one entry of the encoded map holds: a name, and a Value
+// that is a text or a list of texts.
+func (h *Header) addEntry(entry string) error {
+	var name, value string
+	cur := cursor[string]{rest: entry}
+	for cur.next() {
+		if cur.typ != protowire.BytesType {
+			continue
+		}
+		switch cur.num {
+		case 1:
+			name = cur.data
+		case 2:
+			value = cur.data
+		}
+	}
+	if cur.bad {
+		return ErrMalformed
+	}
+	return h.addValue(name, value, true)
+}
+
+// addValue adds an encoded Value. A header of any other kind than those that
+// Kong sends is an error: nothing that a client sent may stay unseen.
+func (h *Header) addValue(name, encoded string, listAllowed bool) error {
+	cur := cursor[string]{rest: encoded}
+	if !cur.next() { // no kind at all: the empty text
+		h.fields = append(h.fields, headerField{name: name})
+		return cur.err()
+	}
+	field, isBytes := cur, cur.typ == protowire.BytesType
+	if cur.next() || cur.bad { // more than one kind
+		return ErrMalformed
+	}
+	switch {
+	case field.num == valueText && isBytes:
+		h.fields = append(h.fields, headerField{name, field.data})
+		return nil
+	case field.num == valueList && isBytes && listAllowed:
+		list := cursor[string]{rest: field.data}
+		for list.next() {
+			if list.num != 1 || list.typ != protowire.BytesType {
+				return ErrMalformed
+			}
+			if err := h.addValue(name, list.data, false); err != nil {
+				return err
+			}
+		}
+		return list.err()
+	default:
+		return ErrMalformed
+	}
+}
+
+// Len counts the headers, each value of a repeated one.
+func (h Header) Len() int { return len(h.fields) }
+
+// Full tells that Kong may have left out headers, since it gave as many as it
+// was asked for.
+func (h Header) Full() bool { return len(h.fields) >= MaxHeaders }
+
+// Get gives the first value of a header, "" if there is none. Names are equal
+// whatever the case of their ASCII letters.
+func (h Header) Get(name string) string {
+	for i := range h.fields {
+		if equalFold(h.fields[i].name, name) {
+			return h.fields[i].value
+		}
+	}
+	return ""
+}
+
+// Has tells whether a header is there, with whatever value.
+func (h Header) Has(name string) bool {
+	for range h.Values(name) {
+		return true
+	}
+	return false
+}
+
+// Values runs over all values of a header.
+func (h Header) Values(name string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for i := range h.fields {
+			if equalFold(h.fields[i].name, name) && !yield(h.fields[i].value) {
+				return
+			}
+		}
+	}
+}
+
+// All runs over all names and values.
+func (h Header) All() iter.Seq2[string, string] {
+	return func(yield func(string, string) bool) {
+		for _, f := range h.fields {
+			if !yield(f.name, f.value) {
+				return
+			}
+		}
+	}
+}
+
+// HTTP gives the headers with canonical names.
+func (h Header) HTTP() http.Header {
+	header := make(http.Header, len(h.fields))
+	values := make([]string, len(h.fields))
+	for i, f := range h.fields {
+		name := http.CanonicalHeaderKey(f.name)
+		if prev, ok := header[name]; ok {
+			header[name] = append(prev, f.value)
+			continue
+		}
+		values[i] = f.value
+		header[name] = values[i : i+1 : i+1]
+	}
+	return header
+}
+
+// equalFold compares header names. strings.EqualFold would take letters
+// outside ASCII for ASCII ones, which HTTP does not.
+func equalFold(a, b string) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range len(a) {
+		if lower(a[i]) != lower(b[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+func lower(c byte) byte {
+	if 'A' <= c && c <= 'Z' {
+		return c + 'a' - 'A'
+	}
+	return c
+}

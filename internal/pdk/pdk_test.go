@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package pdk_test
+
+import (
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/Kong/go-pdk/server/kong_plugin_protocol"
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	"kong-ai-guard/internal/pdk"
+)
+
+// field encodes one field that holds bytes, which need not be UTF-8.
+func field(num protowire.Number, data string) string {
+	return string(protowire.AppendString(protowire.AppendTag(nil, num, protowire.BytesType), data))
+}
+
+// header encodes one entry of the map of headers, as Kong does: a text for one
+// value, a list for more.
+func header(name string, values ...string) string {
+	if len(values) == 1 {
+		return field(1, field(1, name)+field(2, field(3, values[0])))
+	}
+	var list string
+	for _, v := range values {
+		list += field(1, field(3, v))
+	}
+	return field(1, field(1, name)+field(2, field(6, list)))
+}
+
+func reply(data string) *pdk.Call { return &pdk.Call{Reply: []byte(data)} }
+
+func TestHeaders(t *testing.T) {
+	encoded := header("content-type", "text/plain") + header("x-caf\xe9", "\xe9\xff") +
+		header("cookie", "a=1", "b=2", "") + field(1, field(1, "x-empty")+field(2, ""))
+	h, err := reply(encoded).Headers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string][]string{
+		"Content-Type": {"text/plain"}, "x-caf\xe9": {"\xe9\xff"}, "Cookie": {"a=1", "b=2", ""}, "X-Empty": {""},
+	}
+	if diff := cmp.Diff(want, map[string][]string(h.HTTP())); diff != "" {
+		t.Error(diff)
+	}
+	if h.Len() != 6 || h.Full() {
+		t.Errorf("Len %d, Full %v; want 6, false", h.Len(), h.Full())
+	}
+	if got := h.Get("Content-TYPE"); got != "text/plain" {
+		t.Errorf("Get in another case gives %q", got)
+	}
+	if got := slices.Collect(h.Values("Cookie")); !slices.Equal(got, []string{"a=1", "b=2", ""}) {
+		t.Errorf("Values gives %q", got)
+	}
+	if h.Get("x-none") != "" || h.Has("x-none") || !h.Has("X-EMPTY") {
+		t.Error("an absent header and an empty one are not told apart")
+	}
+	// U+212A folds to k in Unicode, and is no k in HTTP.
+	if h.Has("Coo\u212Aie") {
+		t.Error("a letter outside ASCII was taken for one in it")
+	}
+	if got := len(maps.Collect(h.All())); got != 4 {
+		t.Errorf("All gives %d names, want 4", got)
+	}
+}
+
+func TestHeadersFull(t *testing.T) {
+	h, err := reply(strings.Repeat(header("a", "1"), 998) + header("b", "1", "2")).Headers()
+	if err != nil || !h.Full() {
+		t.Errorf("Full is %v with %d headers, %v", h.Full(), h.Len(), err)
+	}
+}
+
+func TestHeadersOfNoKnownKindAreRefused(t *testing.T) {
+	value := func(v string) string { return field(1, field(1, "x")+field(2, v)) }
+	for name, encoded := range map[string]string{
+		"number":       value("\x11\x00\x00\x00\x00\x00\x00\xf0\x3f"),
+		"bool":         value("\x20\x01"),
+		"null":         value("\x08\x00"),
+		"struct":       value(field(5, "")),
+		"two kinds":    value(field(3, "a") + field(6, field(1, field(3, "b")))),
+		"nested list":  value(field(6, field(1, field(6, field(1, field(3, "b")))))),
+		"odd list":     value(field(6, field(2, "b"))),
+		"cut value":    value("\x1a\x05ab"),
+		"cut entry":    field(1, "\x0a\x05ab"),
+		"cut reply":    header("a", "b")[:5],
+		"group":        "\x0b\x0c",
+		"field 0":      "\x02\x00",
+		"endless tag":  strings.Repeat("\xff", 11),
+		"huge length":  "\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",
+		"65 bits":      "\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\x02",
+		"field number": "\x82\x80\x80\x80\x10\x00", // 2^29
+	} {
+		if h, err := reply(encoded).Headers(); !errors.Is(err, pdk.ErrMalformed) {
+			t.Errorf("%s: %v, %v", name, h, err)
+		}
+	}
+}
+
+func TestRawBody(t *testing.T) {
+	for name, c := range map[string]struct {
+		reply string
+		want  pdk.RawBody
+		err   error
+	}{
+		"none":     {"", pdk.RawBody{}, nil},
+		"empty":    {field(1, ""), pdk.RawBody{Content: []byte{}}, nil},
+		"bytes":    {field(1, "\xe9{"), pdk.RawBody{Content: []byte("\xe9{")}, nil},
+		"file":     {field(2, "/tmp/caf\xe9"), pdk.RawBody{Path: "/tmp/caf\xe9"}, nil},
+		"error":    {field(3, "Can't read request body"), pdk.RawBody{}, pdk.ErrUnreadableBody},
+		"last one": {field(3, "x") + field(1, "y"), pdk.RawBody{Content: []byte("y")}, nil},
+		"cut":      {field(1, "abc")[:3], pdk.RawBody{}, pdk.ErrMalformed},
+		"unknown":  {field(9, "abc"), pdk.RawBody{}, nil},
+	} {
+		got, err := reply(c.reply).RawBody()
+		if !errors.Is(err, c.err) || cmp.Diff(c.want, got) != "" {
+			t.Errorf("%s: %+v, %v; want %+v, %v", name, got, err, c.want, c.err)
+		}
+	}
+}
+
+func TestValue(t *testing.T) {
+	encode := func(v any) string {
+		m, err := structpb.NewValue(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := proto.Marshal(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	for name, c := range map[string]struct {
+		reply string
+		want  pdk.Value
+		truth bool
+	}{
+		"nothing":     {"", pdk.Value{}, false},
+		"Kong's nil":  {"\x08\x01", pdk.Value{}, false},
+		"null":        {encode(nil), pdk.Value{}, false},
+		"true":        {encode(true), pdk.Value{Kind: pdk.ValueBool, Bool: true}, true},
+		"false":       {encode(false), pdk.Value{Kind: pdk.ValueBool}, false},
+		"guard":       {encode("guard"), pdk.Value{Kind: pdk.ValueText, Text: "guard"}, true},
+		"empty text":  {encode(""), pdk.Value{Kind: pdk.ValueText}, true},
+		"bytes":       {field(3, "\xe9"), pdk.Value{Kind: pdk.ValueText, Text: "\xe9"}, true},
+		"zero is yes": {encode(0), pdk.Value{Kind: pdk.ValueNumber}, true},
+		"number":      {encode(1.5), pdk.Value{Kind: pdk.ValueNumber, Number: 1.5}, true},
+		"table":       {encode(map[string]any{"a": 1}), pdk.Value{Kind: pdk.ValueTable}, true},
+	} {
+		got, err := reply(c.reply).Value()
+		if err != nil || got != c.want || got.True() != c.truth {
+			t.Errorf("%s: %+v (true: %v), %v; want %+v", name, got, got.True(), err, c.want)
+		}
+	}
+}
+
+func TestBytesThatAreNotUTF8(t *testing.T) {
+	consumer, err := reply(field(1, "id") + field(3, "caf\xe9") + field(4, "\xff")).Consumer()
+	if want := (pdk.Consumer{ID: "id", CustomID: "\xff", Username: "caf\xe9"}); err != nil || consumer != want {
+		t.Errorf("%+v, %v; want %+v", consumer, err, want)
+	}
+	text, err := reply(field(1, "GET /\xe9 HTTP/1.1")).Text()
+	if err != nil || text != "GET /\xe9 HTTP/1.1" {
+		t.Errorf("%q, %v", text, err)
+	}
+	for _, call := range []pdk.Call{pdk.LogErr("a\xe9b"), pdk.LogWarn("a\xe9b"), pdk.LogNotice("a\xe9b")} {
+		var list structpb.ListValue
+		if err := proto.Unmarshal(call.Args, &list); err != nil || list.Values[0].GetStringValue() != "a\uFFFDb" {
+			t.Errorf("%s: %v, %v", call.Method, &list, err)
+		}
+	}
+	var s pdk.Struct
+	s.Text("\xe9", "\xe9")
+	var kv kong_plugin_protocol.KV
+	if err := proto.Unmarshal(pdk.SetSerializeValue("k", s).Args, &kv); err != nil {
+		t.Error(err)
+	}
+	// What is no text for people goes to Kong as it is.
+	if args := pdk.SetRequestBody([]byte("\xe9")).Args; string(args) != field(1, "\xe9") {
+		t.Errorf("the body became %q", args)
+	}
+}
+
+func TestNestedStruct(t *testing.T) {
+	var request, both pdk.Struct
+	request.Text("action", "allow")
+	request.Number("latency_ms", 12)
+	both.Struct("request", request)
+	both.Struct("response", pdk.Struct{})
+	var kv kong_plugin_protocol.KV
+	if err := proto.Unmarshal(pdk.SetSerializeValue("ai.guard.x", both).Args, &kv); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]any{"request": map[string]any{"action": "allow", "latency_ms": 12.0}, "response": map[string]any{}}
+	if diff := cmp.Diff(want, kv.V.AsInterface()); diff != "" || kv.K != "ai.guard.x" {
+		t.Error(kv.K, diff)
+	}
+}
+
+// TestErrComesFirst: a reply that was thrown away must not read as nothing.
+func TestErrComesFirst(t *testing.T) {
+	c := &pdk.Call{Err: pdk.ErrTooLarge}
+	var errs [8]error
+	_, errs[0] = c.Text()
+	_, errs[1] = c.Bytes()
+	_, errs[2] = c.Int()
+	_, errs[3] = c.RawBody()
+	_, errs[4] = c.Headers()
+	_, errs[5] = c.Consumer()
+	_, errs[6] = c.Service()
+	_, errs[7] = c.Value()
+	for i, err := range errs {
+		if !errors.Is(err, pdk.ErrTooLarge) {
+			t.Errorf("decoder %d: %v", i, err)
+		}
+	}
+}
+
+func TestClearBodyHeaders(t *testing.T) {
+	calls := pdk.ClearBodyHeaders()
+	calls[0] = pdk.Call{}
+	if again := pdk.ClearBodyHeaders(); again[0].Method != "kong.response.clear_header" || len(again) != 10 {
+		t.Errorf("%+v", again)
+	}
+}
+
+// FuzzDecoders: no reply makes a decoder panic, and what go-pdk can decode
+// says the same to us.
+func FuzzDecoders(f *testing.F) {
+	f.Add([]byte(header("a", "b") + header("c", "d", "e")))
+	f.Add([]byte(field(1, "x") + field(3, "y") + field(4, "z")))
+	f.Add([]byte("\x08\xc8\x01"))
+	f.Add([]byte("\x11\x00\x00\x00\x00\x00\x00\xf0\x3f"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		c := &pdk.Call{Reply: b}
+		if text, err := c.Text(); err == nil && utf8.ValidString(text) {
+			same(t, b, &kong_plugin_protocol.String{}, func(m *kong_plugin_protocol.String) bool { return m.V == text })
+		}
+		if n, err := c.Int(); err == nil {
+			same(t, b, &kong_plugin_protocol.Int{}, func(m *kong_plugin_protocol.Int) bool { return int(m.V) == n })
+		}
+		if body, err := c.RawBody(); err == nil {
+			same(t, b, &kong_plugin_protocol.RawBodyResult{}, func(m *kong_plugin_protocol.RawBodyResult) bool {
+				return string(m.GetContent()) == string(body.Content) && m.GetBodyFilepath() == body.Path
+			})
+		}
+		if who, err := c.Consumer(); err == nil {
+			same(t, b, &kong_plugin_protocol.Consumer{}, func(m *kong_plugin_protocol.Consumer) bool {
+				return who == pdk.Consumer{ID: m.Id, CustomID: m.CustomId, Username: m.Username}
+			})
+		}
+		if s, err := c.Service(); err == nil {
+			same(t, b, &kong_plugin_protocol.Service{}, func(m *kong_plugin_protocol.Service) bool { return s == pdk.Service{ID: m.Id, Name: m.Name} })
+		}
+		if v, err := c.Value(); err == nil {
+			same(t, b, &structpb.Value{}, func(m *structpb.Value) bool { return m.GetStringValue() == v.Text && m.GetBoolValue() == v.Bool })
+		}
+		if h, err := c.Headers(); err == nil {
+			same(t, b, &structpb.Struct{}, func(m *structpb.Struct) bool {
+				for name, v := range m.Fields {
+					if !h.Has(name) && len(v.GetListValue().GetValues()) != 0 {
+						return false
+					}
+					if s, ok := v.Kind.(*structpb.Value_StringValue); ok && !slices.Contains(slices.Collect(h.Values(name)), s.StringValue) {
+						return false
+					}
+				}
+				return true
+			})
+		}
+	})
+}
+
+// same checks what we decoded against go-pdk's message, where that one can be
+// decoded at all: it may hold text that is not UTF-8 in another field.
+func same[M proto.Message](t *testing.T, b []byte, m M, equal func(M) bool) {
+	t.Helper()
+	if proto.Unmarshal(b, m) == nil && !equal(m) {
+		t.Errorf("%q: go-pdk reads %v, we read something else", b, m)
+	}
+}
+
+func BenchmarkHeaders25(b *testing.B) {
+	var encoded string
+	for i := range 25 {
+		encoded += header("x-header-number-"+string(rune('a'+i)), "a value of usual length")
+	}
+	call := reply(encoded)
+	b.ReportAllocs()
+	for b.Loop() {
+		if h, err := call.Headers(); err != nil || h.Get("x-header-number-y") == "" {
+			b.Fatal(err)
+		}
+	}
+}

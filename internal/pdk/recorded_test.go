@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package pdk_test
+
+import (
+	"bytes"
+	"net/http"
+	"testing"
+
+	"github.com/Kong/go-pdk/bridge"
+	"github.com/Kong/go-pdk/server/kong_plugin_protocol"
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	"kong-ai-guard/internal/pdk"
+	"kong-ai-guard/internal/recording"
+)
+
+const recorded = "../../testdata/protocol/kong-3.9.1-frames.jsonl"
+
+// decoded is what go-pdk's own messages make of a reply.
+func decoded[M proto.Message](t *testing.T, reply []byte, m M) M {
+	t.Helper()
+	if err := proto.Unmarshal(reply, m); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func TestDecodesWhatKongSent(t *testing.T) {
+	frames, err := recording.Load(recorded)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]int{}
+	for _, f := range frames {
+		if f.Kind != "reply" {
+			continue
+		}
+		seen[f.Method()]++
+		call := &pdk.Call{Method: f.Method(), Reply: f.Data}
+		var got, want any
+		var err error
+		switch f.Method() {
+		case "kong.request.get_raw_body":
+			got, err = call.RawBody()
+			m := decoded(t, f.Data, &kong_plugin_protocol.RawBodyResult{})
+			want = pdk.RawBody{Content: m.GetContent(), Path: m.GetBodyFilepath()}
+		case "kong.request.get_headers":
+			var h pdk.Header
+			h, err = call.Headers()
+			got = map[string][]string(h.HTTP())
+			lower := bridge.UnwrapHeaders(decoded(t, f.Data, &structpb.Struct{}))
+			canonical := map[string][]string{}
+			for name, values := range lower {
+				canonical[http.CanonicalHeaderKey(name)] = values
+			}
+			want = canonical
+		case "kong.nginx.get_var", "kong.request.get_header", "kong.service.response.get_header", "kong.client.get_forwarded_ip":
+			got, err = call.Text()
+			want = decoded(t, f.Data, &kong_plugin_protocol.String{}).V
+		case "kong.client.get_consumer":
+			got, err = call.Consumer()
+			m := decoded(t, f.Data, &kong_plugin_protocol.Consumer{})
+			want = pdk.Consumer{ID: m.Id, CustomID: m.CustomId, Username: m.Username}
+		case "kong.router.get_service":
+			got, err = call.Service()
+			m := decoded(t, f.Data, &kong_plugin_protocol.Service{})
+			want = pdk.Service{ID: m.Id, Name: m.Name}
+		case "kong.router.get_route":
+			got, err = call.Route()
+			m := decoded(t, f.Data, &kong_plugin_protocol.Route{})
+			want = pdk.Route{ID: m.Id, Name: m.Name}
+		case "kong.service.response.get_raw_body":
+			got, err = call.Bytes()
+			want = decoded(t, f.Data, &kong_plugin_protocol.ByteString{}).V
+		case "kong.service.response.get_status":
+			got, err = call.Int()
+			want = int(decoded(t, f.Data, &kong_plugin_protocol.Int{}).V)
+		case "kong.ctx.shared.get":
+			var v pdk.Value
+			v, err = call.Value()
+			got, want = v.Text, decoded(t, f.Data, &structpb.Value{}).GetStringValue()
+		default:
+			continue
+		}
+		if err != nil {
+			t.Errorf("%s: %v", f.Method(), err)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s: (-go-pdk +ours)\n%s", f.Method(), diff)
+		}
+	}
+	for _, method := range []string{"kong.request.get_headers", "kong.client.get_consumer", "kong.router.get_service", "kong.ctx.shared.get"} {
+		if seen[method] == 0 {
+			t.Errorf("the recording holds no reply to %s", method)
+		}
+	}
+}
+
+// TestEncodesWhatKongUnderstood compares our calls with those that a real Kong
+// took from go-pdk.
+func TestEncodesWhatKongUnderstood(t *testing.T) {
+	frames, err := recording.Load(recorded)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sent := map[string][][]byte{}
+	for _, f := range frames {
+		if f.Kind == "args" {
+			sent[f.Method()] = append(sent[f.Method()], f.Data)
+		}
+	}
+	var verdict pdk.Struct
+	verdict.Text("action", "allow")
+	verdict.Number("latency_ms", 12.5)
+	for name, call := range map[string]pdk.Call{
+		"body":            pdk.RequestRawBody(),
+		"header":          pdk.RequestHeader("authorization"),
+		"variable":        pdk.NginxVar("kong_request_id"),
+		"consumer":        pdk.ClientConsumer(),
+		"address":         pdk.ClientForwardedIP(),
+		"service":         pdk.RouterService(),
+		"route":           pdk.RouterRoute(),
+		"log":             pdk.LogWarn("SecurePrismaAIRS probe"),
+		"access log":      pdk.SetSerializeValue("ai.guard.probe.request", verdict),
+		"set shared":      pdk.SetCtxSharedText("probe", "1"),
+		"shared":          pdk.CtxShared("probe"),
+		"answer":          pdk.UpstreamRawBody(),
+		"status":          pdk.UpstreamStatus(),
+		"answer's header": pdk.UpstreamHeader("content-type"),
+		"clear header":    pdk.ClearResponseHeader("Content-Encoding"),
+		"replace body":    pdk.SetRequestBody([]byte(`{"masked":true}`)),
+		"buffering off":   pdk.SetNginxCtxBool("buffered_proxying", false),
+		"exit":            pdk.ResponseExit(403, map[string][]string{"Content-Type": {"application/json"}}, []byte(`{"error":{"message":"blocked"}}`)),
+	} {
+		found := false
+		for _, args := range sent[call.Method] {
+			found = found || bytes.Equal(args, call.Args)
+		}
+		if !found {
+			t.Errorf("%s: %s with %q was never sent to Kong; it got %q", name, call.Method, call.Args, sent[call.Method])
+		}
+	}
+}
