@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package eventstream
+
+import (
+	"encoding/binary"
+	"errors"
+	"hash/crc32"
+	"unicode/utf8"
+)
+
+// The errors of FrameReader. Their texts are fixed and quote nothing.
+var (
+	ErrFrameLength   = errors.New("event stream frame has a length that cannot be")
+	ErrFrameChecksum = errors.New("event stream frame has a wrong checksum")
+	ErrFrameHeaders  = errors.New("event stream frame has headers that cannot be read")
+)
+
+const (
+	preludeLen = 12 // total length, length of the headers, checksum of both
+	frameMin   = preludeLen + 4
+	headersMax = 128 << 10 // by the specification of the encoding
+	headerMax  = 64        // headers in a frame; services send three to six
+)
+
+// A HeaderType is the type of a frame header's value, as it is on the wire.
+type HeaderType uint8
+
+// The types of header values.
+const (
+	HeaderTrue HeaderType = iota
+	HeaderFalse
+	HeaderByte
+	HeaderShort
+	HeaderInt
+	HeaderLong
+	HeaderBytes
+	HeaderString
+	HeaderTimestamp // milliseconds since 1970
+	HeaderUUID
+)
+
+// A Header is a header of a frame.
+type Header struct {
+	// Name is such as ":event-type" or ":exception-type". No two headers of
+	// a frame have the same.
+	Name []byte
+	Type HeaderType
+	// Value is the value's bytes: UTF-8 for HeaderString, big-endian for
+	// numbers, empty for booleans.
+	Value []byte
+	// At is the place of Value in the body.
+	At Span
+}
+
+// A Frame is a message of application/vnd.amazon.eventstream, whose lengths and
+// checksums are right.
+type Frame struct {
+	// Span is the whole frame.
+	Span
+	// RawHeaders and Payload are where the headers and the payload lie.
+	RawHeaders, Payload Span
+	Headers             []Header
+}
+
+// Header gives the value of the named header if it is a string, else "".
+func (f *Frame) Header(name string) string {
+	for _, h := range f.Headers {
+		if h.Type == HeaderString && string(h.Name) == name {
+			return string(h.Value)
+		}
+	}
+	return ""
+}
+
+// LooksLikeFrames tells whether body starts with the prelude of a frame: three
+// words of which the last is the checksum of the others.
+func LooksLikeFrames(body []byte) bool {
+	return len(body) >= frameMin && crc32.ChecksumIEEE(body[:8]) == binary.BigEndian.Uint32(body[8:])
+}
+
+// A FrameReader reads the frames of a body in order.
+type FrameReader struct {
+	body  []byte
+	pos   int
+	frame Frame
+	err   error
+}
+
+// NewFrameReader gives a FrameReader for a whole body.
+func NewFrameReader(body []byte) *FrameReader { return &FrameReader{body: body} }
+
+// Next reads the next frame. It returns false at the end and on an error.
+func (r *FrameReader) Next() bool {
+	if r.err != nil || r.pos == len(r.body) {
+		return false
+	}
+	r.err = r.read()
+	return r.err == nil
+}
+
+// Frame is the frame that Next read. It is valid until the next call of Next.
+func (r *FrameReader) Frame() *Frame { return &r.frame }
+
+// Err is the error that ended the reading, nil at the end of the body.
+func (r *FrameReader) Err() error { return r.err }
+
+func (r *FrameReader) read() error {
+	b := r.body[r.pos:]
+	if len(b) < frameMin {
+		return ErrFrameLength
+	}
+	if !LooksLikeFrames(b) {
+		return ErrFrameChecksum
+	}
+	total, headers := uint64(binary.BigEndian.Uint32(b)), uint64(binary.BigEndian.Uint32(b[4:]))
+	if total < frameMin || total > uint64(len(b)) || headers > total-frameMin || headers > headersMax {
+		return ErrFrameLength
+	}
+	n := int(total)
+	if crc32.ChecksumIEEE(b[:n-4]) != binary.BigEndian.Uint32(b[n-4:]) {
+		return ErrFrameChecksum
+	}
+	f := &r.frame
+	f.Span = Span{r.pos, r.pos + n}
+	f.RawHeaders = Span{r.pos + preludeLen, r.pos + preludeLen + int(headers)}
+	f.Payload = Span{f.RawHeaders.End, f.End - 4}
+	r.pos = f.End
+	return r.headers()
+}
+
+// headers reads the headers of the frame.
+func (r *FrameReader) headers() error {
+	f := &r.frame
+	f.Headers = f.Headers[:0]
+	for pos, end := f.RawHeaders.Start, f.RawHeaders.End; pos < end; {
+		name := Span{pos + 1, pos + 1 + int(r.body[pos])}
+		if name.Start == name.End || name.End >= end || !utf8.Valid(name.In(r.body)) {
+			return ErrFrameHeaders
+		}
+		h := Header{Name: name.In(r.body), Type: HeaderType(r.body[name.End])}
+		at := Span{name.End + 1, name.End + 1}
+		switch h.Type {
+		case HeaderTrue, HeaderFalse:
+		case HeaderByte:
+			at.End++
+		case HeaderShort:
+			at.End += 2
+		case HeaderInt:
+			at.End += 4
+		case HeaderLong, HeaderTimestamp:
+			at.End += 8
+		case HeaderUUID:
+			at.End += 16
+		case HeaderBytes, HeaderString:
+			if end-at.Start < 2 {
+				return ErrFrameHeaders
+			}
+			n := int(binary.BigEndian.Uint16(r.body[at.Start:]))
+			at = Span{at.Start + 2, at.Start + 2 + n}
+		default:
+			return ErrFrameHeaders
+		}
+		if at.End > end {
+			return ErrFrameHeaders
+		}
+		h.At, h.Value = at, at.In(r.body)
+		if h.Type == HeaderString && !utf8.Valid(h.Value) || f.has(h.Name) || len(f.Headers) == headerMax {
+			return ErrFrameHeaders
+		}
+		f.Headers = append(f.Headers, h)
+		pos = at.End
+	}
+	return nil
+}
+
+func (f *Frame) has(name []byte) bool {
+	for _, h := range f.Headers {
+		if string(h.Name) == string(name) {
+			return true
+		}
+	}
+	return false
+}
+
+// AppendFrame appends a frame with the given headers, as they are encoded in
+// Frame.RawHeaders, and payload to dst, with right lengths and checksums, and
+// gives the longer slice. Both together have to be shorter than 4 GiB.
+func AppendFrame(dst, headers, payload []byte) []byte {
+	start := len(dst)
+	dst = binary.BigEndian.AppendUint32(dst, uint32(frameMin+len(headers)+len(payload)))
+	dst = binary.BigEndian.AppendUint32(dst, uint32(len(headers)))
+	dst = binary.BigEndian.AppendUint32(dst, crc32.ChecksumIEEE(dst[start:]))
+	dst = append(dst, headers...)
+	dst = append(dst, payload...)
+	return binary.BigEndian.AppendUint32(dst, crc32.ChecksumIEEE(dst[start:]))
+}
