@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kongtest
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// bodyBuffer is nginx's client_body_buffer_size, in bytes: a larger body is
+// handed over as a file.
+const bodyBuffer = 8 << 10
+
+// A Call is one PDK call of a plugin.
+type Call struct {
+	Plugin, Phase, Method string
+}
+
+// An Exchange is what became of one request, for tests and for printing.
+type Exchange struct {
+	RequestID    string
+	Method, Path string
+	// Status is what the client got.
+	Status int
+	// Buffered tells whether the upstream's answer was read whole.
+	Buffered bool
+	// Events are the phases that plugins ran, such as "airs access".
+	Events []string
+	// Calls are all PDK calls in their order.
+	Calls []Call
+	// Retries counts events that were run again after a lost connection.
+	Retries int
+	// Logs are the lines that were written for it.
+	Logs []Line
+	// AccessLog is what a log plugin of Kong's prints.
+	AccessLog map[string]any
+}
+
+// CallCount is the number of PDK calls of a plugin, of all for "".
+func (e Exchange) CallCount(plugin string) int {
+	n := 0
+	for _, c := range e.Calls {
+		if plugin == "" || c.Plugin == plugin {
+			n++
+		}
+	}
+	return n
+}
+
+// An exchange is a request on its way. One goroutine works on it.
+type exchange struct {
+	gw      *Gateway
+	snap    *snapshot
+	id      string
+	nginxID string // $request_id, which is another one
+	start   time.Time
+	req     *http.Request
+	header  map[string][]string // names in lower case; what plugins changed
+	body    []byte
+	inFile  bool   // the body is handed over as a file
+	file    string // its path once it is written
+	path    string // of the request, without the query
+	query   string
+
+	route      *route
+	matched    int
+	consumer   *consumer
+	credential string
+	scheme     string // of the upstream
+	target     string // host:port of the upstream, once a plugin set it
+	upstream   string // path at the upstream
+
+	ctx, shared map[string]any
+	serialize   map[string]any
+
+	plugin, phase string // what runs now
+	exit          *exitArgs
+	answerHeader  http.Header
+	status        int // of the upstream
+	upHeader      http.Header
+	upBody        []byte
+	sent          int // the status that went to the client
+	buffered      bool
+
+	mu      sync.Mutex // guards what Exchange reads while a request runs
+	calls   []Call
+	events  []string
+	retries int
+	done    chan struct{}
+}
+
+func newID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return hex.EncodeToString(b[:])
+}
+
+func (gw *Gateway) newExchange(req *http.Request) *exchange {
+	x := &exchange{
+		gw: gw, snap: gw.snap.Load(), id: newID(), nginxID: newID(), start: time.Now(), req: req,
+		header: map[string][]string{}, ctx: map[string]any{}, shared: map[string]any{},
+		serialize: map[string]any{}, answerHeader: http.Header{}, done: make(chan struct{}),
+	}
+	for name, values := range req.Header {
+		name = strings.ToLower(name)
+		x.header[name] = append(x.header[name], values...)
+	}
+	x.header["host"] = []string{req.Host}
+	if len(req.TransferEncoding) > 0 {
+		x.header["transfer-encoding"] = req.TransferEncoding
+	}
+	x.path, x.query, _ = strings.Cut(requestURI(req), "?")
+	return x
+}
+
+// requestURI is the target of the request as the client wrote it.
+func requestURI(req *http.Request) string {
+	if uri := req.RequestURI; strings.HasPrefix(uri, "/") {
+		return uri
+	}
+	return req.URL.RequestURI()
+}
+
+func (x *exchange) remoteIP() string {
+	ip, _, err := net.SplitHostPort(x.req.RemoteAddr)
+	if err != nil {
+		return x.req.RemoteAddr
+	}
+	return ip
+}
+
+// bodyFile writes the body to a file for a plugin, once.
+func (x *exchange) bodyFile() (string, error) {
+	if x.file == "" {
+		path := filepath.Join(x.gw.bodyDir, fmt.Sprintf("%010d", x.gw.bodies.Add(1)))
+		if err := os.WriteFile(path, x.body, 0o600); err != nil {
+			return "", err
+		}
+		x.file = path
+	}
+	return x.file, nil
+}
+
+// finish ends the exchange: its files go, its record stays.
+func (x *exchange) finish() {
+	if x.file != "" {
+		_ = os.Remove(x.file) // the directory goes with the gateway
+	}
+	close(x.done)
+	if tell := x.gw.cfg.OnExchange; tell != nil {
+		tell(x.record())
+	}
+}
+
+func (x *exchange) countRetry() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.retries++
+}
+
+func (x *exchange) note(method string) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.calls = append(x.calls, Call{Plugin: x.plugin, Phase: x.phase, Method: method})
+}
+
+func (x *exchange) log(level, plugin, text string) {
+	x.gw.logs.add(Line{Level: level, Plugin: plugin, RequestID: x.id, Text: text})
+}
+
+// record is the exchange as tests see it; the request must be done.
+func (x *exchange) record() Exchange {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	e := Exchange{
+		RequestID: x.id, Method: x.req.Method, Path: x.path, Status: x.sent, Buffered: x.buffered,
+		Events: slices.Clone(x.events), Calls: slices.Clone(x.calls), Retries: x.retries,
+		AccessLog: x.accessLog(),
+	}
+	for _, l := range x.gw.logs.all() {
+		if l.RequestID == x.id {
+			e.Logs = append(e.Logs, l)
+		}
+	}
+	return e
+}
+
+// accessLog is what Kong's log plugins print of an exchange, shortened to
+// what does not change from one run to the next, with what plugins added.
+func (x *exchange) accessLog() map[string]any {
+	entry := map[string]any{
+		"request":   map[string]any{"id": x.id, "method": x.req.Method, "uri": requestURI(x.req), "size": float64(len(x.body))},
+		"response":  map[string]any{"status": float64(x.sent)},
+		"client_ip": x.remoteIP(),
+	}
+	if x.route != nil {
+		entry["service"] = map[string]any{"id": x.route.service.ID, "name": x.route.service.Name}
+		entry["route"] = map[string]any{"id": x.route.ID, "name": x.route.Name}
+	}
+	if x.consumer != nil {
+		entry["consumer"] = map[string]any{"id": x.consumer.ID, "username": x.consumer.Username}
+	}
+	maps.Copy(entry, x.serialize)
+	return entry
+}
+
+// setSerialize puts a value under a dotted name. What stands in the way is
+// replaced.
+func (x *exchange) setSerialize(name string, v any) {
+	m := x.serialize
+	for {
+		head, rest, nested := strings.Cut(name, ".")
+		if !nested {
+			if v == nil {
+				delete(m, head)
+			} else {
+				m[head] = v
+			}
+			return
+		}
+		sub, ok := m[head].(map[string]any)
+		if !ok {
+			sub = map[string]any{}
+			m[head] = sub
+		}
+		m, name = sub, rest
+	}
+}

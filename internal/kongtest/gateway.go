@@ -1,0 +1,455 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package kongtest plays Kong Gateway to real plugin servers: it starts their
+// binaries, speaks Kong's half of the "ProtoBuf:1" protocol, checks
+// configurations against the dumped schemas, and proxies HTTP with the
+// semantics that were observed on Kong 3.9.1. It is for tests and for trying
+// things out, and it is not Kong: what it does not know is an error.
+package kongtest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+const (
+	// maxExchanges bounds the exchanges that are remembered.
+	maxExchanges = 10000
+	// exchangePatience is how long Exchange waits for one that still runs.
+	exchangePatience = 10 * time.Second
+	kongErrorType    = "application/json; charset=utf-8"
+)
+
+// Config says what a Gateway runs. Only Servers and Declarative are needed.
+type Config struct {
+	// Servers are the plugin servers to start.
+	Servers []PluginServer
+	// Declarative is what the gateway is configured with at first.
+	Declarative Declarative
+	// Addr is where it listens; "127.0.0.1:0" when "".
+	Addr string
+	// Prefix is the directory of sockets and temporary bodies; a new one,
+	// removed by Close, when "". Sockets need its path to be short.
+	Prefix string
+	// Workers is how many Kong workers are played; each has its own
+	// connections and instances. 2 when 0. A client's connection belongs to
+	// one worker, in turn.
+	Workers int
+	// Env gives the secrets of {vault://env/...}; os.LookupEnv when nil.
+	Env func(name string) (value string, ok bool)
+	// RPCTimeout is how long a plugin may say nothing; 60 s when 0.
+	RPCTimeout time.Duration
+	// MaxAttempts is how often an event is run when the plugin closes the
+	// connection; 3 when 0. (Kong itself goes on without end.)
+	MaxAttempts int
+	// MaxBody bounds request bodies, in bytes; 256 MiB when 0.
+	MaxBody int64
+	// OnLog, OnFrame and OnExchange, unless nil, are told each log line, each
+	// frame and each finished exchange, from several goroutines. A frame's
+	// payload must not be kept or changed.
+	OnLog      func(Line)
+	OnFrame    func(Frame)
+	OnExchange func(Exchange)
+}
+
+// A Gateway plays Kong. Its methods may be called from several goroutines.
+type Gateway struct {
+	cfg       Config
+	prefix    string
+	ownPrefix bool
+	bodyDir   string
+	plugins   map[string]*plugin
+	builtin   map[string]*pluginInfo
+	snap      atomic.Pointer[snapshot]
+	transport *http.Transport
+	server    *http.Server
+	listener  net.Listener
+	served    chan struct{}
+	logs      logBook
+
+	seq, conns, bodies, turn atomic.Int64
+
+	applying sync.Mutex
+
+	mu        sync.Mutex
+	exchanges map[string]*exchange
+	history   []string
+}
+
+// A plugin is one plugin server and what each worker holds of it.
+type plugin struct {
+	name    string
+	info    pluginInfo
+	socket  string
+	process *process
+	workers []*worker
+}
+
+// New makes a gateway: it asks the plugin servers for their dumps and checks
+// the configuration. It starts nothing that has to be closed.
+func New(cfg Config) (*Gateway, error) {
+	if cfg.Addr == "" {
+		cfg.Addr = "127.0.0.1:0"
+	}
+	if cfg.Workers == 0 {
+		cfg.Workers = 2
+	}
+	if cfg.Env == nil {
+		cfg.Env = os.LookupEnv
+	}
+	if cfg.RPCTimeout == 0 {
+		cfg.RPCTimeout = 60 * time.Second
+	}
+	if cfg.MaxAttempts == 0 {
+		cfg.MaxAttempts = 3
+	}
+	if cfg.MaxBody == 0 {
+		cfg.MaxBody = 256 << 20
+	}
+	gw := &Gateway{
+		cfg: cfg, prefix: cfg.Prefix, plugins: map[string]*plugin{},
+		builtin:   map[string]*pluginInfo{keyAuth: keyAuthInfo()},
+		exchanges: map[string]*exchange{},
+		logs:      logBook{tell: cfg.OnLog},
+		transport: &http.Transport{
+			DisableCompression:  true,
+			MaxIdleConnsPerHost: 64,
+			IdleConnTimeout:     60 * time.Second,
+		},
+	}
+	if err := gw.prepare(); err != nil {
+		return nil, errors.Join(err, gw.removePrefix())
+	}
+	return gw, nil
+}
+
+func (gw *Gateway) prepare() error {
+	if gw.prefix == "" {
+		dir, err := os.MkdirTemp("", "kong")
+		if err != nil {
+			return err
+		}
+		gw.prefix, gw.ownPrefix = dir, true
+	}
+	gw.bodyDir = filepath.Join(gw.prefix, "client_body_temp")
+	if err := os.MkdirAll(gw.bodyDir, 0o700); err != nil {
+		return err
+	}
+	for _, s := range gw.cfg.Servers {
+		doc, err := dump(s, gw.prefix)
+		if err != nil {
+			return err
+		}
+		p := &plugin{name: doc.Plugins[0].Name, info: doc.Plugins[0], socket: doc.SocketPath}
+		p.process = newProcess(s, gw.prefix, p.name, p.socket, func(text string) {
+			gw.logs.add(Line{Level: "info", Plugin: p.name, Output: true, Text: text})
+		})
+		for range gw.cfg.Workers {
+			p.workers = append(p.workers, newWorker(gw, p))
+		}
+		if gw.plugins[p.name] != nil {
+			return fmt.Errorf("two plugin servers for %q", p.name)
+		}
+		gw.plugins[p.name] = p
+	}
+	return gw.Apply(gw.cfg.Declarative)
+}
+
+// Apply takes a new configuration over for the requests that come from now
+// on; each plugin configuration gets a new __seq__. A configuration that Kong
+// would refuse is an error and changes nothing: the error holds a
+// ConfigErrors when a plugin's configuration is at fault.
+func (gw *Gateway) Apply(d Declarative) error {
+	gw.applying.Lock()
+	defer gw.applying.Unlock()
+	snap, err := gw.build(d, time.Now().Unix())
+	if err != nil {
+		return err
+	}
+	gw.snap.Store(snap)
+	return nil
+}
+
+// Start starts the plugin servers and listens. Close must be called after it,
+// also when it fails.
+func (gw *Gateway) Start() error {
+	for _, name := range sortedNames(gw.plugins) {
+		if err := gw.plugins[name].process.start(); err != nil {
+			return err
+		}
+	}
+	ln, err := net.Listen("tcp", gw.cfg.Addr)
+	if err != nil {
+		return err
+	}
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetUnencryptedHTTP2(true)
+	gw.listener = ln
+	gw.served = make(chan struct{})
+	gw.server = &http.Server{
+		Handler:           gw,
+		Protocols:         protocols,
+		ReadHeaderTimeout: 60 * time.Second,
+		ConnContext: func(ctx context.Context, _ net.Conn) context.Context {
+			return context.WithValue(ctx, workerKey{}, int(gw.turn.Add(1)-1)%gw.cfg.Workers)
+		},
+	}
+	go func() {
+		defer close(gw.served)
+		if err := gw.server.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+			gw.logs.add(Line{Level: "alert", Text: "serving: " + err.Error()})
+		}
+	}()
+	return nil
+}
+
+type workerKey struct{}
+
+// Close stops listening, ends the plugin servers with SIGTERM and waits for
+// them. A server that has to be killed is an error.
+func (gw *Gateway) Close() error {
+	var errs []error
+	if gw.server != nil {
+		errs = append(errs, gw.server.Close())
+		<-gw.served
+	}
+	for _, p := range gw.plugins {
+		for _, w := range p.workers {
+			w.close()
+		}
+	}
+	for _, p := range gw.plugins {
+		errs = append(errs, p.process.close())
+	}
+	gw.transport.CloseIdleConnections()
+	return errors.Join(append(errs, gw.removePrefix())...)
+}
+
+func (gw *Gateway) removePrefix() error {
+	if gw.ownPrefix {
+		return os.RemoveAll(gw.prefix)
+	}
+	return nil
+}
+
+// URL is the gateway's base URL, without a slash at the end.
+func (gw *Gateway) URL() string { return "http://" + gw.listener.Addr().String() }
+
+// Logs are the log lines so far, the last 20,000 at most.
+func (gw *Gateway) Logs() []Line { return gw.logs.all() }
+
+// Exchange gives what became of a request by Kong's request id, which the
+// client finds in X-Kong-Request-Id. It waits until the exchange is over, at
+// most 10 s.
+func (gw *Gateway) Exchange(requestID string) (Exchange, bool) {
+	gw.mu.Lock()
+	x := gw.exchanges[requestID]
+	gw.mu.Unlock()
+	if x == nil {
+		return Exchange{}, false
+	}
+	select {
+	case <-x.done:
+		return x.record(), true
+	case <-time.After(exchangePatience):
+		return Exchange{}, false
+	}
+}
+
+// Signal sends a signal to a plugin's process, such as SIGKILL.
+func (gw *Gateway) Signal(plugin string, sig syscall.Signal) error {
+	p := gw.plugins[plugin]
+	if p == nil {
+		return fmt.Errorf("no plugin server for %q", plugin)
+	}
+	return p.process.signal(sig)
+}
+
+// Starts is how often a plugin's process was started.
+func (gw *Gateway) Starts(plugin string) int {
+	p := gw.plugins[plugin]
+	if p == nil {
+		return 0
+	}
+	return p.process.count()
+}
+
+func (gw *Gateway) info(name string) *pluginInfo {
+	if p := gw.plugins[name]; p != nil {
+		return &p.info
+	}
+	return gw.builtin[name]
+}
+
+func (gw *Gateway) priority(name string) float64 { return *gw.info(name).Priority }
+
+func (gw *Gateway) frame(c *conn, fromKong bool, kind string, payload []byte) {
+	if gw.cfg.OnFrame != nil {
+		gw.cfg.OnFrame(Frame{Conn: c.number, FromKong: fromKong, Kind: kind, Payload: payload})
+	}
+}
+
+func (gw *Gateway) remember(x *exchange) {
+	gw.mu.Lock()
+	defer gw.mu.Unlock()
+	gw.exchanges[x.id] = x
+	gw.history = append(gw.history, x.id)
+	if len(gw.history) > maxExchanges {
+		delete(gw.exchanges, gw.history[0])
+		gw.history = gw.history[1:]
+	}
+}
+
+// ServeHTTP runs one exchange.
+func (gw *Gateway) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	x := gw.newExchange(req)
+	gw.remember(x)
+	defer x.finish()
+	if x.route, x.matched = x.snap.match(req, x.path); x.route == nil {
+		x.fail(http.StatusNotFound, "no Route matched with those values")
+		x.respond(w, x.exit.status, x.exit.body)
+		return
+	}
+	x.scheme = x.route.service.Protocol
+	x.upstream = x.route.upstreamPath(x.path, x.matched)
+	body, err := io.ReadAll(http.MaxBytesReader(w, req.Body, gw.cfg.MaxBody))
+	if err != nil {
+		var tooLarge *http.MaxBytesError
+		if !errors.As(err, &tooLarge) {
+			x.sent = 400
+			panic(http.ErrAbortHandler) // the client has gone
+		}
+		x.fail(http.StatusRequestEntityTooLarge, "Payload too large")
+		x.respond(w, x.exit.status, x.exit.body)
+		return
+	}
+	x.body, x.inFile = body, len(body) > bodyBuffer
+	number, _ := req.Context().Value(workerKey{}).(int)
+	collected := x.access(number)
+	if x.exit != nil {
+		x.respond(w, x.exit.status, x.exit.body)
+		return
+	}
+	x.proxy(w, func(phase string) error {
+		for _, c := range collected {
+			if err := x.run(c, number, phase); err != nil || x.exit != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// access runs the access phase: plugin by plugin, each collected for the
+// response phase, with the buffering flag set, just before its handler runs.
+func (x *exchange) access(number int) (collected []*pluginConfig) {
+	for _, name := range x.snap.order {
+		conf := x.snap.pick(name, x.route, x.consumer)
+		if conf == nil || !slices.Contains(conf.protocols, any("http")) {
+			continue
+		}
+		if name == keyAuth {
+			x.authenticate(conf)
+		} else {
+			phases := x.gw.plugins[name].info.Phases
+			if slices.Contains(phases, "response") {
+				if !truthy(x.ctx[buffering]) {
+					x.ctx[buffering] = true
+				}
+				collected = append(collected, conf)
+			}
+			if slices.Contains(phases, "access") && x.run(conf, number, "access") != nil {
+				x.fail(http.StatusInternalServerError, "")
+			}
+		}
+		if x.exit != nil {
+			return nil
+		}
+	}
+	return collected
+}
+
+// run runs one phase of one plugin.
+func (x *exchange) run(conf *pluginConfig, number int, phase string) error {
+	x.plugin, x.phase = conf.name, phase
+	x.mu.Lock()
+	x.events = append(x.events, conf.name+" "+phase)
+	x.mu.Unlock()
+	return x.gw.plugins[conf.name].workers[number].event(conf, phase, x)
+}
+
+var kongMessages = map[int]string{
+	http.StatusInternalServerError: "An unexpected error occurred",
+	http.StatusBadGateway:          "An invalid response was received from the upstream server",
+	http.StatusServiceUnavailable:  "The upstream server is currently unavailable",
+	http.StatusGatewayTimeout:      "The upstream server is timing out",
+}
+
+// kongError is the body of an error of Kong's own; its message for the
+// status when message is "".
+func (x *exchange) kongError(status int, message string) []byte {
+	if message == "" {
+		message = kongMessages[status]
+	}
+	if message == "" {
+		message = fmt.Sprintf("The upstream server responded with %d", status)
+	}
+	quoted, err := json.Marshal(message)
+	if err != nil {
+		quoted = []byte(`""`)
+	}
+	x.answerHeader.Set("Content-Type", kongErrorType)
+	return fmt.Appendf(nil, "{\n  \"message\":%s,\n  \"request_id\":\"%s\"\n}", quoted, x.id)
+}
+
+// fail makes an error of Kong's own the answer.
+func (x *exchange) fail(status int, message string) {
+	x.exit = &exitArgs{status: status, body: x.kongError(status, message)}
+}
+
+// respond answers with a body that is known whole.
+func (x *exchange) respond(w http.ResponseWriter, status int, body []byte) {
+	x.answerHeader.Del("Transfer-Encoding")
+	x.answerHeader.Set("Content-Length", strconv.Itoa(len(body)))
+	x.send(w, status, body)
+}
+
+func (x *exchange) send(w http.ResponseWriter, status int, body []byte) {
+	x.writeHeader(w, status)
+	if x.req.Method != http.MethodHead {
+		_, _ = w.Write(body) // the client may have gone
+	}
+}
+
+func (x *exchange) writeHeader(w http.ResponseWriter, status int) {
+	x.sent = status
+	if status == http.StatusNoContent || status == http.StatusNotModified {
+		x.answerHeader.Del("Content-Length")
+	}
+	header := w.Header()
+	for name, values := range x.answerHeader {
+		header[name] = values
+	}
+	if x.answerHeader["Content-Type"] == nil {
+		header["Content-Type"] = nil // else net/http guesses one
+	}
+	if x.answerHeader["Server"] == nil {
+		header.Set("Server", "kong/3.9.1")
+	}
+	header.Set("X-Kong-Request-Id", x.id)
+	w.WriteHeader(status)
+}

@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kongtest
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+)
+
+const (
+	dumpTimeout  = 10 * time.Second
+	startTimeout = 10 * time.Second
+	stopTimeout  = 20 * time.Second
+	restartPause = time.Second
+)
+
+// A PluginServer is an executable that serves one plugin.
+type PluginServer struct {
+	// Path is the executable; its base name is the plugin's name.
+	Path string
+	// Args stand in the start command and in the query command before what
+	// the gateway adds, such as "-log-level", "debug".
+	Args []string
+}
+
+// A process is a running plugin server: it is started again when it ends, at
+// once, and after that at most once a second.
+type process struct {
+	server PluginServer
+	prefix string
+	name   string
+	socket string
+	log    func(text string)
+
+	mu      sync.Mutex
+	cmd     *exec.Cmd
+	started time.Time
+	starts  int
+	closing bool
+	done    chan struct{} // closed when no process runs and none will
+	stop    chan struct{} // closed when closing starts
+}
+
+// environment is all that Kong leaves of its own.
+func environment(prefix string) []string { return []string{"PWD=" + prefix} }
+
+// dump asks a plugin server what it serves, in the form of Kong's query_cmd.
+func dump(s PluginServer, prefix string) (dumpDocument, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), dumpTimeout)
+	defer cancel()
+	args := append(append([]string{}, s.Args...), "-kong-prefix", prefix, "-dump")
+	cmd := exec.CommandContext(ctx, s.Path, args...)
+	cmd.Dir, cmd.Env = prefix, environment(prefix)
+	out, err := cmd.Output()
+	if err != nil {
+		var exit *exec.ExitError
+		if errors.As(err, &exit) {
+			return dumpDocument{}, fmt.Errorf("%s -dump: %w: %s", filepath.Base(s.Path), err, exit.Stderr)
+		}
+		return dumpDocument{}, fmt.Errorf("%s -dump: %w", filepath.Base(s.Path), err)
+	}
+	doc, err := parseDump(out)
+	if err != nil {
+		return doc, fmt.Errorf("%s -dump: %w", filepath.Base(s.Path), err)
+	}
+	return doc, nil
+}
+
+func newProcess(s PluginServer, prefix, name, socket string, log func(string)) *process {
+	return &process{
+		server: s, prefix: prefix, name: name, socket: socket, log: log,
+		done: make(chan struct{}), stop: make(chan struct{}),
+	}
+}
+
+// start runs the process, waits until its socket answers, and keeps it
+// running from then on.
+func (p *process) start() error {
+	exited, err := p.run()
+	if err != nil {
+		close(p.done)
+		return err
+	}
+	go p.keep(exited)
+	deadline := time.Now().Add(startTimeout)
+	for {
+		conn, err := net.Dial("unix", p.socket)
+		if err == nil {
+			return conn.Close()
+		}
+		if time.Now().After(deadline) {
+			return errors.Join(fmt.Errorf("%s does not listen: %w", p.name, err), p.close())
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// run starts one process. The channel is closed when it has ended.
+func (p *process) run() (exited chan struct{}, err error) {
+	args := append(append([]string{}, p.server.Args...), "-kong-prefix", p.prefix)
+	cmd := exec.Command(p.server.Path, args...)
+	cmd.Dir, cmd.Env = p.prefix, environment(p.prefix)
+	read, write, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer write.Close()
+	cmd.Stdout, cmd.Stderr = write, write
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closing {
+		return nil, errors.Join(net.ErrClosed, read.Close())
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, errors.Join(err, read.Close())
+	}
+	p.cmd, p.started = cmd, time.Now()
+	p.starts++
+	exited = make(chan struct{})
+	go func() {
+		defer close(exited)
+		p.readOutput(read, cmd.Process.Pid)
+		err := cmd.Wait()
+		p.log(fmt.Sprintf("external pluginserver '%s' terminated: %v", p.name, cmd.ProcessState))
+		_ = err // the state says it all
+	}()
+	return exited, nil
+}
+
+func (p *process) readOutput(r io.ReadCloser, pid int) {
+	defer r.Close()
+	lines := bufio.NewReaderSize(r, 64<<10)
+	for {
+		line, _, err := lines.ReadLine()
+		if err != nil {
+			return
+		}
+		p.log(fmt.Sprintf("[%s:%d] %s", p.name, pid, line))
+	}
+}
+
+// keep starts the process again each time it ends.
+func (p *process) keep(exited chan struct{}) {
+	defer close(p.done)
+	for {
+		<-exited
+		p.mu.Lock()
+		closing, pause := p.closing, time.Until(p.started.Add(restartPause))
+		p.mu.Unlock()
+		if closing {
+			return
+		}
+		select {
+		case <-time.After(pause):
+		case <-p.stop:
+			return
+		}
+		next, err := p.run()
+		if err != nil {
+			p.log("starting: " + err.Error())
+			return
+		}
+		exited = next
+	}
+}
+
+// close ends the process with SIGTERM and waits for it; one that does not end
+// is killed, and that is an error.
+func (p *process) close() error {
+	p.mu.Lock()
+	if p.closing {
+		p.mu.Unlock()
+		<-p.done
+		return nil
+	}
+	p.closing = true
+	close(p.stop)
+	cmd := p.cmd
+	p.mu.Unlock()
+	if cmd == nil {
+		return nil
+	}
+	_ = cmd.Process.Signal(syscall.SIGTERM) // it may have ended
+	select {
+	case <-p.done:
+		return nil
+	case <-time.After(stopTimeout):
+		_ = cmd.Process.Kill()
+		<-p.done
+		return fmt.Errorf("%s did not end on SIGTERM within %v", p.name, stopTimeout)
+	}
+}
+
+// signal sends a signal to the process that runs now.
+func (p *process) signal(sig syscall.Signal) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.cmd == nil {
+		return os.ErrProcessDone
+	}
+	return p.cmd.Process.Signal(sig)
+}
+
+func (p *process) count() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.starts
+}
