@@ -179,6 +179,37 @@ func TestDumpIsWhatKongTakes(t *testing.T) {
 	}
 }
 
+// TestSharedFieldsAreTheSame holds what both plugins have against each other.
+func TestSharedFieldsAreTheSame(t *testing.T) {
+	own := []string{
+		"api_key", "api_key_file", "profile_name", "app_name", "api_endpoint",
+		"API_base", "application_ID", "client_ID", "client_secret", "client_secret_file", "api_base", "application_id", "client_id",
+	}
+	var shared [2]map[string]map[string]any
+	for i, plugin := range plugins()[:2] {
+		var dump struct {
+			Fields []map[string]struct {
+				Fields []map[string]map[string]any
+			}
+		}
+		if err := json.Unmarshal(plugin.Dump(), &dump); err != nil {
+			t.Fatal(err)
+		}
+		shared[i] = make(map[string]map[string]any)
+		for _, field := range dump.Fields[len(dump.Fields)-1]["config"].Fields {
+			for name, spec := range field {
+				if !slices.Contains(own, name) {
+					shared[i][name] = spec
+				}
+			}
+		}
+		delete(shared[i]["timeout_ms"], "default") // each service has its own pace
+	}
+	if diff := cmp.Diff(shared[0], shared[1]); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func checkSpec(t *testing.T, name string, spec map[string]any, described bool) {
 	t.Helper()
 	kind, _ := spec["type"].(string)

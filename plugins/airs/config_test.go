@@ -1,0 +1,292 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package airs_test
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"kong-ai-guard/internal/guard"
+	"kong-ai-guard/internal/llm"
+	"kong-ai-guard/plugins/airs"
+)
+
+func defaults() airs.Config {
+	return airs.Config{
+		APIKey: "key", ProfileName: "profile",
+		APIEndpoint: "https://service.api.aisecurity.paloaltonetworks.com/v1/scan/sync/request",
+		Settings: guard.Settings{
+			RequestMode: guard.Enforce, ResponseMode: guard.Enforce,
+			BlockFailures: true, BlockFailuresResponse: true, Timeout: 5 * time.Second, SSLVerify: true,
+			MaxRequestBytes: 10 << 20, MaxResponseBytes: 10 << 20,
+		},
+	}
+}
+
+// config puts fields into a configuration that has what is required.
+func config(fields string) []byte {
+	return []byte(`{"api_key":"key","profile_name":"profile"` + fields + `}`)
+}
+
+func TestDecode(t *testing.T) {
+	for _, c := range []struct {
+		name, fields string
+		change       func(*airs.Config)
+	}{
+		{"defaults", ``, func(*airs.Config) {}},
+		{"app name", `,"app_name":"shop"`, func(c *airs.Config) { c.AppName = "shop" }},
+		{"as Kong hands it over", `,"app_name":null,"ssl_verify":true,"timeout_ms":5000,"debug":false,"__seq__":3,"__key__":"k","__plugin_id":"p","__ws_id":"w","$refs":{"api_key":"{vault://env/key}"}`, func(*airs.Config) {}},
+		{"the Lua plugin's fields", `,"app_name":"a","api_endpoint":"https://service-de.api.aisecurity.paloaltonetworks.com/v1/scan/sync/request","ssl_verify":false,"timeout_ms":2000,"debug":true`, func(c *airs.Config) {
+			c.AppName, c.SSLVerify, c.Timeout, c.Debug = "a", false, 2*time.Second, true
+			c.APIEndpoint = "https://service-de.api.aisecurity.paloaltonetworks.com/v1/scan/sync/request"
+		}},
+		{"base URL", `,"api_endpoint":"https://airs.example:8443"`, func(c *airs.Config) {
+			c.APIEndpoint = "https://airs.example:8443/v1/scan/sync/request"
+		}},
+		{"base URL with a slash", `,"api_endpoint":"HTTP://airs.example/"`, func(c *airs.Config) {
+			c.APIEndpoint = "http://airs.example/v1/scan/sync/request"
+		}},
+		{"another path", `,"api_endpoint":"https://gw.example/a%2Fb/scan?x=1"`, func(c *airs.Config) {
+			c.APIEndpoint = "https://gw.example/a%2Fb/scan?x=1"
+		}},
+		{"monitor mode", `,"monitor_mode":true`, func(c *airs.Config) {
+			c.RequestMode, c.ResponseMode = guard.Monitor, guard.Monitor
+		}},
+		{"monitor mode, one leg enforced", `,"monitor_mode":true,"request_mode":"enforce"`, func(c *airs.Config) { c.ResponseMode = guard.Monitor }},
+		{"modes of legs", `,"request_mode":"monitor","response_mode":"off"`, func(c *airs.Config) {
+			c.RequestMode, c.ResponseMode = guard.Monitor, guard.Off
+		}},
+		{"failures pass", `,"block_failures":false`, func(c *airs.Config) { c.BlockFailures, c.BlockFailuresResponse = false, false }},
+		{"failures of answers pass", `,"block_failures_response":false`, func(c *airs.Config) { c.BlockFailuresResponse = false }},
+		{"failures of requests pass", `,"block_failures":false,"block_failures_response":true`, func(c *airs.Config) { c.BlockFailures = false }},
+		{"the way to the service", `,"ca_file":"/etc/ca.pem","http_proxy":"http://user:pw@proxy.example:3128"`, func(c *airs.Config) {
+			c.CAFile, c.HTTPProxy = "/etc/ca.pem", "http://user:pw@proxy.example:3128"
+		}},
+		{"limits", `,"max_request_body_bytes":1024,"max_response_body_bytes":67108864,"timeout_ms":45000`, func(c *airs.Config) {
+			c.MaxRequestBytes, c.MaxResponseBytes, c.Timeout = 1024, 64<<20, 45*time.Second
+		}},
+		{"every other choice", `,"keep_buffering":true,"unscannable":"allow","media_parts":"block","scan_error_answers":true,"scan_scope":"last_user","mcp_get_stream":"pass","allow_early_mask":true`, func(c *airs.Config) {
+			c.KeepBuffering, c.AllowUnscannable, c.BlockMedia, c.ScanErrorAnswers = true, true, true, true
+			c.Scope, c.PassMCPGetStream, c.AllowEarlyMask = llm.LastUser, true, true
+		}},
+		{"of a service", `,"service_id":"3f0"`, func(c *airs.Config) { c.Scoped = true }},
+		{"of a route", `,"route_id":"3f0"`, func(c *airs.Config) { c.Scoped = true }},
+		{"of nothing", `,"route_id":null,"consumer_id":"3f0"`, func(*airs.Config) {}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got, err := airs.Decode(config(c.fields))
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := defaults()
+			c.change(&want)
+			if diff := cmp.Diff(want, *got); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestDecodeTrimsTheKeyLikeAFile(t *testing.T) {
+	c, err := airs.Decode([]byte(`{"api_key":"key\r\n","profile_name":"p"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if key, err := c.Key(); key != "key" || err != nil {
+		t.Errorf("%q, %v", key, err)
+	}
+}
+
+func TestDecodeErrors(t *testing.T) {
+	for _, c := range []struct{ name, config, want string }{
+		{"nothing", `{}`, "config.profile_name is required"},
+		{"no key", `{"profile_name":"p"}`, "config.api_key is required: set it, or api_key_file"},
+		{"one key twice", `{"profile_name":"p","api_key":"k","api_key":"k"}`, "config must be one JSON object, with no name in it twice"},
+		{"two keys", `{"profile_name":"p","api_key":"k","api_key_file":"/k"}`, "config.api_key and api_key_file are both set: remove one of them"},
+		{"key from an empty vault", `{"profile_name":"p","api_key":""}`, "config.api_key is empty: if it is a vault reference"},
+		{"unresolved key", `{"profile_name":"p","api_key":"{vault://env/k}"}`, "config.api_key still holds a vault reference"},
+		{"unresolved endpoint", string(config(`,"api_endpoint":"{vault://env/k}"`)), "config.api_endpoint still holds a vault reference"},
+		{"unresolved profile", `{"api_key":"k","profile_name":"{vault://env/k}"}`, "config.profile_name cannot be a vault reference"},
+		{"a key with a space", `{"profile_name":"p","api_key":"k k"}`, "config.api_key holds a space"},
+		{"a key with a header in it", `{"profile_name":"p","api_key":"k\r\nx: y"}`, "config.api_key holds a space, a line break"},
+		{"a key of line breaks", `{"profile_name":"p","api_key":"\n"}`, "config.api_key holds no key"},
+		{"empty profile", `{"api_key":"k","profile_name":""}`, "config.profile_name must not be empty"},
+		{"long profile", `{"api_key":"k","profile_name":"` + strings.Repeat("p", 101) + `"}`, "config.profile_name must have at most 100 bytes"},
+		{"relative key file", `{"profile_name":"p","api_key_file":"key"}`, "config.api_key_file must start with /"},
+		{"endpoint without a scheme", string(config(`,"api_endpoint":"airs.example/v1"`)), "config.api_endpoint must be an http or https URL"},
+		{"endpoint of another scheme", string(config(`,"api_endpoint":"ftp://airs.example"`)), "config.api_endpoint must be an http or https URL"},
+		{"endpoint without a host", string(config(`,"api_endpoint":"https:///v1"`)), "config.api_endpoint must be an http or https URL"},
+		{"endpoint that is no URL", string(config(`,"api_endpoint":"https://a b"`)), "config.api_endpoint must be an http or https URL"},
+		{"endpoint with a bad port", string(config(`,"api_endpoint":"https://airs.example:65536"`)), "config.api_endpoint must be a URL with a port"},
+		{"endpoint with a password", string(config(`,"api_endpoint":"https://u:p@airs.example"`)), "config.api_endpoint must be a URL without a user"},
+		{"endpoint with a fragment", string(config(`,"api_endpoint":"https://airs.example#x"`)), "config.api_endpoint must be a URL without a fragment"},
+		{"proxy", string(config(`,"http_proxy":"proxy.example:3128"`)), "config.http_proxy must be an http or https URL"},
+		{"timeout below", string(config(`,"timeout_ms":99`)), "config.timeout_ms must be between 100 and 45000"},
+		{"timeout above", string(config(`,"timeout_ms":45001`)), "config.timeout_ms must be between 100 and 45000"},
+		{"mode", string(config(`,"request_mode":"block"`)), "config.request_mode must be one of: enforce, monitor, off"},
+		{"scope", string(config(`,"scan_scope":"all"`)), "config.scan_scope must be one of: everything, conversation, user, last_user"},
+		{"limit", string(config(`,"max_request_body_bytes":0`)), "config.max_request_body_bytes must be between 1024 and 67108864"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got, err := airs.Decode([]byte(c.config))
+			if err == nil || got != nil {
+				t.Fatalf("accepted: %v, %v", got, err)
+			}
+			if !strings.HasPrefix(err.Error(), c.want) {
+				t.Errorf("got %q, want %q", err, c.want)
+			}
+		})
+	}
+}
+
+// TestDocumentedFields holds the schema against the documentation of the
+// plugin and of the fields that both plugins share.
+func TestDocumentedFields(t *testing.T) {
+	schema := airs.Schema()
+	var dump struct {
+		Fields []map[string]struct {
+			Default []string
+			Fields  []map[string]map[string]any
+		}
+		Checks []map[string][]string `json:"entity_checks"`
+	}
+	if err := json.Unmarshal(schema.Dump(), &dump); err != nil {
+		t.Fatal(err)
+	}
+	fields := map[string]map[string]any{}
+	for _, field := range dump.Fields[2]["config"].Fields {
+		for name, spec := range field {
+			if text, _ := spec["description"].(string); len(text) < 10 {
+				t.Errorf("%s: description %q", name, text)
+			}
+			delete(spec, "description")
+			fields[name] = spec
+		}
+	}
+	want := map[string]map[string]any{
+		"api_key":      {"type": "string", "referenceable": true, "encrypted": true},
+		"api_key_file": {"type": "string", "starts_with": "/"},
+		"profile_name": {"type": "string", "required": true, "len_min": 1.0, "len_max": 100.0},
+		"app_name":     {"type": "string"},
+		"api_endpoint": {"type": "string", "referenceable": true, "default": "https://service.api.aisecurity.paloaltonetworks.com/v1/scan/sync/request"},
+		"ssl_verify":   {"type": "boolean", "default": true},
+		"timeout_ms":   {"type": "integer", "default": 5000.0, "between": []any{100.0, 45000.0}},
+		"debug":        {"type": "boolean", "default": false},
+
+		"monitor_mode":            {"type": "boolean", "default": false},
+		"request_mode":            {"type": "string", "one_of": []any{"enforce", "monitor", "off"}},
+		"response_mode":           {"type": "string", "one_of": []any{"enforce", "monitor", "off"}},
+		"block_failures":          {"type": "boolean", "default": true},
+		"block_failures_response": {"type": "boolean"},
+		"ca_file":                 {"type": "string", "starts_with": "/"},
+		"http_proxy":              {"type": "string", "referenceable": true},
+		"max_request_body_bytes":  {"type": "integer", "default": 10485760.0, "between": []any{1024.0, 67108864.0}},
+		"max_response_body_bytes": {"type": "integer", "default": 10485760.0, "between": []any{1024.0, 67108864.0}},
+		"keep_buffering":          {"type": "boolean", "default": false},
+		"unscannable":             {"type": "string", "default": "block", "one_of": []any{"block", "allow"}},
+		"media_parts":             {"type": "string", "default": "allow", "one_of": []any{"allow", "block"}},
+		"scan_error_answers":      {"type": "boolean", "default": false},
+		"scan_scope":              {"type": "string", "default": "everything", "one_of": []any{"everything", "conversation", "user", "last_user"}},
+		"mcp_get_stream":          {"type": "string", "default": "refuse", "one_of": []any{"refuse", "pass"}},
+		"allow_early_mask":        {"type": "boolean", "default": false},
+	}
+	if diff := cmp.Diff(want, fields); diff != "" {
+		t.Error(diff)
+	}
+	if got := dump.Fields[0]["protocols"].Default; !slices.Equal(got, []string{"grpc", "grpcs", "http", "https"}) {
+		t.Errorf("protocols %v", got)
+	}
+	if _, ok := dump.Fields[1]["consumer"]; !ok {
+		t.Error("attachable to a consumer")
+	}
+	checks := []map[string][]string{
+		{"at_least_one_of": {"config.api_key", "config.api_key_file"}},
+		{"mutually_exclusive": {"config.api_key", "config.api_key_file"}},
+	}
+	if diff := cmp.Diff(checks, dump.Checks); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestWarnings(t *testing.T) {
+	const media = "media_parts"
+	for _, c := range []struct {
+		fields string
+		want   []string
+	}{
+		{``, []string{media}},
+		{`,"media_parts":"block"`, nil},
+		{`,"api_endpoint":"HTTP://airs.example"`, []string{"api_endpoint", media}},
+		{`,"ssl_verify":false`, []string{"ssl_verify", media}},
+		{`,"block_failures":false`, []string{"block_failures", "block_failures_response", media}},
+		{`,"block_failures_response":false`, []string{"block_failures_response", media}},
+		{`,"monitor_mode":true`, []string{"request_mode", "response_mode", media}},
+		{`,"response_mode":"off"`, []string{"response_mode", media}},
+		{`,"unscannable":"allow","scan_scope":"user","mcp_get_stream":"pass","allow_early_mask":true`, []string{"unscannable", media, "scan_scope", "mcp_get_stream", "allow_early_mask"}},
+	} {
+		config, err := airs.Decode(config(c.fields))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, warning := range config.Warnings() {
+			field, _, _ := strings.Cut(warning, " is ")
+			got = append(got, field)
+		}
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%s: %q", c.fields, got)
+		}
+	}
+}
+
+func TestKeyFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "key")
+	data, err := json.Marshal(map[string]string{"profile_name": "p", "api_key_file": path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := airs.Decode(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Key(); err == nil || !strings.HasPrefix(err.Error(), "config.api_key_file: ") {
+		t.Fatalf("no file: %v", err)
+	}
+	for _, step := range []struct{ content, want, problem string }{
+		{"first\n", "first", ""},
+		{"second", "second", ""},
+		{"two words", "", "config.api_key_file holds a space"},
+	} {
+		if err := os.WriteFile(path, []byte(step.content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c.ReloadKey()
+		key, err := c.Key()
+		if key != step.want || (err == nil) != (step.problem == "") || err != nil && !strings.HasPrefix(err.Error(), step.problem) {
+			t.Errorf("%q: %q, %v", step.content, key, err)
+		}
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	f.Add(config(`,"api_endpoint":"http://[::1]:1/%2f/?","http_proxy":"http://u:p@h"`))
+	f.Add(config(`,"scan_scope":"user","timeout_ms":1e3,"service_id":"x","é":{"a":[null]}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		c, err := airs.Decode(data)
+		if err != nil {
+			return
+		}
+		if c.ProfileName == "" || len(c.ProfileName) > 100 || (c.APIKey == "") == (c.APIKeyFile == "") ||
+			c.Timeout < 100*time.Millisecond || c.Timeout > 45*time.Second || c.RequestMode == "" || c.ResponseMode == "" ||
+			!strings.HasPrefix(c.APIEndpoint, "http") || strings.ContainsAny(c.APIKey, " \r\n") || c.MaxRequestBytes < 1024 {
+			t.Errorf("accepted %+v", c)
+		}
+	})
+}
