@@ -33,6 +33,18 @@ func TestCleanKeepsAValueInsideItsQuotes(t *testing.T) {
 	}
 }
 
+func TestLineStaysOneLine(t *testing.T) {
+	for _, c := range []struct{ in, want string }{
+		{`token refresh failed: status="401" \`, `token refresh failed: status="401" \`},
+		{"a\nb\xe9\u2029", "a?b??"},
+		{strings.Repeat("x", MaxLine+1), strings.Repeat("x", MaxLine) + "..."},
+	} {
+		if got := Line(c.in); got != c.want {
+			t.Errorf("Line(%q) = %q, want %q", c.in, got, c.want)
+		}
+	}
+}
+
 func FuzzClean(f *testing.F) {
 	f.Add("alice")
 	f.Add("a\"\n\xe9\u202e")
