@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package pluginserver
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"errors"
+	"io"
+	"net"
+	"time"
+
+	"kong-ai-guard/internal/pdk"
+)
+
+const (
+	// readBuffer holds the replies to one batch in the usual case.
+	readBuffer = 8 << 10
+	// largeFrame is the size from which a reply needs room, in bytes.
+	largeFrame = 64 << 10
+	// maxKept bounds the memory that an idle connection keeps for small replies.
+	maxKept = 64 << 10
+	// roomWait is how long a large reply waits for room.
+	roomWait = time.Second
+	// batchBytes is how much may be written before replies are read. It is
+	// less than a socket's buffer takes: with more, we would wait for Kong to
+	// read while Kong waits for us to read a reply.
+	batchBytes = 48 << 10
+)
+
+const headerSize = 4
+
+// frames reads and writes frames: a length of four bytes, the lowest first,
+// and so many bytes.
+type frames struct {
+	net.Conn
+	in  *bufio.Reader
+	out []byte // frames to be written
+
+	max      int64
+	room     Room
+	counters *Counters
+	reserved int64
+
+	// kept is where small replies lie until the event ends; used counts what
+	// an event needed, so that the next one finds it in one piece.
+	kept []byte
+	used int
+}
+
+func newFrames(nc net.Conn, s *Server) frames {
+	return frames{
+		Conn: nc, in: bufio.NewReaderSize(nc, readBuffer),
+		max: s.MaxFrame, room: s.Room, counters: s.Counters,
+	}
+}
+
+// add puts a frame to those that the next flush writes.
+func (f *frames) add(payload []byte) {
+	f.out = appendFrame(f.out, payload)
+}
+
+func appendFrame(b, payload []byte) []byte {
+	b = binary.LittleEndian.AppendUint32(b, uint32(len(payload)))
+	return append(b, payload...)
+}
+
+// addCall puts the two frames of a PDK call.
+func addCall[T string | []byte](f *frames, method string, args T) {
+	f.out = binary.LittleEndian.AppendUint32(f.out, uint32(len(method)))
+	f.out = append(f.out, method...)
+	f.out = binary.LittleEndian.AppendUint32(f.out, uint32(len(args)))
+	f.out = append(f.out, args...)
+}
+
+func (f *frames) flush() error {
+	_, err := f.Write(f.out)
+	f.dropUnwritten()
+	return err
+}
+
+func (f *frames) dropUnwritten() {
+	if cap(f.out) > maxKept {
+		f.out = nil
+	}
+	f.out = f.out[:0]
+}
+
+// length reads the header of the next frame.
+func (f *frames) length() (int64, error) {
+	head, err := f.in.Peek(headerSize)
+	if err != nil {
+		if errors.Is(err, io.EOF) && len(head) > 0 {
+			err = io.ErrUnexpectedEOF
+		}
+		return 0, err
+	}
+	n := int64(binary.LittleEndian.Uint32(head))
+	_, err = f.in.Discard(headerSize)
+	return n, err
+}
+
+// reply reads a frame that lasts until release. refused is why it was thrown
+// away instead; the stream is in step then.
+func (f *frames) reply(ctx context.Context) (payload []byte, refused, err error) {
+	n, err := f.length()
+	if err != nil {
+		return nil, nil, err
+	}
+	if refused := f.admit(ctx, n); refused != nil {
+		return nil, refused, f.discard(n)
+	}
+	payload = f.memory(int(n))
+	_, err = io.ReadFull(f.in, payload)
+	return payload, nil, err
+}
+
+// admit tells whether a reply of n bytes may be read into memory: nil, or the
+// reason why not.
+func (f *frames) admit(ctx context.Context, n int64) error {
+	if n > f.max {
+		f.counters.TooLarge.Add(1)
+		return pdk.ErrTooLarge
+	}
+	if n <= largeFrame || f.room == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, roomWait)
+	defer cancel()
+	if f.room.Reserve(ctx, n) != nil {
+		f.counters.NoRoom.Add(1)
+		return pdk.ErrNoRoom
+	}
+	f.reserved += n
+	return nil
+}
+
+// discard reads n bytes and throws them away, a little at a time.
+func (f *frames) discard(n int64) error {
+	_, err := io.CopyN(io.Discard, f.in, n)
+	return err
+}
+
+// memory gives n bytes that last until release.
+func (f *frames) memory(n int) []byte {
+	if n > largeFrame {
+		return make([]byte, n)
+	}
+	f.used += n
+	if cap(f.kept)-len(f.kept) < n {
+		f.kept = make([]byte, 0, max(n, 4<<10))
+	}
+	start := len(f.kept)
+	f.kept = f.kept[:start+n]
+	return f.kept[start:len(f.kept):len(f.kept)]
+}
+
+// release ends the life of all replies.
+func (f *frames) release() {
+	if f.reserved > 0 {
+		f.room.Release(f.reserved)
+		f.reserved = 0
+	}
+	if need := min(f.used, maxKept); need > cap(f.kept) {
+		f.kept = make([]byte, 0, need)
+	}
+	f.kept, f.used = f.kept[:0], 0
+}

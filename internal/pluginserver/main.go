@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package pluginserver
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"syscall"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+)
+
+// A Program says what a plugin's binary is.
+type Program struct {
+	// Name is the plugin's name for Kong; the base name of the executable
+	// when it is empty.
+	Name string
+	// Version and Priority are the plugin's. The flag -priority moves it.
+	Version  string
+	Priority int
+	// Schema gives the schema of the plugin under its name, for the dump.
+	Schema func(name string) (json.RawMessage, error)
+	// Flags adds flags of the plugin's own; nil for none.
+	Flags func(*flag.FlagSet)
+	// Start makes the server, after all flags were read. It is not called
+	// for -dump, -version and -help.
+	Start func(Process) (*Server, error)
+}
+
+// A Process is what a started program knows of itself.
+type Process struct {
+	Name, Version string
+	// Log writes to the process's standard error, which Kong puts into its
+	// own log at level info.
+	Log *zap.Logger
+	// LogLevel is that of the flag -log-level.
+	LogLevel zapcore.Level
+}
+
+// The codes that Main gives.
+const (
+	exitOK    = 0
+	exitError = 1
+	exitUsage = 2
+)
+
+type options struct {
+	kongPrefix          string
+	dump, help, version bool
+	priority            int
+	logLevel            zapcore.Level
+}
+
+// Main runs a plugin's binary with the arguments that follow its name and
+// gives the code to exit with. It returns when a flag asks for no more than an
+// answer, and else on SIGTERM or SIGINT, after the drain. A second signal ends
+// the process at once. Nothing goes to stdout but what -dump or -version print.
+func Main(p Program, args []string, stdout, stderr io.Writer) int {
+	if p.Name == "" {
+		path, err := os.Executable()
+		if err != nil {
+			fmt.Fprintln(stderr, err)
+			return exitError
+		}
+		p.Name = filepath.Base(path)
+	}
+	flags, o := p.flags(stderr)
+	switch err := flags.Parse(args); {
+	case errors.Is(err, flag.ErrHelp) || err == nil && o.help:
+		if err == nil { // -h has printed it
+			flags.Usage()
+		}
+		return exitUsage // as go-pdk's server does
+	case err != nil:
+		return exitUsage
+	case flags.NArg() > 0:
+		fmt.Fprintf(stderr, "unexpected argument %q\n", flags.Arg(0))
+		flags.Usage()
+		return exitUsage
+	}
+	var err error
+	switch {
+	case o.version:
+		_, err = fmt.Fprintf(stdout, "%s %s (%s)\n", p.Name, p.Version, runtime.Version())
+	case o.dump:
+		err = p.dump(stdout, o)
+	default:
+		err = p.serve(stderr, o)
+	}
+	if err != nil {
+		fmt.Fprintln(stderr, err)
+		return exitError
+	}
+	return exitOK
+}
+
+func (p Program) flags(stderr io.Writer) (*flag.FlagSet, *options) {
+	o := &options{logLevel: zapcore.InfoLevel}
+	flags := flag.NewFlagSet(p.Name, flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	flags.StringVar(&o.kongPrefix, "kong-prefix", "/usr/local/kong", "Kong prefix path (specified by the -p argument commonly used in the kong cli)")
+	flags.BoolVar(&o.dump, "dump", false, "Dump info about plugins")
+	flags.BoolVar(&o.help, "help", false, "Show usage info")
+	flags.BoolVar(&o.version, "version", false, "Show the version")
+	flags.IntVar(&o.priority, "priority", p.Priority, "Place in the order of plugins: Kong runs higher ones first. Give it to the command that dumps")
+	flags.Func("log-level", "What to log on standard error: debug, info, warn or error (default info)", func(s string) error {
+		level, err := zapcore.ParseLevel(s)
+		if err != nil || level > zapcore.ErrorLevel {
+			return errors.New("must be debug, info, warn or error")
+		}
+		o.logLevel = level
+		return nil
+	})
+	if p.Flags != nil {
+		p.Flags(flags)
+	}
+	return flags, o
+}
+
+func (p Program) socket(o *options) string {
+	return filepath.Join(o.kongPrefix, p.Name+".socket")
+}
+
+func (p Program) dump(stdout io.Writer, o *options) error {
+	schema, err := p.Schema(p.Name)
+	if err != nil {
+		return err
+	}
+	return writeDump(stdout, p.socket(o), pluginInfo{
+		Name: p.Name, Version: p.Version, Priority: o.priority, Schema: schema,
+	})
+}
+
+func (p Program) serve(stderr io.Writer, o *options) error {
+	// Before anything else, so that no signal meets the default handler.
+	stop, release := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer release()
+	log := newLog(stderr, o.logLevel)
+	server, err := p.Start(Process{Name: p.Name, Version: p.Version, Log: log, LogLevel: o.logLevel})
+	if err != nil {
+		return err
+	}
+	if server.Log == nil {
+		server.Log = log
+	}
+	listener, err := Listen(p.socket(o))
+	if err != nil {
+		return err
+	}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	log.Info("listening", zap.String("socket", p.socket(o)), zap.String("version", p.Version))
+	<-stop.Done()
+	release()
+	log.Info("shutting down")
+	drain, cancel := context.WithTimeout(context.Background(), server.DrainTimeout)
+	defer cancel()
+	if err := server.Shutdown(drain); err != nil {
+		log.Error("background work did not end", zap.Error(err))
+	}
+	return <-served
+}
+
+// newLog makes a logger of one JSON object a line.
+func newLog(w io.Writer, level zapcore.Level) *zap.Logger {
+	config := zap.NewProductionEncoderConfig()
+	config.TimeKey, config.EncodeTime = "time", zapcore.ISO8601TimeEncoder
+	return zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(config), zapcore.Lock(zapcore.AddSync(w)), level))
+}

@@ -1,0 +1,289 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package pluginserver is a plugin server for Kong Gateway: a process that
+// listens on a Unix socket, speaks the protocol "ProtoBuf:1" of go-pdk, and
+// runs a plugin's handlers in the access and response phases.
+//
+// It differs from go-pdk's own server in what production asks for: several
+// PDK calls in one batch, buffered connections, bounds on everything read,
+// deadlines, recovered panics, instances that do not disturb each other, and
+// a drain at shutdown.
+//
+// One rule runs through it: while Kong waits for an event, the connection is
+// closed only after an exit. When a connection closes, Kong forgets every
+// instance of the plugin and runs the event again, without end.
+package pluginserver
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// An Instance is the plugin with one configuration. Its methods are called by
+// many goroutines at once.
+type Instance interface {
+	// Access and Response run one event each. When they return without
+	// having called e.Exit, the exchange goes on. ctx ends at the event's
+	// deadline and when the process has to go.
+	Access(ctx context.Context, e *Event)
+	Response(ctx context.Context, e *Event)
+	// Close frees what belongs to the instance alone. No event runs on it
+	// any more, and none will.
+	Close()
+}
+
+// Room is the process's budget of memory for what exchanges hold.
+type Room interface {
+	// Reserve waits until there is room for so many bytes. An error, ctx's
+	// end above all, means that there is none.
+	Reserve(ctx context.Context, bytes int64) error
+	Release(bytes int64)
+}
+
+// Counters are what a Server counts. They may be read at any time.
+type Counters struct {
+	// Connections is how many are open now.
+	Connections atomic.Int64
+	// Instances is how many are held now, closed ones that linger included.
+	Instances atomic.Int64
+	// Events and Calls are the events run and the PDK calls made by batches.
+	Events, Calls atomic.Int64
+	// TooLarge and NoRoom are the frames thrown away.
+	TooLarge, NoRoom atomic.Int64
+	// Panics are those recovered.
+	Panics atomic.Int64
+}
+
+// The defaults of a Server's fields.
+const (
+	DefaultMaxFrame     = 64 << 20
+	DefaultEventTimeout = 50 * time.Second
+	DefaultDrainTimeout = 10 * time.Second
+)
+
+const (
+	// afterTimeout is how long an event's last words may take once its
+	// context has ended. Kong itself waits 60 s for each frame.
+	afterTimeout = 5 * time.Second
+	// exitTimeout is how long Kong may take to close a connection after an exit.
+	exitTimeout = 10 * time.Second
+	// linger is how long a closed instance stays usable after its last use.
+	// Workers learn of a new configuration one after the other, and an
+	// exchange that began under the old one ends under it.
+	linger = time.Minute
+	// flushAtLeast is what Flush gets when the events took all the time.
+	flushAtLeast = time.Second
+)
+
+// A Server serves one plugin. Its exported fields are set before its first
+// use and not changed afterwards; all but New may be left zero.
+type Server struct {
+	// New makes an instance of a configuration, JSON as Kong sends it, nil
+	// for one that was too large to be read. It never fails: what cannot be
+	// used gives an instance that refuses each exchange.
+	New func(config []byte) Instance
+	// Flush ends background work at shutdown, after the last event.
+	Flush func(ctx context.Context) error
+	// Room has to give room before a large reply is read into memory.
+	Room Room
+	// Log takes what operators may want to know; nil for nothing.
+	Log *zap.Logger
+	// Counters is where to count; nil for nowhere.
+	Counters *Counters
+	// MaxFrame is the largest frame that is read into memory, in bytes.
+	MaxFrame int64
+	// EventTimeout ends an event's context. Kong gives up after 60 s.
+	EventTimeout time.Duration
+	// DrainTimeout is what Main gives to Shutdown.
+	DrainTimeout time.Duration
+
+	setUp     sync.Once
+	base      context.Context
+	cancel    context.CancelFunc
+	instances *instances
+
+	mu       sync.Mutex
+	draining bool
+	listener net.Listener
+	conns    map[*conn]struct{}
+	running  sync.WaitGroup
+}
+
+func (s *Server) init() {
+	s.setUp.Do(func() {
+		if s.Log == nil {
+			s.Log = zap.NewNop()
+		}
+		if s.Counters == nil {
+			s.Counters = new(Counters)
+		}
+		if s.MaxFrame == 0 {
+			s.MaxFrame = DefaultMaxFrame
+		}
+		if s.EventTimeout == 0 {
+			s.EventTimeout = DefaultEventTimeout
+		}
+		if s.DrainTimeout == 0 {
+			s.DrainTimeout = DefaultDrainTimeout
+		}
+		s.base, s.cancel = context.WithCancel(context.Background())
+		s.instances = newInstances(s)
+		s.conns = make(map[*conn]struct{})
+	})
+}
+
+// Serve accepts connections until Shutdown, and then returns nil. It closes l.
+// What goes wrong with accepting passes: the process is out of file
+// descriptors, say. So Serve tries again, slower each time, and never gives up.
+func (s *Server) Serve(l net.Listener) error {
+	s.init()
+	defer l.Close()
+	s.mu.Lock()
+	s.listener = l
+	draining := s.draining
+	s.mu.Unlock()
+	if draining {
+		return nil
+	}
+	const slowest = time.Second
+	for pause := time.Duration(0); ; {
+		accepted, err := l.Accept()
+		if err == nil {
+			pause = 0
+			go s.ServeConn(accepted)
+			continue
+		}
+		if s.base.Err() != nil || errors.Is(err, net.ErrClosed) {
+			return nil
+		}
+		pause = min(max(2*pause, 5*time.Millisecond), slowest)
+		s.Log.Error("accepting a connection failed", zap.Error(err), zap.Duration("next_try_in", pause))
+		select {
+		case <-time.After(pause):
+		case <-s.base.Done():
+		}
+	}
+}
+
+// ServeConn serves one connection and returns when it is closed. Shutdown
+// waits for it.
+func (s *Server) ServeConn(nc net.Conn) {
+	s.init()
+	c := newConn(s, nc)
+	defer nc.Close()
+	if !s.add(c) {
+		return
+	}
+	defer s.remove(c)
+	defer func() {
+		if v := recover(); v != nil {
+			s.panicked("connection", v)
+		}
+	}()
+	c.serve()
+}
+
+func (s *Server) add(c *conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.draining {
+		return false
+	}
+	s.conns[c] = struct{}{}
+	s.running.Add(1)
+	s.Counters.Connections.Add(1)
+	return true
+}
+
+func (s *Server) remove(c *conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.conns, c)
+	s.running.Done()
+	s.Counters.Connections.Add(-1)
+}
+
+// Shutdown stops accepting, closes idle connections, and waits for the running
+// events until ctx ends; then it cancels their contexts. It then runs Flush in
+// what is left of ctx's time, a second at least, and closes all instances. It
+// returns Flush's error.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.init()
+	s.stopTaking()
+	idle := make(chan struct{})
+	go func() {
+		s.running.Wait()
+		close(idle)
+	}()
+	select {
+	case <-idle:
+	case <-ctx.Done():
+		s.Log.Warn("events still ran at the end of the drain time")
+		s.abandon(idle)
+	}
+	s.cancel()
+	var err error
+	if s.Flush != nil {
+		err = s.flush(ctx)
+	}
+	s.instances.closeAll()
+	return err
+}
+
+// stopTaking lets nothing new in: no connection, and no call on a connection.
+func (s *Server) stopTaking() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.draining = true
+	if s.listener != nil {
+		s.listener.Close()
+	}
+	for c := range s.conns {
+		c.drain()
+	}
+}
+
+// abandon cancels the events that still run and gives them a moment to refuse
+// their exchanges; then it closes the connections under them.
+func (s *Server) abandon(idle <-chan struct{}) {
+	s.cancel()
+	select {
+	case <-idle:
+		return
+	case <-time.After(flushAtLeast):
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		c.Close()
+	}
+}
+
+func (s *Server) flush(ctx context.Context) (err error) {
+	if deadline, ok := ctx.Deadline(); ok {
+		var cancel context.CancelFunc
+		deadline = later(deadline, time.Now().Add(flushAtLeast))
+		ctx, cancel = context.WithDeadline(context.WithoutCancel(ctx), deadline)
+		defer cancel()
+	}
+	defer func() {
+		if v := recover(); v != nil {
+			s.panicked("flush", v)
+			err = errors.New("panic while flushing background work")
+		}
+	}()
+	return s.Flush(ctx)
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
