@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package llm tells what an exchange with a language model says: it reads the
 // bodies of requests and answers, whatever their format, into turns of text,
 // knows where each text lies so that it can be replaced, and writes refusals
@@ -88,7 +90,8 @@ type Turn struct {
 	Message int
 	// Choice is the answer's choice or candidate, 0 for all else.
 	Choice int
-	// Text is readable text, escapes resolved, never raw JSON.
+	// Text is readable text, escapes resolved, never raw JSON. That of a
+	// tool call starts with the tool's name, on a line of its own.
 	Text string
 	// Name is the tool's name and CallID the call's id for KindToolCall and
 	// KindToolResult, if the format gives them.
@@ -97,7 +100,8 @@ type Turn struct {
 	// can put another text there.
 	Maskable bool
 
-	place place
+	// spans says where in the body the text lies: spans[from:to] of Message.
+	from, to int32
 }
 
 // A MediaPart is a part that holds no text: an image, audio, video or binary file.
@@ -132,7 +136,8 @@ type Message struct {
 	// RPC is set when the body is a JSON-RPC message of MCP.
 	RPC *RPC
 
-	source source
+	body  []byte // decoded, what spans point into
+	spans []span
 }
 
 // RPC is what is known of a JSON-RPC 2.0 body.
@@ -144,6 +149,9 @@ type RPC struct {
 	IDs [][]byte
 	// Method and Tool name the single call: "tools/call" and its tool.
 	Method, Tool string
+	// Params, Result are the message's own members as raw JSON, nil if
+	// absent or in a batch.
+	Params, Result []byte
 	// Batch tells that the body is an array.
 	Batch bool
 }
@@ -225,7 +233,7 @@ type Refusal struct {
 	RequestID, ScanID string
 }
 
-type (
-	place  struct{}
-	source struct{}
-)
+// String gives the kind's name as it stands in explanations.
+func (k Kind) String() string {
+	return [...]string{"text", "reasoning", "refusal", "tool definition", "tool call", "tool result", "document", "other"}[k]
+}

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package llm
+
+// anthropic adds what Anthropic's Messages API says, and its streamed events.
+func anthropic() {
+	r := requestShape
+	r.add(fSystem, "system")
+	r.add(fSetting, "thinking", "output_config", "speed")
+	r.add(fIdent, "anthropic_version", "container", "inference_geo")
+	r.add(fEnum, "anthropic_beta")
+
+	p := partShape
+	p.add(fReasoning, "thinking")
+	p.add(fOpaque, "signature", "data")
+	p.add(field{rule: args, slot: "arguments"}, "partial_json")
+	p.add(fIdent, "tool_use_id")
+	p.add(fSetting, "is_error")
+	p.add(field{rule: text, kind: KindDocument, shape: sourceShape}, "source")
+	p.add(fDocument, "title", "context")
+	p.add(fCited, "citations", "citation")
+	p.add(fEnum, "error_code", "stop_reason", "caller")
+	p.add(fDocument, "stop_sequence", "page_age")
+	p.add(fSetting, "stdout_truncated", "return_code")
+	p.add(fToolText, "stdout", "stderr")
+
+	sourceShape.add(fIdent, "media_type")
+	citationShape.add(fSetting, "enabled")
+
+	a := answerShape
+	a.add(field{rule: text, kind: KindText, role: RoleAssistant, shape: messageShape, slot: "text"}, "message")
+	a.add(field{rule: text, kind: KindText, role: RoleAssistant, shape: partShape, slot: "text"}, "content", "content_block")
+	a.add(fEnum, "stop_reason", "role", "type")
+	a.add(fDocument, "stop_sequence")
+	a.add(field{rule: other, shape: detailsShape}, "stop_details", "container")
+	a.add(fSetting, "index", "input_tokens", "context_management")
+	detailsShape.add(fEnum, "category")
+	detailsShape.add(fIdent, "id", "expires_at")
+	messageShape.add(fModel, "model")
+	messageShape.add(fUsage, "usage")
+	messageShape.add(fEnum, "stop_reason", "type")
+	messageShape.add(fDocument, "stop_sequence")
+	messageShape.add(field{rule: other, shape: detailsShape}, "stop_details", "container")
+}

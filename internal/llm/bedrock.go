@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package llm
+
+// bedrock adds what Amazon Bedrock's Converse API says, and the bodies of
+// InvokeModel for Titan and Llama. (Invoke bodies for Anthropic, Cohere and
+// Mistral are those of their own APIs.)
+func bedrock() {
+	r := requestShape
+	r.add(field{rule: text, kind: KindText, role: RoleUser}, "inputText")
+	r.add(field{rule: other, shape: toolsShape}, "toolConfig")
+	r.add(field{rule: other, shape: generationShape}, "inferenceConfig", "textGenerationConfig")
+	r.add(fSetting, "max_gen_len", "max_tokens_to_sample", "performanceConfig", "serviceTier")
+	r.add(field{rule: setting, shape: guardrailShape}, "guardrailConfig")
+	r.add(fIdent, "anthropic_version", "schemaVersion")
+	generationShape.add(fSetting, "maxTokenCount", "maxTokens", "topP", "topK")
+	guardrailShape.add(fIdent, "guardrailIdentifier", "guardrailVersion")
+	guardrailShape.add(fEnum, "trace", "streamProcessingMode")
+
+	toolsShape.add(fDef, "tools")
+	toolsShape.add(field{rule: enum, shape: toolChoice}, "toolChoice")
+	toolsShape.add(field{rule: other, shape: toolChoice}, "functionCallingConfig", "function_calling_config", "retrievalConfig")
+	toolChoice.add(field{rule: other, shape: toolChoice}, "auto", "any", "tool")
+
+	p := partShape
+	p.add(field{rule: other, kind: KindToolCall, role: RoleAssistant, shape: callShape}, "toolUse")
+	p.add(field{rule: other, kind: KindToolResult, role: RoleTool, shape: partShape}, "toolResult")
+	p.add(fIdent, "toolUseId")
+	p.add(field{rule: args, kind: KindToolResult}, "json")
+	p.add(fSetting, "cachePoint", "contentBlockIndex")
+	p.add(field{rule: text, kind: KindReasoning, shape: partShape, slot: "reasoning"}, "reasoningContent", "reasoningText")
+	p.add(fOpaque, "redactedContent")
+	p.add(field{rule: text, kind: KindText, shape: partShape}, "guardContent")
+	p.add(field{rule: other, kind: KindDocument, shape: sourceShape}, "document")
+	p.add(fEnum, "qualifiers", "format")
+	p.add(fCited, "citationsContent")
+	callShape.add(fIdent, "toolUseId")
+	settingsShape.add(fEnum, "type")
+
+	sourceShape.add(field{rule: inline, shape: sourceShape}, "source")
+	sourceShape.add(fDocument, "name", "context")
+	sourceShape.add(fLink, "s3Location", "bucketOwner")
+	citationShape.add(fParts, "content", "sourceContent")
+
+	a := answerShape
+	a.add(fEnum, "stopReason", "completionReason", "stop_reason")
+	a.add(fSetting, "inputTextTokenCount", "prompt_token_count", "generation_token_count", "p", "contentBlockIndex", "prompt_logprobs")
+	a.add(field{rule: setting, shape: usageShape}, "metrics", "amazon-bedrock-invocationMetrics")
+	a.add(fSetting, "amazon-bedrock-guardrailAction")
+	a.add(field{rule: text, kind: KindText, role: RoleAssistant, slot: "text"}, "generation", "outputText", "completion")
+	a.add(field{rule: text, kind: KindText, role: RoleAssistant, shape: messageShape, slot: "text"}, "start")
+	a.add(field{rule: other, shape: answerShape}, "messageStart", "contentBlockStart", "contentBlockDelta", "contentBlockStop", "messageStop", "metadata")
+	outputShape := partShape
+	outputShape.add(field{rule: text, kind: KindText, role: RoleAssistant, shape: messageShape, slot: "text"}, "message")
+	usageShape.add(fSetting, "latencyMs", "invocationLatency", "firstByteLatency")
+}
+
+var (
+	toolsShape     = grammar(shape{})
+	guardrailShape = grammar(shape{})
+)

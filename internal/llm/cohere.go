@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package llm
+
+// cohere adds what Cohere's chat, generate, embed and rerank APIs say, in
+// their first and second version.
+func cohere() {
+	r := requestShape
+	r.add(field{rule: text, kind: KindText, role: RoleUser, shape: messageShape}, "message", "query", "texts")
+	r.add(fSystem, "preamble")
+	r.add(fMessages, "chat_history")
+	r.add(field{rule: text, kind: KindDocument, shape: cohereDocument}, "documents")
+	r.add(field{rule: text, kind: KindToolResult, role: RoleTool, shape: cohereResult}, "tool_results")
+	r.add(fSetting, "k", "p", "max_input_tokens", "return_documents", "top_n", "max_chunks_per_doc", "search_queries_only",
+		"force_single_step", "raw_prompting", "strict_tools", "num_generations", "return_prompt", "max_tokens_per_doc")
+	r.add(fEnum, "prompt_truncation", "citation_quality", "safety_mode", "input_type", "embedding_types", "citation_mode")
+	r.add(fIdent, "conversation_id")
+	r.add(field{rule: setting, shape: settingsShape}, "citation_options")
+
+	cohereDocument.add(fIdent, "id")
+	cohereDocument.add(field{rule: text, kind: KindDocument, shape: cohereDocument}, "data", "title", "text", "snippet", "document")
+	cohereResult.add(field{rule: other, kind: KindToolCall, role: RoleAssistant, shape: callShape}, "call")
+	cohereResult.add(fResult, "outputs")
+
+	m := messageShape
+	m.add(field{rule: text, kind: inherit, shape: messageShape, slot: "text"}, "message")
+	m.add(fReasoning, "tool_plan")
+	m.add(fDocument, "document")
+	partShape.add(field{rule: other, kind: KindDocument, shape: sourceShape}, "document")
+
+	a := answerShape
+	a.add(fIdent, "generation_id", "response_id", "message_id")
+	a.add(fEnum, "event_type", "finish_reason", "response_type")
+	a.add(fSetting, "is_finished", "is_search_required")
+	a.add(field{rule: other, shape: metaShape}, "meta")
+	a.add(field{rule: text, kind: KindText, role: RoleAssistant, shape: messageShape, slot: "text"}, "generations", "chat_history")
+	a.add(field{rule: text, kind: KindText, role: RoleAssistant, shape: responseFormat, slot: "text"}, "text")
+	a.add(field{rule: text, kind: KindDocument, shape: cohereDocument}, "documents", "search_results", "search_queries")
+	a.add(fCited, "citations")
+	a.add(fCalls, "tool_calls", "tool_call", "tool_call_delta")
+	a.add(field{rule: setting, shape: dataShape}, "embeddings", "embedding")
+	a.add(field{rule: text, kind: KindText}, "texts", "prompt")
+	dataShape.add(fSetting, "float", "int8", "uint8", "binary", "ubinary")
+	dataShape.add(fInline, "base64")
+	metaShape.add(field{rule: setting, shape: usageShape}, "billed_units", "tokens")
+	metaShape.add(fIdent, "version")
+	metaShape.add(field{rule: other, shape: metaShape}, "api_version")
+	citationShape.add(field{rule: text, kind: KindDocument, shape: cohereDocument}, "sources")
+	cohereDocument.add(fEnum, "type")
+}
+
+var (
+	cohereDocument = grammar(shape{})
+	cohereResult   = grammar(shape{})
+	metaShape      = grammar(shape{})
+)

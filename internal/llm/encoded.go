@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package llm
+
+import (
+	"bytes"
+	"strings"
+
+	"kong-ai-guard/internal/mediatype"
+	"kong-ai-guard/internal/strictjson"
+)
+
+// maxEncoded is how many layers of encoding are taken off a text.
+const maxEncoded = 3
+
+// hidden looks for text inside of s that is encoded, as data URLs and base64,
+// and keeps it for reveal.
+func (r *reader) hidden(s []byte) { r.hiddenIn(s, maxEncoded) }
+
+func (r *reader) hiddenIn(s []byte, layers int) {
+	if layers == 0 || len(s) < 16 {
+		return
+	}
+	keep := func(text string) {
+		r.found = append(r.found, text)
+		r.hiddenIn([]byte(text), layers-1)
+	}
+	if base64Alphabet(s) {
+		if text, ok := mediatype.Base64Text(string(s)); ok {
+			keep(text)
+			return
+		}
+	}
+	for rest := s; ; {
+		i := indexData(rest)
+		if i < 0 {
+			return
+		}
+		rest = rest[i:]
+		end := bytes.IndexAny(rest, " \t\r\n\"'<>)]}\\")
+		if end < 0 {
+			end = len(rest)
+		}
+		if _, data, ok := mediatype.DataURL(string(rest[:end])); ok && len(data) > 0 && mediatype.Text(data) {
+			keep(string(data))
+		}
+		rest = rest[min(end, len(rest)):]
+		if len(rest) == 0 {
+			return
+		}
+	}
+}
+
+// indexData returns where the next "data:", in any case, begins.
+func indexData(s []byte) int {
+	for from := 0; ; {
+		i := bytes.IndexByte(s[from:], ':')
+		if i < 0 {
+			return -1
+		}
+		i += from
+		if i >= 4 && strings.EqualFold(string(s[i-4:i]), "data") {
+			return i - 4
+		}
+		from = i + 1
+	}
+}
+
+// base64Alphabet reports whether s has only base64's characters and line ends,
+// and is long enough not to be a word.
+func base64Alphabet(s []byte) bool {
+	if words(s[:min(len(s), 256)]) > len(s)/12 && bytes.IndexByte(s, '=') < 0 && len(s) < 64 {
+		return false
+	}
+	for _, c := range s {
+		if !isUpper(c) && !isLower(c) && !isDigit(c) && strings.IndexByte("+/=-_\r\n", c) < 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// reveal adds the texts that were found inside of encoded strings as turns.
+func (r *reader) reveal(a at) {
+	for _, text := range r.found {
+		r.msg.Turns = append(r.msg.Turns, Turn{Role: a.role, Kind: KindDocument, Message: a.message, Choice: a.choice, Text: text})
+	}
+	r.found = r.found[:0]
+}
+
+// link reads string v, where media lies: text inside of a data URL is content,
+// anything else that is inlined is media, and a plain URL is both.
+func (r *reader) link(a at, v int, s []byte) error {
+	if kind, data, ok := mediatype.DataURL(string(s)); ok {
+		r.media(a, kind, string(s), data)
+		return nil
+	}
+	r.addMedia(a, mediaKind(r.doc.Name(v)), string(s))
+	return r.unknown(a, v)
+}
+
+// inline reads string v, which should be base64 of media.
+func (r *reader) inline(a at, v int, s []byte) error {
+	if kind, data, ok := mediatype.DataURL(string(s)); ok {
+		r.media(a, kind, string(s), data)
+		return nil
+	}
+	if bytes.HasPrefix(s, []byte("http://")) || bytes.HasPrefix(s, []byte("https://")) {
+		return r.link(a, v, s)
+	}
+	if !only(s, "+/=-_\r\n") {
+		return r.unknown(a, v)
+	}
+	data := mediatype.Base64(string(s))
+	r.media(a, mediaKind(r.doc.Name(v)), "", data)
+	return nil
+}
+
+// media adds inlined data: as a turn if it reads as text, else as media.
+func (r *reader) media(a at, kind, url string, data []byte) {
+	if !mediatype.Text(data) {
+		r.addMedia(a, kind, url)
+		return
+	}
+	if len(bytes.TrimSpace(data)) == 0 {
+		return
+	}
+	a.kind = KindDocument
+	if first := firstByte(data); first == '{' || first == '[' {
+		outer := r.doc
+		r.doc = new(strictjson.Doc)
+		if r.doc.Parse(data, r.maxDepth) == nil {
+			r.arena.begin()
+			r.appendLines(strictjson.Root, false)
+			r.doc = outer
+			if s := r.arena.end(); s != "" {
+				r.turn(a, s)
+			}
+			r.reveal(a)
+			return
+		}
+		r.doc = outer
+	}
+	r.turn(a, r.arena.copy(data))
+	r.hidden(data)
+	r.reveal(a)
+}
+
+func (r *reader) addMedia(a at, kind, url string) {
+	if a.kind == KindReasoning {
+		return // ciphertext of a model's own thoughts
+	}
+	r.msg.Media = append(r.msg.Media, MediaPart{Type: kind, URL: url, Message: a.message})
+}
+
+// mediaKind guesses a media type from a member's name.
+func mediaKind(name []byte) string {
+	for _, kind := range [...]string{"image", "audio", "video"} {
+		if bytes.Contains(bytes.ToLower(name), []byte(kind)) {
+			return kind
+		}
+	}
+	return ""
+}

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package llm
+
+// rpc adds what the Model Context Protocol says in JSON-RPC 2.0 messages.
+func rpc() {
+	e := rpcShape
+	e.add(fEnum, "jsonrpc")
+	e.add(fIdent, "id")
+	e.add(fEnum, "method")
+	e.add(field{rule: other, shape: rpcParams}, "params")
+	e.add(field{rule: other, shape: rpcResult}, "result")
+	e.add(field{rule: text, kind: KindOther, shape: rpcError}, "error")
+	rpcError.add(field{rule: text, kind: KindOther}, "message")
+	rpcError.add(fSetting, "code")
+
+	for _, s := range []*shape{rpcParams, rpcResult} {
+		s.add(fIdent, "cursor", "nextCursor", "protocolVersion", "sessionId", "taskId")
+		s.add(field{rule: setting, shape: rpcMeta}, "_meta")
+		s.add(field{rule: text, kind: inherit, role: RoleUser, shape: messageShape}, "messages")
+		s.add(field{rule: text, kind: inherit, role: RoleSystem, shape: partShape}, "systemPrompt", "instructions")
+		s.add(field{rule: text, kind: inherit, shape: partShape}, "content")
+		s.add(field{rule: other, shape: capabilityShape}, "capabilities")
+		s.add(field{rule: other, shape: infoShape}, "clientInfo", "serverInfo")
+		s.add(fModel, "model")
+		s.add(fEnum, "role", "level", "stopReason", "includeContext", "type", "action", "resultType", "status", "cacheScope")
+		s.add(fSetting, "progress", "total", "maxTokens", "temperature", "hasMore", "isError", "ttlMs")
+	}
+	// Only where it names a call does a JSON-RPC message hold these.
+	rpcParams.add(fIdent, "requestId", "progressToken")
+	rpcParams.add(fName, "name", "uri", "logger", "reason", "message")
+	rpcParams.add(fArgs, "arguments")
+	rpcParams.add(fDef, "tools", "requestedSchema")
+
+	rpcResult.add(fDef, "tools", "prompts", "resources", "resourceTemplates")
+	rpcResult.add(fResult, "structuredContent")
+	rpcResult.add(field{rule: text, kind: KindDocument, role: RoleTool, shape: sourceShape}, "contents")
+	rpcResult.add(field{rule: text, kind: KindText}, "description")
+
+	rpcMeta.add(fIdent, "progressToken", "traceparent", "tracestate")
+	capabilityShape.counts = true
+	capabilityShape.add(field{rule: setting, shape: capabilityShape}, "roots", "sampling", "elicitation", "tools", "prompts",
+		"resources", "logging", "completions", "tasks", "form", "url", "context")
+	capabilityShape.add(fSetting, "listChanged", "subscribe")
+	infoShape.add(fModel, "name", "version")
+	infoShape.add(fDocument, "title", "description")
+	infoShape.add(fLink, "websiteUrl")
+
+	partShape.add(fInline, "blob")
+	partShape.add(field{rule: text, kind: KindDocument, shape: sourceShape}, "resource")
+	partShape.add(fLink, "uri")
+	partShape.add(fIdent, "mimeType")
+	partShape.add(field{rule: other, shape: hintShape}, "annotations")
+	hintShape.add(fEnum, "audience")
+	hintShape.add(fSetting, "priority")
+	hintShape.add(fIdent, "lastModified")
+	inheritFields(hintShape, citationShape)
+	sourceShape.add(fInline, "blob")
+}
+
+var (
+	rpcShape        = grammar(shape{})
+	rpcParams       = grammar(shape{block: true})
+	rpcResult       = grammar(shape{})
+	rpcError        = grammar(shape{})
+	rpcMeta         = grammar(shape{})
+	capabilityShape = grammar(shape{})
+	infoShape       = grammar(shape{})
+	hintShape       = grammar(shape{})
+)
+
+// envelope reports whether object v is a JSON-RPC 2.0 message and nothing
+// else: an envelope that also carries a chat's members is read as a chat.
+func (r *reader) envelope(v int) bool {
+	version, call := false, false
+	for c := r.doc.First(v); c < r.doc.Next(v); c = r.doc.Next(c) {
+		switch string(r.doc.Name(c)) {
+		case "jsonrpc":
+			version = string(r.doc.Raw(c)) == `"2.0"`
+		case "method", "result", "error":
+			call = true
+		case "id", "params":
+		default:
+			return false
+		}
+	}
+	return version && call
+}
+
+// isRPC reports whether the document is one JSON-RPC message, or a batch.
+func (r *reader) isRPC() bool {
+	const root = 0
+	switch {
+	case r.doc.Len() == 0:
+		return false
+	case r.isObject(root):
+		return r.envelope(root)
+	case !r.isArray(root) || r.doc.First(root) == r.doc.Next(root):
+		return false
+	}
+	for c := r.doc.First(root); c < r.doc.Next(root); c = r.doc.Next(c) {
+		if !r.isObject(c) || !r.envelope(c) {
+			return false
+		}
+	}
+	return true
+}
+
+// walkRPC reads a document of JSON-RPC messages.
+func (r *reader) walkRPC() error {
+	const root = 0
+	rpc := &RPC{}
+	if r.msg.RPC == nil {
+		r.msg.RPC = rpc
+	}
+	first, end := root, r.doc.Next(root)
+	if rpc.Batch = r.isArray(root); rpc.Batch {
+		first = r.doc.First(root)
+	}
+	for v := first; v < end; v = r.doc.Next(v) {
+		if err := r.walkEnvelope(rpc, v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// walkEnvelope reads one JSON-RPC message.
+func (r *reader) walkEnvelope(rpc *RPC, v int) error {
+	a := at{kind: KindText, message: -1, role: RoleTool}
+	if r.msg.Leg == RequestLeg {
+		a.role = RoleNone
+	}
+	if id := r.doc.Member(v, "id"); id >= 0 {
+		if rpc.Batch {
+			rpc.IDs = append(rpc.IDs, clone(r.doc.Raw(id)))
+		} else {
+			rpc.ID = clone(r.doc.Raw(id))
+		}
+	}
+	if !rpc.Batch {
+		if m := r.doc.Member(v, "method"); m >= 0 && r.isString(m) {
+			rpc.Method = string(r.doc.Bytes(m))
+		}
+		if p := r.doc.Member(v, "params"); p >= 0 {
+			rpc.Params = clone(r.doc.Raw(p))
+			if n := r.doc.Member(p, "name"); n >= 0 && r.isString(n) {
+				rpc.Tool = string(r.doc.Bytes(n))
+			}
+		}
+		if p := r.doc.Member(v, "result"); p >= 0 {
+			rpc.Result = clone(r.doc.Raw(p))
+		}
+	}
+	return r.object(a, rpcShape, v)
+}
+
+func clone(b []byte) []byte { return append([]byte(nil), b...) }

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package llm
+
+// openAI adds what OpenAI's chat completions, completions, embeddings,
+// moderations, images and audio APIs say, and those that speak them: Azure,
+// Mistral, Groq, DeepSeek, vLLM and others.
+func openAI() {
+	r := requestShape
+	r.add(fMessages, "messages")
+	r.add(fModel, "model")
+	r.add(field{rule: text, kind: KindText, role: RoleUser, shape: messageShape}, "prompt", "suffix", "input", "negative_prompt")
+	r.add(fDef, "tools", "functions")
+	r.add(field{rule: enum, shape: toolChoice}, "tool_choice", "function_call")
+	r.add(field{rule: enum, shape: responseFormat}, "response_format", "audio", "text")
+	r.add(field{rule: text, kind: KindText, role: RoleAssistant, shape: messageShape}, "prediction")
+	r.add(fSetting, "temperature", "top_p", "top_k", "n", "stream", "stream_options", "max_tokens",
+		"max_completion_tokens", "presence_penalty", "frequency_penalty", "logprobs", "top_logprobs",
+		"seed", "parallel_tool_calls", "store", "echo", "best_of", "dimensions", "min_tokens", "min_p", "safe_prompt",
+		"random_seed", "repetition_penalty", "length_penalty", "use_beam_search", "ignore_eos", "include_reasoning",
+		"include_stop_str_in_output", "skip_special_tokens", "output_compression", "partial_images", "enable_thinking")
+	r.add(fUsage, "logit_bias")
+	r.add(fEnum, "service_tier", "reasoning_effort", "encoding_format", "modalities", "quality", "style", "background",
+		"voice", "language", "truncate", "moderation", "output_format", "reasoning_format", "verbosity", "prompt_cache_retention")
+	r.add(fIdent, "user", "safety_identifier", "prompt_cache_key", "size")
+
+	m := messageShape
+	m.add(fParts, "content")
+	m.add(fEnum, "role")
+	m.add(fRefusal, "refusal")
+	m.add(fReasoning, "reasoning_content", "reasoning")
+	m.add(field{rule: text, kind: KindReasoning, shape: partShape, slot: "reasoning"}, "reasoning_details")
+	m.add(fCalls, "tool_calls", "function_call")
+	m.add(fIdent, "tool_call_id", "id")
+	m.add(fSetting, "prefix", "audio_tokens")
+	m.add(field{rule: other, shape: audioShape}, "audio")
+	m.add(fName, "name")
+	m.add(fCited, "annotations", "citations")
+
+	p := partShape
+	p.add(fEnum, "type")
+	p.add(fText, "text")
+	p.add(fRefusal, "refusal")
+	p.add(fLink, "image_url", "video_url", "audio_url", "file_url", "document_url", "url")
+	p.add(field{rule: other, shape: sourceShape}, "input_audio", "file", "image", "audio", "video")
+	p.add(fEnum, "detail")
+	p.add(fSetting, "cache_control")
+
+	sourceShape.add(fLink, "url", "file_url", "image_url", "uri")
+	sourceShape.add(fInline, "data", "file_data", "bytes", "b64_json")
+	sourceShape.add(fEnum, "format", "detail", "type")
+	sourceShape.add(fIdent, "file_id", "id", "media_type", "mime_type", "mimeType")
+	sourceShape.add(fDocument, "text")
+	sourceShape.add(fParts, "content")
+
+	audioShape.add(fIdent, "id")
+	audioShape.add(fInline, "data")
+	audioShape.add(field{rule: text, kind: inherit, slot: "transcript"}, "transcript")
+	audioShape.add(fSetting, "expires_at")
+
+	c := callShape
+	c.add(fIdent, "id", "call_id")
+	c.add(fEnum, "type")
+	c.add(fSetting, "index")
+	c.add(field{rule: other, kind: KindToolCall, shape: functionShape}, "function", "custom")
+	c.add(fName, "name")
+	c.add(fArgs, "arguments", "input", "parameters")
+	functionShape.add(fName, "name")
+	functionShape.add(fArgs, "arguments", "input")
+	functionShape.add(fSetting, "index")
+
+	a := answerShape
+	a.add(fIdent, "id", "system_fingerprint", "request_id", "region")
+	a.add(fEnum, "object", "service_tier", "status")
+	a.add(fSetting, "created", "created_at", "nonce")
+	a.add(fModel, "model", "provider")
+	a.add(fUsage, "usage", "x_groq", "timings", "time_info")
+	a.add(field{rule: other, kind: KindText, role: RoleAssistant, shape: choiceShape}, "choices", "candidates")
+	a.add(field{rule: text, kind: KindOther, shape: errorShape}, "error", "errors")
+	a.add(field{rule: other, shape: dataShape}, "data")
+	a.add(fOpaque, "obfuscation")
+	a.add(field{rule: other, shape: moderationShape}, "results")
+
+	ch := choiceShape
+	ch.add(fSetting, "index")
+	ch.add(fEnum, "finish_reason", "stop_reason")
+	ch.add(field{rule: text, kind: inherit, shape: messageShape, slot: "text"}, "message")
+	ch.add(field{rule: text, kind: inherit, shape: deltaShape, slot: "text"}, "delta")
+	ch.add(fText, "text")
+	ch.add(field{rule: tokens, shape: probsShape}, "logprobs")
+	ch.add(field{rule: setting, shape: moderationShape}, "content_filter_results", "content_filter_offsets")
+	answerShape.add(field{rule: setting, shape: moderationShape}, "prompt_filter_results")
+
+	dataShape.add(fEnum, "object")
+	dataShape.add(fSetting, "index", "embedding", "created", "dimensions")
+	dataShape.add(fInline, "b64_json", "embedding")
+	dataShape.add(fLink, "url")
+	dataShape.add(fDocument, "revised_prompt")
+	dataShape.add(fIdent, "id", "owned_by", "root", "parent")
+
+	moderationShape.add(fSetting, "flagged", "filtered", "detected", "prompt_index", "embedding", "tokenCount",
+		"check_offset", "start_offset", "end_offset", "index", "relevance_score", "category_scores", "categories",
+		"category_applied_input_types")
+	moderationShape.add(fEnum, "severity", "completionReason")
+	moderationShape.add(field{rule: text, kind: KindText, role: RoleAssistant}, "outputText")
+	moderationShape.add(field{rule: setting, shape: moderationShape}, "hate", "self_harm", "sexual", "violence",
+		"jailbreak", "profanity", "protected_material_text", "protected_material_code", "content_filter_results",
+		"custom_blocklists", "indirect_attack")
+
+	errorShape.add(field{rule: text, kind: KindOther}, "message")
+	errorShape.add(fEnum, "type")
+	errorShape.add(fSetting, "code")
+
+	citationShape.add(fEnum, "type")
+	citationShape.add(fLink, "url")
+	citationShape.add(fDocument, "title", "cited_text", "text", "quote")
+	citationShape.add(fSetting, "start_index", "end_index", "start", "end", "index", "document_index", "start_char_index",
+		"end_char_index", "start_page_number", "end_page_number", "start_block_index", "end_block_index", "content_index")
+	citationShape.add(fIdent, "file_id", "container_id", "document_ids")
+	citationShape.add(field{rule: other, shape: citationShape}, "url_citation")
+	citationShape.add(fOpaque, "encrypted_index")
+
+	usageShape.add(fEnum, "service_tier", "billing_unit", "trafficType", "inference_geo")
+	usageShape.add(field{rule: setting, shape: usageShape}, "prompt_tokens_details", "completion_tokens_details",
+		"input_tokens_details", "output_tokens_details", "cache_creation", "server_tool_use", "billed_units", "tokens",
+		"promptTokensDetails", "candidatesTokensDetails", "cacheTokensDetails", "toolUsePromptTokensDetails", "cost_details")
+	usageShape.add(fEnum, "modality")
+	usageShape.add(fSetting, "web_search_requests", "web_fetch_requests", "search_units", "classifications",
+		"predicted_ms", "prompt_ms", "predicted_n", "prompt_n")
+	usageShape.add(fIdent, "id")
+
+	toolChoice.add(fEnum, "type", "mode")
+	toolChoice.add(field{rule: other, shape: functionShape}, "function")
+	toolChoice.add(fName, "name")
+	toolChoice.add(fSetting, "disable_parallel_tool_use")
+	toolChoice.add(fDef, "tools")
+
+	responseFormat.add(fEnum, "type", "format", "voice", "verbosity")
+	responseFormat.add(fDef, "json_schema", "schema")
+	responseFormat.add(field{rule: enum, shape: responseFormat}, "format")
+
+	probsShape.add(field{rule: tokens, shape: probsShape}, "content", "refusal", "tokens", "token", "top_logprobs", "logprobs", "text_offset", "token_logprobs", "logprob", "bytes")
+
+	// Nested settings are structure as long as they are numbers, booleans and
+	// words of the vocabulary under these names.
+	settingsShape.add(field{rule: enum, shape: settingsShape}, "type", "effort", "summary", "category", "threshold",
+		"method", "mode", "latency", "ttl", "performanceConfig", "generate_summary", "display", "trace")
+	settingsShape.add(fSetting, "include_usage", "include_obfuscation", "budget_tokens", "enabled", "max_results", "exclude",
+		"max_tokens", "disable_parallel_tool_use", "allow_fallbacks")
+}
+
+var (
+	audioShape      = grammar(shape{})
+	dataShape       = grammar(shape{})
+	moderationShape = grammar(shape{counts: true})
+	toolChoice      = grammar(shape{})
+	responseFormat  = grammar(shape{})
+)

@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package llm
+
+import (
+	"bytes"
+	"strings"
+	"unicode/utf8"
+
+	"kong-ai-guard/internal/contentcoding"
+	"kong-ai-guard/internal/eventstream"
+	"kong-ai-guard/internal/mediatype"
+	"kong-ai-guard/internal/strictjson"
+)
+
+// Default bounds, in the units of Limits.
+const (
+	DefaultDecodedBytes = 10 << 20
+	DefaultRatio        = 100
+	DefaultDepth        = 256
+)
+
+// Read reads a body. The error is always an *Error. A body of nothing but
+// white space is empty: its Format is None and it has no turns.
+//
+// The Message keeps the decoded body for Replace and may share memory with
+// in.Body; its texts do not.
+func Read(in Input, lim Limits) (*Message, error) {
+	body, err := contentcoding.Decode(in.ContentEncoding, in.Body, contentcoding.Limits{Bytes: lim.DecodedBytes, Ratio: lim.Ratio})
+	if err != nil {
+		return nil, codingError(err)
+	}
+	label, err := mediatype.ParseLabel(in.ContentType)
+	if err != nil {
+		return nil, &Error{Malformed, err.Error()}
+	}
+	if err := checkLabel(label, body); err != nil {
+		return nil, err
+	}
+	m := &Message{Leg: in.Leg, body: body}
+	r := &reader{msg: m, doc: new(strictjson.Doc), fixed: true, maxDepth: lim.Depth}
+	r.arena.chunk = min(len(body), 32<<10)
+	if err := r.body(in, label, body); err != nil {
+		return nil, err
+	}
+	r.addProbs()
+	m.Turns = append(m.Turns, r.others...)
+	if m.Model == "" && in.Request != nil {
+		m.Model = in.Request.Model
+	}
+	return m, nil
+}
+
+// codingError classes an error of decoding.
+func codingError(err error) error {
+	e, ok := err.(*contentcoding.Error)
+	if !ok {
+		return &Error{Unscannable, "the content encoding cannot be read"}
+	}
+	switch e.Kind {
+	case contentcoding.Malformed:
+		return &Error{Malformed, e.Reason}
+	case contentcoding.TooLarge:
+		return &Error{TooLarge, e.Reason}
+	}
+	return &Error{Unscannable, e.Reason}
+}
+
+// asciiCharsets read ASCII as UTF-8 does.
+var asciiCharsets = wordSet(`us-ascii ascii iso-8859-1 iso-8859-15 latin1 windows-1252`)
+
+// unscannableTypes are binary encodings that carry text for programs.
+var unscannableTypes = [...]string{"grpc", "protobuf", "msgpack", "cbor", "avro", "thrift", "bson", "flatbuffer", "smile", "ubjson", "java-serialized"}
+
+// checkLabel refuses what a body's type alone makes unreadable.
+func checkLabel(label mediatype.Label, body []byte) error {
+	for _, t := range unscannableTypes {
+		if strings.Contains(label.Type, t) {
+			return &Error{Unscannable, "a content type that cannot be read"}
+		}
+	}
+	switch cs := label.Charset(); {
+	case cs == "" || cs == "utf-8" || cs == "utf8":
+	case asciiCharsets[cs] && isASCII(body):
+	case mediatype.Media(body) != "" && !mediatype.Text(body):
+	default:
+		return &Error{Malformed, "a charset other than UTF-8"}
+	}
+	return nil
+}
+
+func isASCII(b []byte) bool {
+	for _, c := range b {
+		if c >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
+}
+
+// body reads a decoded body by its bytes; the label only widens or narrows
+// what is accepted.
+func (r *reader) body(in Input, label mediatype.Label, body []byte) error {
+	m := r.msg
+	first := firstByte(body)
+	switch {
+	case first == 0 && len(bytes.TrimSpace(body)) == 0:
+		return nil
+	case strings.HasPrefix(label.Type, "multipart/"):
+		return r.multipart(in, body)
+	}
+	err := r.doc.Parse(body, r.maxDepth)
+	if err == nil {
+		if err := r.document(in); err != nil {
+			return err
+		}
+		if label.Type == formType && bytes.IndexByte(body, '=') >= 0 {
+			return r.form(body) // a form that is also JSON: both readings
+		}
+		return nil
+	}
+	switch {
+	case strictjson.Loose(body) && first != '"' && !isDigit(first):
+		return &Error{Malformed, err.Error()} // more than one reading
+	case err == strictjson.ErrDepth || err == strictjson.ErrTooLarge && (first == '{' || first == '['):
+		return jsonError(err)
+	case eventstream.LooksLikeFrames(body):
+		return r.frames(in, body)
+	case label.Type == formType:
+		m.Format = Form
+		return r.form(body)
+	case eventstream.LooksLike(body):
+		return r.events(in, body)
+	case (in.Leg == ResponseLeg || linesType(label.Type)) && eventstream.LooksLikeLines(body):
+		return r.lines(in, body)
+	case jsonType(label.Type) || first == '{' || first == '[' && jsonArray(body):
+		return jsonError(err)
+	}
+	return r.plain(label, body)
+}
+
+const formType = "application/x-www-form-urlencoded"
+
+func jsonType(t string) bool {
+	return strings.HasSuffix(t, "/json") || strings.HasSuffix(t, "+json")
+}
+
+func linesType(t string) bool {
+	return strings.Contains(t, "ndjson") || strings.Contains(t, "jsonl") || strings.Contains(t, "json-seq") || strings.Contains(t, "json-lines")
+}
+
+// jsonArray reports whether a body that starts with a bracket looks like JSON
+// rather than like text such as "[note] ...".
+func jsonArray(body []byte) bool {
+	rest := bytes.TrimLeft(body, " \t\r\n")
+	switch c := firstByte(rest[1:]); c {
+	case '{', '[', '"', ']', '-':
+		return true
+	default:
+		return isDigit(c)
+	}
+}
+
+func jsonError(err error) error {
+	if err == strictjson.ErrTooLarge {
+		return &Error{TooLarge, err.Error()}
+	}
+	return &Error{Malformed, err.Error()}
+}
+
+// document reads the JSON document that the reader has parsed.
+func (r *reader) document(in Input) error {
+	m := r.msg
+	if r.isRPC() {
+		m.Format = MCP
+		return r.walkRPC()
+	}
+	const root = strictjson.Root
+	a := at{kind: KindText, message: -1}
+	if in.Leg == ResponseLeg {
+		a.role = RoleAssistant
+		m.Format = answerFormat(r.doc, in.Request)
+	} else {
+		m.Format = requestFormat(r.doc, in.Path)
+		m.Chat = conversational(r.doc)
+		m.Stream = asksForStream(r.doc, in.Path)
+	}
+	s := requestShape
+	if in.Leg == ResponseLeg {
+		s = answerShape
+		if id := r.doc.Member(root, "id"); id >= 0 && r.isString(id) {
+			m.ID = string(r.doc.Bytes(id))
+		}
+	}
+	switch {
+	case r.isObject(root) && m.Format != Unknown:
+		return r.object(a, s, root)
+	case r.isObject(root):
+		if in.Leg == RequestLeg && variantOfChat(r.doc) {
+			return errVariant
+		}
+		return r.unknown(a, root)
+	case r.isArray(root) && in.Leg == ResponseLeg && m.Format != Unknown:
+		// Gemini streams an array of answers when it is not asked for events.
+		for c := r.doc.First(root); c < r.doc.Next(root); c = r.doc.Next(c) {
+			if err := r.value(a, field{rule: other, shape: s}, c); err != nil {
+				return err
+			}
+		}
+		return nil
+	case r.isString(root):
+		r.text(a, fText, root, r.doc.Bytes(root))
+		return nil
+	}
+	return r.unknown(a, root)
+}
+
+// plain reads a body that is no JSON: text, or else media.
+func (r *reader) plain(label mediatype.Label, body []byte) error {
+	m := r.msg
+	if mediatype.Text(body) {
+		if contentcoding.Sniff(body) != "" {
+			return &Error{Unscannable, "compressed without a label"}
+		}
+		m.Format = Text
+		a := at{kind: KindText, message: -1, role: RoleUser}
+		if m.Leg == ResponseLeg {
+			a.role = RoleAssistant
+		}
+		t := r.turn(a, string(body))
+		t.Maskable, t.from, t.to = true, int32(len(m.spans)), int32(len(m.spans)+1)
+		m.spans = append(m.spans, span{0, uint32(len(body)), true})
+		r.hidden(body)
+		r.reveal(a)
+		return nil
+	}
+	kind := mediatype.Media(body)
+	labelled := strings.HasPrefix(label.Type, "image/") || strings.HasPrefix(label.Type, "audio/") || strings.HasPrefix(label.Type, "video/") ||
+		label.Type == "application/octet-stream" || label.Type == "application/pdf" || label.Type == "application/zip" || label.Type == "application/gzip"
+	switch {
+	case !utf8.Valid(body) && (label.Type == "" || strings.HasPrefix(label.Type, "text/") || jsonType(label.Type)) && kind == "":
+		return &Error{Malformed, "text that is not UTF-8"}
+	case contentcoding.Sniff(body) != "" && !labelled:
+		return &Error{Unscannable, "compressed without a label"}
+	case kind == "" && !labelled:
+		return &Error{Unscannable, "neither text nor known media"}
+	}
+	m.Format = Media
+	if kind == "" {
+		kind = label.Type
+	}
+	m.Media = append(m.Media, MediaPart{Type: kind, Message: -1})
+	return nil
+}

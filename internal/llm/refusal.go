@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package llm
+
+import (
+	"net/http"
+	"strconv"
+
+	"kong-ai-guard/internal/strictjson"
+)
+
+// JSON-RPC error codes of our own, from the range that is left to servers.
+const (
+	rpcPolicy    = -32001
+	rpcNoVerdict = -32003
+)
+
+// Render writes a refusal in the error format of the API that was called, so
+// that its clients raise their normal errors. The message stands at the top
+// level too, where Kong's own answers have it, except in JSON-RPC, whose
+// messages have no room for it.
+func Render(r Refusal) (contentType string, body []byte) {
+	o := object{}
+	if r.RPC != nil || r.Format == MCP {
+		return "application/json", renderRPC(r)
+	}
+	switch r.Format {
+	case AnthropicMessages:
+		o.str("type", "error")
+		o.open("error")
+		o.str("type", anthropicType(r.Status))
+		o.str("message", r.Message)
+		o.close()
+	case Gemini:
+		o.open("error")
+		o.raw("code", strconv.Itoa(r.Status))
+		o.str("message", r.Message)
+		o.str("status", googleStatus(r.Status))
+		o.close()
+	case BedrockConverse, BedrockInvoke:
+		o.str("__type", awsType(r.Status))
+	case Ollama:
+		o.str("error", r.Message)
+	case Cohere:
+	default:
+		o.open("error")
+		o.str("message", r.Message)
+		o.str("type", openAIType(r.Status))
+		o.raw("param", "null")
+		o.str("code", r.Code)
+		o.close()
+	}
+	o.str("message", r.Message)
+	o.str("code", r.Code)
+	o.str("request_id", r.RequestID)
+	o.str("scan_id", r.ScanID)
+	return "application/json", o.end()
+}
+
+// renderRPC answers each call of a JSON-RPC body with an error. A body whose
+// ids are not known is answered with the id null, as the standard wants it.
+func renderRPC(r Refusal) []byte {
+	code := rpcNoVerdict
+	if r.Policy {
+		code = rpcPolicy
+	}
+	one := func(id []byte) []byte {
+		if len(id) == 0 {
+			id = []byte("null")
+		}
+		o := object{}
+		o.str("jsonrpc", "2.0")
+		o.raw("id", string(id))
+		o.open("error")
+		o.raw("code", strconv.Itoa(code))
+		o.str("message", r.Message)
+		o.open("data")
+		o.str("code", r.Code)
+		o.str("request_id", r.RequestID)
+		o.str("scan_id", r.ScanID)
+		o.close()
+		o.close()
+		return o.end()
+	}
+	if r.RPC == nil || !r.RPC.Batch {
+		var id []byte
+		if r.RPC != nil {
+			id = r.RPC.ID
+		}
+		return one(id)
+	}
+	out := []byte{'['}
+	for i, id := range r.RPC.IDs {
+		if i > 0 {
+			out = append(out, ',')
+		}
+		out = append(out, one(id)...)
+	}
+	return append(out, ']')
+}
+
+func openAIType(status int) string {
+	switch {
+	case status == http.StatusForbidden:
+		return "permission_error"
+	case status >= 500:
+		return "server_error"
+	}
+	return "invalid_request_error"
+}
+
+func anthropicType(status int) string {
+	switch {
+	case status == http.StatusForbidden:
+		return "permission_error"
+	case status == http.StatusRequestEntityTooLarge:
+		return "request_too_large"
+	case status >= 500:
+		return "api_error"
+	}
+	return "invalid_request_error"
+}
+
+func googleStatus(status int) string {
+	switch {
+	case status == http.StatusForbidden:
+		return "PERMISSION_DENIED"
+	case status == http.StatusServiceUnavailable:
+		return "UNAVAILABLE"
+	case status >= 500:
+		return "INTERNAL"
+	}
+	return "INVALID_ARGUMENT"
+}
+
+func awsType(status int) string {
+	switch {
+	case status == http.StatusForbidden:
+		return "AccessDeniedException"
+	case status == http.StatusServiceUnavailable:
+		return "ServiceUnavailableException"
+	case status >= 500:
+		return "InternalServerException"
+	}
+	return "ValidationException"
+}
+
+// An object is a JSON object being written. Empty strings are left out.
+type object struct {
+	buf   []byte
+	comma bool
+}
+
+func (o *object) name(name string) {
+	switch {
+	case len(o.buf) == 0:
+		o.buf = append(o.buf, '{')
+	case o.comma:
+		o.buf = append(o.buf, ',')
+	}
+	o.comma = true
+	o.buf = append(strconv.AppendQuote(o.buf, name), ':')
+}
+
+func (o *object) str(name, value string) {
+	if value != "" {
+		o.name(name)
+		o.buf = strictjson.AppendQuote(o.buf, value)
+	}
+}
+
+func (o *object) raw(name, value string) {
+	o.name(name)
+	o.buf = append(o.buf, value...)
+}
+
+func (o *object) open(name string) {
+	o.name(name)
+	o.buf, o.comma = append(o.buf, '{'), false
+}
+
+func (o *object) close() { o.buf, o.comma = append(o.buf, '}'), true }
+
+func (o *object) end() []byte { return append(o.buf, '}') }

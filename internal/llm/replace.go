@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package llm
+
+import (
+	"cmp"
+	"errors"
+	"slices"
+
+	"kong-ai-guard/internal/strictjson"
+)
+
+// ErrNotCertain says that a replacement has no certain place: the exchange is
+// to be blocked instead.
+var ErrNotCertain = errors.New("the text to mask has no certain place")
+
+// Replace gives the body with other texts in place of turns, and every other
+// byte as it was. Replacement.Turn counts in m.Turns. In a stream the new text
+// stands where the first piece was, and the other pieces are empty. The body
+// is without content encoding. The error is ErrNotCertain.
+func (m *Message) Replace(rs []Replacement) ([]byte, error) {
+	type edit struct {
+		span
+		text string
+	}
+	var edits []edit
+	done := make(map[int]bool, len(rs))
+	for _, r := range rs {
+		if r.Turn < 0 || r.Turn >= len(m.Turns) || done[r.Turn] || !m.Turns[r.Turn].Maskable {
+			return nil, ErrNotCertain
+		}
+		done[r.Turn] = true
+		t := &m.Turns[r.Turn]
+		for _, s := range m.spans[t.from:t.to] {
+			edits = append(edits, edit{s, r.Text})
+		}
+	}
+	slices.SortFunc(edits, func(a, b edit) int { return cmp.Compare(a.start, b.start) })
+	out := make([]byte, 0, len(m.body)+64)
+	at := uint32(0)
+	for _, e := range edits {
+		if e.start < at || int(e.end) > len(m.body) {
+			return nil, ErrNotCertain
+		}
+		out = append(out, m.body[at:e.start]...)
+		if e.whole {
+			out = m.appendText(out, e.span, e.text)
+		} else {
+			out = append(out, '"', '"')
+		}
+		at = e.end
+	}
+	return append(out, m.body[at:]...), nil
+}
+
+// appendText appends a text in the notation of the place it goes to: a JSON
+// string, or plain text where the whole body is one.
+func (m *Message) appendText(dst []byte, s span, text string) []byte {
+	if m.Format == Text {
+		return append(dst, text...)
+	}
+	return strictjson.AppendQuote(dst, text)
+}

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package llm
+
+// responses adds what OpenAI's Responses API says, and its streamed events.
+func responses() {
+	r := requestShape
+	r.add(fSystem, "instructions")
+	r.add(fIdent, "previous_response_id", "conversation")
+	r.add(fSetting, "max_output_tokens", "max_tool_calls", "reasoning")
+	r.add(fEnum, "truncation", "include")
+
+	p := partShape
+	p.add(fIdent, "id", "call_id", "item_id", "file_id", "container_id", "session_id", "approval_request_id", "response_id", "encrypted_index")
+	p.add(fEnum, "status", "role", "phase")
+	p.add(fParts, "content")
+	p.add(field{rule: text, kind: KindReasoning, shape: partShape, slot: "summary"}, "summary")
+	p.add(fArgs, "arguments", "input", "action", "actions")
+	p.add(fName, "name", "server_label", "filename")
+	p.add(fToolText, "output", "outputs", "logs")
+	p.add(field{rule: text, kind: KindOther, shape: errorShape}, "error")
+	p.add(fDef, "tools")
+	p.add(field{rule: text, kind: KindToolCall, shape: partShape}, "queries", "code")
+	p.add(field{rule: text, kind: KindDocument, shape: partShape}, "results")
+	p.add(fOpaque, "encrypted_content")
+	p.add(fInline, "file_data", "partial_image_b64", "result")
+	p.add(fCited, "annotations", "annotation")
+	p.add(field{rule: tokens, shape: probsShape}, "logprobs")
+	p.add(fSetting, "index", "score", "acknowledged_safety_checks", "pending_safety_checks")
+
+	a := answerShape
+	for name, f := range p.fields {
+		if _, ok := a.fields[name]; !ok {
+			a.add(f, name)
+		}
+	}
+	a.add(field{rule: text, kind: KindText, role: RoleAssistant, shape: messageShape, slot: "text"}, "output", "item", "part")
+	a.add(field{rule: text, kind: KindText, role: RoleAssistant, slot: "text"}, "output_text")
+	a.add(field{rule: other, shape: answerShape}, "response")
+	a.add(field{rule: text, kind: KindText, role: RoleAssistant, shape: deltaShape, slot: "text"}, "delta")
+	a.add(field{rule: other, shape: detailsShape}, "incomplete_details")
+	a.add(fSystem, "instructions")
+	a.add(fSetting, "sequence_number", "output_index", "content_index", "summary_index", "annotation_index",
+		"completed_at", "temperature", "top_p", "top_logprobs", "max_output_tokens", "max_tool_calls", "reasoning",
+		"parallel_tool_calls", "store", "background", "billing", "frequency_penalty", "presence_penalty", "partial_image_index",
+		"expires_at")
+	a.add(fEnum, "truncation", "quality", "size", "output_format", "prompt_cache_retention")
+	a.add(fIdent, "previous_response_id", "item_id", "user", "safety_identifier", "prompt_cache_key", "response_id")
+	a.add(field{rule: enum, shape: toolChoice}, "tool_choice")
+	detailsShape.add(fEnum, "reason", "type")
+}
+
+var detailsShape = grammar(shape{})

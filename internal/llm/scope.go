@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package llm
+
+// Select gives the indexes of the turns that a scope takes in, in order.
+// Text in places that the format does not know, and the last turn with all
+// its parts, are always taken.
+func (m *Message) Select(scope Scope) []int {
+	last, lastUser := -1, -1
+	for i := range m.Turns {
+		t := &m.Turns[i]
+		if t.Kind == KindOther || t.Kind == KindToolDef {
+			continue
+		}
+		last = i
+		if t.Role == RoleUser {
+			lastUser = i
+		}
+	}
+	picked := make([]int, 0, len(m.Turns))
+	for i := range m.Turns {
+		if t := &m.Turns[i]; t.Kind == KindOther || m.together(i, last) || takes(scope, t, m.together(i, lastUser)) {
+			picked = append(picked, i)
+		}
+	}
+	return picked
+}
+
+// together reports whether turns i and j are parts of one message.
+func (m *Message) together(i, j int) bool {
+	return i == j || j >= 0 && m.Turns[j].Message >= 0 && m.Turns[i].Message == m.Turns[j].Message
+}
+
+func takes(scope Scope, t *Turn, lastUser bool) bool {
+	switch scope {
+	case Conversation:
+		return t.Kind != KindToolDef
+	case User:
+		return t.Role == RoleUser || t.Role == RoleNone && t.Kind != KindToolDef
+	case LastUser:
+		return lastUser
+	}
+	return true
+}

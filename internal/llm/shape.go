@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package llm
+
+import (
+	"unicode"
+	"unicode/utf8"
+)
+
+// A rule says what a string means at one place of a format. Whatever the rule,
+// a string that does not have the shape it names is content.
+type rule uint8
+
+const (
+	other   rule = iota // not known: content, as "name: value"
+	text                // what somebody says, in the kind of the field
+	setting             // numbers and booleans only, so a string is content
+	enum                // one of the words of APIs: see isEnum
+	ident               // an id: see isIdent
+	model               // a model's name: see isModel
+	opaque              // a signature or ciphertext: see isOpaque
+	link                // the URL of media, or a data URL
+	inline              // base64 of media
+	args                // a tool's arguments: a value, or JSON in a string
+	result              // what a tool gave back, as a value
+	define              // a tool's definition
+	tokens              // log probabilities, which repeat the text in pieces
+)
+
+// A field is what one member of a shape means.
+type field struct {
+	rule rule
+	// kind is what text here is; inherit takes that of the place above.
+	kind Kind
+	// role is who speaks below here, inherited if empty.
+	role Role
+	// shape is what objects mean here, in arrays too; nil for not known.
+	shape *shape
+	// slot names the text that pieces in a stream belong to; "" stands for
+	// the field's path.
+	slot string
+}
+
+// inherit is a field's kind where the place above decides.
+const inherit Kind = 255
+
+// A shape says what the members of one kind of object mean. A member it does
+// not list is content, name and value.
+type shape struct {
+	fields map[string]field
+	// message tells that each object is one message, whose role is in the
+	// member "role" or "author", or else fixed by the place above.
+	message bool
+	// choice tells that each object is one choice or candidate.
+	choice bool
+	// block tells that each object is one content block, numbered in streams.
+	block bool
+	// counts tells that numbers under any name that speaks of counting are
+	// structure: usage grows new members every month.
+	counts bool
+
+	folds map[string]bool // the case folds of the fields' names
+}
+
+// fold maps a name to what all its case variants have in common, the way
+// parsers that ignore case do: by Unicode simple folding.
+func fold(name []byte) string {
+	out := make([]byte, 0, len(name))
+	for _, r := range string(name) {
+		least := r
+		for f := unicode.SimpleFold(r); f != r; f = unicode.SimpleFold(f) {
+			least = min(least, f)
+		}
+		out = utf8.AppendRune(out, least)
+	}
+	return string(out)
+}
+
+// variant reports whether name differs only by case from a name that means
+// something in s.
+func (s *shape) variant(name []byte) bool {
+	// Longer than any name we know, folded or not: not worth the folding.
+	return len(name) <= 64 && s.folds[fold(name)]
+}

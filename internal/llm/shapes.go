@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package llm
+
+// The shapes of all formats that are known by name, as one grammar: what a
+// name means at a place. Names of different formats live side by side where
+// they do not contradict each other, because a body is read for what it says,
+// not for which API it was meant for. Each format's own part of the grammar is
+// in the file with its name.
+
+var (
+	requestShape  = grammar(shape{})              // the root of a request
+	answerShape   = grammar(shape{})              // the root of an answer, or of a stream's event
+	messageShape  = grammar(shape{message: true}) // one message of a conversation
+	partShape     = grammar(shape{block: true})   // one part (block, item) of content
+	choiceShape   = grammar(shape{choice: true})  // one choice or candidate
+	callShape     = grammar(shape{block: true})   // one tool call
+	functionShape = grammar(shape{})              // the inner object of OpenAI's tool calls
+	sourceShape   = grammar(shape{})              // where a document or media lies
+	citationShape = grammar(shape{})
+	usageShape    = grammar(shape{counts: true})
+	errorShape    = grammar(shape{})
+	settingsShape = grammar(shape{}) // sampling and other settings in objects
+	probsShape    = grammar(shape{}) // log probabilities
+	// deltaShape is the new part of a message in a stream: a message without
+	// its frame, whose text belongs to what came before.
+	deltaShape = grammar(shape{block: true})
+)
+
+// allShapes are the shapes of the grammar.
+var allShapes []*shape
+
+// grammar makes a shape a part of the grammar.
+func grammar(s shape) *shape {
+	s.fields = make(map[string]field)
+	allShapes = append(allShapes, &s)
+	return &s
+}
+
+// Fields that recur.
+var (
+	fText      = field{rule: text, kind: inherit, slot: "text"}
+	fReasoning = field{rule: text, kind: KindReasoning, slot: "reasoning"}
+	fRefusal   = field{rule: text, kind: KindRefusal, slot: "refusal"}
+	fDocument  = field{rule: text, kind: KindDocument}
+	fSetting   = field{rule: setting, shape: settingsShape}
+	fEnum      = field{rule: enum}
+	fIdent     = field{rule: ident}
+	fModel     = field{rule: model}
+	fOpaque    = field{rule: opaque}
+	fLink      = field{rule: link, shape: sourceShape}
+	fInline    = field{rule: inline}
+	fArgs      = field{rule: args, slot: "arguments"}
+	fResult    = field{rule: result}
+	fDefine    = field{rule: define}
+	fUsage     = field{rule: setting, shape: usageShape}
+	fParts     = field{rule: text, kind: inherit, shape: partShape, slot: "text"}
+	fMessages  = field{rule: text, kind: inherit, role: RoleUser, shape: messageShape}
+	fSystem    = field{rule: text, kind: inherit, role: RoleSystem, shape: partShape}
+	fName      = field{rule: other}
+	fDef       = field{rule: define, kind: KindToolDef}
+	fCalls     = field{rule: other, kind: KindToolCall, role: RoleAssistant, shape: callShape}
+	fToolText  = field{rule: text, kind: KindToolResult, role: RoleTool, shape: partShape}
+	fCited     = field{rule: text, kind: KindDocument, shape: citationShape}
+)
+
+// add gives names of s their meaning.
+func (s *shape) add(f field, names ...string) {
+	for _, name := range names {
+		s.fields[name] = f
+	}
+}
+
+func init() {
+	openAI()
+	responses()
+	anthropic()
+	gemini()
+	bedrock()
+	cohere()
+	ollama()
+	rpc()
+	// A message may hold what a part holds: the items of the Responses API
+	// are messages, parts and calls side by side. A delta is either, too.
+	inheritFields(messageShape, partShape)
+	inheritFields(deltaShape, messageShape)
+	for _, s := range allShapes {
+		s.folds = make(map[string]bool, len(s.fields))
+		for name := range s.fields {
+			s.folds[fold([]byte(name))] = true
+		}
+	}
+}
+
+// inheritFields gives s the fields of base that it does not have itself.
+func inheritFields(s, base *shape) {
+	for name, f := range base.fields {
+		if _, ok := s.fields[name]; !ok {
+			s.fields[name] = f
+		}
+	}
+}

@@ -1,0 +1,277 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package llm
+
+import (
+	"bytes"
+	"strconv"
+
+	"kong-ai-guard/internal/strictjson"
+)
+
+// An assembler puts the pieces of a stream's texts together: those of each
+// choice, content block and tool call by themselves, so that a text that was
+// cut anywhere is whole when it is scanned.
+type assembler struct {
+	texts []*streamed
+	byKey map[string]*streamed
+	// class is the event's type without its "delta", "start" or "done", for
+	// formats whose clients go by the type; "" for those that go by choices.
+	class string
+	key   []byte // scratch
+}
+
+// streamed is one text that arrives in pieces.
+type streamed struct {
+	at    at
+	label string // the name, for text whose meaning is not known
+	json  bool   // a tool call's arguments
+	buf   []byte
+	spans []span
+	fixed bool // every piece has a span
+	last  int  // offset of the last piece's start, to drop repeated numbers
+}
+
+func newAssembler() *assembler { return &assembler{byKey: make(map[string]*streamed)} }
+
+// text finds or makes the text that a piece belongs to.
+func (m *assembler) text(r *reader, a at, slot string) *streamed {
+	k := m.key[:0]
+	k = append(append(k, byte(a.kind), '|'), m.class...)
+	k = append(k, '|')
+	if slot != "" {
+		k = append(append(k, '#'), slot...)
+	} else {
+		k = append(k, r.path...)
+	}
+	for _, n := range [...]int{a.choice, a.block, a.call} {
+		k = strconv.AppendInt(append(k, '|'), int64(n), 10)
+	}
+	m.key = k
+	s := m.byKey[string(k)]
+	if s == nil {
+		s = &streamed{at: a, fixed: true, json: slot == "arguments"}
+		m.byKey[string(k)] = s
+		m.texts = append(m.texts, s)
+	}
+	return s
+}
+
+// add adds string v as the next piece of its text.
+func (m *assembler) add(r *reader, a at, slot string, v int) {
+	s := m.text(r, a, slot)
+	s.buf = r.doc.Append(s.buf, v)
+	if !r.fixed {
+		s.fixed = false
+		return
+	}
+	start, end := r.doc.Span(v)
+	s.spans = append(s.spans, span{uint32(r.base + start), uint32(r.base + end), len(s.spans) == 0})
+}
+
+// addText adds text that stands nowhere as it is.
+func (m *assembler) addText(a at, slot string, text []byte) {
+	if len(text) == 0 {
+		return
+	}
+	a.kind = KindOther
+	s := m.text(nil, a, slot)
+	s.buf, s.fixed = append(s.buf, text...), false
+}
+
+// piece adds every string and number below v. Where its meaning is not known,
+// names are content too: the label is all names from the first unknown one on.
+func (r *reader) piece(a at, f field, v int) error {
+	if f.rule == other || f.rule == define {
+		a.kind = KindOther
+	}
+	return r.pieces(a, f, v, "")
+}
+
+func (r *reader) pieces(a at, f field, v int, label string) error {
+	d := r.doc
+	if name := d.Name(v); f.slot == "" && len(name) > 0 {
+		if label != "" {
+			label += "."
+		}
+		if len(label)+len(name) <= maxLabel {
+			label += string(name)
+		} else {
+			r.label(a, name) // too long to repeat for each value
+			label = ""
+		}
+	}
+	switch d.Kind(v) {
+	case strictjson.Object, strictjson.Array:
+		if d.First(v) == d.Next(v) {
+			r.label(a, []byte(label))
+		}
+		n := 0
+		for c := d.First(v); c < d.Next(v); c = d.Next(c) {
+			var depth int
+			if name := d.Name(c); name != nil {
+				depth = r.push(name)
+			} else {
+				depth = r.pushElement(c, n)
+			}
+			err := r.pieces(a, field{rule: f.rule}, c, label)
+			r.pop(depth)
+			if err != nil {
+				return err
+			}
+			n++
+		}
+	case strictjson.String:
+		s := r.asm.text(r, a, f.slot)
+		s.label = label
+		r.asm.add(r, a, f.slot, v)
+		if label != "" {
+			s.fixed = false
+		}
+	case strictjson.Null:
+		r.label(a, []byte(label))
+	default:
+		s := r.asm.text(r, a, f.slot)
+		s.label, s.fixed = label, false
+		if raw := d.Raw(v); !bytes.Equal(s.buf[s.last:], raw) {
+			if len(s.buf) > 0 {
+				s.buf = append(s.buf, ' ')
+			}
+			s.last = len(s.buf)
+			s.buf = append(s.buf, raw...)
+		}
+	}
+	return nil
+}
+
+const maxLabel = 256
+
+// label adds names that have no value to stand beside.
+func (r *reader) label(a at, name []byte) {
+	if len(name) == 0 {
+		return
+	}
+	s := r.asm.text(r, a, "names:"+string(name[:min(len(name), maxLabel)]))
+	if !bytes.Contains(s.buf, name) {
+		s.buf, s.fixed = append(append(s.buf, name...), '\n'), false
+	}
+}
+
+// push and pop keep the path while a stream is read.
+func (r *reader) push(name []byte) int {
+	n := len(r.path)
+	if r.asm != nil {
+		r.path = append(append(r.path, '/'), name...)
+	}
+	return n
+}
+
+// pushElement puts an array's element into the path: by its own index if it
+// has one, since chunks hold parts of arrays.
+func (r *reader) pushElement(v, position int) int {
+	n := len(r.path)
+	if i := r.doc.Member(v, "index"); i >= 0 && r.doc.Kind(i) == strictjson.Number {
+		position = number(r.doc.Raw(i))
+	}
+	r.path = strconv.AppendInt(append(r.path, '/'), int64(position), 10)
+	return n
+}
+
+func (r *reader) pop(n int) { r.path = r.path[:n] }
+
+// classOf gives the class of an event from its type.
+func classOf(d *strictjson.Doc) string {
+	if d.Member(strictjson.Root, "choices") >= 0 || d.Member(strictjson.Root, "candidates") >= 0 {
+		return ""
+	}
+	for _, name := range [...]string{"type", "event_type"} {
+		if t := d.Member(strictjson.Root, name); t >= 0 && d.Kind(t) == strictjson.String {
+			s := string(d.Bytes(t))
+			for _, end := range [...]string{"delta", "done", "start", "stop", "end", "added"} {
+				if rest, ok := bytes.CutSuffix([]byte(s), []byte(end)); ok && len(rest) > 0 {
+					return string(rest[:len(rest)-1])
+				}
+			}
+			return s
+		}
+	}
+	return ""
+}
+
+// flush turns the texts of a stream into turns. A text that repeats another
+// becomes no turn of its own, but is masked with it.
+func (r *reader) flush() {
+	seen := make(map[string]int)
+	for _, s := range r.asm.texts {
+		if len(s.buf) == 0 {
+			continue
+		}
+		if s.at.kind == KindOther || s.label != "" {
+			r.flushOther(s)
+			continue
+		}
+		text := string(s.buf)
+		if i, ok := seen[text]; ok {
+			r.repeat(i, s)
+			continue
+		}
+		seen[text] = len(r.msg.Turns)
+		if s.json {
+			r.arena.begin()
+			r.appendInner(s.buf)
+			if text := r.arena.end(); text != "" {
+				r.turn(s.at, text)
+			}
+			r.reveal(s.at)
+			continue
+		}
+		t := r.turn(s.at, text)
+		if s.fixed {
+			t.Maskable = true
+			t.from = int32(len(r.msg.spans))
+			r.msg.spans = append(r.msg.spans, s.spans...)
+			t.to = int32(len(r.msg.spans))
+		}
+		r.hidden(s.buf)
+		r.reveal(s.at)
+	}
+	for _, s := range r.asm.texts {
+		s.buf = nil
+	}
+}
+
+// repeat notes that s says once more what turn i says.
+func (r *reader) repeat(i int, s *streamed) {
+	t := &r.msg.Turns[i]
+	if !t.Maskable || !s.fixed {
+		t.Maskable = false // a mask would not reach every copy
+		return
+	}
+	// A turn's spans stand in one row; move it to the end to make it longer.
+	from := int32(len(r.msg.spans))
+	r.msg.spans = append(r.msg.spans, r.msg.spans[t.from:t.to]...)
+	r.msg.spans = append(r.msg.spans, s.spans...)
+	t.from, t.to = from, int32(len(r.msg.spans))
+}
+
+// flushOther adds a text whose meaning is not known, unless a turn says it.
+func (r *reader) flushOther(s *streamed) {
+	text := bytes.TrimSpace(s.buf)
+	if len(text) == 0 && s.label == "" {
+		return
+	}
+	if s.label == "" {
+		for i := range r.msg.Turns {
+			if bytes.Contains([]byte(r.msg.Turns[i].Text), text) {
+				return
+			}
+		}
+	}
+	line := string(text)
+	if s.label != "" {
+		line = s.label + ": " + line
+	}
+	r.others = append(r.others, Turn{Role: s.at.role, Kind: KindOther, Message: -1, Choice: s.at.choice, Text: line})
+	r.hidden(s.buf)
+	r.reveal(s.at)
+}

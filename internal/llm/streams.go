@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package llm
+
+import (
+	"bytes"
+
+	"kong-ai-guard/internal/eventstream"
+	"kong-ai-guard/internal/mediatype"
+	"kong-ai-guard/internal/strictjson"
+)
+
+// events reads a body of server-sent events.
+func (r *reader) events(in Input, body []byte) error {
+	m := r.msg
+	m.Stream = true
+	r.asm = newAssembler()
+	er := eventstream.NewReader(body)
+	for er.Next() {
+		e := er.Event()
+		if err := r.event(in, e); err != nil {
+			return err
+		}
+	}
+	if er.Err() != nil {
+		return &Error{Malformed, er.Err().Error()}
+	}
+	return r.endStream(in)
+}
+
+// event reads one event: its data, and whatever else a client could show.
+func (r *reader) event(in Input, e *eventstream.Event) error {
+	for _, f := range e.Fields {
+		s := r.msg.body[f.Text.Start:f.Text.End]
+		plain := false
+		switch f.Kind {
+		case eventstream.EventName:
+			plain = isEnum(s)
+		case eventstream.EventID:
+			plain = isIdent(s)
+		case eventstream.Retry, eventstream.Comment:
+			plain = isEnum(bytes.TrimSpace(s)) || only(s, "") && words(s) == 0 || bytes.Equal(bytes.TrimSpace(s), []byte("OPENROUTER PROCESSING"))
+		}
+		if !plain {
+			r.asm.addText(at{message: -1}, "field", append(bytes.Clone(s), '\n'))
+		}
+	}
+	data := e.Data
+	if len(bytes.TrimSpace(data)) == 0 || string(bytes.TrimSpace(data)) == "[DONE]" {
+		return nil
+	}
+	if len(e.Lines) == 1 {
+		return r.chunk(in, data, e.Offset(0), true)
+	}
+	// Some clients join the lines, others take each for a message.
+	if r.doc.Parse(data, r.maxDepth) == nil {
+		return r.chunk(in, data, 0, false)
+	}
+	for _, l := range e.Lines {
+		line := r.msg.body[l.Start:l.End]
+		if len(bytes.TrimSpace(line)) == 0 || string(bytes.TrimSpace(line)) == "[DONE]" {
+			continue
+		}
+		if err := r.chunk(in, line, l.Start, true); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// chunk reads one event's or line's data, which starts at base in the body if
+// fixed.
+func (r *reader) chunk(in Input, data []byte, base int, fixed bool) error {
+	outer, asm := r.fixed, r.asm
+	r.base, r.fixed = base, fixed && outer
+	defer func() { r.fixed, r.base, r.asm = outer, 0, asm }()
+	err := r.doc.Parse(data, r.maxDepth)
+	if err != nil {
+		if first := firstByte(data); strictjson.Loose(data) || err == strictjson.ErrDepth || err == strictjson.ErrTooLarge || first == '{' || first == '[' && jsonArray(data) {
+			return jsonError(err)
+		}
+		if !mediatype.Text(data) {
+			return &Error{Malformed, "text that is not UTF-8"}
+		}
+		// Not JSON: a text that comes line by line.
+		s := asm.text(r, at{kind: KindText, message: -1, role: RoleAssistant}, "plain")
+		s.buf, s.fixed = append(s.buf, data...), false
+		return nil
+	}
+	if r.isRPC() {
+		r.asm = nil // each message stands for itself
+		r.msg.Format = MCP
+		return r.walkRPC()
+	}
+	if f := answerFormat(r.doc, in.Request); r.msg.Format == None || r.msg.Format == Unknown {
+		r.msg.Format = f
+	}
+	const root = strictjson.Root
+	if r.msg.ID == "" {
+		if id := r.doc.Member(root, "id"); id >= 0 && r.isString(id) {
+			r.msg.ID = string(r.doc.Bytes(id))
+		}
+	}
+	asm.class = classOf(r.doc)
+	a := at{kind: KindText, message: -1, role: RoleAssistant}
+	r.path = r.path[:0]
+	if !r.isObject(root) {
+		if r.isString(root) {
+			r.text(a, fText, root, r.doc.Bytes(root))
+			return nil
+		}
+		return r.value(a, field{rule: other, shape: answerShape}, root)
+	}
+	return r.object(a, answerShape, root)
+}
+
+// endStream makes turns of what the stream said.
+func (r *reader) endStream(in Input) error {
+	asm := r.asm
+	r.flush()
+	r.asm = nil
+	if r.msg.Format == None {
+		r.msg.Format = Unknown
+		if len(asm.texts) > 0 {
+			r.msg.Format = Text
+		}
+	}
+	if r.msg.Format == Text && r.msg.Stream {
+		r.msg.Format = Unknown
+	}
+	return nil
+}
+
+// lines reads a body of JSON lines.
+func (r *reader) lines(in Input, body []byte) error {
+	if in.Leg == ResponseLeg {
+		r.msg.Stream = true
+		r.asm = newAssembler()
+		for l := range eventstream.Lines(body) {
+			if err := r.chunk(in, body[l.Start:l.End], l.Start, true); err != nil {
+				return err
+			}
+		}
+		return r.endStream(in)
+	}
+	// A batch file: each line is a request of its own.
+	for l := range eventstream.Lines(body) {
+		if err := r.doc.Parse(body[l.Start:l.End], r.maxDepth); err != nil {
+			return jsonError(err)
+		}
+		r.base = l.Start
+		if err := r.document(in); err != nil {
+			return err
+		}
+	}
+	r.base = 0
+	return nil
+}
+
+// frames reads a body of AWS event stream frames.
+func (r *reader) frames(in Input, body []byte) error {
+	r.msg.Stream = true
+	r.asm = newAssembler()
+	r.fixed = false // a mask would have to be framed anew
+	fr := eventstream.NewFrameReader(body)
+	for fr.Next() {
+		f := fr.Frame()
+		for _, h := range f.Headers {
+			if h.Type == eventstream.HeaderString && !isEnum(h.Value) && !isModel(h.Value) {
+				r.asm.addText(at{message: -1}, "header", append(bytes.Clone(h.Value), '\n'))
+			}
+			if !isEnum(bytes.TrimPrefix(h.Name, []byte(":"))) {
+				r.asm.addText(at{message: -1}, "header", append(bytes.Clone(h.Name), '\n'))
+			}
+		}
+		payload := body[f.Payload.Start:f.Payload.End]
+		if len(payload) == 0 {
+			continue
+		}
+		if inner, ok := invokeChunk(payload, r.maxDepth); ok {
+			payload = inner
+		}
+		if err := r.chunk(in, payload, 0, false); err != nil {
+			return err
+		}
+	}
+	if fr.Err() != nil {
+		return &Error{Malformed, fr.Err().Error()}
+	}
+	return r.endStream(in)
+}
+
+// invokeChunk takes the model's own event out of a chunk of
+// InvokeModelWithResponseStream: {"bytes":"<base64>","p":"<padding>"}.
+func invokeChunk(payload []byte, maxDepth int) ([]byte, bool) {
+	d, err := strictjson.Parse(payload, maxDepth)
+	if err != nil || d.Kind(strictjson.Root) != strictjson.Object {
+		return nil, false
+	}
+	v := d.Member(strictjson.Root, "bytes")
+	if v < 0 || d.Kind(v) != strictjson.String {
+		return nil, false
+	}
+	for c := d.First(strictjson.Root); c < d.Next(strictjson.Root); c = d.Next(c) {
+		if name := string(d.Name(c)); name != "bytes" && (name != "p" || d.Kind(c) != strictjson.String || !isOpaque(d.Bytes(c))) {
+			return nil, false
+		}
+	}
+	return mediatype.Base64(string(d.Bytes(v))), true
+}

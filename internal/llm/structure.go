@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package llm
+
+import (
+	"strings"
+
+	"kong-ai-guard/internal/mediatype"
+)
+
+// What counts as structure, and is therefore not scanned, is decided here: by
+// the place first (shapes.go says which rule holds where) and then by the
+// value's own shape. docs/RATIONALE.md lists the result.
+
+const (
+	maxModel = 200
+	maxIdent = 256
+	maxEnum  = 64
+)
+
+// isModel reports whether s looks like a model's name or path.
+func isModel(s []byte) bool {
+	return len(s) <= maxModel && only(s, "._:/@+-")
+}
+
+// isIdent reports whether s looks like an id made by a machine: no blanks, and
+// not several words that could be read as a sentence.
+func isIdent(s []byte) bool {
+	return len(s) <= maxIdent && only(s, "._:/@+=|~-") && words(s) < 3
+}
+
+// isEnum reports whether s is made of the words that APIs build their enum
+// values of, such as "response.output_text.delta" or "MAX_TOKENS".
+func isEnum(s []byte) bool {
+	if len(s) > maxEnum {
+		return false
+	}
+	lower := strings.ToLower(snake(s))
+	for word := range strings.FieldsFuncSeq(lower, func(r rune) bool { return r == '_' || r == '.' || r == '-' || r == '/' }) {
+		if word = strings.TrimRight(word, "0123456789"); word != "" && !vocabulary[word] {
+			return false
+		}
+	}
+	return true
+}
+
+// snake puts a low line before each capital that follows a small letter.
+func snake(s []byte) string {
+	var b strings.Builder
+	for i, c := range s {
+		if i > 0 && isUpper(c) && isLower(s[i-1]) {
+			b.WriteByte('_')
+		}
+		b.WriteByte(c)
+	}
+	return b.String()
+}
+
+// isOpaque reports whether s is base64 of something that is not text.
+func isOpaque(s []byte) bool {
+	if !only(s, "+/=-_") {
+		return false
+	}
+	_, ok := mediatype.Base64Text(string(s))
+	return !ok && words(s) < 3
+}
+
+// isCount reports whether a member's name is a number, speaks of counting or
+// is made of the APIs' own words.
+func isCount(name []byte) bool {
+	if len(name) > maxEnum || !only(name, "_/-") || words(name) > 5 {
+		return false
+	}
+	if isEnum(name) {
+		return true
+	}
+	s := strings.ToLower(string(name))
+	for _, word := range [...]string{"token", "count", "time", "duration", "cost", "units", "seconds", "total"} {
+		if strings.Contains(s, word) {
+			return true
+		}
+	}
+	return false
+}
+
+func only(s []byte, marks string) bool {
+	for _, c := range s {
+		if !isUpper(c) && !isLower(c) && !isDigit(c) && strings.IndexByte(marks, c) < 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// words counts the runs of letters in s that look like words: three letters or
+// more, in one case but for the first, with a vowel. Random ids hardly have any.
+func words(s []byte) int {
+	n := 0
+	for i := 0; i < len(s); {
+		if !isUpper(s[i]) && !isLower(s[i]) {
+			i++
+			continue
+		}
+		end := i + 1
+		if isLower(s[i]) || (end < len(s) && isLower(s[end])) {
+			for end < len(s) && isLower(s[end]) {
+				end++
+			}
+		} else {
+			for end < len(s) && isUpper(s[end]) {
+				end++
+			}
+		}
+		if end-i >= 3 && strings.ContainsAny(strings.ToLower(string(s[i:end])), "aeiouy") {
+			n++
+		}
+		i = end
+	}
+	return n
+}
+
+func isUpper(c byte) bool { return c-'A' < 26 }
+func isLower(c byte) bool { return c-'a' < 26 }
+func isDigit(c byte) bool { return c-'0' < 10 }
+
+// vocabulary holds the words of which the APIs' enum values are made.
+var vocabulary = wordSet(`
+added agent all annotation any api apply arguments array ascii assistant async audio auto automatic
+balanced base basic batch bearer benign blob block blocked blocklist bot bucket budget by byte
+cache call calls cancelled candidate categories category chat chatbot chunk citation citations civic close code command complete
+completed completion computer concise container content contents context continue conversation create created custom
+dangerous data debug default deferred delete deleted deleting delta detail detailed developer disable disabled distance document done
+editing effort embedding embeddings enable enabled end ended ephemeral error euclidean event exact exceeded execution expired
+failed false fast field file filter final find finish finished flagged flex float formatting fp full function functional
+general generate generating generation go good grammar greeting guard guardrail
+harassment harm hate high hosted human
+image images in include incomplete index informational initialize input instructions int integer integrity intervened interpreter interpreting invalid item
+json
+language latest left length list listing live local location logprobs logs low
+malformed markdown max maximum mcp medium message messages minimal mode model moderation mp
+named negligible new none not notebook null number
+object off ok on one only open opened output
+page parallel parsing part partial pause paused pcm ping pipe plain plan png point pong possible post preview primary priority private probability
+prohibited prompt public python
+question queued
+rank ranking read ready reason reasoning recitation reconnect redacted reference refusal refused regex rerank reranked required rerun response result results retry right role rpc
+safe safety sampling scale schema score screenshot search searching section self sensitive sequence server session severity sexual sexually explicit sha shell shot should source spans speech spii sse
+stale standard start started status stdio stop store stream string strict structured success succeeded suggestion sum summary system
+table text thinking thought threshold tier time timeout title to token tokens tool tools top topic total transcript transcription trigger true truncated truncation turn type
+uint unavailable unknown unspecified unsafe updated uri url use used user
+valid value variant vector verbose version video violation vnd voice
+wait warning wav web webp webm weighted window word words work
+x xml
+choice choices tools reranking requires action execution in progress detected only hidden visible above and
+notifications resources prompts templates roots progress subscribe unsubscribe elicitation initialized changed cancel tasks
+logging level resource capabilities
+`)
+
+func wordSet(s string) map[string]bool {
+	set := make(map[string]bool)
+	for w := range strings.FieldsSeq(s) {
+		set[w] = true
+	}
+	return set
+}

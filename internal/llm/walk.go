@@ -1,0 +1,388 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package llm
+
+import (
+	"bytes"
+
+	"kong-ai-guard/internal/strictjson"
+)
+
+// errVariant refuses a name that a parser which ignores case would take for
+// one that means something at its place.
+var errVariant = &Error{Malformed, "a name differs only by case from one that has a meaning"}
+
+// errTokens refuses token ids in the place of text.
+var errTokens = &Error{Unscannable, "token ids where text is expected"}
+
+// span is one string literal of the body, with its quotes.
+type span struct {
+	start, end uint32
+	// whole tells that a replacement goes here; the other pieces of the
+	// same text become empty.
+	whole bool
+}
+
+// at is the place in an exchange that the walk has come to.
+type at struct {
+	role    Role
+	kind    Kind
+	message int
+	choice  int
+	block   int
+	call    int
+	name    string // of the tool
+	callID  string
+}
+
+// A reader reads one body. It visits every value once: each string either
+// becomes part of a turn or is structure, by the rules of the shapes.
+type reader struct {
+	msg   *Message
+	doc   *strictjson.Doc
+	arena arena
+	base  int        // where doc's text starts in the body
+	fixed bool       // offsets into the body hold, so texts can be replaced
+	asm   *assembler // collects the pieces of a stream; nil for a plain body
+	path  []byte     // the place in the document, kept for streams only
+
+	others   []Turn   // what belongs to no turn; comes after the turns
+	probs    []string // texts put together of log probabilities
+	found    []string // texts found inside of encoded strings
+	messages int      // how many messages have begun
+	maxDepth int
+}
+
+func (r *reader) isObject(v int) bool { return r.doc.Kind(v) == strictjson.Object }
+func (r *reader) isArray(v int) bool  { return r.doc.Kind(v) == strictjson.Array }
+func (r *reader) isString(v int) bool { return r.doc.Kind(v) == strictjson.String }
+
+// object reads the members of object v, which has shape s.
+func (r *reader) object(a at, s *shape, v int) error {
+	d := r.doc
+	a, call := r.enter(a, s, v)
+	for c := d.First(v); c < d.Next(v); c = d.Next(c) {
+		name := d.Name(c)
+		f, known := s.fields[string(name)]
+		if !known {
+			if s.variant(name) {
+				return errVariant
+			}
+			if s.counts && d.Kind(c) < strictjson.String && isCount(name) {
+				continue
+			}
+			if err := r.unknown(a, c); err != nil {
+				return err
+			}
+			continue
+		}
+		if call.args >= 0 && (c == call.args || c == call.name) {
+			if c == call.args {
+				r.call(a, c)
+			}
+			continue
+		}
+		depth := r.push(name)
+		err := r.value(a, f, c)
+		r.pop(depth)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// callMembers are the members of an object that together are a tool call.
+type callMembers struct{ name, args int }
+
+// enter takes in what an object says about itself before its members are
+// read, since members may come in any order.
+func (r *reader) enter(a at, s *shape, v int) (at, callMembers) {
+	call := callMembers{-1, -1}
+	if s.message {
+		a.message = r.messages
+		r.messages++
+	}
+	role := a.role
+	d := r.doc
+	for c := d.First(v); c < d.Next(v); c = d.Next(c) {
+		name := d.Name(c)
+		switch string(name) {
+		case "role", "author":
+			if s.message && r.isString(c) {
+				role = roleOf(d.Bytes(c), role)
+			}
+		case "type":
+			if (s.message || s.block) && r.isString(c) {
+				role, a.kind = roleOfType(d.Bytes(c), role, a.kind)
+			}
+		case "index", "output_index", "contentBlockIndex":
+			if d.Kind(c) != strictjson.Number {
+				continue
+			}
+			switch n := number(d.Raw(c)); {
+			case s.choice:
+				a.choice = n
+			case s == callShape:
+				a.call = n
+			case r.asm != nil:
+				a.block = n
+			}
+		case "tool_call_id", "tool_use_id", "toolUseId", "call_id":
+			if r.isString(c) {
+				a.callID = string(d.Bytes(c))
+			}
+		case "id":
+			if (s.block || s == callShape) && a.callID == "" && r.isString(c) && a.kind == KindToolCall {
+				a.callID = string(d.Bytes(c))
+			}
+		case "name", "tool_name", "toolName":
+			if r.isString(c) && s.fields["name"].rule == other {
+				call.name = c
+			}
+		case "arguments", "input", "args", "parameters", "partial_json":
+			if s.fields[string(name)].rule == args {
+				call.args = c
+			}
+		}
+	}
+	if call.name < 0 || r.asm != nil {
+		call = callMembers{-1, -1}
+	}
+	if call.args >= 0 {
+		a.name = string(d.Bytes(call.name))
+		if a.callID == "" {
+			if id := d.Member(v, "id"); id >= 0 && r.isString(id) {
+				a.callID = string(d.Bytes(id))
+			}
+		}
+		a.kind = KindToolCall
+		if role == RoleNone || role == RoleUser {
+			role = RoleAssistant
+		}
+	}
+	a.role = role
+	if a.role == RoleTool && a.kind == KindText {
+		a.kind = KindToolResult
+	}
+	return a, call
+}
+
+// value reads value v, whose meaning is f.
+func (r *reader) value(a at, f field, v int) error {
+	if f.role != "" {
+		a.role = f.role
+	}
+	if f.kind != inherit && (f.kind != KindText || f.rule == text) {
+		a.kind = f.kind
+	}
+	switch f.rule {
+	case args, result:
+		if f.rule == result {
+			a.kind = KindToolResult
+		}
+		if r.asm != nil {
+			return r.piece(a, f, v)
+		}
+		r.call(a, v)
+		return nil
+	case define:
+		r.define(a, v)
+		return nil
+	case tokens:
+		r.tokens(a, v)
+		return nil
+	}
+	switch r.doc.Kind(v) {
+	case strictjson.Object:
+		if f.shape == nil {
+			return r.unknown(a, v)
+		}
+		return r.object(a, f.shape, v)
+	case strictjson.Array:
+		return r.array(a, f, v)
+	case strictjson.String:
+		return r.str(a, f, v)
+	case strictjson.Null:
+		return nil
+	case strictjson.Number:
+		if f.rule == text && r.inArray(v) {
+			return errTokens
+		}
+	}
+	if f.rule == other || f.rule == text {
+		return r.unknown(a, v)
+	}
+	return nil // a number or a boolean under a name that we know
+}
+
+// array reads the elements of v, which mean what v means.
+func (r *reader) array(a at, f field, v int) error {
+	d := r.doc
+	n := 0
+	for c := d.First(v); c < d.Next(v); c = d.Next(c) {
+		depth := 0
+		if r.asm != nil {
+			depth = r.pushElement(c, n)
+		}
+		if err := r.value(a, f, c); err != nil {
+			return err
+		}
+		if r.asm != nil {
+			r.pop(depth)
+		}
+		n++
+	}
+	return nil
+}
+
+// inArray reports whether v is an array's element.
+func (r *reader) inArray(v int) bool { return v > 0 && r.doc.RawName(v) == nil }
+
+// str reads string v, whose meaning is f.
+func (r *reader) str(a at, f field, v int) error {
+	s := r.doc.Bytes(v)
+	if len(s) == 0 {
+		return nil
+	}
+	switch f.rule {
+	case text:
+		r.text(a, f, v, s)
+		return nil
+	case setting:
+		if isEnum(s) {
+			return nil
+		}
+	case enum:
+		if isEnum(s) {
+			return nil
+		}
+	case ident:
+		if isIdent(s) {
+			return nil
+		}
+	case model:
+		if isModel(s) {
+			if r.msg.Model == "" && len(r.path) == 0 {
+				r.msg.Model = string(s)
+			}
+			return nil
+		}
+	case opaque:
+		if isOpaque(s) {
+			return nil
+		}
+	case link:
+		return r.link(a, v, s)
+	case inline:
+		return r.inline(a, v, s)
+	}
+	return r.unknown(a, v)
+}
+
+// text adds string v, which says s, as a turn or as a piece of one.
+func (r *reader) text(a at, f field, v int, s []byte) {
+	if len(bytes.TrimSpace(s)) == 0 && r.asm == nil {
+		return
+	}
+	if r.asm != nil {
+		r.asm.add(r, a, f.slot, v)
+		return
+	}
+	if first := s[0]; a.kind == KindToolResult && (first == '{' || first == '[') && strictjson.Loose(s) {
+		r.call(a, v) // JSON reads better as lines
+		return
+	}
+	t := r.turn(a, r.arena.copy(s))
+	if r.fixed {
+		start, end := r.doc.Span(v)
+		t.Maskable = true
+		t.from = int32(len(r.msg.spans))
+		r.msg.spans = append(r.msg.spans, span{uint32(r.base + start), uint32(r.base + end), true})
+		t.to = t.from + 1
+	}
+	r.hidden(s)
+	r.reveal(a)
+}
+
+// turn adds a turn that says s.
+func (r *reader) turn(a at, s string) *Turn {
+	r.msg.Turns = append(r.msg.Turns, Turn{
+		Role: a.role, Kind: a.kind, Message: a.message, Choice: a.choice, Text: s, Name: a.name, CallID: a.callID,
+	})
+	return &r.msg.Turns[len(r.msg.Turns)-1]
+}
+
+// call adds a tool's arguments, or its result, as one turn of lines.
+func (r *reader) call(a at, v int) {
+	r.arena.begin()
+	if a.kind == KindToolCall && a.name != "" {
+		r.arena.buf = append(append(r.arena.buf, a.name...), '\n')
+	}
+	if r.isString(v) {
+		r.appendInner(r.doc.Bytes(v))
+	} else {
+		r.appendLines(v, false)
+	}
+	if s := r.arena.end(); s != "" {
+		r.turn(a, s)
+	}
+	r.reveal(a)
+}
+
+// unknown adds value v, whose meaning is not known, as lines of names and
+// values. It comes after the turns.
+func (r *reader) unknown(a at, v int) error {
+	if r.asm != nil {
+		return r.piece(a, field{}, v)
+	}
+	r.arena.begin()
+	r.appendLines(v, true)
+	if s := r.arena.end(); s != "" {
+		a.kind = KindOther
+		r.others = append(r.others, Turn{Role: a.role, Kind: KindOther, Message: -1, Choice: a.choice, Text: s})
+	}
+	r.reveal(a)
+	return nil
+}
+
+// number reads a small number; anything else is 0.
+func number(raw []byte) int {
+	n := 0
+	for _, c := range raw {
+		if !isDigit(c) || n > 1<<20 {
+			return 0
+		}
+		n = n*10 + int(c-'0')
+	}
+	return n
+}
+
+// roleOf maps a format's name for a role; what is not known keeps the role
+// that the place gives.
+func roleOf(s []byte, def Role) Role {
+	switch string(bytes.ToLower(s)) {
+	case "user", "human":
+		return RoleUser
+	case "assistant", "model", "ai", "chatbot", "bot":
+		return RoleAssistant
+	case "system", "developer":
+		return RoleSystem
+	case "tool", "function":
+		return RoleTool
+	}
+	return def
+}
+
+// roleOfType gives the role and kind that an item's type implies.
+func roleOfType(s []byte, role Role, kind Kind) (Role, Kind) {
+	switch {
+	case bytes.HasSuffix(s, []byte("_output")) || bytes.HasSuffix(s, []byte("tool_result")):
+		return RoleTool, KindToolResult
+	case bytes.HasSuffix(s, []byte("_call")) || bytes.HasSuffix(s, []byte("tool_use")):
+		return RoleAssistant, KindToolCall
+	case string(s) == "reasoning":
+		return RoleAssistant, KindReasoning
+	}
+	return role, kind
+}
