@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package contentcoding
+
+// decodeDeflate reads "deflate": zlib by the standard, raw deflate by the habit
+// of some servers, so that readers take both. What has zlib's header must be
+// zlib alone; no encoder writes raw deflate that begins so.
+func decodeDeflate(body []byte, bound int64, over *Error) ([]byte, error) {
+	if !hasZlibHeader(body) {
+		return flateReaders.decode(body, bound, over)
+	}
+	out, err := zlibReaders.decode(body, bound, over)
+	if err != nil {
+		return nil, err
+	}
+	// Whoever tries raw deflate first stops in the header, as a rule.
+	if _, err := flateReaders.decode(body, bound, over); err != errMalformed {
+		return nil, errTwoWays
+	}
+	return out, nil
+}
+
+func hasZlibHeader(b []byte) bool {
+	return len(b) >= 2 && b[0]&0x0f == 8 && b[0]>>4 <= 7 && (uint(b[0])<<8|uint(b[1]))%31 == 0
+}

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package contentcoding
+
+import (
+	"bytes"
+	"io"
+	"sync"
+
+	"github.com/andybalholm/brotli"
+	"github.com/klauspost/compress/flate"
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zlib"
+	"github.com/klauspost/compress/zstd"
+)
+
+// readers decode one coding; they are used again, as they are costly to make.
+type readers struct{ pool sync.Pool }
+
+// A reader decodes what src gives.
+type reader struct {
+	src bytes.Reader
+	io.Reader
+	// reset makes the reader ready for a new src. It may read from src.
+	reset func() error
+}
+
+func newReaders(make func(r *reader)) *readers {
+	return &readers{sync.Pool{New: func() any {
+		r := new(reader)
+		make(r)
+		return r
+	}}}
+}
+
+var gzipReaders = newReaders(func(r *reader) {
+	z := new(gzip.Reader)
+	r.Reader = z
+	r.reset = func() error { return z.Reset(&r.src) }
+})
+
+var flateReaders = newReaders(func(r *reader) {
+	z := flate.NewReader(&r.src)
+	r.Reader = z
+	r.reset = func() error { return z.(flate.Resetter).Reset(&r.src, nil) }
+})
+
+var zlibReaders = newReaders(func(r *reader) {
+	r.reset = func() error {
+		if r.Reader != nil {
+			return r.Reader.(zlib.Resetter).Reset(&r.src, nil)
+		}
+		// The first reader is made on the first body: making one reads from it.
+		z, err := zlib.NewReader(&r.src)
+		if err == nil {
+			r.Reader = z
+		}
+		return err
+	}
+})
+
+var brotliReaders = newReaders(func(r *reader) {
+	z := brotli.NewReader(&r.src)
+	r.Reader = z
+	r.reset = func() error { return z.Reset(&r.src) }
+})
+
+// zstdWindow is the largest window that HTTP allows (RFC 9659), in bytes.
+const zstdWindow = 8 << 20
+
+var zstdReaders = newReaders(func(r *reader) {
+	z, err := zstd.NewReader(nil,
+		zstd.WithDecoderConcurrency(1), // no goroutines
+		zstd.WithDecoderLowmem(true),
+		zstd.WithDecoderMaxWindow(zstdWindow))
+	if err != nil {
+		panic(err) // only for options that cannot be
+	}
+	r.Reader = z
+	r.reset = func() error { return z.Reset(&r.src) }
+})
+
+// decode gives the decoded body, or over when it is longer than bound.
+func (rs *readers) decode(body []byte, bound int64, over *Error) ([]byte, error) {
+	r := rs.pool.Get().(*reader)
+	r.src.Reset(body)
+	if r.reset() != nil {
+		return nil, errMalformed // a reader that failed is not used again
+	}
+	out, err := readAll(r, len(body), bound, over)
+	if err == nil && r.src.Len() > 0 {
+		err = errMalformed
+	}
+	if err != nil {
+		return nil, err
+	}
+	r.src.Reset(nil) // the pool is not to keep bodies alive
+	rs.pool.Put(r)
+	return out, nil
+}
+
+// readAll reads r to its end into memory that never grows past bound.
+func readAll(r io.Reader, encoded int, bound int64, over *Error) ([]byte, error) {
+	// One byte more shows whether there is more.
+	out := make([]byte, 0, min(4*int64(encoded)+512, bound+1))
+	for {
+		if len(out) == cap(out) {
+			grown := make([]byte, len(out), min(2*int64(cap(out)), bound+1))
+			copy(grown, out)
+			out = grown
+		}
+		n, err := r.Read(out[len(out):cap(out)])
+		out = out[:len(out)+n]
+		switch {
+		case int64(len(out)) > bound:
+			return nil, over
+		case err == io.EOF:
+			return out, nil
+		case err != nil:
+			return nil, errMalformed
+		}
+	}
+}
