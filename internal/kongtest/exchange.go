@@ -80,6 +80,10 @@ type exchange struct {
 	target     string // host:port of the upstream, once a plugin set it
 	upstream   string // path at the upstream
 
+	// websocket is decided before any plugin runs: clearing the header later
+	// changes nothing.
+	websocket bool
+
 	ctx, shared map[string]any
 	serialize   map[string]any
 
@@ -120,6 +124,7 @@ func (gw *Gateway) newExchange(req *http.Request) *exchange {
 		x.header["transfer-encoding"] = req.TransferEncoding
 	}
 	x.path, x.query, _ = strings.Cut(requestURI(req), "?")
+	x.websocket = x.isWebSocket()
 	return x
 }
 

@@ -35,7 +35,7 @@ func (x *exchange) proxy(w http.ResponseWriter, run func(phase string) error) {
 	timer := time.AfterFunc(patience, cancel)
 	defer timer.Stop()
 
-	x.buffered = truthy(x.ctx[buffering]) && !x.isWebSocket()
+	x.buffered = truthy(x.ctx[buffering]) && !x.websocket
 	res, err := x.gw.transport.RoundTrip(x.upstreamRequest(ctx))
 	if err != nil {
 		x.upstreamFailed(w, err, !timer.Stop(), run)
@@ -83,7 +83,7 @@ func (x *exchange) upstreamRequest(ctx context.Context) *http.Request {
 	for _, name := range append(hopHeaders, "Host", "Content-Length") {
 		req.Header.Del(name)
 	}
-	if x.isWebSocket() {
+	if x.websocket {
 		req.Header.Set("Connection", "keep-alive, Upgrade")
 		req.Header.Set("Upgrade", "websocket")
 	}

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kongtest
+
+import (
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+)
+
+// One configuration of a plugin runs per request, the most specific.
+func TestMostSpecificScopeWins(t *testing.T) {
+	r := &route{Route: Route{ID: "r"}, service: &service{Service{ID: "s"}}}
+	alice := &consumer{Consumer: Consumer{ID: "c"}, groups: []string{"g"}}
+	all := map[string]*pluginConfig{
+		"global": {id: "global"}, "service": {id: "service", service: "s"}, "route": {id: "route", route: "r"},
+		"group": {id: "group", group: "g"}, "consumer": {id: "consumer", consumer: "c"},
+		"route+service":  {id: "route+service", route: "r", service: "s"},
+		"consumer+route": {id: "consumer+route", consumer: "c", route: "r"},
+		"other route":    {id: "other route", route: "r2"}, "other consumer": {id: "other consumer", consumer: "c2", route: "r"},
+	}
+	for _, c := range []struct {
+		configs  string
+		consumer *consumer
+		want     string
+	}{
+		{"global", nil, "global"},
+		{"global,service,route", nil, "route"},
+		{"global,service", alice, "service"},
+		{"route,consumer", alice, "consumer"},
+		{"route,consumer", nil, "route"},
+		{"group,route", alice, "group"},
+		{"group,consumer", alice, "consumer"},
+		{"route+service,consumer,route", alice, "route+service"},
+		{"consumer+route,route+service", alice, "consumer+route"},
+		{"other route,other consumer", alice, ""},
+		{"other route,global", alice, "global"},
+	} {
+		s := &snapshot{configs: map[string][]*pluginConfig{}}
+		for _, name := range strings.Split(c.configs, ",") {
+			s.configs["p"] = append(s.configs["p"], all[name])
+		}
+		got := ""
+		if conf := s.pick("p", r, c.consumer); conf != nil {
+			got = conf.id
+		}
+		if got != c.want {
+			t.Errorf("%s: %q, want %q", c.configs, got, c.want)
+		}
+	}
+}
+
+func TestKeyAuth(t *testing.T) {
+	var header http.Header
+	d := Declarative{
+		Consumers: []Consumer{
+			{
+				Username: "alice", CustomID: "c-1", Credentials: []Credential{{Key: "alice-key"}},
+				Plugins: []Plugin{{Name: "probe-access", Config: map[string]any{"on_access": []string{"consumer", "exit 418 alice"}}}},
+			},
+			{Username: "bob", Credentials: []Credential{{Key: "bob-key"}}},
+		},
+		Services: []Service{{
+			Name: "s", Routes: []Route{{Name: "r", Paths: []string{"/"}}},
+			Plugins: []Plugin{{Name: keyAuth}, steps("probe-access", []string{"consumer"}, nil)},
+		}},
+	}
+	gw := start(t, Config{Servers: []PluginServer{probeServer(t, "probe-access")}, Declarative: d},
+		http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { header = r.Header; _, _ = io.WriteString(w, "up") }))
+	for _, c := range []struct {
+		keys     []string
+		query    string
+		status   int
+		body     string
+		consumer string
+	}{
+		{nil, "", 401, "No API key found in request", ""},
+		{[]string{"wrong"}, "", 401, "Unauthorized", ""},
+		{[]string{"bob-key", "alice-key"}, "", 401, "Duplicate API key found", ""},
+		{[]string{"alice-key"}, "", 418, "alice", "alice"},
+		{[]string{"bob-key"}, "", 200, "up", "bob"},
+		{nil, "?apikey=bob-key", 200, "up", "bob"},
+	} {
+		req := post(t, gw, "{}")
+		req.URL.RawQuery = strings.TrimPrefix(c.query, "?")
+		if c.keys != nil {
+			req.Header["Apikey"] = c.keys
+		}
+		// A client cannot say who it is.
+		req.Header.Set("X-Consumer-Username", "root")
+		a := send(t, gw, req)
+		if a.StatusCode != c.status || !strings.Contains(a.body, c.body) {
+			t.Errorf("%v: got %d %q", c.keys, a.StatusCode, a.body)
+		}
+		if c.consumer != "" && a.said("consumer") != c.consumer {
+			t.Errorf("%v: the plugin saw consumer %s", c.keys, a.said("consumer"))
+		}
+		if a.StatusCode == 401 && (a.Header.Get("WWW-Authenticate") == "" || len(a.Events) != 0) {
+			t.Errorf("%v: headers %v, events %v", c.keys, a.Header, a.Events)
+		}
+		if a.StatusCode == 200 && header.Get("X-Consumer-Username") != "bob" {
+			t.Errorf("upstream saw %v", header)
+		}
+	}
+}
+
+func TestRouting(t *testing.T) {
+	no := false
+	d := Declarative{Services: []Service{{Name: "s", Routes: []Route{
+		{Name: "root", Paths: []string{"/"}},
+		{Name: "long", Paths: []string{"/a/b"}},
+		{Name: "short", Paths: []string{"/a"}, StripPath: &no},
+		{Name: "put", Paths: []string{"/a"}, Methods: []string{"PUT"}},
+		{Name: "host", Paths: []string{"/"}, Hosts: []string{"llm.example"}},
+		{Name: "regex", Paths: []string{"~/v[0-9]+/"}},
+	}}}}
+	gw := start(t, Config{Declarative: d}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.URL.Path) }))
+	for _, c := range []struct{ method, path, host, route, upstream string }{
+		{"GET", "/x", "", "root", "/x"},
+		{"GET", "/a/b/c", "", "long", "/c"},
+		{"GET", "/a/b", "", "long", "/"},
+		{"GET", "/a/c", "", "short", "/a/c"},
+		{"PUT", "/a/c", "", "put", "/c"},
+		{"GET", "/a/c", "LLM.example:80", "host", "/a/c"},
+		{"GET", "/v12/chat", "", "regex", "/chat"},
+	} {
+		req, err := http.NewRequestWithContext(t.Context(), c.method, gw.URL()+c.path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Host = c.host
+		a := send(t, gw, req)
+		route, _ := a.AccessLog["route"].(map[string]any)
+		if route["name"] != c.route || a.body != c.upstream {
+			t.Errorf("%s %s: route %v, upstream path %s", c.method, c.path, route["name"], a.body)
+		}
+	}
+	d.Services[0].Routes = d.Services[0].Routes[1:2]
+	if err := gw.Apply(d); err != nil {
+		t.Fatal(err)
+	}
+	req, err := http.NewRequestWithContext(t.Context(), "GET", gw.URL()+"/x", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := send(t, gw, req)
+	if want := "{\n  \"message\":\"no Route matched with those values\",\n  \"request_id\":\"" + a.RequestID + "\"\n}"; a.StatusCode != 404 || a.body != want || len(a.RequestID) != 32 {
+		t.Errorf("got %d %q", a.StatusCode, a.body)
+	}
+}
