@@ -11,7 +11,8 @@ import (
 type Fault struct {
 	// Delay is how long every answer takes.
 	Delay time.Duration
-	// Status and Body replace the answer's when they are set.
+	// Status, if it is not 0, and Body replace the answer to every call.
+	// Body alone replaces what a sound call is answered with.
 	Status int
 	Body   string
 	// RetryAfter is sent as the Retry-After header, "" for none.
@@ -28,6 +29,16 @@ func (s *Server) SetFault(path string, f Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.faults[path] = f
+}
+
+func (f Fault) apply(status int, answer []byte) (int, []byte) {
+	switch {
+	case f.Status != 0:
+		return f.Status, []byte(f.Body)
+	case f.Body != "" && status == http.StatusOK:
+		return status, []byte(f.Body)
+	}
+	return status, answer
 }
 
 // send writes the answer as badly as asked.

@@ -142,12 +142,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	status, answer := s.answer(o, r, body)
-	if fault.Status != 0 {
-		status = fault.Status
-	}
-	if fault.Body != "" {
-		answer = []byte(fault.Body)
-	}
+	status, answer = fault.apply(status, answer)
 	seen := Request{Path: r.URL.Path, Header: r.Header.Clone(), Body: body}
 	if !fault.Hang {
 		seen.Status = status

@@ -207,6 +207,13 @@ func TestFaults(t *testing.T) {
 	if status, answer := send(t, http.MethodPost, url+fakenoma.ScanPath, jsonType, "", hello); status != 503 || answer != "<html>" {
 		t.Errorf("status %d, %s", status, answer)
 	}
+	s.SetFault(fakenoma.ScanPath, fakenoma.Fault{Body: "{}"})
+	if status, answer := send(t, http.MethodPost, url+fakenoma.ScanPath, jsonType, "", hello); status != 200 || answer != "{}" {
+		t.Errorf("sound call: status %d, %s", status, answer)
+	}
+	if status, _ := send(t, http.MethodPost, url+fakenoma.ScanPath, jsonType, "", "{"); status != 400 {
+		t.Errorf("wrong call: status %d, want 400", status)
+	}
 	s.SetFault(fakenoma.ScanPath, fakenoma.Fault{Dribble: time.Millisecond})
 	if status, answer := send(t, http.MethodPost, url+fakenoma.ScanPath, jsonType, "", hello); status != 200 || !gjson.Valid(answer) {
 		t.Errorf("dribbled: status %d, %s", status, answer)
@@ -220,7 +227,7 @@ func TestFaults(t *testing.T) {
 	if status, _ := send(t, http.MethodPost, url+fakenoma.ScanPath, jsonType, "", hello); status != 200 {
 		t.Errorf("after the fault: status %d", status)
 	}
-	if got := s.Requests(fakenoma.ScanPath); len(got) != 4 || got[0].Status != 503 || string(got[3].Body) != hello {
+	if got := s.Requests(fakenoma.ScanPath); len(got) != 6 || got[0].Status != 503 || string(got[5].Body) != hello {
 		t.Errorf("remembered %d calls", len(got))
 	}
 }

@@ -16,8 +16,9 @@ import (
 // saasHost is the vendor's own host: nothing works there without credentials,
 // while a gateway of the operator's own before the service may add them.
 const (
-	saasHost       = "api.noma.security"
-	defaultAPIBase = "https://" + saasHost
+	saasHost        = "api.noma.security"
+	defaultAPIBase  = "https://" + saasHost
+	defaultScanPath = "/ai-dr/v2/prompt/scan"
 )
 
 // Config is one plugin instance's configuration, checked and with its
@@ -35,6 +36,17 @@ type Config struct {
 	ClientID, ClientSecret string
 	// ClientSecretFile is the path of a file that holds the secret, "" for none.
 	ClientSecretFile string
+	// APIKey stands in for the client credentials, which win when both are
+	// set; "" for none.
+	APIKey string
+	// TokenURL is where tokens come from; "" tries the paths below APIBase
+	// that the service is known to use.
+	TokenURL string
+	// ScanPath is the path of the scan below APIBase.
+	ScanPath string
+	// AnonymizeInput masks what only detectors of sensitive data fired on,
+	// where the service leaves it to its caller.
+	AnonymizeInput bool
 
 	guard.Settings
 }
@@ -87,6 +99,14 @@ func (c *Config) declare() (fields kongschema.Record, resolve func(kongschema.Gi
 			Describe("Another spelling of `application_ID`."),
 		kongschema.String("client_id", &clientID).Referenceable().
 			Describe("Another spelling of `client_ID`."),
+		kongschema.String("api_key", &c.APIKey).Referenceable().Encrypted().
+			Describe("API key, for an account that has one instead of client credentials. `client_ID` and its secret win when both are set."),
+		kongschema.String("token_url", &c.TokenURL).Referenceable().
+			Describe("URL that gives tokens for the client credentials. Unset: `/auth` below `API_base` or, where that is not found, `/v1/oauth/token`."),
+		kongschema.String("scan_path", &c.ScanPath).StartsWith("/").Default(defaultScanPath).
+			Describe("Path of the scan below `API_base`."),
+		kongschema.Bool("anonymize_input", &c.AnonymizeInput).Default(false).
+			Describe("Mask prompts and answers in which nothing but sensitive data was found, where the service leaves that to the gateway, instead of blocking them. When the service itself asks for a mask, it gets one either way."),
 	}, shared...)
 	return fields, func(given kongschema.Given) kongschema.Problems {
 		problems := resolveShared(given)
@@ -112,6 +132,16 @@ func (c *Config) declare() (fields kongschema.Record, resolve func(kongschema.Gi
 			}
 		}
 		c.ApplicationID = strings.TrimSpace(c.ApplicationID)
+		if c.ApplicationID != "" && !label(c.ApplicationID, maxApplication) {
+			problems.Add("application_ID", "must be at most 100 characters without control characters")
+		}
+		if c.TokenURL != "" {
+			_, text := guard.CheckURL(c.TokenURL, false)
+			problems.Add("token_url", text)
+		}
+		if strings.ContainsAny(c.ScanPath, "?#") {
+			problems.Add("scan_path", "must be a path without a query (?...) or a fragment (#...)")
+		}
 		base, problem := guard.CheckURL(c.APIBase, false)
 		if problem == "" && base.RawQuery != "" {
 			problem = "must be a URL without a query (?...): paths are appended to it"
@@ -128,6 +158,10 @@ func (c *Config) declare() (fields kongschema.Record, resolve func(kongschema.Gi
 
 func (c *Config) checkCredentials(base *url.URL, problems *kongschema.Problems) {
 	c.ClientSecret = strings.TrimRight(c.ClientSecret, "\r\n") // as in a file
+	c.APIKey = strings.TrimRight(c.APIKey, "\r\n")
+	if c.APIKey != "" && !sendable(c.APIKey) {
+		problems.Add("api_key", "must be printable ASCII without spaces, since it goes into a header")
+	}
 	secret := c.ClientSecret != "" || c.ClientSecretFile != ""
 	switch {
 	case c.ClientSecret != "" && c.ClientSecretFile != "":
@@ -136,8 +170,8 @@ func (c *Config) checkCredentials(base *url.URL, problems *kongschema.Problems) 
 		problems.Add("client_ID", "is required with a client secret: set it")
 	case c.ClientID != "" && !secret:
 		problems.Add("client_secret", "is required with client_ID: set it, or client_secret_file")
-	case c.ClientID == "" && strings.EqualFold(base.Hostname(), saasHost):
-		problems.Add("client_ID", "and client_secret are required for "+saasHost+": set both")
+	case c.ClientID == "" && c.APIKey == "" && strings.EqualFold(base.Hostname(), saasHost):
+		problems.Add("client_ID", "and client_secret are required for "+saasHost+": set both, or api_key")
 	}
 }
 
@@ -165,5 +199,9 @@ func (c *Config) ReloadSecret() {
 // Warnings names the choices that are weaker than they could be, one sentence
 // each, for operators.
 func (c *Config) Warnings() []string {
-	return append(guard.WarnPlain("API_base", c.APIBase), c.Settings.Warnings()...)
+	warnings := append(guard.WarnPlain("API_base", c.APIBase), guard.WarnPlain("token_url", c.TokenURL)...)
+	if c.APIKey != "" && c.ClientID != "" {
+		warnings = append(warnings, "api_key is set beside client_ID and its secret: it is not used")
+	}
+	return append(warnings, c.Settings.Warnings()...)
 }

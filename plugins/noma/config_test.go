@@ -19,7 +19,7 @@ import (
 
 func defaults() noma.Config {
 	return noma.Config{
-		APIBase: "https://api.noma.security", ClientID: "id", ClientSecret: "secret",
+		APIBase: "https://api.noma.security", ClientID: "id", ClientSecret: "secret", ScanPath: "/ai-dr/v2/prompt/scan",
 		Settings: guard.Settings{
 			RequestMode: guard.Enforce, ResponseMode: guard.Enforce,
 			BlockFailures: true, BlockFailuresResponse: true, Timeout: 10 * time.Second, SSLVerify: true,
@@ -55,6 +55,12 @@ func TestDecode(t *testing.T) {
 		{"no credentials for another host", `{"API_base":"http://noma.internal:8080"}`, func(c *noma.Config) {
 			c.APIBase, c.ClientID, c.ClientSecret = "http://noma.internal:8080", "", ""
 		}},
+		{"a key instead of credentials", `{"api_key":"key\n"}`, func(c *noma.Config) {
+			c.ClientID, c.ClientSecret, c.APIKey = "", "", "key"
+		}},
+		{"paths of another deployment", `{"client_ID":"id","client_secret":"secret","token_url":"https://id.example/token?v=2","scan_path":"/scan","anonymize_input":true}`, func(c *noma.Config) {
+			c.TokenURL, c.ScanPath, c.AnonymizeInput = "https://id.example/token?v=2", "/scan", true
+		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got, err := noma.Decode([]byte(c.config))
@@ -88,6 +94,12 @@ func TestDecodeErrors(t *testing.T) {
 		{"unresolved id in the other spelling", `{"client_id":"{vault://env/s}","client_secret":"s"}`, "config.client_id still holds a vault reference"},
 		{"base without a scheme", `{"API_base":"api.noma.security"}`, "config.API_base must be an http or https URL"},
 		{"base with a query", `{"API_base":"https://noma.example/?a=b"}`, "config.API_base must be a URL without a query"},
+		{"long application", `{"application_ID":"` + strings.Repeat("é", 101) + `","client_ID":"id","client_secret":"s"}`, "config.application_ID must be at most 100 characters"},
+		{"application with a line break", `{"application_id":"a\nb","client_ID":"id","client_secret":"s"}`, "config.application_ID must be at most 100 characters"},
+		{"a key that is no header", `{"api_key":"a b"}`, "config.api_key must be printable ASCII"},
+		{"token URL with a password", `{"client_ID":"id","client_secret":"s","token_url":"https://a:b@id.example"}`, "config.token_url must be a URL without a user"},
+		{"scan path with a query", `{"client_ID":"id","client_secret":"s","scan_path":"/scan?a=b"}`, "config.scan_path must be a path without a query"},
+		{"scan path without a slash", `{"client_ID":"id","client_secret":"s","scan_path":"scan"}`, "config.scan_path"},
 		{"monitor mode as text", `{"monitor_mode":"true","client_ID":"id","client_secret":"s"}`, "config.monitor_mode must be true or false"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -137,6 +149,10 @@ func TestDocumentedFields(t *testing.T) {
 		"api_base":           {"type": "string", "referenceable": true},
 		"application_id":     {"type": "string"},
 		"client_id":          {"type": "string", "referenceable": true},
+		"api_key":            {"type": "string", "referenceable": true, "encrypted": true},
+		"token_url":          {"type": "string", "referenceable": true},
+		"scan_path":          {"type": "string", "starts_with": "/", "default": "/ai-dr/v2/prompt/scan"},
+		"anonymize_input":    {"type": "boolean", "default": false},
 		"timeout_ms":         {"type": "integer", "default": 10000.0, "between": []any{100.0, 45000.0}},
 	} {
 		got := fields[name]
@@ -166,6 +182,13 @@ func TestWarnings(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := c.Warnings(); len(got) != 1 || !strings.HasPrefix(got[0], "API_base is an http URL") {
+		t.Errorf("%q", got)
+	}
+	c, err = noma.Decode([]byte(`{"client_ID":"i","client_secret":"s","api_key":"k","token_url":"http://id.example","media_parts":"block"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := c.Warnings(); len(got) != 2 || !strings.HasPrefix(got[0], "token_url is an http URL") || !strings.HasPrefix(got[1], "api_key is set beside client_ID") {
 		t.Errorf("%q", got)
 	}
 }

@@ -57,6 +57,28 @@ return {
           type = "string",
           referenceable = true,
         } },
+        { api_key = {
+          description = "API key, for an account that has one instead of client credentials. `client_ID` and its secret win when both are set.",
+          type = "string",
+          referenceable = true,
+          encrypted = true,
+        } },
+        { token_url = {
+          description = "URL that gives tokens for the client credentials. Unset: `/auth` below `API_base` or, where that is not found, `/v1/oauth/token`.",
+          type = "string",
+          referenceable = true,
+        } },
+        { scan_path = {
+          description = "Path of the scan below `API_base`.",
+          type = "string",
+          default = "/ai-dr/v2/prompt/scan",
+          starts_with = "/",
+        } },
+        { anonymize_input = {
+          description = "Mask prompts and answers in which nothing but sensitive data was found, where the service leaves that to the gateway, instead of blocking them. When the service itself asks for a mask, it gets one either way.",
+          type = "boolean",
+          default = false,
+        } },
         { monitor_mode = {
           description = "Watch only: scan and log on both legs, after the exchange has gone on, and never block or change anything. `request_mode` and `response_mode` override it for their leg.",
           type = "boolean",

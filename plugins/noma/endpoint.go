@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package noma
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"kong-ai-guard/internal/guard"
+	"kong-ai-guard/internal/scanhttp"
+)
+
+// An endpoint is a place to get tokens from and the form in which it wants
+// to be asked.
+type endpoint struct {
+	url  string
+	form bool // an OAuth form instead of the identity provider's JSON
+}
+
+// The service does not publish where its tokens come from; its public clients
+// know these two paths.
+const (
+	authPath  = "/auth"
+	oauthPath = "/v1/oauth/token"
+)
+
+// endpoints lists what to try, in order. A configured URL is the only one.
+func endpoints(base, tokenURL string) []endpoint {
+	if tokenURL != "" {
+		return []endpoint{{url: tokenURL}, {url: tokenURL, form: true}}
+	}
+	return []endpoint{{url: base + authPath}, {url: base + oauthPath}, {url: base + oauthPath, form: true}}
+}
+
+// credentials get tokens from the service.
+type credentials struct {
+	client    *scanhttp.Client
+	endpoints []endpoint
+	// field is the configuration field that says where the endpoints are.
+	field string
+	id    string
+	// secret is asked before each token, since it may lie in a file that
+	// changes. Its errors quote nothing.
+	secret func() (string, error)
+}
+
+// fetch asks the endpoint that worked before, then the others, until one
+// gives a token or a failure that another endpoint cannot cure.
+func (c *credentials) fetch(ctx context.Context, worked endpoint) (grant, endpoint, *guard.Failure) {
+	secret, err := c.secret()
+	if err != nil {
+		return grant{}, endpoint{}, &guard.Failure{Kind: guard.Misconfigured, Reason: err.Error(), Hint: "client_secret_file"}
+	}
+	var last *guard.Failure
+	if worked.url != "" {
+		g, status, fail := c.ask(ctx, worked, secret)
+		if fail == nil || !absent(status) {
+			return g, worked, fail
+		}
+		last = fail
+	}
+	refused := false // by an endpoint that exists, because of the credentials
+	for i, e := range c.endpoints {
+		if e == worked {
+			continue
+		}
+		g, status, fail := c.ask(ctx, e, secret)
+		if fail == nil {
+			return g, e, nil
+		}
+		if !refused {
+			last = fail
+		}
+		refused = refused || status == http.StatusUnauthorized || status == http.StatusForbidden
+		otherForm := i+1 < len(c.endpoints) && c.endpoints[i+1].url == e.url
+		if !absent(status) && !(otherForm && misunderstood(status)) {
+			break
+		}
+	}
+	return grant{}, endpoint{}, last
+}
+
+// absent tells that nothing that gives tokens is there.
+func absent(status int) bool {
+	return status == http.StatusNotFound || status == http.StatusMethodNotAllowed
+}
+
+// misunderstood tells that the endpoint may want to be asked in its other
+// form. One that finds no credentials in a body it cannot read may call that
+// unauthorized.
+func misunderstood(status int) bool {
+	switch status {
+	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotAcceptable,
+		http.StatusUnsupportedMediaType, http.StatusUnprocessableEntity:
+		return true
+	}
+	return false
+}
+
+// ask makes one token call. status is 0 if no answer came.
+func (c *credentials) ask(ctx context.Context, e endpoint, secret string) (g grant, status int, fail *guard.Failure) {
+	r := scanhttp.Request{URL: e.url, MaxRetries: maxRetries}
+	if e.form {
+		r.Header = http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}
+		r.Body = []byte(url.Values{"grant_type": {"client_credentials"}, "client_id": {c.id}, "client_secret": {secret}}.Encode())
+	} else {
+		r.Body, _ = jsontext.AppendQuote([]byte(`{"clientId":`), c.id)
+		r.Body, _ = jsontext.AppendQuote(append(r.Body, `,"secret":`...), secret)
+		r.Body = append(r.Body, '}')
+	}
+	answer, err := c.client.Post(ctx, r)
+	if err != nil {
+		f := *asFailure(err)
+		f.Reason = "token endpoint: " + f.Reason
+		return grant{}, answer.Status, &f
+	}
+	if g, fail = decodeGrant(answer.Body); fail != nil {
+		fail.Hint = c.field
+	}
+	return g, answer.Status, fail
+}
+
+// asFailure is err as the failure that every error of these calls is.
+func asFailure(err error) *guard.Failure {
+	var f *guard.Failure
+	if errors.As(err, &f) {
+		return f
+	}
+	return &guard.Failure{Kind: guard.Misconfigured, Reason: "unknown failure"}
+}

@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package noma
+
+import (
+	"cmp"
+	"context"
+	"net/http"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+
+	"kong-ai-guard/internal/guard"
+	"kong-ai-guard/internal/llm"
+	"kong-ai-guard/internal/scanhttp"
+)
+
+const (
+	// maxRetries is how often a call is repeated after a network error or a
+	// status 502, 503 or 504, within the scan's deadline.
+	maxRetries = 1
+	// choicesAtOnce bounds the calls of one scan that run side by side.
+	choicesAtOnce = 4
+)
+
+const reasonTooManyChoices = "more choices than scans for one leg"
+
+// A Scanner judges exchanges with Noma's AI-DR service. It is safe for
+// concurrent use.
+type Scanner struct {
+	cfg    *Config
+	client *scanhttp.Client
+	url    string
+	// source is where tokens come from and creds how, both nil when calls
+	// carry the API key, or nothing.
+	source *source
+	creds  *credentials
+}
+
+// NewScanner returns the scanner of one configuration. Tokens, connections and
+// breakers are shared with the process's other scanners that have the same.
+// The error is a *guard.Failure that names the field which cannot work.
+func NewScanner(cfg *Config) (*Scanner, error) {
+	options := scanhttp.Options{
+		SSLVerify: cfg.SSLVerify, CAFile: cfg.CAFile, HTTPProxy: cfg.HTTPProxy,
+		Account:       cfg.ClientID,
+		EndpointField: "API_base or http_proxy", SecretField: "client_ID and client_secret",
+	}
+	if cfg.ClientID == "" && cfg.APIKey != "" {
+		options.SecretField = "api_key"
+	}
+	client, err := scanhttp.For(options)
+	if err != nil {
+		return nil, err
+	}
+	s := &Scanner{cfg: cfg, client: client, url: cfg.APIBase + cmp.Or(cfg.ScanPath, defaultScanPath)}
+	if cfg.ClientID == "" {
+		return s, nil
+	}
+	field := "API_base"
+	if cfg.TokenURL != "" {
+		field = "token_url"
+		options.EndpointField = "token_url or http_proxy"
+		if client, err = scanhttp.For(options); err != nil {
+			return nil, err
+		}
+	}
+	s.creds = &credentials{client: client, endpoints: endpoints(cfg.APIBase, cfg.TokenURL), field: field, id: cfg.ClientID, secret: cfg.Secret}
+	s.source = sourceFor(s.creds.endpoints[0].url, cfg.ClientID, cmp.Or(cfg.ClientSecret, cfg.ClientSecretFile))
+	return s, nil
+}
+
+// Scan judges one leg: the request in one call, an answer in one call for each
+// of its choices, all of which must pass.
+func (s *Scanner) Scan(ctx context.Context, scan *guard.Scan) (guard.Verdict, error) {
+	subject := application(s.cfg.ApplicationID, scan.Identity.Consumer)
+	choices := choices(scan)
+	if len(choices) > max(scan.MaxCalls, 1) {
+		return guard.Verdict{}, &guard.Failure{Kind: guard.TooLarge, Reason: reasonTooManyChoices}
+	}
+	var v guard.Verdict
+	var err error
+	if len(choices) == 1 {
+		v, err = s.judge(ctx, scan, choices[0], subject)
+	} else {
+		v, err = s.judgeAll(ctx, scan, choices, subject)
+	}
+	v.Subject = subject
+	return v, err
+}
+
+// choices are the choices that need a call each. There are never more than one
+// beyond scan.MaxCalls.
+func choices(scan *guard.Scan) []int {
+	if scan.Leg == llm.RequestLeg {
+		return []int{everyChoice}
+	}
+	found := []int{}
+	for i := range scan.Turns {
+		c := scan.Turns[i].Choice
+		if !slices.Contains(found, c) {
+			if found = append(found, c); len(found) > max(scan.MaxCalls, 1) {
+				return found
+			}
+		}
+	}
+	if len(found) <= 1 {
+		return []int{everyChoice}
+	}
+	return found
+}
+
+// judgeAll judges each choice by itself, so that neither a verdict nor a mask
+// of one can stand for another.
+func (s *Scanner) judgeAll(ctx context.Context, scan *guard.Scan, choices []int, subject string) (guard.Verdict, error) {
+	verdicts := make([]guard.Verdict, len(choices))
+	errs := make([]error, len(choices))
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var group errgroup.Group
+	group.SetLimit(choicesAtOnce)
+	for i, choice := range choices {
+		group.Go(func() error {
+			defer recovered(&errs[i])
+			verdicts[i], errs[i] = s.judge(ctx, scan, choice, subject)
+			if verdicts[i].Action == guard.Block {
+				cancel() // the others can change nothing
+			}
+			return nil
+		})
+	}
+	_ = group.Wait() // the errors are in errs
+	return combine(verdicts, errs)
+}
+
+// combine gives one verdict: a block of any choice decides, then a failure,
+// then the masks of all.
+func combine(verdicts []guard.Verdict, errs []error) (guard.Verdict, error) {
+	all := guard.Verdict{Action: guard.Allow}
+	for _, v := range verdicts {
+		if v.Action == guard.Block {
+			return v, nil
+		}
+	}
+	for _, err := range errs {
+		if err != nil {
+			return guard.Verdict{}, err
+		}
+	}
+	for _, v := range verdicts {
+		if v.Action == guard.Mask {
+			all.Action = guard.Mask
+			all.Masked = append(all.Masked, v.Masked...)
+		}
+		for _, d := range v.Detections {
+			if !slices.Contains(all.Detections, d) {
+				all.Detections = append(all.Detections, d)
+			}
+		}
+		if all.Category == "" {
+			all.Category = v.Category
+		}
+	}
+	return all, nil
+}
+
+// judge makes one call and reads its verdict. Nothing to judge is an allow.
+func (s *Scanner) judge(ctx context.Context, scan *guard.Scan, choice int, subject string) (guard.Verdict, error) {
+	p := newPayload(scan, choice, subject)
+	if len(p.items) == 0 {
+		return guard.Verdict{Action: guard.Allow}, nil
+	}
+	body, err := s.call(ctx, p.body, scan.RequestID)
+	if err != nil {
+		return guard.Verdict{}, err
+	}
+	a, fail := decode(body, scan.Leg)
+	if fail != nil {
+		return guard.Verdict{}, fail
+	}
+	return a.verdict(&p, scan.Turns, s.cfg.AnonymizeInput), nil
+}
+
+// call posts a payload, with a new token when the service refuses the one we
+// have.
+func (s *Scanner) call(ctx context.Context, body []byte, requestID string) ([]byte, error) {
+	answer, token, err := s.post(ctx, body, requestID)
+	if answer.Status == http.StatusUnauthorized && s.source != nil {
+		s.source.drop(token)
+		s.cfg.ReloadSecret()
+		answer, _, err = s.post(ctx, body, requestID)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return answer.Body, nil
+}
+
+func (s *Scanner) post(ctx context.Context, body []byte, requestID string) (answer scanhttp.Response, token string, err error) {
+	header := make(http.Header, 2)
+	if requestID != "" {
+		header.Set("X-Noma-Request-ID", requestID)
+	}
+	token = s.cfg.APIKey
+	if s.source != nil {
+		if token, err = s.source.get(ctx, s.cfg.Timeout, s.creds.fetch); err != nil {
+			return scanhttp.Response{}, "", err
+		}
+	}
+	if token != "" {
+		header.Set("Authorization", "Bearer "+token)
+	}
+	answer, err = s.client.Post(ctx, scanhttp.Request{URL: s.url, Header: header, Body: body, MaxRetries: maxRetries})
+	return answer, token, err
+}

@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package noma
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"kong-ai-guard/internal/guard"
+)
+
+// A clerk hands out numbered tokens in fake time.
+type clerk struct {
+	lifetime, takes time.Duration
+	calls           int
+	fail            *guard.Failure
+}
+
+func (c *clerk) fetch(ctx context.Context, _ endpoint) (grant, endpoint, *guard.Failure) {
+	c.calls++
+	call := c.calls
+	select {
+	case <-time.After(c.takes):
+	case <-ctx.Done():
+		return grant{}, endpoint{}, &guard.Failure{Kind: guard.Unavailable, Reason: "timeout"}
+	}
+	if c.fail != nil {
+		return grant{}, endpoint{}, c.fail
+	}
+	return grant{token: fmt.Sprint("token ", call), lifetime: c.lifetime}, endpoint{url: "u"}, nil
+}
+
+func get(t *testing.T, s *source, f fetcher) string {
+	t.Helper()
+	token, err := s.get(t.Context(), 10*time.Second, f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return token
+}
+
+// TestRefreshedEarly: a token is renewed a minute before its end, or at half
+// of a short life, and serves on meanwhile.
+func TestRefreshedEarly(t *testing.T) {
+	for _, c := range []struct{ lifetime, fresh time.Duration }{
+		{time.Hour, 59 * time.Minute}, {5 * time.Minute, 4 * time.Minute}, {time.Minute, 30 * time.Second}, {2 * time.Second, time.Second},
+	} {
+		t.Run(c.lifetime.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, k := new(source), &clerk{lifetime: c.lifetime}
+				get(t, s, k.fetch)
+				time.Sleep(c.fresh - time.Millisecond)
+				if get(t, s, k.fetch); k.calls != 1 {
+					t.Errorf("renewed %d times before it was due", k.calls-1)
+				}
+				time.Sleep(2 * time.Millisecond)
+				if token := get(t, s, k.fetch); token != "token 1" {
+					t.Errorf("%q while the new one is fetched", token)
+				}
+				synctest.Wait()
+				if token := get(t, s, k.fetch); token != "token 2" || k.calls != 2 {
+					t.Errorf("%q after %d calls", token, k.calls)
+				}
+				time.Sleep(c.lifetime + time.Second)
+				if token := get(t, s, k.fetch); token != "token 3" {
+					t.Errorf("%q long after its end", token)
+				}
+			})
+		})
+	}
+}
+
+// TestRenewalThatFails: a token serves until its end, not a moment longer.
+func TestRenewalThatFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, k := new(source), &clerk{lifetime: time.Hour}
+		get(t, s, k.fetch)
+		k.fail = &guard.Failure{Kind: guard.Misconfigured, Reason: "no"}
+		time.Sleep(time.Hour - time.Second)
+		for range 10 {
+			get(t, s, k.fetch)
+			synctest.Wait()
+		}
+		if k.calls != 2 {
+			t.Errorf("%d calls while a refusal is remembered, want 2", k.calls)
+		}
+		time.Sleep(2 * time.Second)
+		if token, err := s.get(t.Context(), time.Second, k.fetch); err == nil {
+			t.Errorf("%q after its end", token)
+		}
+	})
+}
+
+// TestSingleFlight: however many need a token, one call is made, and one who
+// leaves takes it from nobody.
+func TestSingleFlight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, k := new(source), &clerk{lifetime: time.Hour, takes: time.Second}
+		impatient, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		defer cancel()
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			var f *guard.Failure
+			if _, err := s.get(impatient, 10*time.Second, k.fetch); !errors.As(err, &f) || f.Kind != guard.Unavailable || f.Hint != "timeout_ms" {
+				t.Errorf("who left got %v", err)
+			}
+		})
+		synctest.Wait() // the impatient one is first: the flight is its
+		for range 100 {
+			wg.Go(func() {
+				if token, err := s.get(t.Context(), 10*time.Second, k.fetch); token != "token 1" || err != nil {
+					t.Errorf("%q, %v", token, err)
+				}
+			})
+		}
+		wg.Wait()
+		if k.calls != 1 {
+			t.Errorf("%d calls, want 1", k.calls)
+		}
+	})
+}
+
+// TestSourceConcurrency has tokens dropped and fetched from many goroutines,
+// for the race detector.
+func TestSourceConcurrency(t *testing.T) {
+	s := new(source)
+	var mu sync.Mutex
+	calls := 0
+	fetch := func(context.Context, endpoint) (grant, endpoint, *guard.Failure) {
+		mu.Lock()
+		defer mu.Unlock()
+		calls++
+		return grant{token: fmt.Sprint(calls), lifetime: time.Hour}, endpoint{}, nil
+	}
+	var wg sync.WaitGroup
+	for range 16 {
+		wg.Go(func() {
+			for range 100 {
+				token, err := s.get(t.Context(), time.Second, fetch)
+				if err != nil || token == "" {
+					t.Errorf("%q, %v", token, err)
+				}
+				s.drop(token)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// TestDroppedOnce: who was refused with an old token does not drop the new one.
+func TestDroppedOnce(t *testing.T) {
+	s, k := new(source), &clerk{lifetime: time.Hour}
+	old := get(t, s, k.fetch)
+	s.drop(old)
+	fresh := get(t, s, k.fetch)
+	s.drop(old)
+	if token := get(t, s, k.fetch); token != fresh || k.calls != 2 {
+		t.Errorf("%q after %d calls", token, k.calls)
+	}
+}
+
+// TestRefusalIsRemembered: wrong credentials cost a call a second, an
+// unreachable endpoint is asked again at once (its breaker bounds that).
+func TestRefusalIsRemembered(t *testing.T) {
+	for _, c := range []struct {
+		kind  guard.FailureKind
+		calls int
+	}{{guard.Misconfigured, 1}, {guard.Degraded, 1}, {guard.Unavailable, 5}} {
+		synctest.Test(t, func(t *testing.T) {
+			s, k := new(source), &clerk{lifetime: time.Hour, fail: &guard.Failure{Kind: c.kind, Reason: "no"}}
+			for range 5 {
+				if _, err := s.get(t.Context(), time.Second, k.fetch); err == nil {
+					t.Error("a token after a failure")
+				}
+			}
+			if k.calls != c.calls {
+				t.Errorf("kind %d: %d calls, want %d", c.kind, k.calls, c.calls)
+			}
+			time.Sleep(refusalHold)
+			k.fail = nil
+			get(t, s, k.fetch)
+		})
+	}
+}
+
+// TestPanicWhileFetching ends the scans that wait, not the process.
+func TestPanicWhileFetching(t *testing.T) {
+	const content = "what a panic may quote"
+	_, err := new(source).get(t.Context(), time.Second, func(context.Context, endpoint) (grant, endpoint, *guard.Failure) {
+		panic(content)
+	})
+	var f *guard.Failure
+	if err == nil || errors.As(err, &f) {
+		t.Errorf("%v, want our own fault", err)
+	}
+	if strings.Contains(err.Error(), content) {
+		t.Error("the panic's value is quoted")
+	}
+}
+
+// TestSourcesAreBounded: credentials that changed for years take no room.
+func TestSourcesAreBounded(t *testing.T) {
+	kept := sourceFor("u", "bounded", "s")
+	if sourceFor("u", "bounded", "s") != kept {
+		t.Error("the same credentials have two sources")
+	}
+	for i := range 2 * maxSources {
+		sourceFor("u", "bounded", fmt.Sprint(i))
+	}
+	if n := len(sources.byKey); n > maxSources {
+		t.Errorf("%d sources", n)
+	}
+}
+
+// TestGrant covers TV63, TV67 and what else a token's answer may look like.
+func TestGrant(t *testing.T) {
+	for _, c := range []struct {
+		body     string
+		token    string
+		lifetime time.Duration
+	}{
+		{`{"accessToken":"oauth-token","expiresIn":3600}`, "oauth-token", time.Hour}, // TV63
+		{`{"access_token":"t","expires_in":60}`, "t", time.Minute},
+		{`{"token":"t"}`, "t", 5 * time.Minute}, // TV67
+		{`{"accessToken":"a","access_token":"b","expiresIn":"120","expires_in":60}`, "a", 2 * time.Minute},
+		{`{"accessToken":1,"access_token":"b","expiresIn":"soon","expires_in":60}`, "b", time.Minute},
+		{`{"accessToken":"t","expiresIn":1.5}`, "t", 1500 * time.Millisecond},
+		{`{"accessToken":"t","expiresIn":0}`, "t", 5 * time.Minute},
+		{`{"accessToken":"t","expiresIn":-1}`, "t", 5 * time.Minute},
+		{`{"accessToken":"t","expiresIn":true}`, "t", 5 * time.Minute},
+		{`{"accessToken":"t","expiresIn":"NaN"}`, "t", 5 * time.Minute},
+		{`{"accessToken":"t","expiresIn":1e300}`, "t", 24 * time.Hour},
+		{`{"accessToken":"t","expiresIn":"Infinity"}`, "t", 24 * time.Hour},
+		{`{"accessToken":"` + strings.Repeat("x", maxToken+1) + `"}`, "", 0},
+		{`{"accessToken":"a b"}`, "", 0},
+		{`{"accessToken":"é"}`, "", 0},
+		{`{"accessToken":"t","accessToken":"u"}`, "", 0},
+		{`"t"`, "", 0},
+		{``, "", 0},
+	} {
+		g, fail := decodeGrant([]byte(c.body))
+		if g.token != c.token || g.lifetime != c.lifetime || (fail == nil) != (c.token != "") {
+			t.Errorf("%.60s: %+v, %v", c.body, g, fail)
+		}
+	}
+}
+
+func FuzzDecodeGrant(f *testing.F) {
+	f.Add([]byte(`{"accessToken":"a","expiresIn":"1"}`))
+	f.Add([]byte(`{"access_token":"a","expires_in":-1e9}`))
+	f.Add([]byte(`[1]`))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		g, fail := decodeGrant(body)
+		if fail != nil {
+			return
+		}
+		if !sendable(g.token) || g.lifetime <= 0 || g.lifetime > maxLifetime {
+			t.Errorf("%+v", g)
+		}
+	})
+}

@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package noma
+
+import (
+	"context"
+	"crypto/sha256"
+	"math"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/tidwall/gjson"
+	"golang.org/x/sync/singleflight"
+
+	"kong-ai-guard/internal/guard"
+	"kong-ai-guard/internal/scanhttp"
+)
+
+const (
+	// defaultLifetime is how long a token is used whose answer does not say:
+	// the smallest of the defaults that public clients of the service have.
+	defaultLifetime = 5 * time.Minute
+	// maxLifetime bounds what is believed of an announced lifetime.
+	maxLifetime = 24 * time.Hour
+	// refreshMargin is how long before its end a token is renewed, but never
+	// more than half of its lifetime.
+	refreshMargin = time.Minute
+	// refusalHold is how long a refusal of the credentials is remembered, so
+	// that wrong ones do not cost a call of the token endpoint per exchange.
+	refusalHold = time.Second
+	// maxToken bounds a token, in bytes: it goes into a header.
+	maxToken = 16 << 10
+	// maxSources bounds the credentials that are remembered. They change
+	// with configurations only; one forgotten too early costs a token call.
+	maxSources = 256
+)
+
+// The reasons why the answer of a token endpoint holds no token.
+const (
+	reasonTokenNotJSON = "token endpoint: answer is not JSON"
+	reasonNoToken      = "token endpoint: answer without a token"
+)
+
+// A grant is a token and how long it is good for.
+type grant struct {
+	token    string
+	lifetime time.Duration
+}
+
+// decodeGrant reads the answer of a token endpoint. The service's identity
+// provider changed its spelling once; both are read.
+func decodeGrant(body []byte) (grant, *guard.Failure) {
+	if !jsontext.Value(body).IsValid() {
+		return grant{}, degraded(reasonTokenNotJSON)
+	}
+	root := gjson.ParseBytes(body)
+	g := grant{lifetime: defaultLifetime}
+	for _, name := range [...]string{"accessToken", "access_token", "token"} {
+		if v := root.Get(name); v.Type == gjson.String && sendable(v.Str) {
+			g.token = v.Str
+			break
+		}
+	}
+	if g.token == "" {
+		return grant{}, degraded(reasonNoToken)
+	}
+	for _, name := range [...]string{"expiresIn", "expires_in"} {
+		if d := lifetime(root.Get(name)); d > 0 {
+			g.lifetime = d
+			break
+		}
+	}
+	return g, nil
+}
+
+// sendable tells whether a token can stand in a header.
+func sendable(token string) bool {
+	for i := range len(token) {
+		if token[i] <= ' ' || token[i] > '~' {
+			return false
+		}
+	}
+	return token != "" && len(token) <= maxToken
+}
+
+// lifetime reads seconds from a number or a string that holds one; 0 if they
+// are not positive.
+func lifetime(v gjson.Result) time.Duration {
+	seconds := v.Num
+	if v.Type == gjson.String {
+		n, err := strconv.ParseFloat(v.Str, 64)
+		if err != nil {
+			return 0
+		}
+		seconds = n
+	} else if v.Type != gjson.Number {
+		return 0
+	}
+	if math.IsNaN(seconds) || seconds <= 0 {
+		return 0
+	}
+	return time.Duration(min(seconds, maxLifetime.Seconds()) * float64(time.Second))
+}
+
+// sources are the process's tokens. They outlive the plugin instances, so
+// that a configuration change or another worker costs no token call.
+var sources struct {
+	sync.Mutex
+	byKey map[sourceKey]*source
+}
+
+type sourceKey struct {
+	url, client string
+	secret      [sha256.Size]byte
+}
+
+// sourceFor returns the process's source for these credentials. secret is
+// what tells two apart: the secret itself or the name of its file.
+func sourceFor(url, client, secret string) *source {
+	key := sourceKey{url: url, client: client, secret: sha256.Sum256([]byte(secret))}
+	sources.Lock()
+	defer sources.Unlock()
+	if s := sources.byKey[key]; s != nil {
+		return s
+	}
+	if sources.byKey == nil || len(sources.byKey) >= maxSources {
+		sources.byKey = make(map[sourceKey]*source)
+	}
+	s := new(source)
+	sources.byKey[key] = s
+	return s
+}
+
+// A source holds the current token of one set of credentials. It is safe for
+// concurrent use; however many callers need a new token, one fetches it.
+type source struct {
+	flight singleflight.Group
+
+	mu      sync.Mutex
+	token   string
+	renewAt time.Time
+	endsAt  time.Time
+	refusal *guard.Failure // the last failure that waiting does not cure
+	refused time.Time
+	worked  endpoint // the one that gave the last token
+}
+
+// A fetcher gets a token from the service. worked is the endpoint that gave
+// the last one, the zero value for none yet; works is the one that did now.
+type fetcher func(ctx context.Context, worked endpoint) (g grant, works endpoint, fail *guard.Failure)
+
+// get returns a token that is still good. While one is due for renewal it is
+// used on, and the new one is fetched beside it. timeout bounds the fetch,
+// which goes on when this caller leaves, for the others who wait for it. The
+// error is a *guard.Failure, or our own fault.
+func (s *source) get(ctx context.Context, timeout time.Duration, fetch fetcher) (string, error) {
+	now := time.Now()
+	s.mu.Lock()
+	token, good, due := s.token, now.Before(s.endsAt), !now.Before(s.renewAt)
+	refusal := s.refusal
+	if now.Sub(s.refused) >= refusalHold {
+		refusal = nil
+	}
+	s.mu.Unlock()
+	switch {
+	case good && (!due || refusal != nil):
+		return token, nil
+	case refusal != nil:
+		return "", refusal
+	}
+	done := s.flight.DoChan("", func() (any, error) {
+		return s.renew(context.WithoutCancel(ctx), timeout, fetch)
+	})
+	if good {
+		return token, nil
+	}
+	select {
+	case r := <-done:
+		if r.Err != nil {
+			return "", r.Err
+		}
+		return r.Val.(string), nil
+	case <-ctx.Done():
+		return "", &guard.Failure{Kind: guard.Unavailable, Reason: "token endpoint: " + scanhttp.ReasonTimeout, Hint: "timeout_ms"}
+	}
+}
+
+// renew fetches a token and remembers it. It runs on a goroutine of its own,
+// where a panic would end the process.
+func (s *source) renew(ctx context.Context, timeout time.Duration, fetch fetcher) (token any, err error) {
+	defer recovered(&err)
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	asked := time.Now()
+	s.mu.Lock()
+	token, worked, fresh := s.token, s.worked, asked.Before(s.renewAt)
+	s.mu.Unlock()
+	if fresh { // a flight ended between our caller's look and ours
+		return token, nil
+	}
+	g, works, fail := fetch(ctx, worked)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if fail != nil {
+		if fail.Kind != guard.Unavailable {
+			s.refusal, s.refused = fail, time.Now()
+		}
+		return nil, fail
+	}
+	s.token, s.worked, s.refusal = g.token, works, nil
+	s.endsAt = asked.Add(g.lifetime)
+	s.renewAt = s.endsAt.Add(-min(refreshMargin, g.lifetime/2))
+	return g.token, nil
+}
+
+// drop forgets a token that the service refused, unless another caller has
+// already got a new one.
+func (s *source) drop(token string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.token == token {
+		s.token, s.endsAt, s.renewAt = "", time.Time{}, time.Time{}
+	}
+}

@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package noma
+
+import (
+	"slices"
+	"strings"
+	"unicode"
+
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/tidwall/gjson"
+
+	"kong-ai-guard/internal/guard"
+	"kong-ai-guard/internal/llm"
+)
+
+// The reasons why an answer with status 200 is no verdict.
+const (
+	reasonNotJSON       = "answer is not JSON"
+	reasonNoVerdict     = "answer without a verdict"
+	reasonUnknownAction = "answer with an unknown action"
+)
+
+// An answer is what the service says about one payload.
+type answer struct {
+	action guard.Action
+	// ruled tells that the action is the word of the service's policy.
+	// Otherwise it only says whether anything fired, and whether masking is
+	// enough is for us to decide.
+	ruled   bool
+	entries []entry
+}
+
+// An entry is what the service says about one item of the payload.
+type entry struct {
+	kind, role string // "" if the service does not say
+	masked     string // the item's whole text with masks, "" if there is none
+	// sensitive and blocking tell that a detector of sensitive data, or any
+	// other, fired.
+	sensitive, blocking bool
+	fired               []detector
+}
+
+// A detector that fired: a name, and the group that it stands in, if any.
+type detector struct{ group, name string }
+
+func (d detector) String() string {
+	if d.group == "" {
+		return d.name
+	}
+	return d.group + "." + d.name
+}
+
+// decode reads the answer of any dialect of the service. Fields of the wrong
+// type count as absent; an answer without a valid verdict is a failure, and
+// so is one that could be read in two ways.
+func decode(body []byte, leg llm.Leg) (answer, *guard.Failure) {
+	if !jsontext.Value(body).IsValid() {
+		return answer{}, degraded(reasonNotJSON)
+	}
+	root := gjson.ParseBytes(body)
+	if !root.IsObject() {
+		return answer{}, degraded(reasonNotJSON)
+	}
+	var ruling, action, unsafe, verdict, results, original gjson.Result
+	root.ForEach(func(name, value gjson.Result) bool {
+		switch name.Str {
+		case "aggregatedAction":
+			ruling = value
+		case "action":
+			action = value
+		case "aggregatedScanResult":
+			unsafe = value
+		case "verdict":
+			verdict = value
+		case "scanResult":
+			results = value
+		case "originalResponse":
+			original = value
+		}
+		return true
+	})
+	var a answer
+	switch {
+	case ruling.Type == gjson.String:
+		a.action, a.ruled = rulings[strings.ToLower(ruling.Str)], true
+	case action.Type == gjson.String:
+		a.action, a.ruled = interventions[action.Str], true
+	case unsafe.IsBool():
+		a.action = blockIf(unsafe.Bool())
+	case verdict.IsBool():
+		a.action = blockIf(!verdict.Bool()) // here true means safe
+	default:
+		return answer{}, degraded(reasonNoVerdict)
+	}
+	if a.action == 0 {
+		return answer{}, degraded(reasonUnknownAction)
+	}
+	switch {
+	case results.IsArray():
+		results.ForEach(func(_, value gjson.Result) bool {
+			a.entries = append(a.entries, readEntry(value))
+			return true
+		})
+	case original.IsObject():
+		if e, ok := readOriginal(original, leg); ok {
+			a.entries = []entry{e}
+		}
+	}
+	return a, nil
+}
+
+// The words of the two dialects that name an action.
+var (
+	rulings       = map[string]guard.Action{"allow": guard.Allow, "mask": guard.Mask, "block": guard.Block}
+	interventions = map[string]guard.Action{"NONE": guard.Allow, "GUARDRAIL_INTERVENED": guard.Mask, "BLOCKED": guard.Block}
+)
+
+func blockIf(unsafe bool) guard.Action {
+	if unsafe {
+		return guard.Block
+	}
+	return guard.Allow
+}
+
+func degraded(reason string) *guard.Failure {
+	return &guard.Failure{Kind: guard.Degraded, Reason: reason, Hint: "API_base"}
+}
+
+// readEntry reads an element of scanResult. One that is not understood still
+// holds its place.
+func readEntry(v gjson.Result) entry {
+	var e entry
+	if !v.IsObject() {
+		return e
+	}
+	v.ForEach(func(name, value gjson.Result) bool {
+		switch name.Str {
+		case "type":
+			e.kind = value.Str
+		case "role":
+			e.role = value.Str
+		case "results":
+			e.readResults(value)
+		}
+		return true
+	})
+	return e
+}
+
+// readOriginal reads the first API's answer, which speaks of one text.
+func readOriginal(v gjson.Result, leg llm.Leg) (entry, bool) {
+	name, role := "prompt", llm.RoleUser
+	if leg == llm.ResponseLeg {
+		name, role = "response", llm.RoleAssistant
+	}
+	e := entry{kind: itemMessage, role: string(role)}
+	found := false
+	v.ForEach(func(key, value gjson.Result) bool {
+		if key.Str == name {
+			e.readResults(value)
+			found = true
+		}
+		return true
+	})
+	return e, found
+}
+
+// readResults reads what each detector says about an item.
+func (e *entry) readResults(v gjson.Result) {
+	if !v.IsObject() {
+		return
+	}
+	v.ForEach(func(name, value gjson.Result) bool {
+		if !value.IsObject() {
+			return true
+		}
+		switch name.Str {
+		case "anonymizedContent":
+			if t := value.Get("anonymized"); t.Type == gjson.String {
+				e.masked = t.Str
+			}
+		case "sensitiveData", "dataDetector":
+			e.sensitive = e.readGroup(name.Str, value) || e.sensitive
+		default:
+			if result := value.Get("result"); result.Exists() {
+				if result.Type == gjson.True {
+					e.fire(detector{name: name.Str})
+					e.blocking = true
+				}
+				return true
+			}
+			e.blocking = e.readGroup(name.Str, value) || e.blocking
+		}
+		return true
+	})
+}
+
+// readGroup reads detectors that stand under one name. It tells whether one
+// of them fired.
+func (e *entry) readGroup(group string, v gjson.Result) bool {
+	fired := false
+	v.ForEach(func(name, value gjson.Result) bool {
+		if value.IsObject() && value.Get("result").Type == gjson.True {
+			e.fire(detector{group, name.Str})
+			fired = true
+		}
+		return true
+	})
+	return fired
+}
+
+// maxFired bounds the detectors that are remembered of one entry, and
+// maxName the length of their names, in bytes; both go to logs.
+const (
+	maxFired = 32
+	maxName  = 64
+)
+
+func (e *entry) fire(d detector) {
+	if len(e.fired) < maxFired && printable(d.group) && printable(d.name) {
+		e.fired = append(e.fired, d)
+	}
+}
+
+func printable(s string) bool {
+	return len(s) <= maxName && !strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) })
+}
+
+// onlySensitive tells that detectors of sensitive data fired and no others.
+func (a *answer) onlySensitive() bool {
+	sensitive := false
+	for i := range a.entries {
+		if a.entries[i].blocking {
+			return false
+		}
+		sensitive = sensitive || a.entries[i].sensitive
+	}
+	return sensitive
+}
+
+// fired lists the detectors that fired, each once, in the answer's order.
+func (a *answer) fired() []detector {
+	var all []detector
+	for i := range a.entries {
+		for _, d := range a.entries[i].fired {
+			if !slices.Contains(all, d) {
+				if all = append(all, d); len(all) == maxFired {
+					return all
+				}
+			}
+		}
+	}
+	return all
+}
+
+// verdict decides what the answer means for the turns in the payload.
+// anonymize tells that masking is wanted where the service leaves the choice
+// to its caller.
+func (a *answer) verdict(p *payload, turns []llm.Turn, anonymize bool) guard.Verdict {
+	v := guard.Verdict{Action: a.action}
+	for _, d := range a.fired() {
+		v.Detections = append(v.Detections, d.String())
+	}
+	if len(v.Detections) > 0 {
+		v.Category = v.Detections[0]
+	}
+	if a.action == guard.Mask || a.action == guard.Block && !a.ruled && anonymize && a.onlySensitive() {
+		v.Action = guard.Block
+		if masked, certain := masks(a.entries, p, turns); certain {
+			v.Action, v.Masked = guard.Mask, masked
+		}
+	}
+	return v
+}
