@@ -34,6 +34,14 @@ type Config struct {
 	AppName string
 	// APIEndpoint is the whole URL of the synchronous scan.
 	APIEndpoint string
+	// MaxRetries is how often a call is repeated within the timeout.
+	MaxRetries int
+	// MaskSensitiveData asks to rewrite a leg with the service's masked text
+	// instead of blocking it, where nothing else was found in it.
+	MaskSensitiveData bool
+	// SessionIDHeader is the request header that names a conversation, "" for
+	// none but MCP's own.
+	SessionIDHeader string
 
 	guard.Settings
 }
@@ -82,6 +90,12 @@ func (c *Config) declare() (fields kongschema.Record, resolve func(kongschema.Gi
 			Describe("Name of the application: `kong-<app_name>` is reported to the service, `kong` when unset."),
 		kongschema.String("api_endpoint", &c.APIEndpoint).Referenceable().Default(defaultEndpoint).
 			Describe("URL of the synchronous scan API. A base URL without a path is completed with `" + scanPath + "`."),
+		kongschema.Integer("max_retries", &c.MaxRetries).Default(1).Between(0, 3).
+			Describe("How often a scan is repeated after a connection error or a status 502, 503 or 504, within `timeout_ms`."),
+		kongschema.Bool("mask_sensitive_data", &c.MaskSensitiveData).Default(false).
+			Describe("Rewrite a prompt or an answer with the service's masked text when sensitive data is all that was found and its place is certain. Everything else is blocked as without it."),
+		kongschema.String("session_id_header", &c.SessionIDHeader).Len(1, 100).
+			Describe("Request header that names the conversation, reported to the service as `session_id`. Unset: `Mcp-Session-Id` where a client sends it."),
 	}, shared...)
 	return fields, func(given kongschema.Given) kongschema.Problems {
 		problems := resolveShared(given)

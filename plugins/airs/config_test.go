@@ -22,6 +22,7 @@ func defaults() airs.Config {
 	return airs.Config{
 		APIKey: "key", ProfileName: "profile",
 		APIEndpoint: "https://service.api.aisecurity.paloaltonetworks.com/v1/scan/sync/request",
+		MaxRetries:  1,
 		Settings: guard.Settings{
 			RequestMode: guard.Enforce, ResponseMode: guard.Enforce,
 			BlockFailures: true, BlockFailuresResponse: true, Timeout: 5 * time.Second, SSLVerify: true,
@@ -55,6 +56,9 @@ func TestDecode(t *testing.T) {
 		}},
 		{"another path", `,"api_endpoint":"https://gw.example/a%2Fb/scan?x=1"`, func(c *airs.Config) {
 			c.APIEndpoint = "https://gw.example/a%2Fb/scan?x=1"
+		}},
+		{"retries, masks and sessions", `,"max_retries":0,"mask_sensitive_data":true,"session_id_header":"X-Conversation"`, func(c *airs.Config) {
+			c.MaxRetries, c.MaskSensitiveData, c.SessionIDHeader = 0, true, "X-Conversation"
 		}},
 		{"monitor mode", `,"monitor_mode":true`, func(c *airs.Config) {
 			c.RequestMode, c.ResponseMode = guard.Monitor, guard.Monitor
@@ -190,6 +194,9 @@ func TestDocumentedFields(t *testing.T) {
 		"max_request_body_bytes":  {"type": "integer", "default": 10485760.0, "between": []any{1024.0, 67108864.0}},
 		"max_response_body_bytes": {"type": "integer", "default": 10485760.0, "between": []any{1024.0, 67108864.0}},
 		"keep_buffering":          {"type": "boolean", "default": false},
+		"max_retries":             {"type": "integer", "default": 1.0, "between": []any{0.0, 3.0}},
+		"mask_sensitive_data":     {"type": "boolean", "default": false},
+		"session_id_header":       {"type": "string", "len_min": 1.0, "len_max": 100.0},
 		"unscannable":             {"type": "string", "default": "block", "one_of": []any{"block", "allow"}},
 		"media_parts":             {"type": "string", "default": "allow", "one_of": []any{"allow", "block"}},
 		"scan_error_answers":      {"type": "boolean", "default": false},

@@ -51,6 +51,23 @@ return {
           referenceable = true,
           default = "https://service.api.aisecurity.paloaltonetworks.com/v1/scan/sync/request",
         } },
+        { max_retries = {
+          description = "How often a scan is repeated after a connection error or a status 502, 503 or 504, within `timeout_ms`.",
+          type = "integer",
+          default = 1,
+          between = { 0, 3 },
+        } },
+        { mask_sensitive_data = {
+          description = "Rewrite a prompt or an answer with the service's masked text when sensitive data is all that was found and its place is certain. Everything else is blocked as without it.",
+          type = "boolean",
+          default = false,
+        } },
+        { session_id_header = {
+          description = "Request header that names the conversation, reported to the service as `session_id`. Unset: `Mcp-Session-Id` where a client sends it.",
+          type = "string",
+          len_min = 1,
+          len_max = 100,
+        } },
         { monitor_mode = {
           description = "Watch only: scan and log on both legs, after the exchange has gone on, and never block or change anything. `request_mode` and `response_mode` override it for their leg.",
           type = "boolean",

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package fakeairs is a strict stand-in for Prisma AIRS' synchronous scan: it
+// answers what the real service was seen to answer, in the same shapes, by
+// rules that anyone can read. It is for tests and for trying things out.
+package fakeairs
+
+import (
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+)
+
+// Path is where the service takes scans.
+const Path = "/v1/scan/sync/request"
+
+const (
+	// maxBody is the service's documented limit in bytes.
+	maxBody = 2_000_000
+	// maxRequests bounds what is remembered.
+	maxRequests = 1000
+)
+
+// Options are the service's customers.
+type Options struct {
+	// Keys are the API keys that are taken, any but "" when there are none.
+	Keys []string
+	// Profiles are the names of the profiles that exist, any when there are
+	// none.
+	Profiles []string
+	// DefaultProfile judges scans that name no profile, "" for an error.
+	DefaultProfile string
+	// AlertOnly has the profiles report what they find and allow it.
+	AlertOnly bool
+}
+
+// A Request is one call that was answered.
+type Request struct {
+	// Header is without the credentials.
+	Header http.Header
+	Body   []byte
+	// Status is what it was answered with before any fault.
+	Status int
+}
+
+// A Server is the service. It can be used by many goroutines.
+type Server struct {
+	mu       sync.Mutex
+	options  Options
+	fault    Fault
+	calls    int
+	requests []Request
+}
+
+// New starts a service without faults.
+func New(o Options) *Server { return &Server{options: o} }
+
+// SetOptions changes the customers, as when a key is revoked.
+func (s *Server) SetOptions(o Options) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.options = o
+}
+
+// Calls is how many calls came in.
+func (s *Server) Calls() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.calls
+}
+
+// Requests gives the latest calls, oldest first, at most 1000.
+func (s *Server) Requests() []Request {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.requests)
+}
+
+// ServeHTTP answers a call.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	s.calls++
+	options, fault := s.options, s.fault.take()
+	s.mu.Unlock()
+
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	var tooLarge *http.MaxBytesError
+	if err != nil && !errors.As(err, &tooLarge) {
+		return // the caller left
+	}
+	status, answer := s.answer(options, r, body, err != nil, fault.Degraded)
+	s.remember(r, body, status)
+	fault.send(w, r, status, answer)
+}
+
+func (s *Server) remember(r *http.Request, body []byte, status int) {
+	header := r.Header.Clone()
+	header.Del("X-Pan-Token")
+	header.Del("Authorization")
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.requests) == maxRequests {
+		s.requests = slices.Delete(s.requests, 0, 1)
+	}
+	s.requests = append(s.requests, Request{Header: header, Body: body, Status: status})
+}
+
+func (s *Server) answer(o Options, r *http.Request, body []byte, tooLarge bool, d Degraded) (int, []byte) {
+	switch {
+	case r.URL.Path != Path:
+		return problem(http.StatusNotFound, "Resource is not found")
+	case r.Method != http.MethodPost:
+		return problem(http.StatusMethodNotAllowed, "The method is not allowed")
+	case key(r) == "":
+		return problem(http.StatusUnauthorized, "Not Authenticated")
+	case len(o.Keys) > 0 && !slices.Contains(o.Keys, key(r)):
+		return problem(http.StatusForbidden, "Invalid API Key or OAuth Token")
+	case mediaType(r) != "application/json":
+		return problem(http.StatusUnsupportedMediaType, "The media type is not supported")
+	case tooLarge:
+		return problem(http.StatusRequestEntityTooLarge, "The request body is too large")
+	}
+	q, what := parse(body)
+	if what == "" {
+		what = q.wrong(o)
+	}
+	if what != "" {
+		return problem(http.StatusBadRequest, what)
+	}
+	return http.StatusOK, judge(o, q, d)
+}
+
+// key gives the caller's API key or token.
+func key(r *http.Request) string {
+	if k := r.Header.Get("X-Pan-Token"); k != "" {
+		return k
+	}
+	token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	return token
+}
+
+func mediaType(r *http.Request) string {
+	t, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	return t
+}

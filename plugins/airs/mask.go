@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package airs
+
+import (
+	"kong-ai-guard/internal/guard"
+	"kong-ai-guard/internal/llm"
+)
+
+// mask makes a mask of a judgement that offers one for the leg's own text. It
+// is certain only if that text is one turn and nothing but sensitive data was
+// found: a text with an injection in it stays an attack when its card numbers
+// are gone. Where it is not certain, the leg is blocked, also when the service
+// allowed it in the belief that we put its masked text in.
+func (j judgement) mask(p plan, scan *guard.Scan) guard.Verdict {
+	text := j.maskedPrompt
+	if p.inResponse {
+		text = j.maskedResponse
+	}
+	v := j.Verdict
+	switch {
+	case text == "" || len(scan.Turns) == 1 && text == scan.Turns[0].Text:
+	case p.maskable && j.onlyDLP:
+		v.Action, v.Masked = guard.Mask, []llm.Replacement{{Turn: 0, Text: text}}
+	default:
+		v.Action = guard.Block
+	}
+	return v
+}

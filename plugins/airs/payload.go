@@ -1,0 +1,310 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package airs
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"strings"
+	"unicode/utf8"
+
+	"kong-ai-guard/internal/guard"
+	"kong-ai-guard/internal/llm"
+	"kong-ai-guard/internal/strictjson"
+)
+
+const (
+	// maxID is the service's limit for transaction and session ids.
+	maxID = 100
+	// maxLabel bounds metadata that a caller chooses, such as the model's
+	// name, in bytes. The service publishes no limit.
+	maxLabel = 256
+)
+
+// A plan is the calls that one scan takes.
+type plan struct {
+	// bodies are the calls' bodies; all of them must be allowed. There are
+	// none when there is nothing but white space to judge.
+	bodies [][]byte
+	// maskable tells that the scan has one turn, that its text, and nothing
+	// else, was sent for judgement in one call, and that it can be replaced.
+	maskable bool
+	// inResponse tells that this text was sent as a response.
+	inResponse bool
+}
+
+// An element is the one member of "contents": the service judges the last one
+// only, so there never is a second. Empty fields are left out.
+type element struct {
+	prompt, response         string
+	codePrompt, codeResponse string
+	tool                     *toolEvent
+}
+
+// planOf makes the payloads for a scan. The failure is TooLarge when the scan
+// would take more calls than it may.
+func planOf(c *Config, s *guard.Scan) (plan, *guard.Failure) {
+	if len(s.Turns) == 0 {
+		return plan{}, &guard.Failure{Kind: guard.Degraded, Reason: reasonNothing}
+	}
+	head, most := envelope(c, s), max(s.MaxCalls, 1)
+	if tool, rest := toolEventOf(c, s); tool != nil {
+		event := element{tool: tool}
+		if body := event.fit(head); body != nil {
+			return planOfToolEvent(head, body, rest, most)
+		}
+	}
+	judged, context := contentOf(s)
+	if judged.blank() {
+		return plan{}, nil
+	}
+	p := plan{inResponse: judged.response != ""}
+	if len(s.Turns) == 1 && s.Turns[0].Maskable {
+		p.maskable = judged.prompt == s.Turns[0].Text || judged.response == s.Turns[0].Text
+	}
+	whole := judged
+	if context != "" {
+		whole.prompt, whole.codePrompt = context, fencedCode(context)
+	}
+	body := whole.fit(head)
+	if body == nil && context != "" {
+		body = judged.fit(head)
+	}
+	if body != nil {
+		p.bodies = [][]byte{body}
+		return p, nil
+	}
+	bodies, ok := judged.pieces(head, most)
+	if !ok {
+		return plan{}, tooMuch()
+	}
+	return plan{bodies: bodies}, nil
+}
+
+// planOfToolEvent adds to a tool event's call those for the turns that are not
+// part of the event.
+func planOfToolEvent(head, event []byte, rest []llm.Turn, most int) (plan, *guard.Failure) {
+	p := plan{bodies: [][]byte{event}}
+	text := element{prompt: unlessBlank(transcript(rest))}
+	if text.blank() {
+		return p, nil
+	}
+	bodies, ok := text.pieces(head, most-1)
+	if !ok {
+		return plan{}, tooMuch()
+	}
+	p.bodies = append(p.bodies, bodies...)
+	return p, nil
+}
+
+func tooMuch() *guard.Failure {
+	return &guard.Failure{Kind: guard.TooLarge, Reason: reasonTooMuch}
+}
+
+// contentOf says what is to be judged, and what the request said before it,
+// which helps to judge an answer and may be left out; it is "" where the
+// judged content has a prompt of its own, which then includes it.
+func contentOf(s *guard.Scan) (judged element, context string) {
+	if s.Leg == llm.RequestLeg || s.Message != nil && s.Message.Format == llm.MCP {
+		// What an MCP server answers goes into a model, like a prompt.
+		judged.prompt = unlessBlank(transcript(s.Turns))
+		judged.codePrompt = fencedCode(judged.prompt)
+		return judged, ""
+	}
+	out := s.Turns
+	if in := turnsWhere(s.Turns, intoModel, true); len(in) > 0 {
+		out = turnsWhere(s.Turns, intoModel, false)
+		judged.prompt = unlessBlank(transcript(in))
+		judged.codePrompt = fencedCode(judged.prompt)
+		if len(s.Prompt) > 0 {
+			context = transcript(append(append(make([]llm.Turn, 0, len(s.Prompt)+len(in)), s.Prompt...), in...))
+		}
+	} else if len(s.Prompt) > 0 {
+		context = transcript(s.Prompt)
+	}
+	judged.response = unlessBlank(answer(out))
+	judged.codeResponse = fencedCode(judged.response)
+	return judged, unlessBlank(context)
+}
+
+func turnsWhere(turns []llm.Turn, is func(llm.Turn) bool, want bool) []llm.Turn {
+	var some []llm.Turn
+	for i := range turns {
+		if is(turns[i]) == want {
+			some = append(some, turns[i])
+		}
+	}
+	return some
+}
+
+// unlessBlank makes "" of white space: the service refuses texts that are
+// empty or gives a verdict on nothing.
+func unlessBlank(text string) string {
+	if strings.TrimSpace(text) == "" {
+		return ""
+	}
+	return text
+}
+
+func (e *element) blank() bool { return e.prompt == "" && e.response == "" }
+
+// envelope begins a payload up to the inside of the contents array.
+func envelope(c *Config, s *guard.Scan) []byte {
+	b := make([]byte, 0, 1024)
+	b = append(b, '{')
+	// The service takes tr_id for a session when no session_id is sent, so
+	// it is left out beside one.
+	if session := sessionOf(c, s); session != "" {
+		b = appendMember(b, "session_id", shortID(session))
+	} else {
+		b = appendMember(b, "tr_id", shortID(s.RequestID))
+	}
+	b = appendMember(b, "transaction_id", shortID(s.RequestID))
+	b = append(b, `"ai_profile":{`...)
+	b = closeObject(appendMember(b, "profile_name", c.ProfileName))
+	b = append(b, `,"metadata":{`...)
+	b = appendMember(b, "app_name", appName(c))
+	b = appendMember(b, "app_user", clip(s.Identity.Service))
+	b = appendMember(b, "ai_model", clip(s.Model))
+	b = appendMember(b, "user_ip", clip(s.Identity.ClientIP))
+	b = closeObject(b)
+	return append(b, `,"contents":[`...)
+}
+
+// sessionOf names the conversation an exchange belongs to, "" if it is not
+// known. A caller chooses it, so it is a label and nothing depends on it.
+func sessionOf(c *Config, s *guard.Scan) string {
+	if c.SessionIDHeader != "" {
+		if id := s.Header.Get(c.SessionIDHeader); id != "" {
+			return id
+		}
+	}
+	return s.Header.Get("Mcp-Session-Id")
+}
+
+func appName(c *Config) string {
+	if c.AppName == "" {
+		return "kong"
+	}
+	return "kong-" + c.AppName
+}
+
+// appendMember appends a string member and a comma, or nothing for "": the
+// service takes an absent field for absent and an empty one for a value.
+func appendMember(b []byte, name, value string) []byte {
+	if value == "" {
+		return b
+	}
+	b = append(b, '"')
+	b = append(b, name...)
+	b = append(b, `":`...)
+	b = strictjson.AppendQuote(b, value)
+	return append(b, ',')
+}
+
+// closeObject ends an object whose last member left a comma.
+func closeObject(b []byte) []byte {
+	if n := len(b) - 1; b[n] == ',' {
+		b = b[:n]
+	}
+	return append(b, '}')
+}
+
+// append appends the element, an object.
+func (e *element) append(b []byte) []byte {
+	b = append(b, '{')
+	if e.tool != nil {
+		b = e.tool.append(b)
+	}
+	b = appendMember(b, "prompt", e.prompt)
+	b = appendMember(b, "response", e.response)
+	b = appendMember(b, "code_prompt", e.codePrompt)
+	b = appendMember(b, "code_response", e.codeResponse)
+	return closeObject(b)
+}
+
+const tail = "]}"
+
+// fit gives the whole payload, nil if the service would find it too large.
+func (e *element) fit(head []byte) []byte {
+	raw := len(e.prompt) + len(e.response) + len(e.codePrompt) + len(e.codeResponse)
+	if e.tool != nil {
+		raw += len(e.tool.input) + len(e.tool.output)
+	}
+	if len(head)+raw > maxBody || e.urls() > maxURLs {
+		return nil
+	}
+	// One allocation for most texts: an eighth more for what is escaped.
+	b := make([]byte, len(head), len(head)+raw+raw/8+256)
+	copy(b, head)
+	b = append(e.append(b), tail...)
+	if len(b) > maxBody {
+		return nil
+	}
+	return b
+}
+
+func (e *element) urls() int {
+	n := countURLs(e.prompt) + countURLs(e.response) + countURLs(e.codePrompt) + countURLs(e.codeResponse)
+	if e.tool != nil {
+		n += countURLs(e.tool.input) + countURLs(e.tool.output)
+	}
+	return n
+}
+
+// pieces gives the payloads of an element that takes more than one call, at
+// most most of them. Each field goes on its own.
+func (e *element) pieces(head []byte, most int) (bodies [][]byte, ok bool) {
+	for _, field := range []struct {
+		text string
+		of   func(piece string) element
+	}{
+		{e.prompt, func(p string) element { return element{prompt: p} }},
+		{e.response, func(p string) element { return element{response: p} }},
+		{e.codePrompt, func(p string) element { return element{codePrompt: p} }},
+		{e.codeResponse, func(p string) element { return element{codeResponse: p} }},
+	} {
+		if field.text == "" {
+			continue
+		}
+		room := maxBody - len(head) - len(`{"code_response":""}`) - len(tail)
+		texts, ok := split(field.text, room, most-len(bodies))
+		if !ok {
+			return nil, false
+		}
+		for _, text := range texts {
+			if unlessBlank(text) == "" {
+				continue
+			}
+			one := field.of(text)
+			body := one.fit(head)
+			if body == nil {
+				return nil, false
+			}
+			bodies = append(bodies, body)
+		}
+	}
+	return bodies, true
+}
+
+// shortID is id within the service's limit; a longer one is hashed, so that it
+// still tells exchanges apart.
+func shortID(id string) string {
+	if len(id) <= maxID {
+		return id
+	}
+	sum := sha256.Sum256([]byte(id))
+	return hex.EncodeToString(sum[:])
+}
+
+// clip shortens a label to maxLabel bytes, on a character's boundary.
+func clip(s string) string {
+	if len(s) <= maxLabel {
+		return s
+	}
+	n := maxLabel
+	for n > maxLabel-utf8.UTFMax && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n]
+}

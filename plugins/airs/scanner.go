@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package airs is the plugin prisma-airs-intercept: it has Palo Alto Networks'
+// Prisma AIRS judge what an exchange says, through the synchronous scan of
+// its API Intercept.
+package airs
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"net/http"
+	"sync/atomic"
+
+	"kong-ai-guard/internal/guard"
+	"kong-ai-guard/internal/scanhttp"
+)
+
+const (
+	// userAgent names us to the service's operators.
+	userAgent = "kong-ai-guard"
+
+	reasonKey = "no usable API key"
+)
+
+// A Scanner judges exchanges with Prisma AIRS. It is safe for concurrent use.
+type Scanner struct {
+	config *Config
+	client *scanhttp.Client
+	// header belongs to the key that was used last: it is made once a key.
+	header atomic.Pointer[keyedHeader]
+}
+
+type keyedHeader struct {
+	key    string
+	header http.Header
+}
+
+// NewScanner returns the scanner of one configuration. Connections and
+// breakers are shared with the process's other scanners that have the same
+// options and the same key. The error is a *guard.Failure that names the field
+// which cannot work.
+func NewScanner(c *Config) (*Scanner, error) {
+	client, err := scanhttp.For(scanhttp.Options{
+		SSLVerify: c.SSLVerify, CAFile: c.CAFile, HTTPProxy: c.HTTPProxy,
+		Account:       account(c),
+		EndpointField: "api_endpoint", SecretField: cmp.Or(field(c.APIKeyFile, "api_key_file"), "api_key"),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &Scanner{config: c, client: client}, nil
+}
+
+// account tells keys apart without telling them: the service counts quota by
+// key.
+func account(c *Config) string {
+	if c.APIKeyFile != "" {
+		return "file " + c.APIKeyFile
+	}
+	sum := sha256.Sum256([]byte("prisma-airs-intercept " + c.APIKey))
+	return hex.EncodeToString(sum[:8])
+}
+
+func field(value, name string) string {
+	if value == "" {
+		return ""
+	}
+	return name
+}
+
+// Scan judges one leg, in one call unless it is larger than the service takes.
+func (s *Scanner) Scan(ctx context.Context, scan *guard.Scan) (guard.Verdict, error) {
+	p, fail := planOf(s.config, scan)
+	if fail != nil {
+		return guard.Verdict{}, fail
+	}
+	var j judgement
+	var err error
+	switch len(p.bodies) {
+	case 0:
+		j.Action = guard.Allow
+	case 1:
+		j, err = s.judge(ctx, p.bodies[0])
+	default:
+		j, err = s.judgeAll(ctx, p.bodies)
+	}
+	if err != nil {
+		return guard.Verdict{}, err
+	}
+	j.Subject = s.config.ProfileName
+	if s.config.MaskSensitiveData {
+		return j.mask(p, scan), nil
+	}
+	return j.Verdict, nil
+}
+
+// judge makes one call and reads its verdict.
+func (s *Scanner) judge(ctx context.Context, body []byte) (judgement, error) {
+	answer, err := s.call(ctx, body)
+	if err != nil {
+		return judgement{}, err
+	}
+	return decide(answer)
+}
+
+// call posts a payload, a second time when the service refused the key and
+// the key's file holds another one by now.
+func (s *Scanner) call(ctx context.Context, body []byte) ([]byte, error) {
+	header, err := s.keyHeader()
+	if err != nil {
+		return nil, err
+	}
+	answer, err := s.post(ctx, header, body)
+	if answer.Status == http.StatusUnauthorized || answer.Status == http.StatusForbidden {
+		s.config.ReloadKey()
+		if again, keyErr := s.keyHeader(); keyErr == nil && again != header {
+			answer, err = s.post(ctx, again, body)
+		}
+	}
+	return answer.Body, err
+}
+
+func (s *Scanner) post(ctx context.Context, header *keyedHeader, body []byte) (scanhttp.Response, error) {
+	return s.client.Post(ctx, scanhttp.Request{
+		URL: s.config.APIEndpoint, Header: header.header, Body: body,
+		MaxRetries: s.config.MaxRetries, RetryAfter: retryAfter,
+	})
+}
+
+// keyHeader gives the headers of a call with the key as it is now.
+func (s *Scanner) keyHeader() (*keyedHeader, error) {
+	key, err := s.config.Key()
+	if err != nil {
+		return nil, &guard.Failure{Kind: guard.Misconfigured, Reason: reasonKey, Hint: "api_key_file"}
+	}
+	if h := s.header.Load(); h != nil && h.key == key {
+		return h, nil
+	}
+	h := &keyedHeader{key: key, header: http.Header{
+		"X-Pan-Token":  {key},
+		"Content-Type": {"application/json"},
+		"Accept":       {"application/json"},
+		"User-Agent":   {userAgent},
+	}}
+	s.header.Store(h)
+	return h, nil
+}

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package airs
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+
+	"kong-ai-guard/internal/guard"
+)
+
+// callsAtOnce bounds the calls of one scan that run side by side.
+const callsAtOnce = 4
+
+// judgeAll judges the pieces of a scan. A block ends the calls that are still
+// running, because they can change nothing; a failure does not, because
+// another piece may still be blocked, and a failure may be configured to pass.
+func (s *Scanner) judgeAll(ctx context.Context, bodies [][]byte) (judgement, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	judgements := make([]judgement, len(bodies))
+	errs := make([]error, len(bodies))
+	panics := make([]any, len(bodies))
+	var group errgroup.Group
+	group.SetLimit(callsAtOnce)
+	for i, body := range bodies {
+		group.Go(func() error {
+			// A panic in a goroutine of ours would end the process and with
+			// it every exchange; the caller's goroutine is guarded.
+			defer func() { panics[i] = recover() }()
+			judgements[i], errs[i] = s.judge(ctx, body)
+			if judgements[i].Action == guard.Block {
+				cancel()
+			}
+			return nil
+		})
+	}
+	_ = group.Wait() // the errors are in errs
+	for _, p := range panics {
+		if p != nil {
+			panic(p)
+		}
+	}
+	return combine(judgements, errs)
+}
+
+// combine gives one judgement: a block of any piece decides, then a failure,
+// one that never passes before one that may. The masked texts of pieces tell
+// only that there are some: pieces overlap and have no place of their own.
+func combine(judgements []judgement, errs []error) (judgement, error) {
+	if i := slices.IndexFunc(judgements, func(j judgement) bool { return j.Action == guard.Block }); i >= 0 {
+		return judgements[i], nil
+	}
+	var worst error
+	for _, err := range errs {
+		if err != nil && (worst == nil || mayPass(worst)) {
+			worst = err
+		}
+	}
+	if worst != nil {
+		return judgement{}, worst
+	}
+	all := judgements[0]
+	for _, j := range judgements[1:] {
+		for _, d := range j.Detections {
+			if !slices.Contains(all.Detections, d) {
+				all.Detections = append(all.Detections, d)
+			}
+		}
+		all.maskedPrompt += j.maskedPrompt
+		all.maskedResponse += j.maskedResponse
+	}
+	return all, nil
+}
+
+func mayPass(err error) bool {
+	var f *guard.Failure
+	return errors.As(err, &f) && f.Kind == guard.Unavailable
+}

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package airs
+
+import (
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/tidwall/gjson"
+
+	"kong-ai-guard/internal/guard"
+	"kong-ai-guard/internal/llm"
+	"kong-ai-guard/internal/strictjson"
+)
+
+// The methods that the service takes as tool events; it refuses all others.
+const (
+	toolsCall = "tools/call"
+	toolsList = "tools/list"
+)
+
+// A toolEvent is an MCP call, its result or a catalogue. Input and output are
+// strings that hold JSON; the service refuses them as JSON values.
+type toolEvent struct {
+	method, server, tool string
+	input, output        string
+}
+
+// toolEventOf makes the tool event of a scan, nil when the scan is none, and
+// gives the turns that are not in it: they go on their own, because a tool
+// event displaces a prompt that is sent beside it.
+func toolEventOf(c *Config, s *guard.Scan) (e *toolEvent, rest []llm.Turn) {
+	m := s.Message
+	if m == nil || m.Format != llm.MCP || m.RPC == nil || m.RPC.Batch {
+		return nil, nil
+	}
+	e = &toolEvent{method: m.RPC.Method, server: clip(s.Identity.Service)}
+	if e.server == "" {
+		e.server = clip(appName(c))
+	}
+	switch {
+	case e.method == toolsCall && s.Leg == llm.RequestLeg:
+		e.tool = clip(m.RPC.Tool)
+		e.input, rest = callInput(m.RPC.Params, s.Turns)
+	case e.method == toolsCall:
+		e.tool = clip(m.RPC.Tool)
+		e.output = callOutput(s.Turns)
+	case e.method == toolsList && s.Leg == llm.ResponseLeg:
+		e.output = catalogue(s.Turns)
+	default:
+		return nil, nil
+	}
+	return e, rest
+}
+
+// callInput gives a call's arguments as the JSON they are, and the turns that
+// are no arguments. Escapes that JSON does not need are resolved: a detector
+// that reads the text would not see through them.
+func callInput(params []byte, turns []llm.Turn) (input string, rest []llm.Turn) {
+	arguments := jsontext.Value(gjson.GetBytes(params, "arguments").Raw)
+	if len(arguments) == 0 || arguments.Format() != nil {
+		b := append([]byte(`{"arguments":`), quoted(join(turns, false))...)
+		return string(append(b, '}')), nil
+	}
+	for i := range turns {
+		if turns[i].Kind == llm.KindToolCall {
+			rest = append(rest, turns[:i]...)
+			return string(arguments), append(rest, turns[i+1:]...)
+		}
+	}
+	return string(arguments), turns
+}
+
+// callOutput writes a call's result in MCP's own shape, from its turns: they
+// hold what is text in it, decoded, and not its pictures.
+func callOutput(turns []llm.Turn) string {
+	b := []byte(`{"content":[`)
+	for i := range turns {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(b, `{"type":"text","text":`...)
+		b = strictjson.AppendQuote(b, turns[i].Text)
+		b = append(b, '}')
+	}
+	return string(append(b, "]}"...))
+}
+
+// catalogue writes tools as a bare array, since the service cannot read MCP's
+// object around it, and with the two members that every reader of tools takes:
+// what a server adds to them must not cost us the verdict.
+func catalogue(turns []llm.Turn) string {
+	b := []byte{'['}
+	for i := range turns {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		name := turns[i].Name
+		if name == "" {
+			name = "tool"
+		}
+		b = append(b, `{"name":`...)
+		b = strictjson.AppendQuote(b, name)
+		b = append(b, `,"description":`...)
+		b = strictjson.AppendQuote(b, turns[i].Text)
+		b = append(b, '}')
+	}
+	return string(append(b, ']'))
+}
+
+func quoted(s string) []byte { return strictjson.AppendQuote(nil, s) }
+
+// append appends the event as a member and a comma.
+func (e *toolEvent) append(b []byte) []byte {
+	b = append(b, `"tool_event":{"metadata":{"ecosystem":"mcp",`...)
+	b = appendMember(b, "method", e.method)
+	b = appendMember(b, "server_name", e.server)
+	b = appendMember(b, "tool_invoked", e.tool)
+	b = append(closeObject(b), ',')
+	b = appendMember(b, "input", e.input)
+	b = appendMember(b, "output", e.output)
+	return append(closeObject(b), ',')
+}

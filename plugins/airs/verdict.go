@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package airs
+
+import (
+	"slices"
+	"strings"
+
+	"kong-ai-guard/internal/guard"
+	"kong-ai-guard/internal/strictjson"
+)
+
+// The reasons of failures that this package finds itself.
+const (
+	reasonNothing  = "nothing to scan"
+	reasonTooMuch  = "more text than the scans of one leg can hold"
+	reasonNotJSON  = "the answer is no sound JSON"
+	reasonNoAction = "the answer holds no verdict"
+	reasonError    = "the service reports an error in the scan"
+	reasonTimeout  = "the service reports a timeout in the scan"
+	reasonDetector = "the service reports that a detector failed"
+	reasonCategory = "the service reports no category but a failure"
+)
+
+const (
+	// answerDepth bounds the nesting of an answer; real ones have 7 levels.
+	answerDepth = 64
+	// maxDetections and maxName bound what an answer may put into logs.
+	maxDetections = 32
+	maxName       = 64
+	// unrecognised is logged when the service asks for an action that is
+	// neither of the two documented ones.
+	unrecognised = "unrecognised_action"
+)
+
+// A judgement is what an answer of the service says.
+type judgement struct {
+	guard.Verdict
+	// maskedPrompt and maskedResponse are the texts with what is sensitive
+	// replaced, "" if there are none.
+	maskedPrompt, maskedResponse string
+	// onlyDLP tells that something fired and all that fired is the detector
+	// of sensitive data.
+	onlyDLP bool
+}
+
+// decide reads the body of a 200. It takes any type in any field, but only one
+// constellation for an allow; the error is a *guard.Failure of kind Degraded.
+// The first rule that fits wins, so a scan that failed inside is no verdict
+// even when it says "allow".
+func decide(body []byte) (judgement, error) {
+	doc, err := strictjson.Parse(body, answerDepth)
+	if err != nil {
+		return judgement{}, degraded(reasonNotJSON)
+	}
+	action := doc.Member(strictjson.Root, "action")
+	if action < 0 || doc.Kind(action) != strictjson.String {
+		return judgement{}, degraded(reasonNoAction)
+	}
+	if fired(doc, doc.Member(strictjson.Root, "error")) {
+		return judgement{}, degraded(reasonError)
+	}
+	if fired(doc, doc.Member(strictjson.Root, "timeout")) {
+		return judgement{}, degraded(reasonTimeout)
+	}
+	if reason := failedDetector(doc, doc.Member(strictjson.Root, "errors")); reason != "" {
+		return judgement{}, degraded(reason)
+	}
+	category, sound := optionalText(doc, "category")
+	if !sound || strings.EqualFold(category, "error") || strings.EqualFold(category, "timeout") {
+		return judgement{}, degraded(reasonCategory)
+	}
+	j := judgement{Verdict: guard.Verdict{
+		Action:   guard.Block,
+		ScanID:   identifier(doc, "scan_id"),
+		ReportID: identifier(doc, "report_id"),
+		Category: printable(category),
+	}}
+	j.readDetections(doc)
+	j.maskedPrompt = maskedText(doc, "prompt_masked_data")
+	j.maskedResponse = maskedText(doc, "response_masked_data")
+	switch string(doc.Bytes(action)) {
+	case "allow":
+		j.Action = guard.Allow
+	case "block":
+	default:
+		j.Detections = append(j.Detections, unrecognised)
+		j.onlyDLP = false
+	}
+	return j, nil
+}
+
+func degraded(reason string) *guard.Failure {
+	return &guard.Failure{Kind: guard.Degraded, Reason: reason}
+}
+
+// fired tells whether a flag is set; what is no flag at all counts as set.
+func fired(doc *strictjson.Doc, v int) bool {
+	return v >= 0 && doc.Kind(v) != strictjson.False && doc.Kind(v) != strictjson.Null
+}
+
+// knownDetectors are the features that "errors" was documented to name.
+var knownDetectors = []string{"dlp", "injection", "url_cats", "toxic_content", "malicious_code", "source_code", "agent", "topic_violation", "db_security", "ungrounded"}
+
+// failedDetector says which detector could not do its work, "" if all could.
+// A name is given only if it is a documented one.
+func failedDetector(doc *strictjson.Doc, errors int) string {
+	if errors < 0 || doc.Kind(errors) == strictjson.Null || doc.Kind(errors) == strictjson.False {
+		return ""
+	}
+	first := doc.First(errors)
+	if doc.Kind(errors) != strictjson.Array {
+		return reasonDetector
+	}
+	if first >= doc.Next(errors) {
+		return ""
+	}
+	feature := textOf(doc, doc.Member(first, "feature"))
+	if !slices.Contains(knownDetectors, feature) {
+		return reasonDetector
+	}
+	if textOf(doc, doc.Member(first, "status")) == "timeout" {
+		return reasonDetector + ": " + feature + "/timeout"
+	}
+	return reasonDetector + ": " + feature + "/error"
+}
+
+// readDetections collects what fired: the names of flags that are set, known
+// to us or not, and the threats that tool scans name.
+func (j *judgement) readDetections(doc *strictjson.Doc) {
+	all, dlp := 0, 0
+	add := func(name string) {
+		all++
+		if name == "dlp" {
+			dlp++
+		}
+		if len(j.Detections) < maxDetections && name != "" && !slices.Contains(j.Detections, name) {
+			j.Detections = append(j.Detections, name)
+		}
+	}
+	for _, name := range []string{"prompt_detected", "response_detected"} {
+		v := doc.Member(strictjson.Root, name)
+		if v < 0 || doc.Kind(v) != strictjson.Object {
+			if fired(doc, v) {
+				add(name)
+			}
+			continue
+		}
+		for c := doc.First(v); c < doc.Next(v); c = doc.Next(c) {
+			if fired(doc, c) {
+				add(printable(string(doc.Name(c))))
+			}
+		}
+	}
+	if v := doc.Member(strictjson.Root, "tool_detected"); v >= 0 {
+		// The subtree lies in one stretch of the index.
+		inThreats := 0
+		for c := doc.First(v); c < doc.Next(v); c++ {
+			switch {
+			case doc.Kind(c) == strictjson.True:
+				add(printable(string(doc.Name(c))))
+			case doc.Kind(c) == strictjson.Array && string(doc.Name(c)) == "threats":
+				inThreats = doc.Next(c)
+			case c < inThreats && doc.Kind(c) == strictjson.String:
+				add(printable(string(doc.Bytes(c))))
+			}
+		}
+	}
+	j.onlyDLP = all > 0 && all == dlp
+}
+
+// maskedText gives the text of a masked_data member, "" if there is none.
+func maskedText(doc *strictjson.Doc, name string) string {
+	v := doc.Member(strictjson.Root, name)
+	if v < 0 {
+		return ""
+	}
+	return textOf(doc, doc.Member(v, "data"))
+}
+
+// textOf gives string v, "" for anything else.
+func textOf(doc *strictjson.Doc, v int) string {
+	if v < 0 || doc.Kind(v) != strictjson.String {
+		return ""
+	}
+	return string(doc.Bytes(v))
+}
+
+// optionalText gives a string member, "" if it is absent or null; sound is
+// false for any other type.
+func optionalText(doc *strictjson.Doc, name string) (text string, sound bool) {
+	v := doc.Member(strictjson.Root, name)
+	if v < 0 || doc.Kind(v) == strictjson.Null {
+		return "", true
+	}
+	return textOf(doc, v), doc.Kind(v) == strictjson.String
+}
+
+// identifier gives an id that may be shown to clients, "" if it does not look
+// like one.
+func identifier(doc *strictjson.Doc, name string) string {
+	id := textOf(doc, doc.Member(strictjson.Root, name))
+	if len(id) > maxName || strings.ContainsFunc(id, func(r rune) bool {
+		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '_')
+	}) {
+		return ""
+	}
+	return id
+}
+
+// printable makes a word of the service's fit for one field of a log line.
+func printable(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if r <= ' ' || r > '~' || r == '"' || r == ',' || r == '=' || r == '\\' {
+			return '_'
+		}
+		return r
+	}, s)
+	return s[:min(len(s), maxName)]
+}
