@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -96,11 +95,18 @@ type exchange struct {
 	sent          int // the status that went to the client
 	buffered      bool
 
-	mu      sync.Mutex // guards what Exchange reads while a request runs
+	mu      sync.Mutex // guards what follows
 	calls   []Call
 	events  []string
+	lines   []Line
 	retries int
-	done    chan struct{}
+	outcome *outcome
+}
+
+// An outcome is what stays of an exchange: no bodies.
+type outcome struct {
+	done   chan struct{} // closed when record is there
+	record Exchange
 }
 
 func newID() string {
@@ -113,7 +119,7 @@ func (gw *Gateway) newExchange(req *http.Request) *exchange {
 	x := &exchange{
 		gw: gw, snap: gw.snap.Load(), id: newID(), nginxID: newID(), start: time.Now(), req: req,
 		header: map[string][]string{}, ctx: map[string]any{}, shared: map[string]any{},
-		serialize: map[string]any{}, answerHeader: http.Header{}, done: make(chan struct{}),
+		serialize: map[string]any{}, answerHeader: http.Header{}, outcome: &outcome{done: make(chan struct{})},
 	}
 	for name, values := range req.Header {
 		name = strings.ToLower(name)
@@ -161,9 +167,10 @@ func (x *exchange) finish() {
 	if x.file != "" {
 		_ = os.Remove(x.file) // the directory goes with the gateway
 	}
-	close(x.done)
+	x.outcome.record = x.record()
+	close(x.outcome.done)
 	if tell := x.gw.cfg.OnExchange; tell != nil {
-		tell(x.record())
+		tell(x.outcome.record)
 	}
 }
 
@@ -180,24 +187,20 @@ func (x *exchange) note(method string) {
 }
 
 func (x *exchange) log(level, plugin, text string) {
-	x.gw.logs.add(Line{Level: level, Plugin: plugin, RequestID: x.id, Text: text})
+	l := x.gw.logs.add(Line{Level: level, Plugin: plugin, RequestID: x.id, Text: text})
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.lines = append(x.lines, l)
 }
 
-// record is the exchange as tests see it; the request must be done.
+// record is the exchange as tests see it.
 func (x *exchange) record() Exchange {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	e := Exchange{
+	return Exchange{
 		RequestID: x.id, Method: x.req.Method, Path: x.path, Status: x.sent, Buffered: x.buffered,
-		Events: slices.Clone(x.events), Calls: slices.Clone(x.calls), Retries: x.retries,
-		AccessLog: x.accessLog(),
+		Events: x.events, Calls: x.calls, Retries: x.retries, Logs: x.lines, AccessLog: x.accessLog(),
 	}
-	for _, l := range x.gw.logs.all() {
-		if l.RequestID == x.id {
-			e.Logs = append(e.Logs, l)
-		}
-	}
-	return e
 }
 
 // accessLog is what Kong's log plugins print of an exchange, shortened to

@@ -55,7 +55,8 @@ type Config struct {
 	// MaxAttempts is how often an event is run when the plugin closes the
 	// connection; 3 when 0. (Kong itself goes on without end.)
 	MaxAttempts int
-	// MaxBody bounds request bodies, in bytes; 256 MiB when 0.
+	// MaxBody bounds request bodies and buffered answers, in bytes; 256 MiB
+	// when 0. (Kong has no bound of its own.)
 	MaxBody int64
 	// OnLog, OnFrame and OnExchange, unless nil, are told each log line, each
 	// frame and each finished exchange, from several goroutines. A frame's
@@ -85,7 +86,7 @@ type Gateway struct {
 	applying sync.Mutex
 
 	mu        sync.Mutex
-	exchanges map[string]*exchange
+	exchanges map[string]*outcome
 	history   []string
 }
 
@@ -122,7 +123,7 @@ func New(cfg Config) (*Gateway, error) {
 	gw := &Gateway{
 		cfg: cfg, prefix: cfg.Prefix, plugins: map[string]*plugin{},
 		builtin:   map[string]*pluginInfo{keyAuth: keyAuthInfo()},
-		exchanges: map[string]*exchange{},
+		exchanges: map[string]*outcome{},
 		logs:      logBook{tell: cfg.OnLog},
 		transport: &http.Transport{
 			DisableCompression:  true,
@@ -257,14 +258,14 @@ func (gw *Gateway) Logs() []Line { return gw.logs.all() }
 // most 10 s.
 func (gw *Gateway) Exchange(requestID string) (Exchange, bool) {
 	gw.mu.Lock()
-	x := gw.exchanges[requestID]
+	o := gw.exchanges[requestID]
 	gw.mu.Unlock()
-	if x == nil {
+	if o == nil {
 		return Exchange{}, false
 	}
 	select {
-	case <-x.done:
-		return x.record(), true
+	case <-o.done:
+		return o.record, true
 	case <-time.After(exchangePatience):
 		return Exchange{}, false
 	}
@@ -306,7 +307,7 @@ func (gw *Gateway) frame(c *conn, fromKong bool, kind string, payload []byte) {
 func (gw *Gateway) remember(x *exchange) {
 	gw.mu.Lock()
 	defer gw.mu.Unlock()
-	gw.exchanges[x.id] = x
+	gw.exchanges[x.id] = x.outcome
 	gw.history = append(gw.history, x.id)
 	if len(gw.history) > maxExchanges {
 		delete(gw.exchanges, gw.history[0])
@@ -321,6 +322,11 @@ func (gw *Gateway) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	defer x.finish()
 	if x.route, x.matched = x.snap.match(req, x.path); x.route == nil {
 		x.fail(http.StatusNotFound, "no Route matched with those values")
+		x.respond(w, x.exit.status, x.exit.body)
+		return
+	}
+	if !slices.Contains(x.route.Protocols, "http") {
+		x.fail(http.StatusUpgradeRequired, "Please use HTTPS protocol")
 		x.respond(w, x.exit.status, x.exit.body)
 		return
 	}

@@ -46,7 +46,8 @@ type logBook struct {
 	tell  func(Line)
 }
 
-func (b *logBook) add(l Line) {
+// add keeps a line, and gives it back with its time.
+func (b *logBook) add(l Line) Line {
 	l.At = time.Now()
 	b.mu.Lock()
 	if len(b.lines) >= maxLines {
@@ -57,6 +58,7 @@ func (b *logBook) add(l Line) {
 	if b.tell != nil {
 		b.tell(l)
 	}
+	return l
 }
 
 func (b *logBook) all() []Line {

@@ -43,6 +43,9 @@ func (s *snapshot) match(req *http.Request, path string) (*route, int) {
 		host = host[:i]
 	}
 	for _, r := range s.routes {
+		if r.service.Enabled != nil && !*r.service.Enabled {
+			continue
+		}
 		if len(r.Methods) > 0 && !slices.Contains(r.Methods, req.Method) {
 			continue
 		}

@@ -272,7 +272,7 @@ func (w *worker) event(conf *pluginConfig, phase string, x *exchange) error {
 	for attempt := 1; ; attempt++ {
 		id, err := w.instance(conf)
 		if err != nil {
-			w.log("err", x, "starting instance: "+err.Error())
+			x.log("err", w.plugin.name, "starting instance: "+err.Error())
 			return err
 		}
 		_, err = w.call(&kong_plugin_protocol.RpcCall{Call: &kong_plugin_protocol.RpcCall_CmdHandleEvent{
@@ -283,22 +283,18 @@ func (w *worker) event(conf *pluginConfig, phase string, x *exchange) error {
 		}
 		text := strings.ToLower(err.Error())
 		if !strings.Contains(text, "no plugin instance") && !strings.Contains(text, "closed") {
-			w.log("err", x, "pluginserver error: "+err.Error())
+			x.log("err", w.plugin.name, "pluginserver error: "+err.Error())
 			return err
 		}
 		w.mu.Lock()
 		clear(w.running)
 		w.mu.Unlock()
-		w.log("warn", x, err.Error())
+		x.log("warn", w.plugin.name, err.Error())
 		if attempt == w.gw.cfg.MaxAttempts {
 			return fmt.Errorf("%s: gave up after %d attempts: %w", conf.name, attempt, err)
 		}
 		x.countRetry()
 	}
-}
-
-func (w *worker) log(level string, x *exchange, text string) {
-	w.gw.logs.add(Line{Level: level, Plugin: w.plugin.name, RequestID: x.id, Text: text})
 }
 
 // configJSON is what Kong hands to StartInstance: the configuration without

@@ -114,7 +114,9 @@ func TestRouting(t *testing.T) {
 		{Name: "put", Paths: []string{"/a"}, Methods: []string{"PUT"}},
 		{Name: "host", Paths: []string{"/"}, Hosts: []string{"llm.example"}},
 		{Name: "regex", Paths: []string{"~/v[0-9]+/"}},
+		{Name: "secure", Paths: []string{"/secure"}, Protocols: []string{"https"}},
 	}}}}
+	d.Services = append(d.Services, Service{Name: "off", Enabled: &no, Routes: []Route{{Name: "off", Paths: []string{"/a/b/c"}}}})
 	gw := start(t, Config{Declarative: d}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.URL.Path) }))
 	for _, c := range []struct{ method, path, host, route, upstream string }{
 		{"GET", "/x", "", "root", "/x"},
@@ -124,6 +126,7 @@ func TestRouting(t *testing.T) {
 		{"PUT", "/a/c", "", "put", "/c"},
 		{"GET", "/a/c", "LLM.example:80", "host", "/a/c"},
 		{"GET", "/v12/chat", "", "regex", "/chat"},
+		{"GET", "/secure", "", "secure", ""},
 	} {
 		req, err := http.NewRequestWithContext(t.Context(), c.method, gw.URL()+c.path, nil)
 		if err != nil {
@@ -132,10 +135,17 @@ func TestRouting(t *testing.T) {
 		req.Host = c.host
 		a := send(t, gw, req)
 		route, _ := a.AccessLog["route"].(map[string]any)
+		if c.route == "secure" {
+			if a.StatusCode != 426 {
+				t.Errorf("%s %s: %d", c.method, c.path, a.StatusCode)
+			}
+			continue
+		}
 		if route["name"] != c.route || a.body != c.upstream {
 			t.Errorf("%s %s: route %v, upstream path %s", c.method, c.path, route["name"], a.body)
 		}
 	}
+	d.Services = d.Services[:1]
 	d.Services[0].Routes = d.Services[0].Routes[1:2]
 	if err := gw.Apply(d); err != nil {
 		t.Fatal(err)

@@ -10,10 +10,13 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"go.uber.org/goleak"
 )
 
 func TestExitInResponseKeepsUpstreamHeaders(t *testing.T) {
@@ -376,6 +379,59 @@ func TestLostInstanceIsStartedAgainInTheSameRequest(t *testing.T) {
 	}
 	if a := send(t, gw, post(t, gw, "{}")); a.StatusCode != 200 || a.Retries != 1 {
 		t.Errorf("got %d, %d retries", a.StatusCode, a.Retries)
+	}
+}
+
+// Seen: an error on StartInstance is only "closed" for Kong, and is final.
+func TestRefusedInstanceIs500(t *testing.T) {
+	gw := start(t, Config{
+		Servers:     []PluginServer{probeServer(t, "probe-access")},
+		Declarative: scope(steps("probe-access", nil, nil)),
+	}, hello)
+	gw.snap.Load().configs["probe-access"][0].json = []byte(`{"on_access":1}`)
+	a := send(t, gw, post(t, gw, "{}"))
+	if a.StatusCode != 500 || a.Retries != 0 || len(a.Logs) != 1 || a.Logs[0].Text != "starting instance: closed" {
+		t.Errorf("got %d, %d retries, %v", a.StatusCode, a.Retries, a.Logs)
+	}
+}
+
+func TestCloseLeavesNothingBehind(t *testing.T) {
+	before := goleak.IgnoreCurrent()
+	back := httptest.NewServer(hello)
+	d := scope(steps("probe-plugin", nil, []string{"status"}))
+	d.Services[0].URL = back.URL
+	gw, err := New(Config{Servers: []PluginServer{probeServer(t, "probe-plugin")}, Declarative: d})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := gw.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for range 4 {
+		if a := send(t, gw, post(t, gw, strings.Repeat("x", 9000))); a.StatusCode != 200 {
+			t.Fatalf("status %d", a.StatusCode)
+		}
+	}
+	if err := gw.Close(); err != nil {
+		t.Error(err)
+	}
+	back.Close()
+	if _, err := os.Stat(gw.prefix); !os.IsNotExist(err) {
+		t.Errorf("%s is still there: %v", gw.prefix, err)
+	}
+	goleak.VerifyNone(t, before)
+}
+
+// BenchmarkExchange is one exchange with both phases through a real process.
+func BenchmarkExchange(b *testing.B) {
+	gw := start(b, Config{
+		Servers:     []PluginServer{probeServer(b, "probe-plugin")},
+		Declarative: scope(steps("probe-plugin", []string{"body"}, []string{"answer"})),
+	}, hello)
+	b.ReportAllocs()
+	for b.Loop() {
+		req := httptest.NewRequest(http.MethodPost, "/v1/chat", strings.NewReader("{}"))
+		gw.ServeHTTP(httptest.NewRecorder(), req)
 	}
 }
 

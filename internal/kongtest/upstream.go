@@ -128,7 +128,10 @@ func (x *exchange) upstreamFailed(w http.ResponseWriter, err error, late bool, r
 // answerBuffered reads the whole answer, runs the response phase and sends
 // what is left of it.
 func (x *exchange) answerBuffered(w http.ResponseWriter, body io.Reader, run func(string) error) {
-	all, err := io.ReadAll(body)
+	all, err := io.ReadAll(io.LimitReader(body, x.gw.cfg.MaxBody+1))
+	if err == nil && int64(len(all)) > x.gw.cfg.MaxBody {
+		err = errors.New("the answer is larger than MaxBody")
+	}
 	if err != nil {
 		// Seen: the status stays, the body is Kong's, and no plugin is asked.
 		x.log("err", "", "upstream prematurely closed connection: "+err.Error())
