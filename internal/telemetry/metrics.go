@@ -24,7 +24,7 @@ type Metrics struct {
 	// response event never came.
 	UnscannedAnswers prometheus.Counter
 	// RecordsDropped counts exchange records that went before their answer
-	// came, by cause: age, count, bytes.
+	// came, by cause: age or the name of a bound.
 	RecordsDropped *prometheus.CounterVec
 	// MonitorJobs counts monitored legs by what became of them: queued,
 	// judged, failed, dropped.

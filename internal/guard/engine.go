@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package guard
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"kong-ai-guard/internal/llm"
+)
+
+// A Vendor is what a plugin brings of its own beside its Scanner.
+type Vendor struct {
+	// Plugin is the plugin's name in Kong.
+	Plugin string
+	// LogPrefix starts each of its lines in Kong's log.
+	LogPrefix string
+	// Subject says in logs what Verdict.Subject is: "profile", "application".
+	Subject string
+	// BlockStatus and BlockMessage, by leg, answer what the service blocks.
+	BlockStatus  int
+	BlockMessage [2]string
+	// RefuseMissingPrompt refuses a conversation without anything readable.
+	RefuseMissingPrompt bool
+	// JudgesMedia tells that the service looks at media parts, so that a leg
+	// of nothing else is scanned too.
+	JudgesMedia bool
+	// KeepPrompt hands the request's turns to the scan of the answer.
+	KeepPrompt bool
+	// Masks tells that verdicts may ask for masks.
+	Masks bool
+	// NeedsService, NeedsConsumer and NeedsClientIP say which parts of
+	// Identity a scan needs. Each costs Kong's worker a call per exchange;
+	// the service's name does not where Settings.Scoped.
+	NeedsService, NeedsConsumer, NeedsClientIP bool
+}
+
+// An Engine runs the exchanges of one plugin instance. Its methods may be
+// called at once by any number of goroutines.
+type Engine struct {
+	process  *Process
+	vendor   Vendor
+	settings Settings
+	scanner  Scanner
+	// badField names the field because of which nothing can be scanned.
+	badField string
+
+	service     atomic.Pointer[string] // the name, once known, when scoped
+	warnedGet   atomic.Bool
+	legs        [2][outcomes]prometheus.Counter
+	scanSeconds [2]prometheus.Observer
+}
+
+// New makes the engine of an instance. The scanner may be shared by many.
+func New(p *Process, v Vendor, s Settings, scanner Scanner) *Engine {
+	e := &Engine{process: p, vendor: v, settings: s, scanner: scanner}
+	for leg, mode := range [2]Mode{s.RequestMode, s.ResponseMode} {
+		name := llm.Leg(leg).String()
+		e.scanSeconds[leg] = p.metrics.ScanSeconds.WithLabelValues(name)
+		for o := range e.legs[leg] {
+			e.legs[leg][o] = p.metrics.Legs.WithLabelValues(name, string(mode), rules[o].name)
+		}
+	}
+	return e
+}
+
+// NewRefusing makes the engine of an instance whose configuration cannot be
+// used: each exchange ends as misconfigured, with a log line that names the
+// field. What the operator wanted of it cannot be known, so this is so
+// whatever the modes say.
+func NewRefusing(p *Process, v Vendor, field string) *Engine {
+	e := New(p, v, Settings{RequestMode: Enforce, ResponseMode: Enforce, BlockFailures: true, BlockFailuresResponse: true}, nil)
+	e.badField = field
+	return e
+}
+
+// Access runs the access phase of an exchange: it looks at the request and
+// lets it go on, rewrites it or answers it. It always returns; the connection
+// to Kong stays in step unless Kong's side failed.
+func (e *Engine) Access(ctx context.Context, k Kong) {
+	x := e.exchange(ctx, k, llm.RequestLeg)
+	defer x.done()
+	if e.badField != "" {
+		x.refuseUnusable()
+		return
+	}
+	x.access()
+}
+
+// Response runs the response phase, as Access does for the upstream's answer.
+func (e *Engine) Response(ctx context.Context, k Kong) {
+	if e.settings.ResponseMode == Off {
+		return // the phase runs for another plugin's sake
+	}
+	x := e.exchange(ctx, k, llm.ResponseLeg)
+	defer x.done()
+	if e.badField != "" {
+		x.refuseUnusable()
+		return
+	}
+	x.response()
+}
+
+func (e *Engine) mode(leg llm.Leg) Mode {
+	if leg == llm.ResponseLeg {
+		return e.settings.ResponseMode
+	}
+	return e.settings.RequestMode
+}
+
+func (e *Engine) blockFailures(leg llm.Leg) bool {
+	if leg == llm.ResponseLeg {
+		return e.settings.BlockFailuresResponse
+	}
+	return e.settings.BlockFailures
+}
+
+func (e *Engine) maxBytes(leg llm.Leg) int64 {
+	if leg == llm.ResponseLeg {
+		return e.settings.MaxResponseBytes
+	}
+	return e.settings.MaxRequestBytes
+}
+
+// deadline is when an event that began at start has to be over.
+func (e *Engine) deadline(start time.Time) time.Time {
+	return start.Add(eventTime(e.settings.Timeout))
+}

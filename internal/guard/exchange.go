@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package guard
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"kong-ai-guard/internal/llm"
+	"kong-ai-guard/internal/pdk"
+)
+
+// An exchange is one event: one leg of an exchange while Kong waits for it.
+type exchange struct {
+	engine *Engine
+	ctx    context.Context
+	kong   Kong
+	leg    llm.Leg
+	start  time.Time
+	facts  *facts
+
+	// inKong is set while a call to Kong runs: a panic in there may leave the
+	// connection out of step, and only its owner can close it.
+	inKong bool
+	// exited is set once the client has its answer.
+	exited bool
+	// guarded is set once nothing of the request can keep Kong from showing
+	// us the answer.
+	guarded bool
+	// held is what the exchange has taken of the room, and queued what it
+	// has reserved of the monitor queue and not used yet; -1 for none.
+	held, queued int64
+}
+
+func (e *Engine) exchange(ctx context.Context, k Kong, leg llm.Leg) *exchange {
+	return &exchange{engine: e, ctx: ctx, kong: k, leg: leg, start: time.Now(), facts: &facts{}, queued: -1}
+}
+
+// batch sends calls. False means that the connection is of no more use and
+// the event is over: Kong runs it again or ends the exchange itself.
+func (x *exchange) batch(calls ...*pdk.Call) bool {
+	if len(calls) == 0 {
+		return true
+	}
+	x.inKong = true
+	err := x.kong.Batch(calls...)
+	x.inKong = false
+	return err == nil
+}
+
+// exit answers the client.
+func (x *exchange) exit(status int, header http.Header, body []byte) {
+	x.exited, x.inKong = true, true
+	// An error means that Kong is gone, and the client with it.
+	_ = x.kong.Exit(status, header, body)
+	x.inKong = false
+}
+
+// done ends the event: it gives back what was taken, and after a panic of
+// ours ends the exchange by policy.
+func (x *exchange) done() {
+	v := recover()
+	x.engine.process.Room.Release(x.held)
+	if x.queued >= 0 {
+		x.engine.process.monitor.unreserve(x.queued)
+	}
+	if v == nil {
+		return
+	}
+	x.engine.process.panics.recovered(v)
+	if x.inKong {
+		panic(v)
+	}
+	if x.exited || !x.mustRefuseFault() {
+		return
+	}
+	defer func() {
+		if again := recover(); again != nil {
+			x.engine.process.panics.recovered(again)
+			panic(again) // no answer can be made: Kong has to see an error
+		}
+	}()
+	x.refuse(ended(ownFault, reasonPanic))
+}
+
+// mustRefuseFault tells whether a fault of ours in this leg ends the exchange:
+// when the leg is enforced, and in the access phase also when the answer is
+// and nothing has shown yet that Kong will let us see it.
+func (x *exchange) mustRefuseFault() bool {
+	e := x.engine
+	return e.mode(x.leg) == Enforce ||
+		x.leg == llm.RequestLeg && e.settings.ResponseMode == Enforce && !x.guarded
+}
+
+// identityCalls are the calls for the parts of the identity that scans need.
+type identityCalls struct {
+	service, consumer, clientIP        pdk.Call
+	askService, askConsumer, askClient bool
+}
+
+func (x *exchange) identityCalls() (c identityCalls) {
+	e := x.engine
+	if e.vendor.NeedsService {
+		if name := e.service.Load(); name != nil {
+			x.facts.identity.Service = *name
+		} else {
+			c.askService, c.service = true, pdk.RouterService()
+		}
+	}
+	if e.vendor.NeedsConsumer {
+		c.askConsumer, c.consumer = true, pdk.ClientConsumer()
+	}
+	if e.vendor.NeedsClientIP {
+		c.askClient, c.clientIP = true, pdk.ClientForwardedIP()
+	}
+	return c
+}
+
+func (c *identityCalls) appendTo(calls []*pdk.Call) []*pdk.Call {
+	if c.askService {
+		calls = append(calls, &c.service)
+	}
+	if c.askConsumer {
+		calls = append(calls, &c.consumer)
+	}
+	if c.askClient {
+		calls = append(calls, &c.clientIP)
+	}
+	return calls
+}
+
+// identify reads the replies. An identity that cannot be read is an error: a
+// policy may hang on it.
+func (x *exchange) identify(c *identityCalls) error {
+	id := &x.facts.identity
+	if c.askService {
+		s, err := c.service.Service()
+		if err != nil {
+			return err
+		}
+		id.Service = s.Name
+		if x.engine.settings.Scoped && s.Name != "" {
+			x.engine.service.Store(&s.Name)
+		}
+	}
+	if c.askConsumer {
+		consumer, err := c.consumer.Consumer()
+		if err != nil {
+			return err
+		}
+		id.Consumer = Consumer(consumer)
+	}
+	if c.askClient {
+		ip, err := c.clientIP.Text()
+		if err != nil {
+			return err
+		}
+		id.ClientIP = ip
+	}
+	return nil
+}
+
+// replyFault classes a reply that cannot be used.
+func replyFault(err error) judgement {
+	switch {
+	case errors.Is(err, pdk.ErrTooLarge):
+		return ended(tooLarge, "")
+	case errors.Is(err, pdk.ErrNoRoom):
+		return ended(noRoom, "")
+	default:
+		return ended(ownFault, reasonKongReply)
+	}
+}

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package guard
+
+import (
+	"bytes"
+	"net/http"
+	"time"
+
+	"kong-ai-guard/internal/llm"
+)
+
+// facts are what the response leg needs to know of an exchange: what the
+// access phase learned, or what was read again when that is forgotten. They
+// hold no part of a frame, and change no more once the access phase is over.
+type facts struct {
+	requestID    string
+	method, path string
+	identity     Identity
+	header       http.Header
+	// request is what the request said, without its turns; nil when it was
+	// not read.
+	request *llm.Message
+	// prompt are the turns that were scanned, for vendors that want them.
+	prompt []llm.Turn
+	// unread is the request's body when it was kept to be read later.
+	unread *unreadBody
+	// released tells that the answer is not ours to scan, although the
+	// response event may come for the sake of another plugin.
+	released bool
+	// access is how the request leg ended, for the access log.
+	access report
+}
+
+// An unreadBody is a copy of a request's body.
+type unreadBody struct {
+	contentType, contentEncoding string
+	bytes                        []byte
+}
+
+// A report is how a leg ended, as the access log shows it.
+type report struct {
+	outcome outcome
+	reason  string
+	scanID  string
+	latency time.Duration
+}
+
+// recordOverhead is about what a record takes beside its texts.
+const recordOverhead = 1 << 10
+
+// size is about the memory that the facts take, in bytes.
+func (f *facts) size() int64 {
+	n := recordOverhead + len(f.path) + len(f.requestID)
+	for name, values := range f.header {
+		n += 64 + len(name)
+		for _, v := range values {
+			n += 16 + len(v)
+		}
+	}
+	for i := range f.prompt {
+		n += 128 + len(f.prompt[i].Text) + len(f.prompt[i].Name) + len(f.prompt[i].CallID)
+	}
+	if f.unread != nil {
+		n += len(f.unread.bytes)
+	}
+	if f.request != nil && f.request.RPC != nil {
+		n += len(f.request.RPC.ID)
+		for _, id := range f.request.RPC.IDs {
+			n += 24 + len(id)
+		}
+	}
+	return int64(n)
+}
+
+// outline keeps what the answer's reading and refusals need of a request. It
+// leaves out the turns and everything else that holds on to the body.
+func outline(m *llm.Message) *llm.Message {
+	o := &llm.Message{
+		Leg: m.Leg, Format: m.Format, Model: m.Model, ID: m.ID, Chat: m.Chat, Stream: m.Stream,
+	}
+	if m.RPC != nil {
+		rpc := *m.RPC
+		rpc.ID = bytes.Clone(rpc.ID)
+		rpc.IDs = make([][]byte, len(m.RPC.IDs))
+		for i, id := range m.RPC.IDs {
+			rpc.IDs[i] = bytes.Clone(id)
+		}
+		o.RPC = &rpc
+	}
+	return o
+}

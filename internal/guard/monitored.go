@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package guard
+
+import (
+	"bytes"
+	"context"
+	"time"
+
+	"kong-ai-guard/internal/llm"
+)
+
+// reserveMonitored makes place in the queue for a monitored leg, if there is
+// something to judge and it may be judged. Nothing here ends an exchange.
+func (x *exchange) reserveMonitored(in *llm.Input, ownBody bool, fault error) judgement {
+	e := x.engine
+	switch {
+	case fault != nil:
+		return x.unmonitored(replyFault(fault))
+	case len(in.Body) == 0:
+		return ended(nothing, "")
+	case int64(len(in.Body)) > e.maxBytes(x.leg):
+		return x.unmonitored(ended(tooLarge, ""))
+	}
+	size := int64(len(in.Body)) + jobOverhead
+	j := ended(pending, "")
+	if e.process.monitor.reserve(size) {
+		x.queued = size
+	} else {
+		j = ended(unscanned, reasonQueueFull)
+	}
+	if answer := x.leg == llm.RequestLeg && e.settings.ResponseMode != Off; answer || j.outcome == pending {
+		if !ownBody {
+			in.Body = bytes.Clone(in.Body)
+		}
+		if answer {
+			// Reading it now would hold up the exchange.
+			x.facts.unread = &unreadBody{contentType: in.ContentType, contentEncoding: in.ContentEncoding, bytes: in.Body}
+		}
+	}
+	return j
+}
+
+// unmonitored counts a monitored leg that cannot be judged.
+func (x *exchange) unmonitored(j judgement) judgement {
+	e := x.engine
+	e.process.notices.add(warning, e.vendor.LogPrefix+" monitored "+x.leg.String()+" not judged: "+rules[j.outcome].name)
+	j.was, j.outcome = j.outcome, unscanned
+	return j
+}
+
+// submit hands the leg to the queue, where it has its place. It comes last in
+// an event: Kong may run one again whose connection it lost.
+func (x *exchange) submit(in llm.Input, status int) {
+	size := x.queued
+	x.queued = -1
+	x.engine.process.monitor.put(&job{engine: x.engine, input: in, status: status, facts: x.facts, size: size})
+}
+
+// judgeMonitored judges a leg whose exchange has gone on, and tells whether
+// there was a verdict.
+func (e *Engine) judgeMonitored(ctx context.Context, j *job) bool {
+	start := time.Now()
+	leg, f := j.input.Leg, j.facts
+	if leg == llm.ResponseLeg {
+		f = e.know(f)
+		j.input.Request = f.request
+	}
+	if leg == llm.ResponseLeg && e.passesError(j.status, &j.input) {
+		e.legs[leg][unscanned].Inc()
+		return true
+	}
+	found := e.judge(ctx, j.input, f, e.deadline(start))
+	e.legs[leg][found.outcome].Inc()
+	s := found.severity()
+	switch {
+	case s == warning:
+		e.process.notices.add(s, e.line(leg, "would be refused", &found, f.requestID, &f.identity, time.Since(start)))
+	case s == failure:
+		// Without what differs from exchange to exchange, so that repeats
+		// are counted.
+		e.process.notices.add(s, e.line(leg, "monitored without a verdict", &judgement{
+			outcome: found.outcome, reason: found.reason, hint: found.hint,
+		}, "", &Identity{}, 0))
+	}
+	return s != failure
+}

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package guard
+
+import (
+	"context"
+	"runtime/debug"
+
+	"go.uber.org/zap"
+
+	"kong-ai-guard/internal/telemetry"
+)
+
+// A Process is what all engines of one plugin process share. It outlives the
+// plugin's instances, which come and go with each configuration change.
+type Process struct {
+	// Room is the memory for the bodies of running exchanges.
+	Room *Room
+
+	bounds  Bounds
+	log     *zap.Logger
+	metrics *telemetry.Metrics
+	notices notices
+	records *records
+	monitor *monitorQueue
+	slots   chan struct{}
+	panics  panics
+}
+
+// NewProcess makes the state of a process within bounds that are valid, and
+// sets Go's memory limit to fit them. LogPrefix starts each line in Kong's
+// log that belongs to no exchange.
+func NewProcess(b Bounds, logPrefix string, log *zap.Logger, m *telemetry.Metrics) *Process {
+	p := &Process{
+		Room:    newRoom(b.HeldBytes, b.RoomWait, m),
+		bounds:  b,
+		log:     log,
+		metrics: m,
+		notices: notices{log: log, prefix: logPrefix},
+		slots:   make(chan struct{}, b.Scans),
+		panics:  panics{log: log, metrics: m},
+	}
+	p.records = newRecords(&b, m, &p.panics, p.lostRecord)
+	p.monitor = newMonitorQueue(p)
+	p.export()
+	debug.SetMemoryLimit(b.MemoryLimit())
+	return p
+}
+
+// Notice takes a line about something that happened outside of any event,
+// such as a refreshed token that failed or an opened breaker: it goes to
+// stderr at once and into Kong's log with the plugin's next event. Err chooses
+// the level err instead of warn. The text names no content and no secret;
+// repeats are counted.
+func (p *Process) Notice(err bool, text string) {
+	s := warning
+	if err {
+		s = failure
+	}
+	p.notices.add(s, p.notices.prefix+" "+telemetry.Line(text))
+}
+
+// Flush waits until all monitored legs are judged. What is left when ctx ends
+// is dropped and counted.
+func (p *Process) Flush(ctx context.Context) {
+	p.monitor.flush(ctx)
+	p.records.close()
+}
+
+// lostRecord hears of exchanges that are forgotten before their answer came.
+func (p *Process) lostRecord(f *facts, cause string) {
+	if f.released {
+		return
+	}
+	if cause != causeAge {
+		p.Notice(true, "exchanges are forgotten before their answer came, because of "+cause+": their request is read again")
+		return
+	}
+	p.metrics.UnscannedAnswers.Inc()
+	p.Notice(true, "the response event of an exchange never came: its answer went out unseen, or another plugin or Kong ended the exchange")
+}
+
+func (p *Process) export() {
+	m, b := p.metrics, &p.bounds
+	for name, v := range map[string]float64{
+		"held_bytes": float64(b.HeldBytes), "room_wait_seconds": b.RoomWait.Seconds(),
+		"scans": float64(b.Scans), "scans_per_leg": float64(b.ScansPerLeg),
+		"records": float64(b.Records), "record_age_seconds": b.RecordAge.Seconds(), "record_bytes": float64(b.RecordBytes),
+		"monitor_items": float64(b.MonitorItems), "monitor_bytes": float64(b.MonitorBytes), "monitor_workers": float64(b.MonitorWorkers),
+		"json_depth": float64(b.JSONDepth), "compression_ratio": float64(b.Ratio), "memory_bytes": float64(b.MemoryLimit()),
+	} {
+		m.Limit(name, v)
+	}
+	m.Gauge("held_bytes", "Memory taken by the bodies of running exchanges.", func() float64 { return float64(p.Room.Held()) })
+	m.Gauge("scans_running", "Scans that run now.", func() float64 { return float64(len(p.slots)) })
+	m.Gauge("records", "Exchanges remembered between their legs.", func() float64 { n, _ := p.records.count(); return float64(n) })
+	m.Gauge("record_bytes", "Memory taken by remembered exchanges.", func() float64 { _, b := p.records.count(); return float64(b) })
+	m.Gauge("monitor_items", "Legs waiting to be monitored, or being judged.", func() float64 { n, _ := p.monitor.count(); return float64(n) })
+	m.Gauge("monitor_bytes", "Memory taken by them.", func() float64 { _, b := p.monitor.count(); return float64(b) })
+}

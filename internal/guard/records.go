@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package guard
+
+import (
+	"container/list"
+	"sync"
+	"time"
+
+	"kong-ai-guard/internal/telemetry"
+)
+
+// A recordKey names an exchange. Kong's request id is the gateway's own, not
+// the client's; one plugin runs at most once per request, whichever of its
+// instances it is, so a record survives a restart of the instance.
+type recordKey struct {
+	plugin, requestID string
+}
+
+// records keep what the response leg needs of the request leg.
+type records struct {
+	max      int
+	maxBytes int64
+	age      time.Duration
+	metrics  *telemetry.Metrics
+	panics   *panics
+	// gone hears of each record that went before its answer came.
+	gone func(x *facts, cause string)
+
+	mu    sync.Mutex
+	byKey map[recordKey]*list.Element
+	order *list.List // of *record, oldest first
+	bytes int64
+	timer *time.Timer
+}
+
+type record struct {
+	key   recordKey
+	at    time.Time
+	size  int64
+	facts *facts
+}
+
+// The causes for which a record goes.
+const (
+	causeAge   = "age"
+	causeCount = "max-records"
+	causeBytes = "max-record-bytes"
+)
+
+func newRecords(b *Bounds, m *telemetry.Metrics, p *panics, gone func(*facts, string)) *records {
+	return &records{
+		max: b.Records, maxBytes: b.RecordBytes, age: b.RecordAge, metrics: m, panics: p, gone: gone,
+		byKey: map[recordKey]*list.Element{}, order: list.New(),
+	}
+}
+
+// put remembers an exchange; the oldest make place. An exchange that Kong runs
+// again replaces its record.
+func (r *records) put(plugin string, f *facts) {
+	rec := &record{key: recordKey{plugin, f.requestID}, at: time.Now(), size: f.size(), facts: f}
+	r.mu.Lock()
+	if old, ok := r.byKey[rec.key]; ok {
+		r.remove(old)
+	}
+	lost := r.expire(rec.at)
+	for r.order.Len() > 0 && (r.order.Len() >= r.max || r.bytes+rec.size > r.maxBytes) {
+		cause := causeBytes
+		if r.order.Len() >= r.max {
+			cause = causeCount
+		}
+		lost = append(lost, loss{r.remove(r.order.Front()), cause})
+	}
+	if rec.size <= r.maxBytes {
+		r.byKey[rec.key] = r.order.PushBack(rec)
+		r.bytes += rec.size
+	} else {
+		lost = append(lost, loss{f, causeBytes})
+	}
+	r.arm()
+	r.mu.Unlock()
+	r.report(lost)
+}
+
+// take gives an exchange and forgets it; nil when it is not known.
+func (r *records) take(plugin, requestID string) *facts {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	e, ok := r.byKey[recordKey{plugin, requestID}]
+	if !ok {
+		return nil
+	}
+	return r.remove(e)
+}
+
+// count tells how many records and bytes are held.
+func (r *records) count() (n int, bytes int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.order.Len(), r.bytes
+}
+
+// close forgets all and stops looking at ages.
+func (r *records) close() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.timer != nil {
+		r.timer.Stop()
+	}
+	clear(r.byKey)
+	r.order.Init()
+	r.bytes = 0
+}
+
+type loss struct {
+	facts *facts
+	cause string
+}
+
+func (r *records) report(lost []loss) {
+	for _, l := range lost {
+		r.metrics.RecordsDropped.WithLabelValues(l.cause).Inc()
+		r.gone(l.facts, l.cause)
+	}
+}
+
+// remove is called with the lock held, as are expire and arm.
+func (r *records) remove(e *list.Element) *facts {
+	rec := r.order.Remove(e).(*record)
+	delete(r.byKey, rec.key)
+	r.bytes -= rec.size
+	return rec.facts
+}
+
+func (r *records) expire(now time.Time) []loss {
+	var lost []loss
+	for e := r.order.Front(); e != nil && now.Sub(e.Value.(*record).at) >= r.age; e = r.order.Front() {
+		lost = append(lost, loss{r.remove(e), causeAge})
+	}
+	return lost
+}
+
+// arm lets the oldest record be noticed when its time is over, though no
+// other exchange comes.
+func (r *records) arm() {
+	if r.timer == nil && r.order.Len() > 0 {
+		wait := time.Until(r.order.Front().Value.(*record).at.Add(r.age))
+		r.timer = time.AfterFunc(max(wait, 0), r.sweep)
+	}
+}
+
+func (r *records) sweep() {
+	defer func() {
+		if v := recover(); v != nil {
+			r.panics.recovered(v)
+		}
+	}()
+	r.mu.Lock()
+	lost := r.expire(time.Now())
+	r.timer = nil
+	r.arm()
+	r.mu.Unlock()
+	r.report(lost)
+}
