@@ -14,15 +14,6 @@ import (
 
 var testLimits = Limits{DecodedBytes: DefaultDecodedBytes, Ratio: DefaultRatio, Depth: DefaultDepth}
 
-func readString(t *testing.T, leg Leg, body string) *Message {
-	t.Helper()
-	m, err := Read(Input{Leg: leg, ContentType: "application/json", Body: []byte(body)}, testLimits)
-	if err != nil {
-		t.Fatalf("%v: %s", err, body)
-	}
-	return m
-}
-
 // dump writes what a message says, for golden files.
 func dump(m *Message) string {
 	var b strings.Builder

@@ -52,7 +52,6 @@ var (
 	fInline    = field{rule: inline}
 	fArgs      = field{rule: args, slot: "arguments"}
 	fResult    = field{rule: result}
-	fDefine    = field{rule: define}
 	fUsage     = field{rule: setting, shape: usageShape}
 	fParts     = field{rule: text, kind: inherit, shape: partShape, slot: "text"}
 	fMessages  = field{rule: text, kind: inherit, role: RoleUser, shape: messageShape}

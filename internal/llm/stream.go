@@ -5,6 +5,7 @@ package llm
 import (
 	"bytes"
 	"strconv"
+	"strings"
 
 	"kong-ai-guard/internal/strictjson"
 )
@@ -203,7 +204,7 @@ func classOf(d *strictjson.Doc) string {
 func (r *reader) flush() {
 	seen := make(map[string]int)
 	for _, s := range r.asm.texts {
-		if len(s.buf) == 0 {
+		if len(s.buf) == 0 && s.label == "" {
 			continue
 		}
 		if s.at.kind == KindOther || s.label != "" {
@@ -257,9 +258,6 @@ func (r *reader) repeat(i int, s *streamed) {
 // flushOther adds a text whose meaning is not known, unless a turn says it.
 func (r *reader) flushOther(s *streamed) {
 	text := bytes.TrimSpace(s.buf)
-	if len(text) == 0 && s.label == "" {
-		return
-	}
 	if s.label == "" {
 		for i := range r.msg.Turns {
 			if bytes.Contains([]byte(r.msg.Turns[i].Text), text) {
@@ -269,7 +267,7 @@ func (r *reader) flushOther(s *streamed) {
 	}
 	line := string(text)
 	if s.label != "" {
-		line = s.label + ": " + line
+		line = strings.TrimSuffix(s.label+": "+line, ": ")
 	}
 	r.others = append(r.others, Turn{Role: s.at.role, Kind: KindOther, Message: -1, Choice: s.at.choice, Text: line})
 	r.hidden(s.buf)

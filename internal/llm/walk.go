@@ -71,7 +71,10 @@ func (r *reader) object(a at, s *shape, v int) error {
 			if s.counts && d.Kind(c) < strictjson.String && isCount(name) {
 				continue
 			}
-			if err := r.unknown(a, c); err != nil {
+			depth := r.push(name)
+			err := r.unknown(a, c)
+			r.pop(depth)
+			if err != nil {
 				return err
 			}
 			continue

@@ -33,6 +33,12 @@ func (d *Doc) Span(v int) (start, end int) {
 	return int(d.nodes[v].start), int(d.nodes[v].end)
 }
 
+// NameSpan returns the offsets of member v's name in the text, with its
+// quotes; both are 0 for a value without a name.
+func (d *Doc) NameSpan(v int) (start, end int) {
+	return int(d.nodes[v].name), int(d.nodes[v].nameEnd)
+}
+
 // Raw returns v's bytes as they stand in the text, without a copy.
 func (d *Doc) Raw(v int) []byte {
 	n := &d.nodes[v]
