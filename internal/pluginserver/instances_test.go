@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package pluginserver_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"kong-ai-guard/internal/pdk"
+	"kong-ai-guard/internal/pluginserver"
+)
+
+// bubble runs a server in fake time and gives a way to connect to it. The
+// bubble ends only when every goroutine has, so it finds leaks too.
+func bubble(t *testing.T, s *pluginserver.Server, test func(t *testing.T, connect func() *peer)) {
+	synctest.Test(t, func(t *testing.T) {
+		test(t, func() *peer {
+			ours, kongs := net.Pipe()
+			go s.ServeConn(ours)
+			t.Cleanup(func() { kongs.Close() })
+			return newPeer(kongs)
+		})
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		if err := s.Shutdown(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// census counts the instances made and closed for each configuration; each
+// tells in access which configuration it has.
+type census struct{ made, closed atomic.Int64 }
+
+func (c *census) new(config []byte) pluginserver.Instance {
+	c.made.Add(1)
+	own := string(config)
+	return plugin{
+		access: func(_ context.Context, e *pluginserver.Event) { e.Exit(200, nil, []byte(own)) },
+		close:  func() { c.closed.Add(1) },
+	}
+}
+
+// configOf tells which configuration runs under a number.
+func configOf(t *testing.T, p *peer, id int32) string {
+	t.Helper()
+	return string(must[outcome](t)(p.event(id, "access")).exit.GetBody())
+}
+
+func TestInstanceIsSharedByWorkers(t *testing.T) {
+	var c census
+	bubble(t, &pluginserver.Server{New: c.new}, func(t *testing.T, connect func() *peer) {
+		first := must[int32](t)(connect().start(`{"__seq__":5,"a":1,"b":{"c":null,"d":[2]}}`))
+		// Lua tables have no order, so another worker writes another one.
+		second := must[int32](t)(connect().start(`{"b":{"d":[2],"c":null},"a":1,"__seq__":5}`))
+		if first != 5 || second != 5 || c.made.Load() != 1 {
+			t.Errorf("instances %d and %d, %d made", first, second, c.made.Load())
+		}
+	})
+}
+
+// TestNumberTakenByAnotherConfiguration: workers that count for themselves give
+// one number to two configurations. Neither may rule the other's traffic.
+func TestNumberTakenByAnotherConfiguration(t *testing.T) {
+	var c census
+	bubble(t, &pluginserver.Server{New: c.new}, func(t *testing.T, connect func() *peer) {
+		strict := must[int32](t)(connect().start(`{"__seq__":5,"mode":"enforce"}`))
+		loose := must[int32](t)(connect().start(`{"__seq__":5,"mode":"off"}`))
+		if strict == loose {
+			t.Fatalf("both are %d", strict)
+		}
+		if got := configOf(t, connect(), strict); got != `{"__seq__":5,"mode":"enforce"}` {
+			t.Errorf("%d runs %s", strict, got)
+		}
+		if got := configOf(t, connect(), loose); got != `{"__seq__":5,"mode":"off"}` {
+			t.Errorf("%d runs %s", loose, got)
+		}
+	})
+}
+
+func TestInstancesWithoutNumber(t *testing.T) {
+	var c census
+	bubble(t, &pluginserver.Server{New: c.new}, func(t *testing.T, connect func() *peer) {
+		seen := map[int32]bool{}
+		for _, config := range []string{
+			`{"a":1}`, `{"__seq__":0}`, `{"__seq__":-3}`, `{"__seq__":1.5}`, `{"__seq__":99999999999}`, `{"__seq__":"7"}`, `[]`, `no json`, ``,
+		} {
+			id := must[int32](t)(connect().start(config))
+			if id <= 0 || seen[id] {
+				t.Errorf("%s: instance %d", config, id)
+			}
+			seen[id] = true
+			if got := configOf(t, connect(), id); got != config {
+				t.Errorf("%d runs %s, want %s", id, got, config)
+			}
+		}
+	})
+}
+
+func TestClosedInstanceLingers(t *testing.T) {
+	var c census
+	counters := new(pluginserver.Counters)
+	bubble(t, &pluginserver.Server{New: c.new, Counters: counters}, func(t *testing.T, connect func() *peer) {
+		p := connect()
+		old := must[int32](t)(p.start(`{"__seq__":1}`))
+		next := must[int32](t)(p.start(`{"__seq__":2}`))
+		if err := p.close(old); err != nil {
+			t.Fatal(err)
+		}
+		// A worker that has not heard of the new configuration goes on.
+		time.Sleep(50 * time.Second)
+		if got := configOf(t, connect(), old); got != `{"__seq__":1}` {
+			t.Errorf("the closed instance runs %q", got)
+		}
+		// That was a use, and puts the end off.
+		time.Sleep(50 * time.Second)
+		if again := must[int32](t)(connect().start(`{"__seq__":1}`)); again != old || c.made.Load() != 2 {
+			t.Errorf("started again as %d, %d made", again, c.made.Load())
+		}
+		// Started again, it is not closed any more.
+		time.Sleep(time.Hour)
+		if got := configOf(t, connect(), old); got != `{"__seq__":1}` || c.closed.Load() != 0 {
+			t.Errorf("the instance runs %q, %d closed", got, c.closed.Load())
+		}
+		if err := p.close(old); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute + 2*time.Second)
+		if _, err := connect().event(old, "access"); err != io.EOF {
+			t.Errorf("an event of the freed instance: %v", err)
+		}
+		if got := configOf(t, connect(), next); got != `{"__seq__":2}` || c.closed.Load() != 1 || counters.Instances.Load() != 1 {
+			t.Errorf("the other instance runs %q, %d closed, %d held", got, c.closed.Load(), counters.Instances.Load())
+		}
+	})
+	if c.closed.Load() != 2 {
+		t.Errorf("%d closed after the shutdown, want 2", c.closed.Load())
+	}
+}
+
+func TestInstanceIsNotFreedUnderAnEvent(t *testing.T) {
+	var closed atomic.Bool
+	s := &pluginserver.Server{New: always(plugin{
+		access: func(ctx context.Context, e *pluginserver.Event) {
+			<-ctx.Done() // 50 s
+			if closed.Load() {
+				e.Exit(500, nil, nil)
+			}
+		},
+		close: func() { closed.Store(true) },
+	})}
+	bubble(t, s, func(t *testing.T, connect func() *peer) {
+		p := connect()
+		id := must[int32](t)(p.start(`{}`))
+		if err := p.close(id); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(55 * time.Second)
+		if o := must[outcome](t)(p.event(id, "access")); o.exit != nil { // until 105 s
+			t.Error("closed while an event ran")
+		}
+		time.Sleep(62 * time.Second)
+		if !closed.Load() {
+			t.Error("never closed")
+		}
+	})
+}
+
+func TestInstanceStatus(t *testing.T) {
+	bubble(t, &pluginserver.Server{New: always(plugin{})}, func(t *testing.T, connect func() *peer) {
+		p := connect()
+		if err := p.send(startCall(`{"__seq__":3}`)); err != nil {
+			t.Fatal(err)
+		}
+		ret, err := p.result()
+		if got := ret.GetInstanceStatus(); err != nil || got.GetName() != "plugin" || got.GetStartedAt() != time.Now().Unix() {
+			t.Errorf("%v, %v", got, err)
+		}
+	})
+}
+
+// TestEventBelongsToItsHandler: a call after the event could land in another
+// event on the same connection.
+func TestEventBelongsToItsHandler(t *testing.T) {
+	var kept *pluginserver.Event
+	s := &pluginserver.Server{New: always(plugin{access: func(_ context.Context, e *pluginserver.Event) { kept = e }})}
+	bubble(t, s, func(t *testing.T, connect func() *peer) {
+		p := connect()
+		must[outcome](t)(p.event(must[int32](t)(p.start(`{}`)), "access"))
+		call := pdk.RouterService()
+		if err := kept.Batch(&call); err == nil {
+			t.Error("a batch was sent after the event")
+		}
+		if err := kept.Exit(403, nil, nil); err == nil {
+			t.Error("an exit was sent after the event")
+		}
+		if _, err := kept.PDK().Router.GetService(); err == nil {
+			t.Error("a call of go-pdk was sent after the event")
+		}
+	})
+}
+
+func ExampleServer() {
+	fmt.Println(pluginserver.DefaultMaxFrame, pluginserver.DefaultEventTimeout, pluginserver.DefaultDrainTimeout)
+	// Output: 67108864 50s 10s
+}
