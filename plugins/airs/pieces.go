@@ -16,6 +16,8 @@ const (
 	// overlap is how many characters a piece repeats of the one before it,
 	// so that nothing is hidden by a cut through its middle.
 	overlap = 2000
+	// minRoom holds the longest form of a character beside an overlap.
+	minRoom = 2 * len(`\u0000`)
 )
 
 // split cuts text into at most most pieces, on boundaries of characters, each
@@ -23,19 +25,19 @@ const (
 // URLs; a piece begins with up to overlap characters of the one before. It
 // gives ok=false when most pieces are not enough.
 func split(text string, room, most int) (pieces []string, ok bool) {
+	if room < minRoom {
+		return nil, false
+	}
 	for start := 0; ; {
 		if len(pieces) >= most {
 			return nil, false
 		}
 		end := pieceEnd(text, start, room)
-		if end == start {
-			return nil, false // no room for one character
-		}
 		pieces = append(pieces, text[start:end])
 		if end == len(text) {
 			return pieces, true
 		}
-		start = overlapStart(text, start, end)
+		start = overlapStart(text, end, room)
 	}
 }
 
@@ -45,7 +47,7 @@ func pieceEnd(text string, start, room int) int {
 	for i := start; i < len(text); {
 		cost, size := escaped(text[i:])
 		room -= cost
-		if isURL(text, i) {
+		if isURL(text[start:], i-start) {
 			urls++
 		}
 		if room < 0 || urls > maxURLs {
@@ -56,13 +58,18 @@ func pieceEnd(text string, start, room int) int {
 	return len(text)
 }
 
-// overlapStart finds where the piece after text[start:end] begins. It takes at
-// most half of a piece or of its URLs again, so that every piece gets on.
-func overlapStart(text string, start, end int) int {
-	urls, i := 0, end
+// overlapStart finds where the piece after one that ends at end begins. What
+// it repeats takes at most half of a piece's room and of its URLs, so that
+// every piece gets on.
+func overlapStart(text string, end, room int) int {
+	urls, i, left := 0, end, room/2
 	for range overlap {
 		_, size := utf8.DecodeLastRuneInString(text[:i])
-		if i-size < start+(end-start+1)/2 {
+		if size == 0 {
+			break
+		}
+		cost, _ := escaped(text[i-size:])
+		if left -= cost; left < 0 {
 			break
 		}
 		if isURL(text, i-size) {
