@@ -152,6 +152,7 @@ func (p Program) serve(stderr io.Writer, o *options) error {
 	if server.Log == nil {
 		server.Log = log
 	}
+	server.init()
 	listener, err := Listen(p.socket(o))
 	if err != nil {
 		return err

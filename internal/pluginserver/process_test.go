@@ -18,6 +18,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	gopdk "github.com/Kong/go-pdk"
@@ -299,7 +300,7 @@ func TestDrainOnSignal(t *testing.T) {
 			t.Errorf("%v: the running event: %+v, %v", signal, o, err)
 		}
 		if err := p.Wait(); err != nil {
-			t.Errorf("%v: %v", signal, err)
+			t.Errorf("%v: %v\n%s", signal, err, p.stderr.String())
 		}
 		if log := p.stderr.String(); !strings.Contains(log, "flushed") || p.stdout.String() != "" {
 			t.Errorf("%v: stderr %s, stdout %q", signal, log, p.stdout.String())
@@ -342,7 +343,7 @@ func TestSocketTakeover(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := first.Wait(); err != nil {
-		t.Error(err)
+		t.Errorf("%v\n%s", err, first.stderr.String())
 	}
 	if _, err := second.connect(t).start(`{}`); err != nil {
 		t.Errorf("after the old process ended: %v", err)
@@ -457,6 +458,7 @@ func TestAcceptErrors(t *testing.T) {
 		if _, err := newPeer(kongs).start(`{}`); err != nil {
 			t.Error(err)
 		}
+		synctest.Wait()
 		if first, last := l.at[1].Sub(l.at[0]), l.at[20].Sub(l.at[19]); first != 5*time.Millisecond || last != time.Second {
 			t.Errorf("tried again after %v at first and after %v at last", first, last)
 		}
