@@ -43,6 +43,16 @@ func scope(plugins ...Plugin) Declarative {
 	}}}
 }
 
+// reapply gives a running gateway another configuration with the upstream
+// that it has.
+func reapply(t testing.TB, gw *Gateway, d Declarative) {
+	t.Helper()
+	d.Services[0].URL = gw.snap.Load().routes[0].service.URL
+	if err := gw.Apply(d); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // steps configures a probe.
 func steps(name string, access, response []string) Plugin {
 	config := map[string]any{"on_access": access}
@@ -109,6 +119,7 @@ var hello = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 })
 
 func TestExitInAccessAnswersTheClient(t *testing.T) {
+	t.Parallel()
 	asked := false
 	gw := start(t, Config{
 		Servers: []PluginServer{probeServer(t, "probe-plugin"), probeServer(t, "probe-second")},
@@ -133,6 +144,7 @@ func TestExitInAccessAnswersTheClient(t *testing.T) {
 }
 
 func TestResponsePhaseRunsInPriorityOrder(t *testing.T) {
+	t.Parallel()
 	gw := start(t, Config{
 		Servers: []PluginServer{probeServer(t, "probe-second"), probeServer(t, "probe-plugin")},
 		Declarative: scope(

@@ -181,6 +181,7 @@ func normal(t *testing.T, f recordedFrame, method, args string) any {
 // TestAgreesWithRecordedFrames sends the recorded requests and compares every
 // frame with what a real Kong 3.9.1 and a plugin built on go-pdk exchanged.
 func TestAgreesWithRecordedFrames(t *testing.T) {
+	t.Parallel()
 	marks, want := recorded(t)
 	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
@@ -293,6 +294,7 @@ func TestAgreesWithRecordedFrames(t *testing.T) {
 // Kong's bytes and ours for one reply each, where the order of fields is the
 // same: nothing is masked.
 func TestEncodingsByteForByte(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name string
 		got  []byte

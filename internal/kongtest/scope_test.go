@@ -11,6 +11,7 @@ import (
 
 // One configuration of a plugin runs per request, the most specific.
 func TestMostSpecificScopeWins(t *testing.T) {
+	t.Parallel()
 	r := &route{Route: Route{ID: "r"}, service: &service{Service{ID: "s"}}}
 	alice := &consumer{Consumer: Consumer{ID: "c"}, groups: []string{"g"}}
 	all := map[string]*pluginConfig{
@@ -52,6 +53,7 @@ func TestMostSpecificScopeWins(t *testing.T) {
 }
 
 func TestKeyAuth(t *testing.T) {
+	t.Parallel()
 	var header http.Header
 	d := Declarative{
 		Consumers: []Consumer{
@@ -106,6 +108,7 @@ func TestKeyAuth(t *testing.T) {
 }
 
 func TestRouting(t *testing.T) {
+	t.Parallel()
 	no := false
 	d := Declarative{Services: []Service{{Name: "s", Routes: []Route{
 		{Name: "root", Paths: []string{"/"}},

@@ -20,6 +20,7 @@ import (
 )
 
 func TestExitInResponseKeepsUpstreamHeaders(t *testing.T) {
+	t.Parallel()
 	gw := start(t, Config{
 		Servers: []PluginServer{probeServer(t, "probe-plugin"), probeServer(t, "probe-second")},
 		Declarative: scope(
@@ -46,6 +47,11 @@ func TestExitInResponseKeepsUpstreamHeaders(t *testing.T) {
 
 // Each case is one request through probe-plugin (1000) and probe-second (900).
 func TestBufferingIsOneFlag(t *testing.T) {
+	t.Parallel()
+	gw := start(t, Config{
+		Servers:     []PluginServer{probeServer(t, "probe-plugin"), probeServer(t, "probe-second")},
+		Declarative: scope(),
+	}, hello)
 	for _, c := range []struct {
 		name            string
 		first, second   []string
@@ -65,13 +71,11 @@ func TestBufferingIsOneFlag(t *testing.T) {
 		{name: "not a list", upgrade: []string{"websocket, foo"}, buffered: true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			gw := start(t, Config{
-				Servers: []PluginServer{probeServer(t, "probe-plugin"), probeServer(t, "probe-second")},
-				Declarative: scope(
-					steps("probe-plugin", c.first, []string{"status"}),
-					steps("probe-second", c.second, []string{"status"}),
-				),
-			}, hello)
+			d := scope(
+				steps("probe-plugin", c.first, []string{"status"}),
+				steps("probe-second", c.second, []string{"status"}),
+			)
+			reapply(t, gw, d)
 			req := post(t, gw, "{}")
 			if c.upgrade != nil {
 				req.Header["Upgrade"] = c.upgrade
@@ -93,6 +97,7 @@ func TestBufferingIsOneFlag(t *testing.T) {
 }
 
 func TestUnbufferedAnswerStreams(t *testing.T) {
+	t.Parallel()
 	goOn := make(chan struct{})
 	gw := start(t, Config{
 		Servers:     []PluginServer{probeServer(t, "probe-plugin")},
@@ -120,6 +125,7 @@ func TestUnbufferedAnswerStreams(t *testing.T) {
 }
 
 func TestAnswersWithoutABody(t *testing.T) {
+	t.Parallel()
 	gw := start(t, Config{
 		Servers:     []PluginServer{probeServer(t, "probe-plugin")},
 		Declarative: scope(steps("probe-plugin", nil, []string{"answer", "status"})),
@@ -153,6 +159,7 @@ func TestAnswersWithoutABody(t *testing.T) {
 }
 
 func TestUpstreamFaults(t *testing.T) {
+	t.Parallel()
 	gw := start(t, Config{
 		Servers:     []PluginServer{probeServer(t, "probe-plugin")},
 		Declarative: scope(steps("probe-plugin", []string{"header x-port"}, []string{"status", "answer"})),
@@ -192,6 +199,7 @@ func TestUpstreamFaults(t *testing.T) {
 }
 
 func TestSilentUpstreamIs504(t *testing.T) {
+	t.Parallel()
 	free := make(chan struct{})
 	d := scope(steps("probe-access", nil, nil))
 	d.Services[0].ReadTimeout = 50
@@ -204,6 +212,7 @@ func TestSilentUpstreamIs504(t *testing.T) {
 }
 
 func TestBodies(t *testing.T) {
+	t.Parallel()
 	var got []byte
 	gw := start(t, Config{
 		Servers:     []PluginServer{probeServer(t, "probe-plugin")},
@@ -230,6 +239,7 @@ func TestBodies(t *testing.T) {
 }
 
 func TestRequestChangesReachTheUpstream(t *testing.T) {
+	t.Parallel()
 	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		fmt.Fprintf(w, "other %s %s %q %q %q", r.URL.Path, body, r.Header.Get("X-New"), r.Header.Get("X-Gone"), r.Header.Get("X-Kong-Request-Id"))
@@ -256,6 +266,7 @@ func TestRequestChangesReachTheUpstream(t *testing.T) {
 
 // A request with bytes that are not UTF-8 in a header and in the path.
 func TestBytesThatAreNotUTF8(t *testing.T) {
+	t.Parallel()
 	var path, header string
 	gw := start(t, Config{
 		Servers:     []PluginServer{probeServer(t, "probe-plugin")},
@@ -294,6 +305,7 @@ func TestBytesThatAreNotUTF8(t *testing.T) {
 }
 
 func TestManyHeadersHideTheOnesThatDecide(t *testing.T) {
+	t.Parallel()
 	gw := start(t, Config{
 		Servers: []PluginServer{probeServer(t, "probe-plugin")},
 		Declarative: scope(steps("probe-plugin", []string{
@@ -317,6 +329,7 @@ func TestManyHeadersHideTheOnesThatDecide(t *testing.T) {
 }
 
 func TestSerializeValueNestsAndLosesFalse(t *testing.T) {
+	t.Parallel()
 	gw := start(t, Config{
 		Servers:     []PluginServer{probeServer(t, "probe-access")},
 		Declarative: scope(steps("probe-access", []string{"serialize ai.guard.probe text"}, nil)),
@@ -332,6 +345,7 @@ func TestSerializeValueNestsAndLosesFalse(t *testing.T) {
 }
 
 func TestPanicResetsInstancesAndRunsTheEventAgain(t *testing.T) {
+	t.Parallel()
 	gw := start(t, Config{
 		Servers:     []PluginServer{probeServer(t, "probe-plugin")},
 		Declarative: scope(steps("probe-plugin", []string{"panic"}, nil)),
@@ -365,6 +379,7 @@ func TestPanicResetsInstancesAndRunsTheEventAgain(t *testing.T) {
 // Two workers share a configuration's instance. When one closes it after a
 // change, the other finds "no plugin instance", forgets it and starts anew.
 func TestLostInstanceIsStartedAgainInTheSameRequest(t *testing.T) {
+	t.Parallel()
 	gw := start(t, Config{
 		Servers:     []PluginServer{probeServer(t, "probe-access")},
 		Declarative: scope(steps("probe-access", []string{"consumer"}, nil)),
@@ -384,6 +399,7 @@ func TestLostInstanceIsStartedAgainInTheSameRequest(t *testing.T) {
 
 // Seen: an error on StartInstance is only "closed" for Kong, and is final.
 func TestRefusedInstanceIs500(t *testing.T) {
+	t.Parallel()
 	gw := start(t, Config{
 		Servers:     []PluginServer{probeServer(t, "probe-access")},
 		Declarative: scope(steps("probe-access", nil, nil)),
@@ -436,6 +452,7 @@ func BenchmarkExchange(b *testing.B) {
 }
 
 func TestFaultsOfAPluginAre500(t *testing.T) {
+	t.Parallel()
 	gw := start(t, Config{
 		Servers:     []PluginServer{probeServer(t, "probe-plugin")},
 		Declarative: scope(),
@@ -455,10 +472,7 @@ func TestFaultsOfAPluginAre500(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			d := scope(steps("probe-plugin", c.access, c.response))
-			d.Services[0].URL = gw.snap.Load().routes[0].service.URL
-			if err := gw.Apply(d); err != nil {
-				t.Fatal(err)
-			}
+			reapply(t, gw, d)
 			a := send(t, gw, post(t, gw, "{}"))
 			if a.StatusCode != 500 || a.Retries != 0 || strings.Contains(a.body, "hello") {
 				t.Errorf("got %d %q, %d retries", a.StatusCode, a.body, a.Retries)
@@ -475,6 +489,7 @@ func TestFaultsOfAPluginAre500(t *testing.T) {
 }
 
 func TestConfigChangeStartsAndClosesInstances(t *testing.T) {
+	t.Parallel()
 	var calls []string
 	gw := start(t, Config{
 		Servers:     []PluginServer{probeServer(t, "probe-access")},
@@ -502,10 +517,7 @@ func TestConfigChangeStartsAndClosesInstances(t *testing.T) {
 			}
 		}
 		d := scope(steps("probe-access", []string{"consumer"}, nil))
-		d.Services[0].URL = gw.snap.Load().routes[0].service.URL
-		if err := gw.Apply(d); err != nil {
-			t.Fatal(err)
-		}
+		reapply(t, gw, d)
 	}
 	if got := strings.Join(calls, " "); got != "start access access start close access access" {
 		t.Errorf("calls: %s", got)
@@ -513,6 +525,7 @@ func TestConfigChangeStartsAndClosesInstances(t *testing.T) {
 }
 
 func TestEachWorkerStartsItsInstance(t *testing.T) {
+	t.Parallel()
 	starts := make(chan struct{}, 10)
 	gw := start(t, Config{
 		Servers: []PluginServer{probeServer(t, "probe-access")}, Workers: 3,
@@ -534,6 +547,7 @@ func TestEachWorkerStartsItsInstance(t *testing.T) {
 }
 
 func TestKilledProcessComesBack(t *testing.T) {
+	t.Parallel()
 	gw := start(t, Config{
 		Servers:     []PluginServer{probeServer(t, "probe-plugin")},
 		Declarative: scope(steps("probe-plugin", nil, []string{"status"})),
@@ -572,6 +586,7 @@ func TestProcessSeesNoEnvironment(t *testing.T) {
 }
 
 func TestStartupFaults(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct{ name, probe, want string }{
 		{"something else on stdout", "probe-mute", "not JSON"},
 		{"no such program", "", "no such file"},
@@ -587,6 +602,7 @@ func TestStartupFaults(t *testing.T) {
 }
 
 func TestHTTP2(t *testing.T) {
+	t.Parallel()
 	gw := start(t, Config{
 		Servers:     []PluginServer{probeServer(t, "probe-plugin")},
 		Declarative: scope(steps("probe-plugin", []string{"var server_protocol"}, []string{"exit 403 blocked"})),
@@ -601,6 +617,7 @@ func TestHTTP2(t *testing.T) {
 }
 
 func TestClientThatGoesAwayEndsTheExchange(t *testing.T) {
+	t.Parallel()
 	asked := make(chan struct{})
 	over := make(chan Exchange, 1)
 	gw := start(t, Config{
