@@ -66,12 +66,8 @@ func indexData(s []byte) int {
 	}
 }
 
-// base64Alphabet reports whether s has only base64's characters and line ends,
-// and is long enough not to be a word.
+// base64Alphabet reports whether s has only base64's characters and line ends.
 func base64Alphabet(s []byte) bool {
-	if words(s[:min(len(s), 256)]) > len(s)/12 && bytes.IndexByte(s, '=') < 0 && len(s) < 64 {
-		return false
-	}
 	for _, c := range s {
 		if !isUpper(c) && !isLower(c) && !isDigit(c) && strings.IndexByte("+/=-_\r\n", c) < 0 {
 			return false

@@ -38,7 +38,9 @@ func Read(in Input, lim Limits) (*Message, error) {
 		return nil, err
 	}
 	m := &Message{Leg: in.Leg, body: body}
-	r := &reader{msg: m, doc: new(strictjson.Doc), fixed: true, maxDepth: lim.Depth}
+	doc := strictjson.Borrow()
+	defer doc.Return()
+	r := &reader{msg: m, doc: doc, fixed: true, maxDepth: lim.Depth}
 	r.arena.chunk = min(len(body), 32<<10)
 	if err := r.body(in, label, body); err != nil {
 		return nil, err
@@ -111,6 +113,7 @@ func (r *reader) body(in Input, label mediatype.Label, body []byte) error {
 	}
 	err := r.doc.Parse(body, r.maxDepth)
 	if err == nil {
+		m.Turns = make([]Turn, 0, min(r.doc.Len()/4+4, 1<<12))
 		if err := r.document(in); err != nil {
 			return err
 		}
@@ -209,7 +212,7 @@ func (r *reader) document(in Input) error {
 		}
 		return nil
 	case r.isString(root):
-		r.text(a, fText, root, r.doc.Bytes(root))
+		r.text(a, fText, root)
 		return nil
 	}
 	return r.unknown(a, root)

@@ -15,7 +15,7 @@ var (
 	partShape     = grammar(shape{block: true})   // one part (block, item) of content
 	choiceShape   = grammar(shape{choice: true})  // one choice or candidate
 	callShape     = grammar(shape{block: true})   // one tool call
-	functionShape = grammar(shape{})              // the inner object of OpenAI's tool calls
+	functionShape = grammar(shape{block: true})   // the inner object of OpenAI's tool calls
 	sourceShape   = grammar(shape{})              // where a document or media lies
 	citationShape = grammar(shape{})
 	usageShape    = grammar(shape{counts: true})

@@ -106,7 +106,7 @@ func (r *reader) chunk(in Input, data []byte, base int, fixed bool) error {
 	r.path = r.path[:0]
 	if !r.isObject(root) {
 		if r.isString(root) {
-			r.text(a, fText, root, r.doc.Bytes(root))
+			r.text(a, fText, root)
 			return nil
 		}
 		return r.value(a, field{rule: other, shape: answerShape}, root)

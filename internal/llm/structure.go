@@ -35,25 +35,33 @@ func isEnum(s []byte) bool {
 	if len(s) > maxEnum {
 		return false
 	}
-	lower := strings.ToLower(snake(s))
-	for word := range strings.FieldsFuncSeq(lower, func(r rune) bool { return r == '_' || r == '.' || r == '-' || r == '/' }) {
-		if word = strings.TrimRight(word, "0123456789"); word != "" && !vocabulary[word] {
-			return false
+	var word [maxEnum]byte
+	n := 0
+	known := func() bool {
+		for n > 0 && isDigit(word[n-1]) {
+			n--
 		}
+		ok := n == 0 || vocabulary[string(word[:n])]
+		n = 0
+		return ok
 	}
-	return true
-}
-
-// snake puts a low line before each capital that follows a small letter.
-func snake(s []byte) string {
-	var b strings.Builder
 	for i, c := range s {
-		if i > 0 && isUpper(c) && isLower(s[i-1]) {
-			b.WriteByte('_')
+		switch {
+		case c == '_' || c == '.' || c == '-' || c == '/':
+			if !known() {
+				return false
+			}
+			continue
+		case isUpper(c):
+			if i > 0 && isLower(s[i-1]) && !known() { // camelCase
+				return false
+			}
+			c += 'a' - 'A'
 		}
-		b.WriteByte(c)
+		word[n] = c
+		n++
 	}
-	return b.String()
+	return known()
 }
 
 // isOpaque reports whether s is base64 of something that is not text.

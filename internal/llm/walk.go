@@ -102,6 +102,9 @@ type callMembers struct{ name, args int }
 // read, since members may come in any order.
 func (r *reader) enter(a at, s *shape, v int) (at, callMembers) {
 	call := callMembers{-1, -1}
+	if !s.message && !s.block && !s.choice {
+		return a, call
+	}
 	if s.message {
 		a.message = r.messages
 		r.messages++
@@ -244,14 +247,15 @@ func (r *reader) inArray(v int) bool { return v > 0 && r.doc.RawName(v) == nil }
 
 // str reads string v, whose meaning is f.
 func (r *reader) str(a at, f field, v int) error {
+	if f.rule == text {
+		r.text(a, f, v)
+		return nil
+	}
 	s := r.doc.Bytes(v)
 	if len(s) == 0 {
 		return nil
 	}
 	switch f.rule {
-	case text:
-		r.text(a, f, v, s)
-		return nil
 	case setting:
 		if isEnum(s) {
 			return nil
@@ -283,20 +287,29 @@ func (r *reader) str(a at, f field, v int) error {
 	return r.unknown(a, v)
 }
 
-// text adds string v, which says s, as a turn or as a piece of one.
-func (r *reader) text(a at, f field, v int, s []byte) {
-	if len(bytes.TrimSpace(s)) == 0 && r.asm == nil {
-		return
-	}
+// text adds string v, which is what somebody says, as a turn or as a piece of
+// one.
+func (r *reader) text(a at, f field, v int) {
 	if r.asm != nil {
-		r.asm.add(r, a, f.slot, v)
+		if len(r.doc.Raw(v)) > len(`""`) {
+			r.asm.add(r, a, f.slot, v)
+		}
 		return
 	}
-	if first := s[0]; a.kind == KindToolResult && (first == '{' || first == '[') && strictjson.Loose(s) {
+	raw := r.doc.Raw(v)
+	r.arena.room(len(raw))
+	from := len(r.arena.buf)
+	r.arena.buf = strictjson.AppendString(r.arena.buf, raw)
+	s := r.arena.buf[from:]
+	first := firstByte(s)
+	switch {
+	case first == 0 && len(bytes.TrimSpace(s)) == 0:
+		return
+	case a.kind == KindToolResult && (first == '{' || first == '[') && strictjson.Loose(s):
 		r.call(a, v) // JSON reads better as lines
 		return
 	}
-	t := r.turn(a, r.arena.copy(s))
+	t := r.turn(a, r.arena.string(from))
 	if r.fixed {
 		start, end := r.doc.Span(v)
 		t.Maskable = true
@@ -364,7 +377,17 @@ func number(raw []byte) int {
 // roleOf maps a format's name for a role; what is not known keeps the role
 // that the place gives.
 func roleOf(s []byte, def Role) Role {
-	switch string(bytes.ToLower(s)) {
+	var lower [16]byte
+	if len(s) > len(lower) {
+		return def
+	}
+	for i, c := range s {
+		if isUpper(c) {
+			c += 'a' - 'A'
+		}
+		lower[i] = c
+	}
+	switch string(lower[:len(s)]) {
 	case "user", "human":
 		return RoleUser
 	case "assistant", "model", "ai", "chatbot", "bot":

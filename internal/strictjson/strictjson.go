@@ -15,6 +15,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"sync"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -102,6 +103,22 @@ func Parse(src []byte, maxDepth int) (*Doc, error) {
 		return nil, err
 	}
 	return d, nil
+}
+
+// pooledNodes is how large an index may be to be kept for another text.
+const pooledNodes = 1 << 15
+
+var pool = sync.Pool{New: func() any { return new(Doc) }}
+
+// Borrow gives a Doc, perhaps one that was used before; Return takes it back.
+func Borrow() *Doc { return pool.Get().(*Doc) }
+
+// Return gives d back for others to borrow. Nothing of it may be used after.
+func (d *Doc) Return() {
+	d.src = nil
+	if cap(d.nodes) <= pooledNodes {
+		pool.Put(d)
+	}
 }
 
 // index builds the nodes. It runs over text that is known to be valid, so it

@@ -137,6 +137,19 @@ func TestMember(t *testing.T) {
 	}
 }
 
+func TestAppendStringOfLooseText(t *testing.T) {
+	for raw, want := range map[string]string{
+		`"\ud800"`: "\ufffd", `"\udc00x"`: "\ufffdx", `"\ud800\n\\"`: "\ufffd\n\\", `"\ud83d\ude00"`: "😀", `""`: "", `"\u00E9\u00e9\/\""`: `éé/"`,
+	} {
+		if !Loose([]byte(raw)) {
+			t.Fatalf("%s is not loose", raw)
+		}
+		if got := string(AppendString(nil, []byte(raw))); got != want {
+			t.Errorf("%s: got %q, want %q", raw, got, want)
+		}
+	}
+}
+
 func TestDocIsReusable(t *testing.T) {
 	var d Doc
 	for i := range 3 {

@@ -4,6 +4,8 @@ package strictjson
 
 import (
 	"bytes"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -97,17 +99,54 @@ func (d *Doc) Member(v int, name string) int {
 	return -1
 }
 
-// AppendString appends what the JSON string literal raw, which Parse has
-// accepted, stands for.
+// AppendString appends what the JSON string literal raw stands for. Parse or
+// Loose must have accepted it; a lone surrogate becomes U+FFFD.
 func AppendString(dst, raw []byte) []byte {
 	if len(raw) < 2 {
 		return dst
 	}
-	if bytes.IndexByte(raw, '\\') < 0 {
-		return append(dst, raw[1:len(raw)-1]...)
+	for rest := raw[1 : len(raw)-1]; ; {
+		i := bytes.IndexByte(rest, '\\')
+		if i < 0 {
+			return append(dst, rest...)
+		}
+		dst = append(dst, rest[:i]...)
+		c := rest[i+1]
+		rest = rest[i+2:]
+		switch c {
+		case 'b':
+			c = '\b'
+		case 'f':
+			c = '\f'
+		case 'n':
+			c = '\n'
+		case 'r':
+			c = '\r'
+		case 't':
+			c = '\t'
+		case 'u':
+			r := hex4(rest)
+			rest = rest[4:]
+			if utf16.IsSurrogate(r) && len(rest) >= 6 && rest[0] == '\\' && rest[1] == 'u' {
+				r = utf16.DecodeRune(r, hex4(rest[2:]))
+				rest = rest[6:]
+			}
+			dst = utf8.AppendRune(dst, r)
+			continue
+		}
+		dst = append(dst, c)
 	}
-	dst, _ = jsontext.AppendUnquote(dst, raw) // accepted text: cannot fail
-	return dst
+}
+
+// hex4 reads the four hexadecimal digits of an accepted escape.
+func hex4(s []byte) (r rune) {
+	for _, c := range s[:4] {
+		if c -= '0'; c > 9 {
+			c = (c + '0') | 0x20 - 'a' + 10
+		}
+		r = r<<4 | rune(c)
+	}
+	return r
 }
 
 // AppendQuote appends s as a JSON string literal that stays one line of valid
