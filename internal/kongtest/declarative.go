@@ -145,8 +145,13 @@ func LoadFile(path string) (Declarative, error) {
 }
 
 // Load reads a declarative configuration as LoadFile does.
-func Load(b []byte) (Declarative, error) {
-	var d Declarative
+func Load(b []byte) (d Declarative, err error) {
+	defer func() {
+		// The YAML package panics on some broken input.
+		if v := recover(); v != nil {
+			d, err = Declarative{}, fmt.Errorf("declarative configuration: not YAML: %v", v)
+		}
+	}()
 	if err := yaml.UnmarshalWithOptions(b, &d, yaml.Strict()); err != nil {
 		return Declarative{}, fmt.Errorf("declarative configuration: %w", err)
 	}
