@@ -26,7 +26,12 @@ var (
 	// different lines, such that one of them finds content where others see
 	// none.
 	ErrAmbiguousLines = errors.New("event stream has lines that clients read differently")
+	// ErrTooManyLines means that one event has more than 100,000 lines. Of
+	// the shortest lines, the list takes many times the memory of the body.
+	ErrTooManyLines = errors.New("event stream has an event of too many lines")
 )
+
+const maxLines = 100_000
 
 // A Span is the range of bytes from Start up to, not including, End.
 type Span struct{ Start, End int }
@@ -149,6 +154,10 @@ func (r *Reader) Next() bool {
 		}
 		if !started {
 			started, e.Start = true, start
+		}
+		if len(e.Lines)+len(e.Fields) == maxLines {
+			r.err = ErrTooManyLines
+			return false
 		}
 		r.field(line)
 	}

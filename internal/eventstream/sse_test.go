@@ -121,6 +121,7 @@ func TestReaderRefuses(t *testing.T) {
 		{"data behind a line separator", "data: x\u2028data: {\"a\":1}\n\n", ErrAmbiguousLines},
 		{"data behind a next line", ": x\u0085 data: {\"a\":1}\n\n", ErrAmbiguousLines},
 		{"data behind a form feed", "event: x\fdata: {\"a\":1}\n\n", ErrAmbiguousLines},
+		{"too many lines", strings.Repeat(":\ndata\n", maxLines/2) + ":\n\n", ErrTooManyLines},
 		{"data behind a record separator, second place", "data: data:\x1edata: {\"a\":1}\n\n", ErrAmbiguousLines},
 	}
 	for _, tt := range tests {
@@ -136,6 +137,15 @@ func TestReaderKeepsCommentsInStreamsOfCR(t *testing.T) {
 	got, err := readAll(t, []byte("data: {\"a\":1}\r\r: ping\r\rdata: \"b\"\r\r"))
 	if err != nil || len(got) != 3 {
 		t.Errorf("got %v, %v", got, err)
+	}
+}
+
+func TestReaderTakesManyLines(t *testing.T) {
+	r := NewReader([]byte(strings.Repeat(strings.Repeat(":\n", maxLines)+"\n", 2)))
+	for range 2 {
+		if !r.Next() || len(r.Event().Fields) != maxLines {
+			t.Errorf("%d lines, %v", len(r.Event().Fields), r.Err())
+		}
 	}
 }
 

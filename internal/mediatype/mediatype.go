@@ -66,14 +66,15 @@ func ParseLabel(value string) (Label, error) {
 // ParseParams reads the parameters of a header's value, what follows its first
 // ";": name=token or name="text", with ";" between them. Escapes in quotes are
 // left as they are; a quote cannot be escaped, since readers differ on where
-// such a text ends. It is false for all else, and when a name comes twice.
+// such a text ends. It is false for all else, when a name comes twice, and for
+// more than 16 parameters.
 func ParseParams(s string) (params []Param, ok bool) {
 	for s = trimParam(s); s != ""; s = trimParam(s) {
 		name, rest, found := strings.Cut(s, "=")
 		if name = strings.ToLower(name); !found || !IsToken(name) {
 			return nil, false
 		}
-		if _, twice := get(params, name); twice {
+		if _, twice := get(params, name); twice || len(params) == maxParams {
 			return nil, false
 		}
 		value := rest
@@ -104,6 +105,9 @@ func ParseParams(s string) (params []Param, ok bool) {
 	}
 	return params, true
 }
+
+// maxParams keeps the search for equal names short.
+const maxParams = 16
 
 // trimParam drops the separators before a parameter.
 func trimParam(s string) string { return strings.TrimLeft(s, "; \t") }

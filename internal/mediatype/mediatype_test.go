@@ -37,6 +37,7 @@ func TestParseLabel(t *testing.T) {
 
 func TestParseLabelRefuses(t *testing.T) {
 	for _, value := range []string{
+		"text/plain; a=1; b=1; c=1; d=1; e=1; f=1; g=1; h=1; i=1; j=1; k=1; l=1; m=1; n=1; o=1; p=1; q=1",
 		"text", "/plain", "text/", "text/plain/x", "te xt/plain", "text/plain, application/json", "text/pl\xe9in",
 		"text/plain; a", "text/plain; =b", "text/plain; a=", "text/plain; a=b c", "text/plain; a =b", "text/plain; a= b",
 		`text/plain; a="b`, `text/plain; a="b"c`, `text/plain; a="b\"c"`, `text/plain; a="b\c"`, "text/plain; a=b=c", "text/plain; a=b/c",
