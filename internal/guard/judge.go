@@ -198,7 +198,7 @@ func (e *Engine) scan(event context.Context, m *llm.Message, turns []llm.Turn, f
 		MaxCalls: e.process.bounds.ScansPerLeg,
 	}
 	if m.Leg == llm.ResponseLeg {
-		s.Prompt = f.prompt
+		s.Prompt, s.Request = f.prompt, f.request
 	}
 	v, err := e.scanner.Scan(ctx, s)
 	if err != nil {

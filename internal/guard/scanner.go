@@ -29,6 +29,9 @@ type Scan struct {
 	// Prompt is what the request said, on the response leg; nil when it is
 	// not known any more.
 	Prompt []llm.Turn
+	// Request is what else is known of the request, without its turns, on
+	// the response leg; nil when it is not known any more.
+	Request *llm.Message
 	// Model is the request's model, or the answer's.
 	Model string
 	// Identity says who calls what.

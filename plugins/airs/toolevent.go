@@ -3,6 +3,9 @@
 package airs
 
 import (
+	"cmp"
+	"strings"
+
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/tidwall/gjson"
 
@@ -28,20 +31,23 @@ type toolEvent struct {
 // gives the turns that are not in it: they go on their own, because a tool
 // event displaces a prompt that is sent beside it.
 func toolEventOf(c *Config, s *guard.Scan) (e *toolEvent, rest []llm.Turn) {
-	m := s.Message
-	if m == nil || m.Format != llm.MCP || m.RPC == nil || m.RPC.Batch {
+	call := s.Message
+	if s.Leg == llm.ResponseLeg {
+		call = s.Request // an answer does not say to what
+	}
+	if s.Message == nil || s.Message.Format != llm.MCP || call == nil || call.RPC == nil || call.RPC.Batch {
 		return nil, nil
 	}
-	e = &toolEvent{method: m.RPC.Method, server: clip(s.Identity.Service)}
+	e = &toolEvent{method: call.RPC.Method, server: clip(s.Identity.Service)}
 	if e.server == "" {
 		e.server = clip(appName(c))
 	}
 	switch {
 	case e.method == toolsCall && s.Leg == llm.RequestLeg:
-		e.tool = clip(m.RPC.Tool)
-		e.input, rest = callInput(m.RPC.Params, s.Turns)
+		e.tool = clip(call.RPC.Tool)
+		e.input, rest = callInput(call.RPC.Params, s.Turns)
 	case e.method == toolsCall:
-		e.tool = clip(m.RPC.Tool)
+		e.tool = clip(call.RPC.Tool)
 		e.output = callOutput(s.Turns)
 	case e.method == toolsList && s.Leg == llm.ResponseLeg:
 		e.output = catalogue(s.Turns)
@@ -93,17 +99,23 @@ func catalogue(turns []llm.Turn) string {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		name := turns[i].Name
-		if name == "" {
-			name = "tool"
-		}
 		b = append(b, `{"name":`...)
-		b = strictjson.AppendQuote(b, name)
+		b = strictjson.AppendQuote(b, definedTool(&turns[i]))
 		b = append(b, `,"description":`...)
 		b = strictjson.AppendQuote(b, turns[i].Text)
 		b = append(b, '}')
 	}
 	return string(append(b, ']'))
+}
+
+// definedTool names the tool of a definition, so that the service can name it
+// in a detection: most definitions begin with their name.
+func definedTool(t *llm.Turn) string {
+	name, _, _ := strings.Cut(cmp.Or(t.Name, t.Text), "\n")
+	if name == "" || len(name) > maxName || printable(name) != name {
+		return "tool"
+	}
+	return name
 }
 
 func quoted(s string) []byte { return strictjson.AppendQuote(nil, s) }
