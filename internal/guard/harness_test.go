@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package guard_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"kong-ai-guard/internal/guard"
+	"kong-ai-guard/internal/llm"
+	"kong-ai-guard/internal/telemetry"
+)
+
+// world is a plugin process under test.
+type world struct {
+	*guard.Process
+	t       testing.TB
+	metrics *telemetry.Metrics
+	stderr  *lockedBuffer
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func newWorld(t testing.TB, change ...func(*guard.Bounds)) *world {
+	b := guard.DefaultBounds()
+	for _, c := range change {
+		c(&b)
+	}
+	if err := b.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	stderr := &lockedBuffer{}
+	log, _, err := telemetry.NewLogger(stderr, "debug")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := telemetry.NewMetrics("test")
+	w := &world{Process: guard.NewProcess(b, "PREFIX", log, m), t: t, metrics: m, stderr: stderr}
+	t.Cleanup(func() { w.Flush(context.Background()) })
+	return w
+}
+
+// metric sums the samples of a metric whose label values include all given.
+func (w *world) metric(name string, labels ...string) float64 {
+	w.t.Helper()
+	families, err := w.metrics.Registry.Gather()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	sum := 0.0
+	for _, f := range families {
+		if f.GetName() != "ai_guard_"+name {
+			continue
+		}
+	samples:
+		for _, m := range f.Metric {
+			var have []string
+			for _, l := range m.Label {
+				have = append(have, l.GetValue())
+			}
+			for _, want := range labels {
+				if !slices.Contains(have, want) {
+					continue samples
+				}
+			}
+			sum += m.GetCounter().GetValue() + m.GetGauge().GetValue() + float64(m.GetHistogram().GetSampleCount())
+		}
+	}
+	return sum
+}
+
+// scanner answers as its legs' functions say; a leg without one is allowed.
+type scanner struct {
+	request, response func(context.Context, *guard.Scan) (guard.Verdict, error)
+
+	mu    sync.Mutex
+	scans []guard.Scan
+}
+
+func (s *scanner) Scan(ctx context.Context, scan *guard.Scan) (guard.Verdict, error) {
+	s.mu.Lock()
+	s.scans = append(s.scans, *scan)
+	s.mu.Unlock()
+	f := s.request
+	if scan.Leg == llm.ResponseLeg {
+		f = s.response
+	}
+	if f == nil {
+		return guard.Verdict{Action: guard.Allow, ScanID: "scan-1"}, nil
+	}
+	return f(ctx, scan)
+}
+
+func (s *scanner) seen(leg llm.Leg) (found []guard.Scan) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, scan := range s.scans {
+		if scan.Leg == leg {
+			found = append(found, scan)
+		}
+	}
+	return found
+}
+
+func verdict(v guard.Verdict) func(context.Context, *guard.Scan) (guard.Verdict, error) {
+	return func(context.Context, *guard.Scan) (guard.Verdict, error) { return v, nil }
+}
+
+func fails(err error) func(context.Context, *guard.Scan) (guard.Verdict, error) {
+	return func(context.Context, *guard.Scan) (guard.Verdict, error) { return guard.Verdict{}, err }
+}
+
+var block = verdict(guard.Verdict{
+	Action: guard.Block, ScanID: "scan-9", ReportID: "R-9", Category: "malicious",
+	Detections: []string{"prompt_injection", "dlp"}, Subject: "strict",
+})
+
+// both makes a scanner that answers the same on both legs.
+func both(f func(context.Context, *guard.Scan) (guard.Verdict, error)) *scanner {
+	return &scanner{request: f, response: f}
+}
+
+func prisma() guard.Vendor {
+	return guard.Vendor{
+		Plugin: "prisma-airs-intercept", LogPrefix: "SecurePrismaAIRS", Subject: "profile",
+		BlockStatus: 403, BlockMessage: [2]string{"prompt blocked", "answer blocked"},
+		RefuseMissingPrompt: true, KeepPrompt: true, NeedsService: true,
+	}
+}
+
+func noma() guard.Vendor {
+	return guard.Vendor{
+		Plugin: "noma-runtime-protection", LogPrefix: "[noma-runtime-protection]", Subject: "application",
+		BlockStatus: 400, BlockMessage: [2]string{"Request blocked by Noma guardrail", "Response blocked by Noma guardrail"},
+		NeedsConsumer: true,
+	}
+}
+
+func strict() guard.Settings {
+	return guard.Settings{
+		RequestMode: guard.Enforce, ResponseMode: guard.Enforce,
+		BlockFailures: true, BlockFailuresResponse: true, Timeout: 5 * time.Second,
+		MaxRequestBytes: 10 << 20, MaxResponseBytes: 10 << 20,
+	}
+}
+
+func modes(request, response guard.Mode) guard.Settings {
+	s := strict()
+	s.RequestMode, s.ResponseMode = request, response
+	return s
+}
+
+// refusal is an answer of ours as a client reads it.
+type refusal struct {
+	Error struct {
+		Message, Type, Code string
+	}
+	Message   string
+	RequestID string `json:"request_id"`
+	ScanID    string `json:"scan_id"`
+}
+
+func (k *fakeKong) refusal() refusal {
+	k.t.Helper()
+	var r refusal
+	if k.exit == nil {
+		k.t.Fatal("the exchange went on")
+	}
+	if err := json.Unmarshal([]byte(k.exit.body), &r); err != nil {
+		k.t.Fatalf("body %q: %v", k.exit.body, err)
+	}
+	return r
+}
+
+// leg gives one leg of the access log value of a plugin.
+func (k *fakeKong) leg(plugin, leg string) map[string]any {
+	all, _ := k.serialized["ai.guard."+plugin].(map[string]any)
+	l, _ := all[leg].(map[string]any)
+	return l
+}
+
+// waitFor waits for something that other goroutines bring about.
+func waitFor(t testing.TB, what string, cond func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !cond(); {
+		if time.Now().After(deadline) {
+			t.Fatal("in vain for: " + what)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+func contains(list []string, part string) bool {
+	return slices.ContainsFunc(list, func(s string) bool { return strings.Contains(s, part) })
+}

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package guard_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	"kong-ai-guard/internal/guard"
+	"kong-ai-guard/internal/llm"
+)
+
+// maskAll masks every turn that has a place.
+func maskAll(_ context.Context, s *guard.Scan) (guard.Verdict, error) {
+	v := guard.Verdict{Action: guard.Mask, ScanID: "scan-5", Detections: []string{"dlp"}}
+	for i := range s.Turns {
+		if !s.Turns[i].Maskable {
+			continue
+		}
+		v.Masked = append(v.Masked, llm.Replacement{Turn: i, Text: "***"})
+	}
+	return v, nil
+}
+
+func masking(v guard.Vendor) guard.Vendor {
+	v.Masks = true
+	return v
+}
+
+func TestMaskedRequest(t *testing.T) {
+	w := newWorld(t)
+	k := chatRequest(t)
+	k.body = gz(`{"model":"m", "messages":[{"role":"user","content":"my card is 4111"}], "big":12345678901234567890}`)
+	k.set("content-encoding", "gzip").set("content-md5", "abc").set("digest", "x")
+	sc := &scanner{request: maskAll}
+	s := strict()
+	s.Scope = llm.User
+	k.run(guard.New(w.Process, masking(prisma()), s, sc))
+	if k.exit != nil || k.upstreamBody == nil {
+		t.Fatalf("exit %+v", k.exit)
+	}
+	if want := `{"model":"m", "messages":[{"role":"user","content":"***"}], "big":12345678901234567890}`; *k.upstreamBody != want {
+		t.Errorf("upstream gets %s", *k.upstreamBody)
+	}
+	if got := strings.Join(k.clearedRequest, " "); got != "content-encoding content-md5 digest" {
+		t.Errorf("cleared %q", got)
+	}
+	if l := k.leg("prisma-airs-intercept", "request"); l["action"] != "mask" || l["scan_id"] != "scan-5" {
+		t.Errorf("access log %v", k.serialized)
+	}
+	if p := sc.seen(llm.ResponseLeg)[0].Prompt; p[0].Text != "***" {
+		t.Errorf("the answer's scan gets the prompt %v", p)
+	}
+	if lines := k.logged("warn"); len(lines) != 1 || !contains(lines, "request masked") || strings.Contains(k.allLogs(), "4111") {
+		t.Errorf("logged %v", k.logs)
+	}
+}
+
+func TestMaskWithoutACertainPlaceBlocks(t *testing.T) {
+	for name, masked := range map[string][]llm.Replacement{
+		"none":    nil,
+		"outside": {{Turn: 7, Text: "x"}},
+		"before":  {{Turn: -1, Text: "x"}},
+		"twice":   {{Turn: 0, Text: "x"}, {Turn: 0, Text: "y"}},
+	} {
+		for _, leg := range []string{"request", "response"} {
+			w := newWorld(t)
+			f := verdict(guard.Verdict{Action: guard.Mask, ScanID: "scan-5", Masked: masked})
+			sc := &scanner{request: f}
+			if leg == "response" {
+				sc = &scanner{response: f}
+			}
+			k := chatRequest(t).run(guard.New(w.Process, masking(prisma()), strict(), sc))
+			if r := k.refusal(); k.exit.status != 403 || r.ScanID != "scan-5" || k.upstreamBody != nil {
+				t.Errorf("%s, %s: %+v", name, leg, k.exit)
+			}
+		}
+	}
+}
+
+// An answer is masked by the last of our plugins that looks at it: a mask
+// ends the phase for those that come later.
+func TestMaskedAnswer(t *testing.T) {
+	other := func(m guard.Mode) func(*world) *guard.Engine {
+		return func(w *world) *guard.Engine {
+			return guard.New(w.Process, noma(), modes(guard.Enforce, m), &scanner{})
+		}
+	}
+	for _, c := range []struct {
+		name          string
+		before, after func(*world) *guard.Engine
+		change        func(*guard.Settings, *guard.Vendor)
+		blocked       bool
+	}{
+		{name: "alone"},
+		{name: "last of two", before: other(guard.Enforce)},
+		{name: "before one that enforces", after: other(guard.Enforce), blocked: true},
+		{name: "before one that monitors", after: other(guard.Monitor), blocked: true},
+		{name: "before one that is off", after: other(guard.Off)},
+		{
+			name: "early, as the operator wants it", after: other(guard.Enforce),
+			change: func(s *guard.Settings, _ *guard.Vendor) { s.AllowEarlyMask = true },
+		},
+		{
+			name:   "by a vendor that does not say so",
+			change: func(_ *guard.Settings, v *guard.Vendor) { v.Masks = false }, blocked: true,
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w, w2 := newWorld(t), newWorld(t)
+			s, v := strict(), masking(prisma())
+			if c.change != nil {
+				c.change(&s, &v)
+			}
+			var route []*guard.Engine
+			if c.before != nil {
+				route = append(route, c.before(w2))
+			}
+			route = append(route, guard.New(w.Process, v, s, &scanner{response: maskAll}))
+			if c.after != nil {
+				route = append(route, c.after(w2))
+			}
+			k := chatRequest(t)
+			k.status = 201
+			k.answer = gz(k.answer)
+			k.answerHeader["content-encoding"] = "gzip"
+			k.run(route...)
+			if k.exit == nil {
+				t.Fatal("the answer went out as it was")
+			}
+			if c.blocked {
+				if k.exit.status != 403 || strings.Contains(k.exit.body, "Paris") {
+					t.Errorf("answered %+v", k.exit)
+				}
+				return
+			}
+			if k.exit.status != 201 || strings.Contains(k.exit.body, "Paris") || !strings.Contains(k.exit.body, `"content":"***"`) {
+				t.Errorf("answered %+v", k.exit)
+			}
+			if !contains(k.clearedAnswer, "content-encoding") || !contains(k.clearedAnswer, "etag") {
+				t.Errorf("cleared %v", k.clearedAnswer)
+			}
+			if k.leg("prisma-airs-intercept", "response")["action"] != "mask" {
+				t.Errorf("access log %v", k.serialized)
+			}
+		})
+	}
+}

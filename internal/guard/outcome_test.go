@@ -1,0 +1,389 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package guard_test
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"kong-ai-guard/internal/guard"
+	"kong-ai-guard/internal/pdk"
+)
+
+// Each row of the policy's table of outcomes, on both legs: what comes in or
+// what the service says, and what the client gets.
+func TestEachOutcomeOnBothLegs(t *testing.T) {
+	type want struct {
+		status  int // 0: the exchange goes on
+		code    string
+		message string
+		action  string
+		reason  string
+		level   string // of the line in Kong's log, "" for none
+		retry   string
+		scanID  string
+	}
+	unavailable := fails(&guard.Failure{Kind: guard.Unavailable, Reason: "status 429", RetryAfter: 1500 * time.Millisecond})
+	cases := []struct {
+		name      string
+		settings  func(*guard.Settings)
+		vendor    func(*guard.Vendor)
+		kong      func(*fakeKong) // for both legs
+		requestIn func(*fakeKong)
+		answerIn  func(*fakeKong)
+		scan      func(context.Context, *guard.Scan) (guard.Verdict, error)
+		request   want
+		response  want
+	}{
+		{
+			name:     "allow",
+			request:  want{action: "allow", scanID: "scan-1"},
+			response: want{action: "allow", scanID: "scan-1"},
+		},
+		{
+			name: "policy block", scan: block,
+			request:  want{403, "policy_violation", "prompt blocked", "block", "policy_block", "warn", "", "scan-9"},
+			response: want{403, "policy_violation", "answer blocked", "block", "policy_block", "warn", "", "scan-9"},
+		},
+		{
+			name: "policy block of the other vendor", scan: block,
+			vendor: func(v *guard.Vendor) {
+				other := noma()
+				v.BlockStatus, v.BlockMessage = other.BlockStatus, other.BlockMessage
+			},
+			request:  want{400, "policy_violation", "Request blocked by Noma guardrail", "block", "policy_block", "warn", "", "scan-9"},
+			response: want{400, "policy_violation", "Response blocked by Noma guardrail", "block", "policy_block", "warn", "", "scan-9"},
+		},
+		{
+			name:      "missing prompt: a conversation of nothing",
+			requestIn: func(k *fakeKong) { k.body = `{"model":"m","messages":[]}` },
+			request:   want{403, "missing_prompt", "The request holds no prompt that could be checked", "block", "missing_prompt", "warn", "", ""},
+		},
+		{
+			name:      "missing prompt: an empty object",
+			requestIn: func(k *fakeKong) { k.body = " { }\n" },
+			request:   want{403, "missing_prompt", "", "block", "missing_prompt", "warn", "", ""},
+		},
+		{
+			name:      "missing prompt: an empty object under compression",
+			requestIn: func(k *fakeKong) { k.body = gz("{}"); k.set("content-encoding", "gzip") },
+			request:   want{403, "missing_prompt", "", "block", "missing_prompt", "warn", "", ""},
+		},
+		{
+			name:      "an empty object where the vendor does not ask for a prompt",
+			vendor:    func(v *guard.Vendor) { v.RefuseMissingPrompt = false },
+			requestIn: func(k *fakeKong) { k.body = "{}" },
+			request:   want{action: "allow", reason: "nothing_to_scan"},
+		},
+		{
+			name:      "an MCP notification is no missing prompt",
+			requestIn: func(k *fakeKong) { k.body = `{"jsonrpc":"2.0","method":"notifications/initialized"}` },
+			request:   want{action: "allow", reason: "nothing_to_scan"},
+		},
+		{
+			name:      "an empty body",
+			requestIn: func(k *fakeKong) { k.body = "" },
+			answerIn:  func(k *fakeKong) { k.answer, k.status = "", 204 },
+			request:   want{action: "allow", reason: "nothing_to_scan"},
+			response:  want{action: "allow", reason: "nothing_to_scan"},
+		},
+		{
+			name:      "malformed",
+			requestIn: func(k *fakeKong) { k.body = `{"messages":[{"role":"user","content":"a","content":"b"}]}` },
+			answerIn:  func(k *fakeKong) { k.answer = `{"choices":[],"choices":[]}` },
+			request:   want{400, "malformed_body", "The request body is malformed", "refuse", "malformed", "warn", "", ""},
+			response:  want{502, "malformed_body", "The answer of the upstream is malformed", "refuse", "malformed", "warn", "", ""},
+		},
+		{
+			name:      "ambiguous: two content types",
+			requestIn: func(k *fakeKong) { k.headers = append(k.headers, [2]string{"content-type", "text/plain"}) },
+			request:   want{400, "ambiguous_request", "", "refuse", "ambiguous", "warn", "", ""},
+		},
+		{
+			name: "ambiguous: two content encodings",
+			requestIn: func(k *fakeKong) {
+				k.headers = append(k.headers, [2]string{"content-encoding", "identity"}, [2]string{"content-encoding", "gzip"})
+			},
+			request: want{400, "ambiguous_request", "", "refuse", "ambiguous", "warn", "", ""},
+		},
+		{
+			name: "ambiguous: more headers than Kong shows",
+			requestIn: func(k *fakeKong) {
+				for i := range 1000 {
+					k.headers = append(k.headers, [2]string{fmt.Sprintf("x-%d", i), "1"})
+				}
+			},
+			request: want{400, "ambiguous_request", "", "refuse", "ambiguous", "warn", "", ""},
+		},
+		{
+			name:     "too large",
+			settings: func(s *guard.Settings) { s.MaxRequestBytes, s.MaxResponseBytes = 2000, 2000 },
+			requestIn: func(k *fakeKong) {
+				k.body = `{"messages":[{"role":"user","content":"` + strings.Repeat("x", 2000) + `"}]}`
+			},
+			answerIn: func(k *fakeKong) { k.answer = strings.Repeat("x", 2001) },
+			request:  want{413, "body_too_large", "", "refuse", "too_large", "warn", "", ""},
+			response: want{502, "body_too_large", "", "refuse", "too_large", "warn", "", ""},
+		},
+		{
+			name:     "too large once decompressed",
+			settings: func(s *guard.Settings) { s.MaxRequestBytes, s.MaxResponseBytes = 2000, 2000 },
+			requestIn: func(k *fakeKong) {
+				k.body = gz(`{"messages":[{"role":"user","content":"` + strings.Repeat("abcdefgh", 400) + `"}]}`)
+				k.set("content-encoding", "gzip")
+			},
+			answerIn: func(k *fakeKong) {
+				k.answer = gz(strings.Repeat("abcdefgh", 400))
+				k.answerHeader["content-encoding"] = "gzip"
+			},
+			request:  want{413, "body_too_large", "", "refuse", "too_large", "warn", "", ""},
+			response: want{502, "body_too_large", "", "refuse", "too_large", "warn", "", ""},
+		},
+		{
+			name:      "too large for a frame",
+			requestIn: func(k *fakeKong) { k.replyErr = map[string]error{"kong.request.get_raw_body": pdk.ErrTooLarge} },
+			answerIn: func(k *fakeKong) {
+				k.replyErr = map[string]error{"kong.service.response.get_raw_body": pdk.ErrTooLarge}
+			},
+			request:  want{413, "body_too_large", "", "refuse", "too_large", "warn", "", ""},
+			response: want{502, "body_too_large", "", "refuse", "too_large", "warn", "", ""},
+		},
+		{
+			name: "too large for the service", scan: fails(&guard.Failure{Kind: guard.TooLarge, Reason: "pieces"}),
+			request:  want{413, "body_too_large", "", "refuse", "too_large", "warn", "", ""},
+			response: want{502, "body_too_large", "", "refuse", "too_large", "warn", "", ""},
+		},
+		{
+			name:      "unscannable encoding",
+			requestIn: func(k *fakeKong) { k.set("content-encoding", "rot13") },
+			answerIn:  func(k *fakeKong) { k.answerHeader["content-encoding"] = "rot13" },
+			request:   want{415, "unscannable_body", "", "refuse", "unscannable", "warn", "", ""},
+			response:  want{502, "unscannable_body", "", "refuse", "unscannable", "warn", "", ""},
+		},
+		{
+			name:      "unscannable protocol",
+			requestIn: func(k *fakeKong) { k.set("content-type", "Application/gRPC-web+proto"); k.body = "" },
+			answerIn:  func(k *fakeKong) { k.answerHeader["content-type"] = "application/grpc" },
+			request:   want{415, "unscannable_body", "", "refuse", "unscannable", "warn", "", ""},
+			response:  want{502, "unscannable_body", "", "refuse", "unscannable", "warn", "", ""},
+		},
+		{
+			name:      "unscannable that is let pass",
+			settings:  func(s *guard.Settings) { s.AllowUnscannable = true },
+			requestIn: func(k *fakeKong) { k.set("content-encoding", "rot13") },
+			answerIn:  func(k *fakeKong) { k.answerHeader["content-encoding"] = "rot13" },
+			request:   want{action: "unscanned", reason: "unscannable", level: "warn"},
+			response:  want{action: "unscanned", reason: "unscannable", level: "warn"},
+		},
+		{
+			name:     "media that are not allowed",
+			settings: func(s *guard.Settings) { s.BlockMedia, s.AllowUnscannable = true, true },
+			requestIn: func(k *fakeKong) {
+				k.body = `{"model":"m","messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"data:image/png;base64,iVBORw0KGgo="}}]}]}`
+			},
+			request: want{415, "media_not_allowed", "", "refuse", "media_refused", "warn", "", ""},
+		},
+		{
+			name: "media alone are no missing prompt",
+			requestIn: func(k *fakeKong) {
+				k.body = `{"model":"m","messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"data:image/png;base64,iVBORw0KGgo="}}]}]}`
+			},
+			request: want{action: "allow", reason: "nothing_to_scan"},
+		},
+		{
+			name:      "upgrade to WebSocket",
+			requestIn: func(k *fakeKong) { k.set("upgrade", "WebSocket") },
+			request:   want{415, "upgrade_not_supported", "", "refuse", "upgrade_refused", "warn", "", ""},
+		},
+		{
+			name:      "an event stream by GET",
+			requestIn: func(k *fakeKong) { k.line = "GET /events HTTP/1.1"; k.body = ""; k.set("accept", "text/event-stream") },
+			request:   want{405, "event_stream_not_supported", "", "refuse", "event_stream_refused", "warn", "", ""},
+		},
+		{
+			name: "no verdict", scan: unavailable,
+			request:  want{503, "scan_unavailable", "", "refuse", "no_verdict", "err", "2", ""},
+			response: want{503, "scan_unavailable", "", "refuse", "no_verdict", "err", "2", ""},
+		},
+		{
+			name: "no verdict that is let pass", scan: unavailable,
+			settings: func(s *guard.Settings) { s.BlockFailures, s.BlockFailuresResponse = false, false },
+			request:  want{action: "unscanned", reason: "no_verdict", level: "err"},
+			response: want{action: "unscanned", reason: "no_verdict", level: "err"},
+		},
+		{
+			name: "a degraded verdict", scan: fails(&guard.Failure{Kind: guard.Degraded, Reason: "verdict incomplete"}),
+			request:  want{503, "scan_unavailable", "", "refuse", "degraded_verdict", "err", "5", ""},
+			response: want{503, "scan_unavailable", "", "refuse", "degraded_verdict", "err", "5", ""},
+		},
+		{
+			name: "a degraded verdict never passes", scan: fails(&guard.Failure{Kind: guard.Degraded, Reason: "verdict incomplete"}),
+			settings: func(s *guard.Settings) { s.BlockFailures, s.BlockFailuresResponse = false, false },
+			request:  want{503, "scan_unavailable", "", "refuse", "degraded_verdict", "err", "5", ""},
+			response: want{503, "scan_unavailable", "", "refuse", "degraded_verdict", "err", "5", ""},
+		},
+		{
+			name: "misconfigured", scan: fails(&guard.Failure{Kind: guard.Misconfigured, Reason: "status 403", Hint: "api_key"}),
+			settings: func(s *guard.Settings) { s.BlockFailures, s.BlockFailuresResponse = false, false },
+			request:  want{503, "scan_misconfigured", "", "refuse", "misconfigured", "err", "", ""},
+			response: want{503, "scan_misconfigured", "", "refuse", "misconfigured", "err", "", ""},
+		},
+		{
+			name:     "own fault: a panic",
+			scan:     func(context.Context, *guard.Scan) (guard.Verdict, error) { panic("secret prompt") },
+			settings: func(s *guard.Settings) { s.BlockFailures, s.BlockFailuresResponse = false, false },
+			request:  want{503, "guard_failure", "", "refuse", "own_fault", "err", "", ""},
+			response: want{503, "guard_failure", "", "refuse", "own_fault", "err", "", ""},
+		},
+		{
+			name: "own fault: an error nobody classed", scan: fails(errors.New("secret prompt")),
+			settings: func(s *guard.Settings) { s.BlockFailures, s.BlockFailuresResponse = false, false },
+			request:  want{503, "guard_failure", "", "refuse", "own_fault", "err", "", ""},
+			response: want{503, "guard_failure", "", "refuse", "own_fault", "err", "", ""},
+		},
+		{
+			name: "own fault: a verdict nobody filled in", scan: verdict(guard.Verdict{}),
+			settings: func(s *guard.Settings) { s.BlockFailures, s.BlockFailuresResponse = false, false },
+			request:  want{503, "guard_failure", "", "refuse", "own_fault", "err", "", ""},
+			response: want{503, "guard_failure", "", "refuse", "own_fault", "err", "", ""},
+		},
+		{
+			name:      "own fault: a body that Kong could not read",
+			requestIn: func(k *fakeKong) { k.bodyError = "request body is too large" },
+			request:   want{503, "guard_failure", "", "refuse", "own_fault", "err", "", ""},
+		},
+		{
+			name:      "own fault: a body file that is not there",
+			requestIn: func(k *fakeKong) { k.bodyFile = "/no/such/file" },
+			request:   want{503, "guard_failure", "", "refuse", "own_fault", "err", "", ""},
+		},
+		{
+			name:      "out of room",
+			requestIn: func(k *fakeKong) { k.replyErr = map[string]error{"kong.request.get_raw_body": pdk.ErrNoRoom} },
+			answerIn:  func(k *fakeKong) { k.replyErr = map[string]error{"kong.service.response.get_raw_body": pdk.ErrNoRoom} },
+			settings:  func(s *guard.Settings) { s.BlockFailures, s.BlockFailuresResponse = false, false },
+			request:   want{503, "guard_overloaded", "", "refuse", "no_room", "err", "5", ""},
+			response:  want{503, "guard_overloaded", "", "refuse", "no_room", "err", "5", ""},
+		},
+		{
+			name:     "an upstream's error",
+			answerIn: func(k *fakeKong) { k.status, k.answer = 429, `{"error":{"message":"slow down"}}` },
+			scan:     block,
+			response: want{action: "unscanned", reason: "error answer"},
+		},
+		{
+			name:     "an upstream's error that is scanned",
+			settings: func(s *guard.Settings) { s.ScanErrorAnswers = true },
+			answerIn: func(k *fakeKong) { k.status, k.answer = 429, `{"error":{"message":"slow down"}}` },
+			scan:     block,
+			response: want{403, "policy_violation", "answer blocked", "block", "policy_block", "warn", "", "scan-9"},
+		},
+	}
+	check := func(t *testing.T, k *fakeKong, leg string, w want) {
+		t.Helper()
+		if w.status == 0 {
+			if k.exit != nil {
+				t.Fatalf("refused with %d %s", k.exit.status, k.exit.body)
+			}
+			if k.upstreamBody != nil {
+				t.Error("the request was rewritten")
+			}
+		} else {
+			r := k.refusal()
+			if k.exit.status != w.status || r.Error.Code != w.code {
+				t.Errorf("answered %d %s, want %d %s", k.exit.status, k.exit.body, w.status, w.code)
+			}
+			if !strings.HasPrefix(r.Message, w.message) || r.Message == "" || r.Error.Message != r.Message {
+				t.Errorf("message %q, in error %q, want %q", r.Message, r.Error.Message, w.message)
+			}
+			if r.RequestID != k.requestID || r.ScanID != w.scanID {
+				t.Errorf("request id %q, scan id %q", r.RequestID, r.ScanID)
+			}
+			h := k.exit.header
+			if h.Get("Content-Type") != "application/json" || h.Get("Cache-Control") != "no-store" || h.Get("Retry-After") != w.retry {
+				t.Errorf("header %v", h)
+			}
+			if got, want := h.Get("X-Should-Retry"), leg == "response" && w.retry != ""; (got == "false") != want {
+				t.Errorf("x-should-retry is %q", got)
+			}
+			for _, detector := range []string{"prompt_injection", "dlp", "malicious", "strict", "R-9"} {
+				if strings.Contains(k.exit.body, detector) {
+					t.Errorf("the client is told %q: %s", detector, k.exit.body)
+				}
+			}
+			wantCleared := leg == "response"
+			if got := strings.Join(k.clearedAnswer, " "); (got == "content-encoding etag last-modified content-md5 digest content-digest repr-digest content-range accept-ranges content-disposition") != wantCleared {
+				t.Errorf("cleared %q", got)
+			}
+		}
+		if w.level == "" && len(k.logs) > 0 {
+			t.Errorf("logged %v", k.logs)
+		}
+		if w.level != "" && (len(k.logs) != 1 || k.logs[0].level != w.level || !strings.HasPrefix(k.logs[0].text, "SecurePrismaAIRS "+leg+" ")) {
+			t.Errorf("logged %v, want one line at %s", k.logs, w.level)
+		}
+		if k.serializeCalls != 1 {
+			t.Errorf("%d access log calls", k.serializeCalls)
+		}
+		l := k.leg("prisma-airs-intercept", leg)
+		if l["action"] != w.action || orEmpty(l["reason"]) != w.reason || orEmpty(l["scan_id"]) != w.scanID {
+			t.Errorf("access log %v", k.serialized)
+		}
+		if _, ok := l["latency_ms"].(float64); !ok {
+			t.Errorf("access log %v", k.serialized)
+		}
+	}
+	for _, c := range cases {
+		settings, vendor := strict(), prisma()
+		if c.settings != nil {
+			c.settings(&settings)
+		}
+		if c.vendor != nil {
+			c.vendor(&vendor)
+		}
+		run := func(t *testing.T, change func(*fakeKong), s *scanner) *fakeKong {
+			w := newWorld(t)
+			k := chatRequest(t)
+			if change != nil {
+				change(k)
+			}
+			k.run(guard.New(w.Process, vendor, settings, s))
+			if held := w.Room.Held(); held != 0 {
+				t.Errorf("%d bytes of room are still held", held)
+			}
+			if strings.Contains(k.allLogs()+w.stderr.String(), "secret") {
+				t.Errorf("what a panic or an error said was logged: %s%s", k.allLogs(), w.stderr.String())
+			}
+			return k
+		}
+		if c.request.action != "" {
+			t.Run(c.name+"/request", func(t *testing.T) {
+				check(t, run(t, c.requestIn, &scanner{request: c.scan}), "request", c.request)
+			})
+		}
+		if c.response.action != "" {
+			t.Run(c.name+"/response", func(t *testing.T) {
+				check(t, run(t, c.answerIn, &scanner{response: c.scan}), "response", c.response)
+			})
+		}
+	}
+}
+
+func orEmpty(v any) string {
+	s, _ := v.(string)
+	return s
+}
+
+func gz(s string) string {
+	var b bytes.Buffer
+	w := gzip.NewWriter(&b)
+	_, _ = w.Write([]byte(s))
+	_ = w.Close()
+	return b.String()
+}

@@ -1,0 +1,323 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package guard_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"kong-ai-guard/internal/guard"
+	"kong-ai-guard/internal/llm"
+)
+
+func TestRecordsAreBoundedAndReadAgain(t *testing.T) {
+	for name, change := range map[string]func(*guard.Bounds){
+		"count": func(b *guard.Bounds) { b.Records = 1 },
+		"bytes": func(b *guard.Bounds) { b.RecordBytes = 3 << 10 },
+	} {
+		for _, request := range []guard.Mode{guard.Enforce, guard.Monitor, guard.Off} {
+			w := newWorld(t, change)
+			sc := &scanner{}
+			e := guard.New(w.Process, prisma(), modes(request, guard.Enforce), sc)
+			var kongs []*fakeKong
+			for i := range 3 {
+				k := chatRequest(t)
+				k.requestID = fmt.Sprintf("request-%d", i)
+				kongs = append(kongs, k.access(e))
+			}
+			if n := w.metric("records"); n < 1 || n > 2 {
+				t.Errorf("%s, request %s: %v records", name, request, n)
+			}
+			if w.metric("records_dropped_total") < 1 || w.metric("unscanned_answers_total") != 0 {
+				t.Errorf("%s: dropped %v, unscanned answers %v", name, w.metric("records_dropped_total"), w.metric("unscanned_answers_total"))
+			}
+			forgotten := kongs[0].respond(e)
+			if forgotten.exit != nil || len(sc.seen(llm.ResponseLeg)) != 1 {
+				t.Fatalf("%s: %+v", name, forgotten.exit)
+			}
+			s := sc.seen(llm.ResponseLeg)[0]
+			if want := request != guard.Off; (len(s.Prompt) == 1) != want || s.Header != nil || s.Identity.Service != "llm" {
+				t.Errorf("%s, request %s: the answer was scanned with %+v", name, request, s)
+			}
+			if !contains(forgotten.logged("err"), "forgotten") {
+				t.Errorf("%s: logged %v", name, forgotten.logs)
+			}
+		}
+	}
+}
+
+// A record that is gone does not open a door: what cannot be read again is
+// refused where it decides something.
+func TestForgottenExchangeWhoseIdentityCannotBeRead(t *testing.T) {
+	w := newWorld(t)
+	k := chatRequest(t)
+	k.replyErr = map[string]error{"kong.router.get_service": os.ErrInvalid}
+	k.respond(guard.New(w.Process, prisma(), strict(), &scanner{}))
+	if k.refusal(); k.exit.status != 503 {
+		t.Errorf("answered %+v", k.exit)
+	}
+}
+
+func TestAnswersThatNeverCameAreCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		e := guard.New(w.Process, prisma(), strict(), &scanner{})
+		blocking := guard.New(w.Process, prisma(), strict(), both(block))
+		off := guard.New(w.Process, prisma(), modes(guard.Enforce, guard.Off), &scanner{})
+		for i, engine := range []*guard.Engine{e, e, blocking, off} {
+			k := chatRequest(t)
+			k.requestID = fmt.Sprint(i)
+			k.access(engine)
+		}
+		seen := chatRequest(t)
+		seen.requestID = "seen"
+		seen.run(e)
+		time.Sleep(guard.DefaultRecordAge + time.Second)
+		synctest.Wait()
+		if n := w.metric("unscanned_answers_total"); n != 2 {
+			t.Errorf("%v answers counted, want 2", n)
+		}
+		if n := w.metric("records"); n != 0 {
+			t.Errorf("%v records are left", n)
+		}
+		next := chatRequest(t).run(e)
+		if lines := next.logged("err"); len(lines) != 1 || !contains(lines, "(2 times, first 1s ago)") {
+			t.Errorf("logged %v", next.logs)
+		}
+		if lines := chatRequest(t).run(e).logs; len(lines) > 0 {
+			t.Errorf("logged again: %v", lines)
+		}
+	})
+}
+
+func TestDeadlines(t *testing.T) {
+	hang := func(ctx context.Context, _ *guard.Scan) (guard.Verdict, error) {
+		<-ctx.Done()
+		return guard.Verdict{}, ctx.Err()
+	}
+	for _, c := range []struct {
+		name    string
+		timeout time.Duration
+		before  time.Duration // spent in reading
+		took    time.Duration
+		code    string
+	}{
+		{"the scan's", 5 * time.Second, 0, 5 * time.Second, "scan_unavailable"},
+		{"the event's", 45 * time.Second, 10 * time.Second, 47 * time.Second, "guard_failure"},
+		{"the event's, at least 20 s", time.Second, 19500 * time.Millisecond, 20 * time.Second, "guard_failure"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t)
+			s := strict()
+			s.Timeout = c.timeout
+			k := chatRequest(t)
+			k.onCall = func(method string) {
+				if method == "kong.request.get_raw_body" {
+					time.Sleep(c.before)
+				}
+			}
+			start := time.Now()
+			k.access(guard.New(w.Process, prisma(), s, both(hang)))
+			if took := time.Since(start); took != c.took {
+				t.Errorf("%s: took %s, want %s", c.name, took, c.took)
+			}
+			if r := k.refusal(); r.Error.Code != c.code || k.exit.status != 503 {
+				t.Errorf("%s: %+v", c.name, k.exit)
+			}
+		})
+	}
+}
+
+func TestScansWaitForASlotInsideTheirTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, func(b *guard.Bounds) { b.Scans = 2 })
+		running, most := 0, 0
+		var mu sync.Mutex
+		sc := &scanner{request: func(ctx context.Context, _ *guard.Scan) (guard.Verdict, error) {
+			mu.Lock()
+			running++
+			most = max(most, running)
+			mu.Unlock()
+			time.Sleep(2 * time.Second)
+			mu.Lock()
+			running--
+			mu.Unlock()
+			return guard.Verdict{Action: guard.Allow}, nil
+		}}
+		e := guard.New(w.Process, prisma(), strict(), sc)
+		var kongs []*fakeKong
+		var wg sync.WaitGroup
+		for range 10 {
+			k := chatRequest(t)
+			k.requestID = fmt.Sprint(len(kongs))
+			kongs = append(kongs, k)
+			wg.Go(func() { k.access(e) })
+		}
+		wg.Wait()
+		refused := 0
+		for _, k := range kongs {
+			if k.exit != nil {
+				refused++
+				if k.exit.status != 503 || k.exit.header.Get("Retry-After") == "" {
+					t.Errorf("answered %+v", k.exit)
+				}
+			}
+		}
+		// In 5 s, two slots begin three scans each.
+		if most != 2 || refused != 4 {
+			t.Errorf("%d scans at once, %d refused", most, refused)
+		}
+	})
+}
+
+func TestRoomIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, func(b *guard.Bounds) { b.HeldBytes = 64 << 10 })
+		release := make(chan struct{})
+		e := guard.New(w.Process, prisma(), strict(), &scanner{request: func(context.Context, *guard.Scan) (guard.Verdict, error) {
+			<-release
+			return guard.Verdict{Action: guard.Allow}, nil
+		}})
+		big := func() *fakeKong {
+			k := chatRequest(t)
+			k.body = `{"messages":[{"role":"user","content":"` + strings.Repeat("word ", 4000) + `"}]}`
+			return k
+		}
+		holder, waiter, small := big(), big(), chatRequest(t)
+		var wg sync.WaitGroup
+		wg.Go(func() { holder.access(e) })
+		synctest.Wait()
+		start := time.Now()
+		wg.Go(func() {
+			waiter.access(e)
+			if waited := time.Since(start); waited != time.Second {
+				t.Errorf("waited %s", waited)
+			}
+			close(release)
+		})
+		synctest.Wait()
+		wg.Go(func() { small.access(e) }) // it fits: the waiter does not hold it up
+		synctest.Wait()
+		if n := w.metric("scans_running"); n != 2 {
+			t.Errorf("%v scans run", n)
+		}
+		wg.Wait()
+		if r := waiter.refusal(); waiter.exit.status != 503 || r.Error.Code != "guard_overloaded" {
+			t.Errorf("answered %+v", waiter.exit)
+		}
+		if holder.exit != nil || small.exit != nil || w.Room.Held() != 0 {
+			t.Errorf("%+v, %+v, %d bytes held", holder.exit, small.exit, w.Room.Held())
+		}
+	})
+}
+
+func TestRoomGivesWaitersTheirShare(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		room := newWorld(t, func(b *guard.Bounds) { b.HeldBytes = 100 }).Room
+		ctx := context.Background()
+		if err := room.Reserve(ctx, 100); err != nil {
+			t.Fatal(err)
+		}
+		var got [3]error
+		var wg sync.WaitGroup
+		for i, n := range []int64{80, 30, 50} {
+			wg.Go(func() { got[i] = room.Reserve(ctx, n) })
+			synctest.Wait()
+		}
+		room.Release(60) // 30 fits, then nothing
+		synctest.Wait()
+		room.Release(40) // 50 fits
+		wg.Wait()
+		if got[0] == nil || got[1] != nil || got[2] != nil || room.Held() != 80 {
+			t.Errorf("%v, %d held", got, room.Held())
+		}
+		canceled, cancel := context.WithCancel(ctx)
+		cancel()
+		start := time.Now()
+		if room.Reserve(canceled, 30) == nil || time.Since(start) > 0 {
+			t.Error("waited although the context had ended")
+		}
+		if room.Reserve(ctx, 101) == nil || time.Since(start) > 0 {
+			t.Error("waited for more than there is")
+		}
+		if err := room.Reserve(ctx, 20); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestBodyFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "body")
+	chat := func(size int) string {
+		const head, tail = `{"messages":[{"role":"user","content":"`, `"}]}`
+		return head + strings.Repeat("x", size-len(head)-len(tail)) + tail
+	}
+	for _, c := range []struct {
+		size   int
+		status int
+	}{{100, 0}, {1 << 20, 0}, {1<<20 + 1, 413}} {
+		for _, mode := range []guard.Mode{guard.Enforce, guard.Monitor} {
+			if err := os.WriteFile(path, []byte(chat(c.size)), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			w := newWorld(t)
+			s := modes(mode, guard.Off)
+			s.MaxRequestBytes = 1 << 20
+			k := chatRequest(t)
+			k.bodyFile = path
+			sc := &scanner{}
+			k.run(guard.New(w.Process, prisma(), s, sc))
+			w.Flush(context.Background())
+			status := 0
+			if k.exit != nil {
+				status = k.exit.status
+			}
+			if want := c.status; mode == guard.Enforce && status != want || mode == guard.Monitor && status != 0 {
+				t.Errorf("%d bytes, %s: status %d", c.size, mode, status)
+			}
+			if n := len(sc.seen(llm.RequestLeg)); n != 1 && c.status == 0 {
+				t.Errorf("%d bytes, %s: %d scans", c.size, mode, n)
+			}
+			if w.Room.Held() != 0 {
+				t.Errorf("%d bytes are held", w.Room.Held())
+			}
+		}
+	}
+	w := newWorld(t)
+	k := chatRequest(t)
+	k.bodyFile = t.TempDir() // not a file
+	if k.run(guard.New(w.Process, prisma(), strict(), &scanner{})); k.exit == nil || k.exit.status != 503 {
+		t.Errorf("a directory was read as a body: %+v", k.exit)
+	}
+}
+
+func TestInstancesShareNothingButTheProcess(t *testing.T) {
+	w := newWorld(t)
+	s := strict()
+	s.Scoped = true
+	scoped := guard.New(w.Process, prisma(), s, &scanner{})
+	global := guard.New(w.Process, prisma(), strict(), &scanner{})
+	for i, c := range []struct {
+		e     *guard.Engine
+		asked int
+	}{{scoped, 1}, {scoped, 0}, {global, 1}, {global, 1}} {
+		k := chatRequest(t).run(c.e)
+		if n := k.count("kong.router.get_service"); n != c.asked {
+			t.Errorf("exchange %d: the service's name was asked for %d times, want %d", i, n, c.asked)
+		}
+	}
+	// A record survives its instance: Kong starts a new one when a
+	// connection was lost.
+	sc := &scanner{}
+	k := chatRequest(t).access(global).respond(guard.New(w.Process, prisma(), strict(), sc))
+	if k.count("kong.request.get_raw_body") != 1 || len(sc.seen(llm.ResponseLeg)[0].Prompt) != 1 {
+		t.Errorf("the new instance did not know the exchange: %v", k.calls)
+	}
+}
