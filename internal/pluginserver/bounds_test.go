@@ -217,6 +217,41 @@ func TestGoPDKReplyThatDoesNotDecode(t *testing.T) {
 	})
 }
 
+// TestGoPDKOnASocket: a large argument and a large reply, and a Kong that goes
+// away in the middle of one.
+func TestGoPDKOnASocket(t *testing.T) {
+	large := strings.Repeat("x", 2<<20)
+	results := make(chan string, 3)
+	connect := serve(t, &pluginserver.Server{New: always(plugin{access: func(_ context.Context, e *pluginserver.Event) {
+		k := e.PDK()
+		results <- fmt.Sprint(k.ServiceRequest.SetRawBody(large))
+		body, err := k.Request.GetRawBody()
+		results <- fmt.Sprint(len(body), err)
+		_, err = k.Request.GetRawBody()
+		call := pdk.RequestRawBody()
+		results <- fmt.Sprint(err, e.Batch(&call) != nil)
+	}})})
+	p := connect()
+	if err := p.send(eventCall(must[int32](t)(p.start(`{}`)), "access")); err != nil {
+		t.Fatal(err)
+	}
+	for i, reply := range [][]byte{frame(nil), frame(text(large)), frame(text(large))[:3<<19]} {
+		method, args := must[[]byte](t)(p.read()), must[[]byte](t)(p.read())
+		if i == 0 && (string(method) != "kong.service.request.set_raw_body" || len(args) < len(large)) {
+			t.Errorf("%s with %d bytes", method, len(args))
+		}
+		if _, err := p.Write(reply); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.Close()
+	for _, want := range []string{"<nil>", fmt.Sprint(len(large), " <nil>"), "unexpected EOF true"} {
+		if got := <-results; got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+}
+
 // TestKongVanishes: whatever Kong leaves undone, the goroutine of its
 // connection ends, within the event's time at the latest. The bubble fails
 // when one is left.

@@ -63,10 +63,10 @@ func (e *Event) Batch(calls ...*pdk.Call) error {
 func (e *Event) write(calls []*pdk.Call) int {
 	for i, call := range calls {
 		size := len(e.conn.out) + 2*headerSize + len(call.Method) + len(call.Args)
-		if i > 0 && size > batchBytes {
+		if i > 0 && (size > batchBytes || e.conn.tail != nil) {
 			return i
 		}
-		addCall(&e.conn.frames, call.Method, call.Args)
+		e.conn.addCall(call)
 	}
 	return len(calls)
 }
@@ -98,7 +98,7 @@ func (e *Event) Exit(status int, header http.Header, body []byte) error {
 	}
 	call := pdk.ResponseExit(status, header, body)
 	e.conn.counters.Calls.Add(1)
-	addCall(&e.conn.frames, call.Method, call.Args)
+	e.conn.addCall(&call)
 	if err := e.conn.flush(); err != nil {
 		return e.broken(err)
 	}
@@ -151,9 +151,9 @@ func (e *Event) finish(sequence int64) error {
 }
 
 // awaitClose waits until Kong closes the connection, which it does when it has
-// taken an exit. Closing it first could overtake the exit. Should Kong answer
-// instead, there is no reading it as consent: the connection is closed all the
-// same, and Kong runs the event again.
+// carried out an exit. Should it answer or stay silent instead, the exit came
+// to nothing, and to end the event in good order would let the exchange pass:
+// the connection is closed, and Kong runs the event again.
 func (c *conn) awaitClose() error {
 	if err := c.SetReadDeadline(time.Now().Add(exitTimeout)); err != nil {
 		return err

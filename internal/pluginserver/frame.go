@@ -37,6 +37,8 @@ type frames struct {
 	net.Conn
 	in  *bufio.Reader
 	out []byte // frames to be written
+	// tail comes after out: arguments too large to be copied into it.
+	tail []byte
 
 	max      int64
 	room     Room
@@ -58,24 +60,28 @@ func newFrames(nc net.Conn, s *Server) frames {
 
 // add puts a frame to those that the next flush writes.
 func (f *frames) add(payload []byte) {
-	f.out = appendFrame(f.out, payload)
+	f.out = binary.LittleEndian.AppendUint32(f.out, uint32(len(payload)))
+	f.out = append(f.out, payload...)
 }
 
-func appendFrame(b, payload []byte) []byte {
-	b = binary.LittleEndian.AppendUint32(b, uint32(len(payload)))
-	return append(b, payload...)
+// addCall puts the two frames of a PDK call. Large arguments are not copied:
+// they become the tail, and nothing can be put after them before the flush.
+func (f *frames) addCall(call *pdk.Call) {
+	f.add([]byte(call.Method))
+	f.out = binary.LittleEndian.AppendUint32(f.out, uint32(len(call.Args)))
+	if len(call.Args) > batchBytes {
+		f.tail = call.Args
+		return
+	}
+	f.out = append(f.out, call.Args...)
 }
 
-// addCall puts the two frames of a PDK call.
-func addCall[T string | []byte](f *frames, method string, args T) {
-	f.out = binary.LittleEndian.AppendUint32(f.out, uint32(len(method)))
-	f.out = append(f.out, method...)
-	f.out = binary.LittleEndian.AppendUint32(f.out, uint32(len(args)))
-	f.out = append(f.out, args...)
-}
-
-func (f *frames) flush() error {
-	_, err := f.Write(f.out)
+func (f *frames) flush() (err error) {
+	if f.tail == nil {
+		_, err = f.Write(f.out)
+	} else {
+		_, err = (&net.Buffers{f.out, f.tail}).WriteTo(f.Conn)
+	}
 	f.dropUnwritten()
 	return err
 }
@@ -84,7 +90,7 @@ func (f *frames) dropUnwritten() {
 	if cap(f.out) > maxKept {
 		f.out = nil
 	}
-	f.out = f.out[:0]
+	f.out, f.tail = f.out[:0], nil
 }
 
 // length reads the header of the next frame.

@@ -12,6 +12,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/Kong/go-pdk/server/kong_plugin_protocol"
+
 	"kong-ai-guard/internal/pdk"
 	"kong-ai-guard/internal/pluginserver"
 )
@@ -175,12 +177,50 @@ func TestInstanceIsNotFreedUnderAnEvent(t *testing.T) {
 func TestInstanceStatus(t *testing.T) {
 	bubble(t, &pluginserver.Server{New: always(plugin{})}, func(t *testing.T, connect func() *peer) {
 		p := connect()
-		if err := p.send(startCall(`{"__seq__":3}`)); err != nil {
+		started := time.Now().Unix()
+		for call, name := range map[*kong_plugin_protocol.RpcCall]string{
+			startCall(`{"__seq__":3}`): "plugin",
+			statusCall(3):              "---", // go-pdk's word for it
+		} {
+			must[int32](t)(p.start(`{"__seq__":3}`))
+			time.Sleep(time.Minute)
+			if err := p.send(call); err != nil {
+				t.Fatal(err)
+			}
+			ret, err := p.result()
+			if got := ret.GetInstanceStatus(); err != nil || got.GetName() != name || got.GetInstanceId() != 3 || got.GetStartedAt() != started {
+				t.Errorf("%v, %v; want %s of %d", got, err, name, started)
+			}
+		}
+		if err := p.send(statusCall(4)); err != nil {
 			t.Fatal(err)
 		}
-		ret, err := p.result()
-		if got := ret.GetInstanceStatus(); err != nil || got.GetName() != "plugin" || got.GetStartedAt() != time.Now().Unix() {
-			t.Errorf("%v, %v", got, err)
+		if _, err := p.result(); err != io.EOF {
+			t.Errorf("an instance that never was: %v", err)
+		}
+	})
+}
+
+func statusCall(id int32) *kong_plugin_protocol.RpcCall {
+	return &kong_plugin_protocol.RpcCall{Call: &kong_plugin_protocol.RpcCall_CmdGetInstanceStatus{
+		CmdGetInstanceStatus: &kong_plugin_protocol.CmdGetInstanceStatus{InstanceId: id},
+	}}
+}
+
+// TestQuestionsThatTheDumpAnswers get an empty frame, as from go-pdk.
+func TestQuestionsThatTheDumpAnswers(t *testing.T) {
+	bubble(t, &pluginserver.Server{New: always(plugin{})}, func(t *testing.T, connect func() *peer) {
+		p := connect()
+		for _, call := range []*kong_plugin_protocol.RpcCall{
+			{Call: &kong_plugin_protocol.RpcCall_CmdGetPluginNames{CmdGetPluginNames: &kong_plugin_protocol.CmdGetPluginNames{}}},
+			{Call: &kong_plugin_protocol.RpcCall_CmdGetPluginInfo{CmdGetPluginInfo: &kong_plugin_protocol.CmdGetPluginInfo{Name: "plugin"}}},
+		} {
+			if err := p.send(call); err != nil {
+				t.Fatal(err)
+			}
+			if b, err := p.read(); err != nil || len(b) != 0 {
+				t.Errorf("%q, %v", b, err)
+			}
 		}
 	})
 }

@@ -40,7 +40,7 @@ func (c *conn) oversized(n int64) error {
 		return c.giveBack(sequence, c.server.instances.start("", nil))
 	case fieldHandleEvent:
 		exit := pdk.ResponseExit(http.StatusServiceUnavailable, refusalHeader, refusalBody)
-		addCall(&c.frames, exit.Method, exit.Args)
+		c.addCall(&exit)
 		if err := c.flush(); err != nil {
 			return err
 		}

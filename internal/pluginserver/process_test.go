@@ -121,6 +121,9 @@ func run(t testing.TB, as, dir string, args ...string) *process {
 	exe := must[string](t)(os.Executable())
 	p := &process{Cmd: exec.Command(exe, append([]string{"-kong-prefix", dir}, args...)...), socket: filepath.Join(dir, filepath.Base(exe)+".socket")}
 	p.Env = []string{runAs + "=" + as} // Kong clears the environment
+	if testing.CoverMode() != "" {
+		p.Env = append(p.Env, "GOCOVERDIR="+t.TempDir())
+	}
 	p.Stdout, p.Cmd.Stderr = &p.stdout, &p.stderr
 	if err := p.Start(); err != nil {
 		t.Fatal(err)
@@ -413,6 +416,31 @@ func TestShutdown(t *testing.T) {
 		if _, err := connect().start(`{}`); err == nil {
 			t.Error("a connection was taken after the shutdown")
 		}
+	})
+}
+
+// TestShutdownUnderAHandlerThatDoesNotEnd: the process has to go all the same.
+func TestShutdownUnderAHandlerThatDoesNotEnd(t *testing.T) {
+	s := &pluginserver.Server{New: always(plugin{access: func(_ context.Context, e *pluginserver.Event) { time.Sleep(time.Hour) }})}
+	bubble(t, s, func(t *testing.T, connect func() *peer) {
+		p := connect()
+		if err := p.send(eventCall(must[int32](t)(p.start(`{}`)), "access")); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait() // until the handler runs
+		start := time.Now()
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		if err := s.Shutdown(ctx); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(start); took != 11*time.Second {
+			t.Errorf("took %v", took)
+		}
+		if b, err := p.read(); err == nil {
+			t.Errorf("Kong got %q", b)
+		}
+		time.Sleep(time.Hour) // the bubble wants its goroutines to end
 	})
 }
 
