@@ -5,6 +5,23 @@
 // configurations against the dumped schemas, and proxies HTTP with the
 // semantics that were observed on Kong 3.9.1. It is for tests and for trying
 // things out, and it is not Kong: what it does not know is an error.
+//
+//	gw, err := kongtest.New(kongtest.Config{
+//		Servers:     []kongtest.PluginServer{{Path: "bin/noma-runtime-protection"}},
+//		Declarative: config, // from LoadFile, or made in Go
+//	})
+//	...
+//	defer gw.Close()
+//	err = gw.Start()
+//	res, err := http.Post(gw.URL()+"/chat", "application/json", body)
+//	...
+//	x, ok := gw.Exchange(res.Header.Get("X-Kong-Request-Id"))
+//	// x.Events, x.Calls, x.Logs, x.AccessLog say what happened.
+//
+// What is not played: TLS, gRPC, websockets beyond their effect on buffering,
+// upstreams with several targets, Kong's own plugins other than key-auth, and
+// the log phase of plugins. HTTP/2 requests with an Upgrade header are refused
+// by net/http before they get here.
 package kongtest
 
 import (

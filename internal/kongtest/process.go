@@ -130,9 +130,8 @@ func (p *process) run() (exited chan struct{}, err error) {
 	go func() {
 		defer close(exited)
 		p.readOutput(read, cmd.Process.Pid)
-		err := cmd.Wait()
+		_ = cmd.Wait() // the state says how it ended
 		p.log(fmt.Sprintf("external pluginserver '%s' terminated: %v", p.name, cmd.ProcessState))
-		_ = err // the state says it all
 	}()
 	return exited, nil
 }
@@ -149,28 +148,29 @@ func (p *process) readOutput(r io.ReadCloser, pid int) {
 	}
 }
 
-// keep starts the process again each time it ends.
+// keep starts the process again each time it ends, until closing starts.
 func (p *process) keep(exited chan struct{}) {
 	defer close(p.done)
 	for {
 		<-exited
 		p.mu.Lock()
-		closing, pause := p.closing, time.Until(p.started.Add(restartPause))
+		pause := time.Until(p.started.Add(restartPause))
 		p.mu.Unlock()
-		if closing {
-			return
+		for exited = nil; exited == nil; pause = restartPause {
+			select {
+			case <-time.After(pause):
+			case <-p.stop:
+				return
+			}
+			next, err := p.run()
+			if errors.Is(err, net.ErrClosed) {
+				return
+			}
+			if err != nil {
+				p.log("starting: " + err.Error())
+			}
+			exited = next
 		}
-		select {
-		case <-time.After(pause):
-		case <-p.stop:
-			return
-		}
-		next, err := p.run()
-		if err != nil {
-			p.log("starting: " + err.Error())
-			return
-		}
-		exited = next
 	}
 }
 
