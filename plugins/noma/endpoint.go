@@ -46,6 +46,16 @@ type credentials struct {
 	// secret is asked before each token, since it may lie in a file that
 	// changes. Its errors quote nothing.
 	secret func() (string, error)
+	notice func(err bool, text string)
+}
+
+// late tells operators of a renewal that failed while nobody waited for it.
+func (c *credentials) late(fail *guard.Failure) {
+	text := "a token could not be renewed, the old one is used to its end: " + fail.Reason
+	if fail.Hint != "" {
+		text += " (look at " + fail.Hint + ")"
+	}
+	c.notice(true, text)
 }
 
 // fetch asks the endpoint that worked before, then the others, until one

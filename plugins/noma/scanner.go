@@ -7,6 +7,7 @@ import (
 	"context"
 	"net/http"
 	"slices"
+	"sync"
 
 	"golang.org/x/sync/errgroup"
 
@@ -23,6 +24,9 @@ const (
 	choicesAtOnce = 4
 )
 
+const noticeGeneric = "exchanges without a consumer are reported under the application " + genericApplication +
+	": set application_ID, or put an authentication plugin on the route"
+
 const reasonTooManyChoices = "more choices than scans for one leg"
 
 // A Scanner judges exchanges with Noma's AI-DR service. It is safe for
@@ -31,6 +35,9 @@ type Scanner struct {
 	cfg    *Config
 	client *scanhttp.Client
 	url    string
+	notice func(err bool, text string)
+	// generic has it said once that exchanges cannot be told apart.
+	generic sync.Once
 	// source is where tokens come from and creds how, both nil when calls
 	// carry the API key, or nothing.
 	source *source
@@ -39,8 +46,9 @@ type Scanner struct {
 
 // NewScanner returns the scanner of one configuration. Tokens, connections and
 // breakers are shared with the process's other scanners that have the same.
-// The error is a *guard.Failure that names the field which cannot work.
-func NewScanner(cfg *Config) (*Scanner, error) {
+// What happens outside of any scan goes to notice; err marks a failure. The
+// error is a *guard.Failure that names the field which cannot work.
+func NewScanner(cfg *Config, notice func(err bool, text string)) (*Scanner, error) {
 	options := scanhttp.Options{
 		SSLVerify: cfg.SSLVerify, CAFile: cfg.CAFile, HTTPProxy: cfg.HTTPProxy,
 		Account:       cfg.ClientID,
@@ -53,7 +61,7 @@ func NewScanner(cfg *Config) (*Scanner, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Scanner{cfg: cfg, client: client, url: cfg.APIBase + cmp.Or(cfg.ScanPath, defaultScanPath)}
+	s := &Scanner{cfg: cfg, client: client, notice: notice, url: cfg.APIBase + cmp.Or(cfg.ScanPath, defaultScanPath)}
 	if cfg.ClientID == "" {
 		return s, nil
 	}
@@ -65,7 +73,7 @@ func NewScanner(cfg *Config) (*Scanner, error) {
 			return nil, err
 		}
 	}
-	s.creds = &credentials{client: client, endpoints: endpoints(cfg.APIBase, cfg.TokenURL), field: field, id: cfg.ClientID, secret: cfg.Secret}
+	s.creds = &credentials{client: client, endpoints: endpoints(cfg.APIBase, cfg.TokenURL), field: field, id: cfg.ClientID, secret: cfg.Secret, notice: notice}
 	s.source = sourceFor(s.creds.endpoints[0].url, cfg.ClientID, cmp.Or(cfg.ClientSecret, cfg.ClientSecretFile))
 	return s, nil
 }
@@ -74,6 +82,9 @@ func NewScanner(cfg *Config) (*Scanner, error) {
 // of its choices, all of which must pass.
 func (s *Scanner) Scan(ctx context.Context, scan *guard.Scan) (guard.Verdict, error) {
 	subject := application(s.cfg.ApplicationID, scan.Identity.Consumer)
+	if subject == genericApplication && s.cfg.ApplicationID == "" {
+		s.generic.Do(func() { s.notice(false, noticeGeneric) })
+	}
 	choices := choices(scan)
 	if len(choices) > max(scan.MaxCalls, 1) {
 		return guard.Verdict{}, &guard.Failure{Kind: guard.TooLarge, Reason: reasonTooManyChoices}
@@ -203,7 +214,7 @@ func (s *Scanner) post(ctx context.Context, body []byte, requestID string) (answ
 	}
 	token = s.cfg.APIKey
 	if s.source != nil {
-		if token, err = s.source.get(ctx, s.cfg.Timeout, s.creds.fetch); err != nil {
+		if token, err = s.source.get(ctx, s.cfg.Timeout, s.creds); err != nil {
 			return scanhttp.Response{}, "", err
 		}
 	}

@@ -36,7 +36,7 @@ func service(t testing.TB, o fakenoma.Options) (*fakenoma.Server, *noma.Config) 
 
 func scanner(t testing.TB, c *noma.Config) *noma.Scanner {
 	t.Helper()
-	s, err := noma.NewScanner(c)
+	s, err := noma.NewScanner(c, func(bool, string) {})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -375,7 +375,7 @@ func TestFailures(t *testing.T) {
 func TestConfigThatCannotWork(t *testing.T) {
 	_, config := service(t, fakenoma.Options{})
 	config.CAFile = "/does/not/exist"
-	_, err := noma.NewScanner(config)
+	_, err := noma.NewScanner(config, nil)
 	if f := failure(t, err); f.Kind != guard.Misconfigured || f.Hint != "ca_file" {
 		t.Errorf("%+v", *f)
 	}

@@ -20,7 +20,10 @@ type clerk struct {
 	lifetime, takes time.Duration
 	calls           int
 	fail            *guard.Failure
+	told            int
 }
+
+func (c *clerk) late(*guard.Failure) { c.told++ }
 
 func (c *clerk) fetch(ctx context.Context, _ endpoint) (grant, endpoint, *guard.Failure) {
 	c.calls++
@@ -35,6 +38,14 @@ func (c *clerk) fetch(ctx context.Context, _ endpoint) (grant, endpoint, *guard.
 	}
 	return grant{token: fmt.Sprint("token ", call), lifetime: c.lifetime}, endpoint{url: "u"}, nil
 }
+
+type fetcherFunc func() grant
+
+func (f fetcherFunc) fetch(context.Context, endpoint) (grant, endpoint, *guard.Failure) {
+	return f(), endpoint{}, nil
+}
+
+func (fetcherFunc) late(*guard.Failure) {}
 
 func get(t *testing.T, s *source, f fetcher) string {
 	t.Helper()
@@ -54,21 +65,21 @@ func TestRefreshedEarly(t *testing.T) {
 		t.Run(c.lifetime.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s, k := new(source), &clerk{lifetime: c.lifetime}
-				get(t, s, k.fetch)
+				get(t, s, k)
 				time.Sleep(c.fresh - time.Millisecond)
-				if get(t, s, k.fetch); k.calls != 1 {
+				if get(t, s, k); k.calls != 1 {
 					t.Errorf("renewed %d times before it was due", k.calls-1)
 				}
 				time.Sleep(2 * time.Millisecond)
-				if token := get(t, s, k.fetch); token != "token 1" {
+				if token := get(t, s, k); token != "token 1" {
 					t.Errorf("%q while the new one is fetched", token)
 				}
 				synctest.Wait()
-				if token := get(t, s, k.fetch); token != "token 2" || k.calls != 2 {
+				if token := get(t, s, k); token != "token 2" || k.calls != 2 {
 					t.Errorf("%q after %d calls", token, k.calls)
 				}
 				time.Sleep(c.lifetime + time.Second)
-				if token := get(t, s, k.fetch); token != "token 3" {
+				if token := get(t, s, k); token != "token 3" {
 					t.Errorf("%q long after its end", token)
 				}
 			})
@@ -80,18 +91,18 @@ func TestRefreshedEarly(t *testing.T) {
 func TestRenewalThatFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, k := new(source), &clerk{lifetime: time.Hour}
-		get(t, s, k.fetch)
+		get(t, s, k)
 		k.fail = &guard.Failure{Kind: guard.Misconfigured, Reason: "no"}
 		time.Sleep(time.Hour - time.Second)
 		for range 10 {
-			get(t, s, k.fetch)
+			get(t, s, k)
 			synctest.Wait()
 		}
-		if k.calls != 2 {
-			t.Errorf("%d calls while a refusal is remembered, want 2", k.calls)
+		if k.calls != 2 || k.told != 1 {
+			t.Errorf("%d calls while a refusal is remembered, want 2; told %d times, want 1", k.calls, k.told)
 		}
 		time.Sleep(2 * time.Second)
-		if token, err := s.get(t.Context(), time.Second, k.fetch); err == nil {
+		if token, err := s.get(t.Context(), time.Second, k); err == nil {
 			t.Errorf("%q after its end", token)
 		}
 	})
@@ -107,14 +118,14 @@ func TestSingleFlight(t *testing.T) {
 		var wg sync.WaitGroup
 		wg.Go(func() {
 			var f *guard.Failure
-			if _, err := s.get(impatient, 10*time.Second, k.fetch); !errors.As(err, &f) || f.Kind != guard.Unavailable || f.Hint != "timeout_ms" {
+			if _, err := s.get(impatient, 10*time.Second, k); !errors.As(err, &f) || f.Kind != guard.Unavailable || f.Hint != "timeout_ms" {
 				t.Errorf("who left got %v", err)
 			}
 		})
 		synctest.Wait() // the impatient one is first: the flight is its
 		for range 100 {
 			wg.Go(func() {
-				if token, err := s.get(t.Context(), 10*time.Second, k.fetch); token != "token 1" || err != nil {
+				if token, err := s.get(t.Context(), 10*time.Second, k); token != "token 1" || err != nil {
 					t.Errorf("%q, %v", token, err)
 				}
 			})
@@ -132,12 +143,12 @@ func TestSourceConcurrency(t *testing.T) {
 	s := new(source)
 	var mu sync.Mutex
 	calls := 0
-	fetch := func(context.Context, endpoint) (grant, endpoint, *guard.Failure) {
+	fetch := fetcherFunc(func() grant {
 		mu.Lock()
 		defer mu.Unlock()
 		calls++
-		return grant{token: fmt.Sprint(calls), lifetime: time.Hour}, endpoint{}, nil
-	}
+		return grant{token: fmt.Sprint(calls), lifetime: time.Hour}
+	})
 	var wg sync.WaitGroup
 	for range 16 {
 		wg.Go(func() {
@@ -156,11 +167,11 @@ func TestSourceConcurrency(t *testing.T) {
 // TestDroppedOnce: who was refused with an old token does not drop the new one.
 func TestDroppedOnce(t *testing.T) {
 	s, k := new(source), &clerk{lifetime: time.Hour}
-	old := get(t, s, k.fetch)
+	old := get(t, s, k)
 	s.drop(old)
-	fresh := get(t, s, k.fetch)
+	fresh := get(t, s, k)
 	s.drop(old)
-	if token := get(t, s, k.fetch); token != fresh || k.calls != 2 {
+	if token := get(t, s, k); token != fresh || k.calls != 2 {
 		t.Errorf("%q after %d calls", token, k.calls)
 	}
 }
@@ -175,7 +186,7 @@ func TestRefusalIsRemembered(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			s, k := new(source), &clerk{lifetime: time.Hour, fail: &guard.Failure{Kind: c.kind, Reason: "no"}}
 			for range 5 {
-				if _, err := s.get(t.Context(), time.Second, k.fetch); err == nil {
+				if _, err := s.get(t.Context(), time.Second, k); err == nil {
 					t.Error("a token after a failure")
 				}
 			}
@@ -184,7 +195,7 @@ func TestRefusalIsRemembered(t *testing.T) {
 			}
 			time.Sleep(refusalHold)
 			k.fail = nil
-			get(t, s, k.fetch)
+			get(t, s, k)
 		})
 	}
 }
@@ -192,9 +203,7 @@ func TestRefusalIsRemembered(t *testing.T) {
 // TestPanicWhileFetching ends the scans that wait, not the process.
 func TestPanicWhileFetching(t *testing.T) {
 	const content = "what a panic may quote"
-	_, err := new(source).get(t.Context(), time.Second, func(context.Context, endpoint) (grant, endpoint, *guard.Failure) {
-		panic(content)
-	})
+	_, err := new(source).get(t.Context(), time.Second, fetcherFunc(func() grant { panic(content) }))
 	var f *guard.Failure
 	if err == nil || errors.As(err, &f) {
 		t.Errorf("%v, want our own fault", err)

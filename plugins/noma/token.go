@@ -147,15 +147,20 @@ type source struct {
 	worked  endpoint // the one that gave the last token
 }
 
-// A fetcher gets a token from the service. worked is the endpoint that gave
-// the last one, the zero value for none yet; works is the one that did now.
-type fetcher func(ctx context.Context, worked endpoint) (g grant, works endpoint, fail *guard.Failure)
+// A fetcher gets tokens from the service.
+type fetcher interface {
+	// fetch gets one. worked is the endpoint that gave the last one, the
+	// zero value for none yet; works is the one that did now.
+	fetch(ctx context.Context, worked endpoint) (g grant, works endpoint, fail *guard.Failure)
+	// late hears of a renewal that failed while the old token serves on.
+	late(fail *guard.Failure)
+}
 
 // get returns a token that is still good. While one is due for renewal it is
 // used on, and the new one is fetched beside it. timeout bounds the fetch,
 // which goes on when this caller leaves, for the others who wait for it. The
 // error is a *guard.Failure, or our own fault.
-func (s *source) get(ctx context.Context, timeout time.Duration, fetch fetcher) (string, error) {
+func (s *source) get(ctx context.Context, timeout time.Duration, from fetcher) (string, error) {
 	now := time.Now()
 	s.mu.Lock()
 	token, good, due := s.token, now.Before(s.endsAt), !now.Before(s.renewAt)
@@ -171,7 +176,7 @@ func (s *source) get(ctx context.Context, timeout time.Duration, fetch fetcher) 
 		return "", refusal
 	}
 	done := s.flight.DoChan("", func() (any, error) {
-		return s.renew(context.WithoutCancel(ctx), timeout, fetch)
+		return s.renew(context.WithoutCancel(ctx), timeout, from, good)
 	})
 	if good {
 		return token, nil
@@ -187,9 +192,10 @@ func (s *source) get(ctx context.Context, timeout time.Duration, fetch fetcher) 
 	}
 }
 
-// renew fetches a token and remembers it. It runs on a goroutine of its own,
+// renew fetches a token and remembers it; beside tells that the old one serves
+// on meanwhile. It runs on a goroutine of its own,
 // where a panic would end the process.
-func (s *source) renew(ctx context.Context, timeout time.Duration, fetch fetcher) (token any, err error) {
+func (s *source) renew(ctx context.Context, timeout time.Duration, from fetcher, beside bool) (token any, err error) {
 	defer recovered(&err)
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -200,7 +206,10 @@ func (s *source) renew(ctx context.Context, timeout time.Duration, fetch fetcher
 	if fresh { // a flight ended between our caller's look and ours
 		return token, nil
 	}
-	g, works, fail := fetch(ctx, worked)
+	g, works, fail := from.fetch(ctx, worked)
+	if fail != nil && beside {
+		from.late(fail)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if fail != nil {

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package noma is the plugin noma-runtime-protection: it has prompts and
+// answers judged by Noma Security's AI-DR service.
+package noma
+
+import (
+	"net/http"
+
+	"kong-ai-guard/internal/guard"
+	"kong-ai-guard/internal/program"
+)
+
+// name is what Kong calls the plugin.
+const name = "noma-runtime-protection"
+
+// Plugin is what the binary is made of.
+func Plugin() program.Plugin {
+	return program.Plugin{
+		Vendor: guard.Vendor{
+			Plugin:        name,
+			LogPrefix:     "[" + name + "]",
+			Subject:       "application",
+			BlockStatus:   http.StatusBadRequest,
+			BlockMessage:  [2]string{"Request blocked by Noma guardrail", "Response blocked by Noma guardrail"},
+			JudgesMedia:   true,
+			Masks:         true,
+			NeedsConsumer: true,
+			NeedsClientIP: true,
+		},
+		// After authentication, ACLs and rate limits, before the ai-* plugins.
+		Priority:  900,
+		Schema:    Schema,
+		Configure: configure,
+	}
+}
+
+func configure(data []byte, notice program.Notice) (program.Instance, error) {
+	config, err := Decode(data)
+	if err != nil {
+		return program.Instance{}, err
+	}
+	scanner, err := NewScanner(config, notice)
+	if err != nil {
+		return program.Instance{}, err
+	}
+	return program.Instance{Settings: config.Settings, Scanner: scanner, Warnings: config.Warnings()}, nil
+}
