@@ -63,6 +63,13 @@ func (r *reader) scalar(v int) {
 	case strictjson.Null:
 	case strictjson.String:
 		s := r.doc.Bytes(v)
+		if first := firstByte(s); (first == '{' || first == '[') && r.inner < maxInner {
+			r.inner++
+			r.appendInner(s) // JSON in a string in JSON: a tool may read it
+			r.arena.buf = bytes.TrimSuffix(r.arena.buf, []byte("\n"))
+			r.inner--
+			return
+		}
 		r.arena.buf = append(r.arena.buf, s...)
 		r.hidden(s)
 	default:
@@ -80,6 +87,9 @@ func (r *reader) flat(v int) bool {
 	return true
 }
 
+// maxInner is how many layers of JSON in strings are read as JSON.
+const maxInner = 4
+
 // appendInner appends a string that may hold JSON, such as a tool call's
 // arguments: as lines if it does, else as it is.
 func (r *reader) appendInner(s []byte) {
@@ -92,6 +102,7 @@ func (r *reader) appendInner(s []byte) {
 			return
 		}
 		// The model reads the text, a lenient tool its escapes resolved.
+		r.doc = outer
 		if plain := resolveEscapes(s); !bytes.Equal(plain, s) {
 			r.arena.buf = append(append(r.arena.buf, plain...), '\n')
 		}

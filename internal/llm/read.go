@@ -117,8 +117,8 @@ func (r *reader) body(in Input, label mediatype.Label, body []byte) error {
 		if err := r.document(in); err != nil {
 			return err
 		}
-		if label.Type == formType && bytes.IndexByte(body, '=') >= 0 {
-			return r.form(body) // a form that is also JSON: both readings
+		if label.Type == formType {
+			r.formOfJSON(body) // some servers go by the bytes, others by the label
 		}
 		return nil
 	}

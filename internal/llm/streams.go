@@ -38,6 +38,14 @@ func (r *reader) event(in Input, e *eventstream.Event) error {
 			plain = isEnum(s)
 		case eventstream.EventID:
 			plain = isIdent(s)
+		case eventstream.NearData:
+			// A careless client takes it for data.
+			if _, value, ok := bytes.Cut(s, []byte(":")); ok && r.doc.Parse(value, r.maxDepth) == nil {
+				if err := r.chunk(in, value, 0, false); err != nil {
+					return err
+				}
+				plain = true
+			}
 		case eventstream.Retry, eventstream.Comment:
 			plain = isEnum(bytes.TrimSpace(s)) || only(s, "") && words(s) == 0 || bytes.Equal(bytes.TrimSpace(s), []byte("OPENROUTER PROCESSING"))
 		}

@@ -50,6 +50,7 @@ type reader struct {
 	probs    []string // texts put together of log probabilities
 	found    []string // texts found inside of encoded strings
 	messages int      // how many messages have begun
+	inner    int      // layers of JSON in strings above
 	maxDepth int
 }
 

@@ -139,7 +139,7 @@ func TestMember(t *testing.T) {
 
 func TestAppendStringOfLooseText(t *testing.T) {
 	for raw, want := range map[string]string{
-		`"\ud800"`: "\ufffd", `"\udc00x"`: "\ufffdx", `"\ud800\n\\"`: "\ufffd\n\\", `"\ud83d\ude00"`: "😀", `""`: "", `"\u00E9\u00e9\/\""`: `éé/"`,
+		`"\ud800"`: "\ufffd", `"\udc00x"`: "\ufffdx", `"\ud800\n\\"`: "\ufffd\n\\", `"\ud83d\ude00"`: "😀", `"\ud800\u0041"`: "\ufffdA", `""`: "", `"\u00E9\u00e9\/\""`: `éé/"`,
 	} {
 		if !Loose([]byte(raw)) {
 			t.Fatalf("%s is not loose", raw)

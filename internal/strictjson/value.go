@@ -128,8 +128,9 @@ func AppendString(dst, raw []byte) []byte {
 			r := hex4(rest)
 			rest = rest[4:]
 			if utf16.IsSurrogate(r) && len(rest) >= 6 && rest[0] == '\\' && rest[1] == 'u' {
-				r = utf16.DecodeRune(r, hex4(rest[2:]))
-				rest = rest[6:]
+				if pair := utf16.DecodeRune(r, hex4(rest[2:])); pair != utf8.RuneError {
+					r, rest = pair, rest[6:]
+				}
 			}
 			dst = utf8.AppendRune(dst, r)
 			continue
