@@ -160,6 +160,10 @@ func (x *exchange) judgeRequest(r *request) judgement {
 		return replyFault(r.fault)
 	case len(r.in.Body) == 0:
 		return ended(nothing, "")
+	case int64(len(r.in.Body)) > x.engine.settings.MaxRequestBytes:
+		return ended(tooLarge, "")
+	case !x.hold(x.engine.workingMemory(x.leg, len(r.in.Body), r.in.ContentEncoding)):
+		return ended(noRoom, "")
 	}
 	return x.engine.judge(x.ctx, r.in, x.facts, x.engine.deadline(x.start))
 }

@@ -31,10 +31,6 @@ const (
 	eventSlop = 2 * time.Second
 )
 
-// maxHeaders is the most headers that Kong gives. A request that has so many
-// may have more, and those we would not see.
-const maxHeaders = 1000
-
 // Bounds are what one plugin process may use, all exchanges together.
 type Bounds struct {
 	// HeldBytes is the memory for the bodies of running exchanges and the

@@ -94,6 +94,15 @@ func (x *exchange) mustRefuseFault() bool {
 		x.leg == llm.RequestLeg && e.settings.ResponseMode == Enforce && !x.guarded
 }
 
+// hold takes memory from the room until the event ends.
+func (x *exchange) hold(n int64) bool {
+	if x.engine.process.Room.Reserve(x.ctx, n) != nil {
+		return false
+	}
+	x.held += n
+	return true
+}
+
 // identityCalls are the calls for the parts of the identity that scans need.
 type identityCalls struct {
 	service, consumer, clientIP        pdk.Call

@@ -200,17 +200,6 @@ func (k *fakeKong) leg(plugin, leg string) map[string]any {
 	return l
 }
 
-// waitFor waits for something that other goroutines bring about.
-func waitFor(t testing.TB, what string, cond func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !cond(); {
-		if time.Now().After(deadline) {
-			t.Fatal("in vain for: " + what)
-		}
-		time.Sleep(time.Millisecond)
-	}
-}
-
 func contains(list []string, part string) bool {
 	return slices.ContainsFunc(list, func(s string) bool { return strings.Contains(s, part) })
 }

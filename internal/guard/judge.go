@@ -51,18 +51,10 @@ const (
 	reasonService     = "content over the limit of the service"
 )
 
-// judge reads a body and has it scanned. It knows nothing of Kong and of
-// modes. Deadline is when the event has to be over.
+// judge reads a body within its limit and has it scanned. It knows nothing of
+// Kong and of modes; the memory for the work has been taken already. Deadline
+// is when the event has to be over.
 func (e *Engine) judge(ctx context.Context, in llm.Input, f *facts, deadline time.Time) judgement {
-	if int64(len(in.Body)) > e.maxBytes(in.Leg) {
-		return ended(tooLarge, "")
-	}
-	work := e.workingMemory(&in)
-	if e.process.Room.Reserve(ctx, work) != nil {
-		return ended(noRoom, "")
-	}
-	defer e.process.Room.Release(work)
-
 	m, err := llm.Read(in, e.limits(in.Leg))
 	if err != nil {
 		return unreadable(err)
@@ -116,11 +108,11 @@ func (e *Engine) limits(leg llm.Leg) llm.Limits {
 
 // workingMemory is about what reading and scanning a body takes beside the
 // body itself: its texts once, and once more on the way to the service.
-func (e *Engine) workingMemory(in *llm.Input) int64 {
-	n := int64(len(in.Body))
-	if in.ContentEncoding != "" {
+func (e *Engine) workingMemory(leg llm.Leg, size int, encoding string) int64 {
+	n := int64(size)
+	if encoding != "" {
 		// It can unfold to this much, and is then held itself.
-		n = min(n*int64(e.process.bounds.Ratio), e.maxBytes(in.Leg)) * 3 / 2
+		n = min(n*int64(e.process.bounds.Ratio), e.maxBytes(leg)) * 3 / 2
 	}
 	return 2 * n
 }

@@ -15,18 +15,20 @@ import (
 // status, and nothing is refused.
 func TestMonitorChangesNothing(t *testing.T) {
 	hopeless := map[string]func(*fakeKong){
-		"plain":              func(*fakeKong) {},
-		"malformed":          func(k *fakeKong) { k.body, k.answer = `{"a":1,"a":2}`, `{"a":` },
-		"unscannable":        func(k *fakeKong) { k.set("content-encoding", "rot13"); k.answerHeader["content-encoding"] = "rot13" },
-		"grpc":               func(k *fakeKong) { k.set("content-type", "application/grpc") },
-		"websocket":          func(k *fakeKong) { k.set("upgrade", "websocket") },
-		"event stream":       func(k *fakeKong) { k.line, k.body = "GET /mcp HTTP/1.1", ""; k.set("accept", "text/event-stream") },
-		"two content types":  func(k *fakeKong) { k.headers = append(k.headers, [2]string{"content-type", "text/plain"}) },
-		"empty object":       func(k *fakeKong) { k.body = "{}" },
-		"body file gone":     func(k *fakeKong) { k.bodyFile = "/no/such/file" },
-		"body unreadable":    func(k *fakeKong) { k.bodyError = "no" },
-		"request too large":  func(k *fakeKong) { k.replyErr = map[string]error{"kong.request.get_raw_body": pdk.ErrTooLarge} },
-		"answer too large":   func(k *fakeKong) { k.replyErr = map[string]error{"kong.service.response.get_raw_body": pdk.ErrTooLarge} },
+		"plain":             func(*fakeKong) {},
+		"malformed":         func(k *fakeKong) { k.body, k.answer = `{"a":1,"a":2}`, `{"a":` },
+		"unscannable":       func(k *fakeKong) { k.set("content-encoding", "rot13"); k.answerHeader["content-encoding"] = "rot13" },
+		"grpc":              func(k *fakeKong) { k.set("content-type", "application/grpc") },
+		"websocket":         func(k *fakeKong) { k.set("upgrade", "websocket") },
+		"event stream":      func(k *fakeKong) { k.line, k.body = "GET /mcp HTTP/1.1", ""; k.set("accept", "text/event-stream") },
+		"two content types": func(k *fakeKong) { k.headers = append(k.headers, [2]string{"content-type", "text/plain"}) },
+		"empty object":      func(k *fakeKong) { k.body = "{}" },
+		"body file gone":    func(k *fakeKong) { k.bodyFile = "/no/such/file" },
+		"body unreadable":   func(k *fakeKong) { k.bodyError = "no" },
+		"request too large": func(k *fakeKong) { k.replyErr = map[string]error{"kong.request.get_raw_body": pdk.ErrTooLarge} },
+		"answer too large": func(k *fakeKong) {
+			k.replyErr = map[string]error{"kong.service.response.get_raw_body": pdk.ErrTooLarge}
+		},
 		"headers unreadable": func(k *fakeKong) { k.replyErr = map[string]error{"kong.request.get_headers": pdk.ErrNoRoom} },
 		"header flood": func(k *fakeKong) {
 			for range 1001 {

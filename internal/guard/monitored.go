@@ -22,7 +22,12 @@ func (x *exchange) reserveMonitored(in *llm.Input, ownBody bool, fault error) ju
 	case int64(len(in.Body)) > e.maxBytes(x.leg):
 		return x.unmonitored(ended(tooLarge, ""))
 	}
-	size := int64(len(in.Body)) + jobOverhead
+	// The work is paid for here too: if it came out of the room of the
+	// exchanges that wait, monitoring could end one of those.
+	size := int64(len(in.Body)) + e.workingMemory(x.leg, len(in.Body), in.ContentEncoding) + jobOverhead
+	if u := x.facts.unread; u != nil {
+		size += e.workingMemory(llm.RequestLeg, len(u.bytes), u.contentEncoding)
+	}
 	j := ended(pending, "")
 	if e.process.monitor.reserve(size) {
 		x.queued = size

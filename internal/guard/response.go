@@ -128,10 +128,22 @@ func (x *exchange) judgeAnswer(a *answer) judgement {
 	case len(a.in.Body) == 0: // 204, 304, the answer to a HEAD
 		return ended(nothing, "")
 	}
-	x.facts = e.know(x.facts)
+	if u := x.facts.unread; u != nil {
+		if !x.hold(e.workingMemory(llm.RequestLeg, len(u.bytes), u.contentEncoding)) {
+			return ended(noRoom, "")
+		}
+		x.facts = e.know(x.facts)
+	}
 	a.in.Request = x.facts.request
-	if e.passesError(a.status, &a.in) {
+	over := int64(len(a.in.Body)) > e.settings.MaxResponseBytes
+	if !over && !x.hold(e.workingMemory(x.leg, len(a.in.Body), a.in.ContentEncoding)) {
+		return ended(noRoom, "")
+	}
+	switch {
+	case e.passesError(a.status, &a.in):
 		return ended(unscanned, reasonErrorAnswer)
+	case over:
+		return ended(tooLarge, "")
 	}
 	return e.judge(x.ctx, a.in, x.facts, e.deadline(x.start))
 }
