@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package fakellm is a stand-in for the models behind the gateway, for tests
+// and for trying things out: OpenAI's chat completions, completions,
+// responses, embeddings and models, Anthropic's messages, Ollama's chat and an
+// MCP server. It is as strict as the real ones about paths, methods, types and
+// required fields, answers in their shapes, and says what it says by the few
+// rules of reply.
+package fakellm
+
+import (
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+)
+
+const (
+	// maxBody bounds request bodies, in bytes.
+	maxBody = 32 << 20
+	// maxRequests bounds what is remembered.
+	maxRequests = 1000
+)
+
+// Options say who may call.
+type Options struct {
+	// Keys are the API keys that are taken, in the header of the provider;
+	// none are needed when there are none.
+	Keys []string
+}
+
+// A Request is one call that came in.
+type Request struct {
+	Method, Path string
+	// Header is without the credentials.
+	Header http.Header
+	Body   []byte
+}
+
+// A Server is the provider of all models. It can be used by many goroutines.
+type Server struct {
+	options Options
+	ids     atomic.Int64
+
+	mu       sync.Mutex
+	requests []Request
+	sessions map[string]bool // of MCP
+}
+
+// New makes a server.
+func New(o Options) *Server {
+	return &Server{options: o, sessions: make(map[string]bool)}
+}
+
+// Requests gives the latest calls, oldest first, at most 1000.
+func (s *Server) Requests() []Request {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.requests)
+}
+
+// Forget drops what Requests gives.
+func (s *Server) Forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.requests = nil
+}
+
+// An endpoint answers the calls of one path.
+type endpoint struct {
+	method  string
+	problem problems
+	answer  func(s *Server, c *call)
+}
+
+// endpoints are all but MCP's, which has methods of its own.
+var endpoints = map[string]endpoint{
+	"/v1/chat/completions": {http.MethodPost, openAIProblem, (*Server).chat},
+	"/v1/completions":      {http.MethodPost, openAIProblem, (*Server).completions},
+	"/v1/responses":        {http.MethodPost, openAIProblem, (*Server).responses},
+	"/v1/embeddings":       {http.MethodPost, openAIProblem, (*Server).embeddings},
+	"/v1/models":           {http.MethodGet, openAIProblem, (*Server).models},
+	"/v1/messages":         {http.MethodPost, anthropicProblem, (*Server).messages},
+	"/api/chat":            {http.MethodPost, ollamaProblem, (*Server).ollamaChat},
+}
+
+// A call is one request and where its answer goes.
+type call struct {
+	w       http.ResponseWriter
+	r       *http.Request
+	body    []byte
+	problem problems
+}
+
+// fail answers with an error in the form of the provider.
+func (c *call) fail(status int, p problem) {
+	contentType, body := c.problem(status, p)
+	c.w.Header().Set("Content-Type", contentType)
+	c.w.WriteHeader(status)
+	_, _ = io.WriteString(c.w, body) // a caller that left is no news
+}
+
+// send answers with JSON.
+func (c *call) send(body string) {
+	c.w.Header().Set("Content-Type", "application/json")
+	_, _ = io.WriteString(c.w, body) // a caller that left is no news
+}
+
+// ServeHTTP answers one call.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	c := &call{w: w, r: r, problem: openAIProblem}
+	var err error
+	if c.body, err = io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody)); err != nil {
+		c.fail(http.StatusRequestEntityTooLarge, problem{message: "Request too large."})
+		return
+	}
+	s.remember(c)
+	if r.URL.Path == mcpPath {
+		s.mcp(c)
+		return
+	}
+	e, known := endpoints[r.URL.Path]
+	if !known {
+		c.problem = formOf(r.URL.Path)
+		c.fail(http.StatusNotFound, problem{message: fmt.Sprintf("Invalid URL (%s %s)", r.Method, r.URL.Path)})
+		return
+	}
+	c.problem = e.problem
+	switch {
+	case r.Method != e.method:
+		w.Header().Set("Allow", e.method)
+		c.fail(http.StatusMethodNotAllowed, problem{message: fmt.Sprintf("Not allowed to %s on %s.", r.Method, r.URL.Path)})
+	case len(s.options.Keys) > 0 && !slices.Contains(s.options.Keys, key(r)):
+		c.fail(http.StatusUnauthorized, problem{message: "Incorrect API key provided.", code: "invalid_api_key"})
+	case e.method == http.MethodPost && mediaType(r) != "application/json":
+		c.fail(http.StatusUnsupportedMediaType, problem{message: "Unsupported content type: use 'application/json'.", code: "unsupported_content_type"})
+	default:
+		e.answer(s, c)
+	}
+}
+
+func (s *Server) remember(c *call) {
+	header := c.r.Header.Clone()
+	header.Del("Authorization")
+	header.Del("X-Api-Key")
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.requests) == maxRequests {
+		s.requests = slices.Delete(s.requests, 0, 1)
+	}
+	s.requests = append(s.requests, Request{Method: c.r.Method, Path: c.r.URL.Path, Header: header, Body: c.body})
+}
+
+// id makes an id with a provider's prefix.
+func (s *Server) id(prefix string) string { return fmt.Sprintf("%s%024d", prefix, s.ids.Add(1)) }
+
+// key gives the caller's API key.
+func key(r *http.Request) string {
+	if k := r.Header.Get("X-Api-Key"); k != "" {
+		return k
+	}
+	token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	return token
+}
+
+func mediaType(r *http.Request) string {
+	t, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	return t
+}
