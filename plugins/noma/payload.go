@@ -5,6 +5,7 @@ package noma
 import (
 	"cmp"
 	"math"
+	"path"
 	"slices"
 	"strings"
 
@@ -96,7 +97,7 @@ func images(s *guard.Scan, choice int) []llm.MediaPart {
 	}
 	var found []llm.MediaPart
 	for _, m := range s.Message.Media {
-		if m.URL != "" && strings.HasPrefix(m.Type, "image") {
+		if isImage(m) {
 			if m.Message < 0 {
 				m.Message = math.MaxInt
 			}
@@ -105,6 +106,24 @@ func images(s *guard.Scan, choice int) []llm.MediaPart {
 	}
 	slices.SortStableFunc(found, func(a, b llm.MediaPart) int { return cmp.Compare(a.Message, b.Message) })
 	return found
+}
+
+// isImage tells whether a part can stand as an image of the payload. A plain
+// URL of no known type counts by its ending: the service refuses a payload
+// with what is no image.
+func isImage(m llm.MediaPart) bool {
+	if m.URL == "" || m.Type != "" {
+		return m.URL != "" && strings.HasPrefix(m.Type, "image")
+	}
+	file := m.URL
+	if end := strings.IndexAny(file, "?#"); end >= 0 {
+		file = file[:end]
+	}
+	switch strings.ToLower(path.Ext(file)) {
+	case ".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp":
+		return true
+	}
+	return false
 }
 
 type builder struct {

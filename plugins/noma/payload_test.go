@@ -85,6 +85,7 @@ func TestInput(t *testing.T) {
 			{"type":"message","role":"user","content":[{"type":"input_image","image_url":"https://b.example","detail":"auto"}]},
 			{"type":"message","role":"user","content":[{"type":"input_text","text":"b"},{"type":"input_image","image_url":"https://c.example","detail":"auto"}]},
 			{"type":"message","role":"user","content":[{"type":"input_image","image_url":"https://d.example","detail":"auto"}]}]`},
+		{"an image by its name", media(request(), llm.MediaPart{URL: "https://a.example/b.PNG?size=1#x"}, llm.MediaPart{URL: "https://a.example/b"}, llm.MediaPart{URL: "https://a.example/b.mp4"}), `[{"type":"message","role":"user","content":[{"type":"input_image","image_url":"https://a.example/b.PNG?size=1#x","detail":"auto"}]}]`},
 		{"other media has no item", media(request(prompt(0, "a")), llm.MediaPart{Type: "audio/wav", URL: "https://a.example"}, llm.MediaPart{Type: "image/png"}), `[{"type":"message","role":"user","content":[{"type":"input_text","text":"a"}]}]`},
 		{"TV73 TV74 a call and its result", request(prompt(0, "Weather in Paris?"), call(1, "call_1", "get_weather", "get_weather\ncity: Paris"), result(2, "call_1", "temp: 18")), `[
 			{"type":"message","role":"user","content":[{"type":"input_text","text":"Weather in Paris?"}]},

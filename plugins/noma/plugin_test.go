@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/tidwall/gjson"
 
 	"kong-ai-guard/internal/fakenoma"
@@ -222,6 +223,24 @@ func TestPlugin(t *testing.T) {
 		}
 		if strings.Join(got, " ") != "alice alice kong kong" {
 			t.Errorf("applications %q", got)
+		}
+	})
+	t.Run("tools and images", func(t *testing.T) {
+		before := len(h.noma.Requests(fakenoma.ScanPath))
+		body, err := os.ReadFile("testdata/tools.json")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r := h.post(t, path, string(body), "ok"); r.status != 200 {
+			t.Fatalf("%+v", r)
+		}
+		want, err := os.ReadFile("testdata/tools.input.json")
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := gjson.GetBytes(h.noma.Requests(fakenoma.ScanPath)[before].Body, "input").Raw
+		if diff := cmp.Diff(decoded(t, string(want)), decoded(t, got)); diff != "" {
+			t.Errorf("%s\n%s", diff, got)
 		}
 	})
 	t.Run("one token for all of it", func(t *testing.T) {
