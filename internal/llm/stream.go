@@ -16,7 +16,7 @@ import (
 type assembler struct {
 	texts []*streamed
 	byKey map[string]*streamed
-	// class is the event's type without its "delta", "start" or "done", for
+	// class is the event's type without its "delta" or "start", for
 	// formats whose clients go by the type; "" for those that go by choices.
 	class string
 	key   []byte // scratch
@@ -180,7 +180,8 @@ func (r *reader) pushElement(v, position int) int {
 
 func (r *reader) pop(n int) { r.path = r.path[:n] }
 
-// classOf gives the class of an event from its type.
+// classOf gives the class of an event from its type: events that continue one
+// another share it, those that say all once more ("done") have their own.
 func classOf(d *strictjson.Doc) string {
 	if d.Member(strictjson.Root, "choices") >= 0 || d.Member(strictjson.Root, "candidates") >= 0 {
 		return ""
@@ -188,7 +189,7 @@ func classOf(d *strictjson.Doc) string {
 	for _, name := range [...]string{"type", "event_type"} {
 		if t := d.Member(strictjson.Root, name); t >= 0 && d.Kind(t) == strictjson.String {
 			s := string(d.Bytes(t))
-			for _, end := range [...]string{"delta", "done", "start", "stop", "end", "added"} {
+			for _, end := range [...]string{"delta", "start", "stop", "end"} {
 				if rest, ok := bytes.CutSuffix([]byte(s), []byte(end)); ok && len(rest) > 0 {
 					return string(rest[:len(rest)-1])
 				}

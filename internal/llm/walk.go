@@ -103,7 +103,7 @@ type callMembers struct{ name, args int }
 // read, since members may come in any order.
 func (r *reader) enter(a at, s *shape, v int) (at, callMembers) {
 	call := callMembers{-1, -1}
-	if !s.message && !s.block && !s.choice {
+	if !s.message && !s.block && !s.choice && r.asm == nil {
 		return a, call
 	}
 	if s.message {

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package llm
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+// A dialect writes the pieces of a text as a model's stream would: each piece
+// belongs to choice (or block) i.
+type dialect struct {
+	name  string
+	start func(b *strings.Builder, i int)
+	piece func(b *strings.Builder, i int, s string)
+	end   func(b *strings.Builder, i int, whole string)
+}
+
+func quoted(s string) string {
+	b, _ := json.Marshal(s)
+	return string(b)
+}
+
+func sse(b *strings.Builder, name, data string) {
+	if name != "" {
+		fmt.Fprintf(b, "event: %s\n", name)
+	}
+	fmt.Fprintf(b, "data: %s\n\n", data)
+}
+
+var dialects = []dialect{
+	{
+		name: "openai.chat",
+		piece: func(b *strings.Builder, i int, s string) {
+			sse(b, "", fmt.Sprintf(`{"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":%d,"delta":{"content":%s},"finish_reason":null}]}`, i, quoted(s)))
+		},
+	},
+	{
+		name: "anthropic.messages",
+		start: func(b *strings.Builder, i int) {
+			sse(b, "content_block_start", fmt.Sprintf(`{"type":"content_block_start","index":%d,"content_block":{"type":"text","text":""}}`, i))
+		},
+		piece: func(b *strings.Builder, i int, s string) {
+			sse(b, "content_block_delta", fmt.Sprintf(`{"type":"content_block_delta","index":%d,"delta":{"type":"text_delta","text":%s}}`, i, quoted(s)))
+		},
+	},
+	{
+		name: "openai.responses",
+		piece: func(b *strings.Builder, i int, s string) {
+			sse(b, "response.output_text.delta", fmt.Sprintf(`{"type":"response.output_text.delta","sequence_number":4,"item_id":"msg_1","output_index":%d,"content_index":0,"delta":%s,"logprobs":[]}`, i, quoted(s)))
+		},
+		end: func(b *strings.Builder, i int, whole string) {
+			sse(b, "response.output_text.done", fmt.Sprintf(`{"type":"response.output_text.done","sequence_number":5,"item_id":"msg_1","output_index":%d,"content_index":0,"text":%s,"logprobs":[]}`, i, quoted(whole)))
+			sse(b, "response.output_item.done", fmt.Sprintf(`{"type":"response.output_item.done","sequence_number":6,"output_index":%d,"item":{"id":"msg_1","type":"message","status":"completed","role":"assistant","content":[{"type":"output_text","annotations":[],"logprobs":[],"text":%s}]}}`, i, quoted(whole)))
+		},
+	},
+	{
+		name: "gemini",
+		piece: func(b *strings.Builder, i int, s string) {
+			sse(b, "", fmt.Sprintf(`{"candidates":[{"index":%d,"content":{"parts":[{"text":%s}],"role":"model"}}],"usageMetadata":{"promptTokenCount":4},"modelVersion":"gemini-2.5-flash"}`, i, quoted(s)))
+		},
+	},
+	{
+		name: "cohere",
+		piece: func(b *strings.Builder, i int, s string) {
+			sse(b, "content-delta", fmt.Sprintf(`{"type":"content-delta","index":%d,"delta":{"message":{"content":{"text":%s}}}}`, i, quoted(s)))
+		},
+	},
+}
+
+// TestStreamsAreWhole: however a text is cut into pieces, and however the
+// pieces of several texts are mixed, each text is read whole and once.
+func TestStreamsAreWhole(t *testing.T) {
+	for _, d := range dialects {
+		t.Run(d.name, func(t *testing.T) {
+			rapid.Check(t, func(t *rapid.T) {
+				texts := rapid.SliceOfNDistinct(rapid.StringMatching(`[a-zé"\\ ]{0,20}[a-z][a-z0-9 \n]{0,20}😀?`), 1, 3, rapid.ID[string]).Draw(t, "texts")
+				var b strings.Builder
+				left := make([]string, len(texts))
+				copy(left, texts)
+				for i := range texts {
+					if d.start != nil {
+						d.start(&b, i)
+					}
+				}
+				for {
+					var open []int
+					for i, s := range left {
+						if s != "" {
+							open = append(open, i)
+						}
+					}
+					if len(open) == 0 {
+						break
+					}
+					i := rapid.SampledFrom(open).Draw(t, "which")
+					n := rapid.IntRange(1, len(left[i])).Draw(t, "length")
+					for n < len(left[i]) && left[i][n]&0xC0 == 0x80 {
+						n++ // a JSON string holds whole characters
+					}
+					d.piece(&b, i, left[i][:n])
+					left[i] = left[i][n:]
+				}
+				for i := range texts {
+					if d.end != nil {
+						d.end(&b, i, texts[i])
+					}
+				}
+				m, err := Read(Input{Leg: ResponseLeg, Body: []byte(b.String()), ContentType: "text/event-stream"}, testLimits)
+				if err != nil {
+					t.Fatal(err)
+				}
+				var got []string
+				for _, turn := range m.Turns {
+					got = append(got, turn.Text)
+				}
+				want := make(map[string]int)
+				for _, s := range texts {
+					want[s]++
+				}
+				for _, s := range got {
+					want[s]--
+				}
+				for s, n := range want {
+					if n != 0 {
+						t.Fatalf("%q: %+d, read %q from\n%s", s, -n, got, b.String())
+					}
+				}
+				if !m.Turns[0].Maskable {
+					t.Fatal("the first text is not maskable")
+				}
+				out, err := m.Replace([]Replacement{{Turn: 0, Text: "masked"}})
+				if err != nil {
+					t.Fatal(err)
+				}
+				again, err := Read(Input{Leg: ResponseLeg, Body: out, ContentType: "text/event-stream"}, testLimits)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if len(again.Turns) != len(m.Turns) || again.Turns[0].Text != "masked" {
+					t.Fatalf("masked stream says\n%s", dump(again))
+				}
+			})
+		})
+	}
+}
