@@ -270,6 +270,11 @@ func (r *reader) flushOther(s *streamed) {
 	if s.label != "" {
 		line = strings.TrimSuffix(s.label+": "+line, ": ")
 	}
+	for i := range r.others {
+		if r.others[i].Text == line {
+			return // a "done" event says it once more
+		}
+	}
 	r.others = append(r.others, Turn{Role: s.at.role, Kind: KindOther, Message: -1, Choice: s.at.choice, Text: line})
 	r.hidden(s.buf)
 	r.reveal(s.at)
