@@ -162,7 +162,7 @@ func (x *exchange) judgeRequest(r *request) judgement {
 		return ended(nothing, "")
 	case int64(len(r.in.Body)) > x.engine.settings.MaxRequestBytes:
 		return ended(tooLarge, "")
-	case !x.hold(x.engine.workingMemory(x.leg, len(r.in.Body), r.in.ContentEncoding)):
+	case !x.holdWork(x.engine.workingMemory(x.leg, len(r.in.Body), r.in.ContentEncoding)):
 		return ended(noRoom, "")
 	}
 	return x.engine.judge(x.ctx, r.in, x.facts, x.engine.deadline(x.start))

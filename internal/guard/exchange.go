@@ -29,9 +29,10 @@ type exchange struct {
 	// guarded is set once nothing of the request can keep Kong from showing
 	// us the answer.
 	guarded bool
-	// held is what the exchange has taken of the room, and queued what it
-	// has reserved of the monitor queue and not used yet; -1 for none.
-	held, queued int64
+	// held and working are what the exchange has taken of the room for
+	// bodies and of the one for work; queued is what it has reserved of the
+	// monitor queue and not used yet, -1 for none.
+	held, working, queued int64
 }
 
 func (e *Engine) exchange(ctx context.Context, k Kong, leg llm.Leg) *exchange {
@@ -63,6 +64,7 @@ func (x *exchange) exit(status int, header http.Header, body []byte) {
 func (x *exchange) done() {
 	v := recover()
 	x.engine.process.Room.Release(x.held)
+	x.engine.process.work.Release(x.working)
 	if x.queued >= 0 {
 		x.engine.process.monitor.unreserve(x.queued)
 	}
@@ -94,12 +96,12 @@ func (x *exchange) mustRefuseFault() bool {
 		x.leg == llm.RequestLeg && e.settings.ResponseMode == Enforce && !x.guarded
 }
 
-// hold takes memory from the room until the event ends.
-func (x *exchange) hold(n int64) bool {
-	if x.engine.process.Room.Reserve(x.ctx, n) != nil {
+// holdWork takes memory for work until the event ends.
+func (x *exchange) holdWork(n int64) bool {
+	if x.engine.process.work.Reserve(x.ctx, n) != nil {
 		return false
 	}
-	x.held += n
+	x.working += n
 	return true
 }
 

@@ -44,6 +44,7 @@ type fakeKong struct {
 	// which it stands.
 	replyErr map[string]error
 	broken   string
+	breakAt  int // fails the batch of this number, counted from 1
 	panicIn  string
 	// onCall hears of each call before it is answered.
 	onCall func(method string)
@@ -175,6 +176,9 @@ func (k *fakeKong) Batch(calls ...*pdk.Call) error {
 		k.t.Error("a call after the exit")
 	}
 	k.batches++
+	if k.batches == k.breakAt {
+		return errors.New("connection lost")
+	}
 	for _, c := range calls {
 		if c.Method == k.broken {
 			return errors.New("connection lost")

@@ -4,6 +4,7 @@ package guard_test
 
 import (
 	"context"
+	"strings"
 	"testing"
 
 	"kong-ai-guard/internal/guard"
@@ -131,23 +132,86 @@ func TestModesByLeg(t *testing.T) {
 	}
 }
 
-func TestFaultsOfTheGatewayEndTheEvent(t *testing.T) {
-	for _, method := range []string{
-		"kong.request.get_headers", "kong.service.response.get_raw_body", "kong.log.set_serialize_value",
+// Whenever the connection is lost, the event ends there: no exit on it, and
+// nothing stays taken.
+func TestLostConnections(t *testing.T) {
+	for _, c := range []struct {
+		settings guard.Settings
+		scan     func(context.Context, *guard.Scan) (guard.Verdict, error)
+	}{
+		{strict(), nil},
+		{strict(), block},
+		{strict(), maskAll},
+		{modes(guard.Monitor, guard.Monitor), nil},
+		{modes(guard.Monitor, guard.Off), nil},
+		{modes(guard.Off, guard.Off), nil},
 	} {
-		w := newWorld(t)
-		sc := &scanner{}
-		k := chatRequest(t)
-		k.broken = method
-		k.access(guard.New(w.Process, prisma(), strict(), sc))
-		if len(k.calls) > 0 {
-			k.respond(guard.New(w.Process, prisma(), strict(), sc))
+		for _, stream := range []bool{false, true} {
+			for n := 1; n <= 6; n++ {
+				for _, leg := range []string{"access", "response"} {
+					w := newWorld(t)
+					sc := both(c.scan)
+					k := chatRequest(t)
+					if stream {
+						k.body = `{"stream":true,"messages":[{"role":"user","content":"hello"}]}`
+					}
+					k.breakAt = n
+					e := guard.New(w.Process, masking(prisma()), c.settings, sc)
+					if leg == "access" {
+						k.access(e)
+					} else {
+						k.respond(e)
+					}
+					if k.exit != nil && k.batches >= n {
+						t.Errorf("%v: an exit after batch %d was lost: %v", c.settings, n, k.calls)
+					}
+					w.Flush(context.Background())
+					if w.metric("held_bytes") != 0 || w.metric("monitor_items") != 0 || w.metric("monitor_bytes") != 0 {
+						t.Errorf("%v: %v bytes and %v legs are held", c.settings, w.metric("held_bytes"), w.metric("monitor_items"))
+					}
+					if k.batches < n && w.metric("records") > 1 {
+						t.Errorf("%v records", w.metric("records"))
+					}
+				}
+			}
 		}
-		if k.exit != nil {
-			t.Errorf("%s: an exit on a connection that is lost", method)
-		}
-		if method == "kong.request.get_headers" && len(sc.scans) > 0 {
-			t.Error("scanned although nothing was read")
+	}
+}
+
+// A reply that cannot be read is a fault of ours to the client, never a pass.
+func TestRepliesThatCannotBeRead(t *testing.T) {
+	v := prisma()
+	v.NeedsConsumer, v.NeedsClientIP = true, true
+	for method, legs := range map[string]string{
+		"kong.request.get_headers":           "access",
+		"kong.nginx.get_var":                 "access response",
+		"kong.router.get_service":            "access",
+		"kong.client.get_consumer":           "access",
+		"kong.client.get_forwarded_ip":       "access",
+		"kong.request.get_raw_body":          "access",
+		"kong.service.response.get_raw_body": "response",
+		"kong.service.response.get_status":   "response",
+		"kong.service.response.get_header":   "response",
+	} {
+		for _, leg := range []string{"access", "response"} {
+			if !strings.Contains(legs, leg) {
+				continue
+			}
+			w := newWorld(t)
+			e := guard.New(w.Process, v, strict(), &scanner{})
+			k := chatRequest(t)
+			if leg == "response" {
+				k.access(e)
+			}
+			k.replyErr = map[string]error{method: pdk.ErrMalformed}
+			if leg == "response" {
+				k.respond(e)
+			} else {
+				k.access(e)
+			}
+			if k.refusal(); k.exit.status != 503 || k.leg("prisma-airs-intercept", map[string]string{"access": "request", "response": "response"}[leg])["reason"] != "own_fault" {
+				t.Errorf("%s in %s: %+v, %v", method, leg, k.exit, k.serialized)
+			}
 		}
 	}
 }

@@ -354,8 +354,8 @@ func TestEachOutcomeOnBothLegs(t *testing.T) {
 				change(k)
 			}
 			k.run(guard.New(w.Process, vendor, settings, s))
-			if held := w.Room.Held(); held != 0 {
-				t.Errorf("%d bytes of room are still held", held)
+			if held := w.metric("held_bytes"); held != 0 {
+				t.Errorf("%v bytes of room are still held", held)
 			}
 			if strings.Contains(k.allLogs()+w.stderr.String(), "secret") {
 				t.Errorf("what a panic or an error said was logged: %s%s", k.allLogs(), w.stderr.String())

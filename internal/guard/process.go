@@ -14,8 +14,13 @@ import (
 // A Process is what all engines of one plugin process share. It outlives the
 // plugin's instances, which come and go with each configuration change.
 type Process struct {
-	// Room is the memory for the bodies of running exchanges.
+	// Room is the memory for the bodies of running exchanges as they come
+	// from Kong, a third of what the bounds give them.
 	Room *Room
+	// work is the rest, for reading and scanning bodies. It is apart so that
+	// who holds a body always gets to work on it in the end: with one room,
+	// bodies that wait for more could fill it and wait for each other.
+	work *Room
 
 	bounds  Bounds
 	log     *zap.Logger
@@ -32,7 +37,8 @@ type Process struct {
 // log that belongs to no exchange.
 func NewProcess(b Bounds, logPrefix string, log *zap.Logger, m *telemetry.Metrics) *Process {
 	p := &Process{
-		Room:    newRoom(b.HeldBytes, b.RoomWait, m),
+		Room:    newRoom(b.HeldBytes/3, b.RoomWait, m),
+		work:    newRoom(b.HeldBytes-b.HeldBytes/3, b.RoomWait, m),
 		bounds:  b,
 		log:     log,
 		metrics: m,
@@ -91,7 +97,7 @@ func (p *Process) export() {
 	} {
 		m.Limit(name, v)
 	}
-	m.Gauge("held_bytes", "Memory taken by the bodies of running exchanges.", func() float64 { return float64(p.Room.Held()) })
+	m.Gauge("held_bytes", "Memory taken by the bodies of running exchanges.", func() float64 { return float64(p.Room.Held() + p.work.Held()) })
 	m.Gauge("scans_running", "Scans that run now.", func() float64 { return float64(len(p.slots)) })
 	m.Gauge("records", "Exchanges remembered between their legs.", func() float64 { n, _ := p.records.count(); return float64(n) })
 	m.Gauge("record_bytes", "Memory taken by remembered exchanges.", func() float64 { _, b := p.records.count(); return float64(b) })

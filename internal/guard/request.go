@@ -40,9 +40,10 @@ func (x *exchange) readBodyFile(path string) ([]byte, error) {
 	if size > x.engine.settings.MaxRequestBytes {
 		return nil, pdk.ErrTooLarge
 	}
-	if !x.hold(size) {
+	if x.engine.process.Room.Reserve(x.ctx, size) != nil {
 		return nil, pdk.ErrNoRoom
 	}
+	x.held += size
 	b := make([]byte, size)
 	if _, err := io.ReadFull(f, b); err != nil {
 		return nil, errBodyFile

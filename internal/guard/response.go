@@ -129,14 +129,14 @@ func (x *exchange) judgeAnswer(a *answer) judgement {
 		return ended(nothing, "")
 	}
 	if u := x.facts.unread; u != nil {
-		if !x.hold(e.workingMemory(llm.RequestLeg, len(u.bytes), u.contentEncoding)) {
+		if !x.holdWork(e.workingMemory(llm.RequestLeg, len(u.bytes), u.contentEncoding)) {
 			return ended(noRoom, "")
 		}
 		x.facts = e.know(x.facts)
 	}
 	a.in.Request = x.facts.request
 	over := int64(len(a.in.Body)) > e.settings.MaxResponseBytes
-	if !over && !x.hold(e.workingMemory(x.leg, len(a.in.Body), a.in.ContentEncoding)) {
+	if !over && !x.holdWork(e.workingMemory(x.leg, len(a.in.Body), a.in.ContentEncoding)) {
 		return ended(noRoom, "")
 	}
 	switch {

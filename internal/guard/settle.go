@@ -56,6 +56,8 @@ func (x *exchange) conclude(j judgement, calls []*pdk.Call, last bool, request, 
 			return false
 		}
 		calls = append(calls, &line)
+	} else if e.settings.Debug {
+		e.process.log.Info(e.line(x.leg, "passed", &j, x.facts.requestID, &x.facts.identity, time.Since(x.start)))
 	}
 	var value pdk.Call
 	if last {

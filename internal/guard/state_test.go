@@ -212,15 +212,15 @@ func TestRoomIsBounded(t *testing.T) {
 		if r := waiter.refusal(); waiter.exit.status != 503 || r.Error.Code != "guard_overloaded" {
 			t.Errorf("answered %+v", waiter.exit)
 		}
-		if holder.exit != nil || small.exit != nil || w.Room.Held() != 0 {
-			t.Errorf("%+v, %+v, %d bytes held", holder.exit, small.exit, w.Room.Held())
+		if holder.exit != nil || small.exit != nil || w.metric("held_bytes") != 0 {
+			t.Errorf("%+v, %+v, %v bytes held", holder.exit, small.exit, w.metric("held_bytes"))
 		}
 	})
 }
 
 func TestRoomGivesWaitersTheirShare(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		room := newWorld(t, func(b *guard.Bounds) { b.HeldBytes = 100 }).Room
+		room := newWorld(t, func(b *guard.Bounds) { b.HeldBytes = 300 }).Room
 		ctx := context.Background()
 		if err := room.Reserve(ctx, 100); err != nil {
 			t.Fatal(err)
@@ -285,8 +285,8 @@ func TestBodyFile(t *testing.T) {
 			if n := len(sc.seen(llm.RequestLeg)); n != 1 && c.status == 0 {
 				t.Errorf("%d bytes, %s: %d scans", c.size, mode, n)
 			}
-			if w.Room.Held() != 0 {
-				t.Errorf("%d bytes are held", w.Room.Held())
+			if held := w.metric("held_bytes"); held != 0 {
+				t.Errorf("%v bytes are held", held)
 			}
 		}
 	}
@@ -319,5 +319,74 @@ func TestInstancesShareNothingButTheProcess(t *testing.T) {
 	k := chatRequest(t).access(global).respond(guard.New(w.Process, prisma(), strict(), sc))
 	if k.count("kong.request.get_raw_body") != 1 || len(sc.seen(llm.ResponseLeg)[0].Prompt) != 1 {
 		t.Errorf("the new instance did not know the exchange: %v", k.calls)
+	}
+}
+
+// Many large bodies at once: those that have their body in memory get to work
+// on it, the others end by policy, and memory stays within its bound.
+func TestManyLargeBodies(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const size, bound = 64 << 10, 1 << 20
+		w := newWorld(t, func(b *guard.Bounds) { b.HeldBytes = bound })
+		e := guard.New(w.Process, prisma(), modes(guard.Enforce, guard.Off), &scanner{request: func(context.Context, *guard.Scan) (guard.Verdict, error) {
+			if held := w.metric("held_bytes"); held > bound {
+				t.Errorf("%v bytes are held", held)
+			}
+			time.Sleep(300 * time.Millisecond)
+			return guard.Verdict{Action: guard.Allow}, nil
+		}})
+		body := `{"messages":[{"role":"user","content":"` + strings.Repeat("word ", size/5) + `"}]}`
+		path := filepath.Join(t.TempDir(), "body")
+		if err := os.WriteFile(path, []byte(body), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		kongs := make([]*fakeKong, 60)
+		var wg sync.WaitGroup
+		for i := range kongs {
+			kongs[i] = chatRequest(t)
+			kongs[i].bodyFile = path
+			wg.Go(func() { kongs[i].run(e) })
+		}
+		wg.Wait()
+		passed := 0
+		for _, k := range kongs {
+			if k.exit == nil {
+				passed++
+			} else if r := k.refusal(); r.Error.Code != "guard_overloaded" {
+				t.Errorf("answered %+v", k.exit)
+			}
+		}
+		// Five bodies fit at once, and in the second of waiting three more
+		// rounds of them.
+		if passed != 20 || w.metric("held_bytes") != 0 {
+			t.Errorf("%d passed, %v bytes are held", passed, w.metric("held_bytes"))
+		}
+	})
+}
+
+func TestRecordsCountWhatTheyHold(t *testing.T) {
+	w := newWorld(t)
+	e := guard.New(w.Process, prisma(), strict(), &scanner{})
+	size := func(body string) float64 {
+		before := w.metric("record_bytes")
+		k := chatRequest(t)
+		k.requestID = body
+		k.body = body
+		k.access(e)
+		if k.exit != nil {
+			t.Fatalf("%+v", k.exit)
+		}
+		return w.metric("record_bytes") - before
+	}
+	long := strings.Repeat("x", 5000)
+	for _, body := range []string{
+		`{"messages":[{"role":"user","content":"` + long + `"}]}`,
+		`{"jsonrpc":"2.0","id":"` + long + `","method":"tools/call","params":{"name":"x","arguments":{}}}`,
+		`[{"jsonrpc":"2.0","id":"` + long + `","method":"tools/call","params":{"name":"x","arguments":{}}},{"jsonrpc":"2.0","id":2,"method":"ping"}]`,
+	} {
+		// The request id stands for part of it here, once more.
+		if n := size(body); n < 2*5000 {
+			t.Errorf("%v bytes are counted for %.40s", n, body)
+		}
 	}
 }

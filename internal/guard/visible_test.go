@@ -114,6 +114,22 @@ func TestLineHoldsWhatOperatorsNeed(t *testing.T) {
 	}
 }
 
+func TestDebugShowsWhatPassed(t *testing.T) {
+	for _, debug := range []bool{false, true} {
+		w := newWorld(t)
+		s := strict()
+		s.Debug = debug
+		k := chatRequest(t).run(guard.New(w.Process, prisma(), s, &scanner{}))
+		stderr := w.stderr.String()
+		if got := strings.Contains(stderr, "request passed:") && strings.Contains(stderr, "response passed:"); got != debug {
+			t.Errorf("debug %v: stderr %s", debug, stderr)
+		}
+		if strings.Contains(stderr, "Paris") || strings.Contains(stderr, "capital") || len(k.logs) > 0 {
+			t.Errorf("debug %v: content was logged: %s%s", debug, stderr, k.allLogs())
+		}
+	}
+}
+
 // Names that cannot be read cost a line nothing but themselves.
 func TestLineWithoutNames(t *testing.T) {
 	w := newWorld(t)
