@@ -50,7 +50,7 @@ type Config struct {
 func Schema() kongschema.Plugin {
 	fields, _ := new(Config).declare()
 	return kongschema.Plugin{
-		Name:       "prisma-airs-intercept",
+		Name:       name,
 		Protocols:  []string{"grpc", "grpcs", "http", "https"},
 		NoConsumer: true,
 		Config:     fields,

@@ -1,8 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package airs is the plugin prisma-airs-intercept: it has Palo Alto Networks'
-// Prisma AIRS judge what an exchange says, through the synchronous scan of
-// its API Intercept.
 package airs
 
 import (

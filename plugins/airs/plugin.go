@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package airs is the plugin prisma-airs-intercept: it has Palo Alto Networks'
+// Prisma AIRS judge prompts and answers, through the synchronous scan of its
+// API Intercept.
+package airs
+
+import (
+	"net/http"
+
+	"kong-ai-guard/internal/guard"
+	"kong-ai-guard/internal/program"
+)
+
+// name is what Kong calls the plugin.
+const name = "prisma-airs-intercept"
+
+// Plugin is what the binary is made of.
+func Plugin() program.Plugin {
+	return program.Plugin{
+		Vendor: guard.Vendor{
+			Plugin:              name,
+			LogPrefix:           "SecurePrismaAIRS",
+			Subject:             "profile",
+			BlockStatus:         http.StatusForbidden,
+			BlockMessage:        [2]string{"Request blocked by security policy", "Response blocked by security policy"},
+			RefuseMissingPrompt: true,
+			KeepPrompt:          true,
+			Masks:               true,
+			NeedsService:        true,
+			NeedsClientIP:       true,
+		},
+		Priority:  1000,
+		Schema:    Schema,
+		Configure: configure,
+	}
+}
+
+func configure(data []byte, _ program.Notice) (program.Instance, error) {
+	config, err := Decode(data)
+	if err != nil {
+		return program.Instance{}, err
+	}
+	scanner, err := NewScanner(config)
+	if err != nil {
+		return program.Instance{}, err
+	}
+	return program.Instance{Settings: config.Settings, Scanner: scanner, Warnings: config.Warnings()}, nil
+}
