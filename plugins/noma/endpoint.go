@@ -38,14 +38,11 @@ func endpoints(base, tokenURL string) []endpoint {
 
 // credentials get tokens from the service.
 type credentials struct {
+	cfg       *Config
 	client    *scanhttp.Client
 	endpoints []endpoint
 	// field is the configuration field that says where the endpoints are.
-	field string
-	id    string
-	// secret is asked before each token, since it may lie in a file that
-	// changes. Its errors quote nothing.
-	secret func() (string, error)
+	field  string
 	notice func(err bool, text string)
 }
 
@@ -61,13 +58,16 @@ func (c *credentials) late(fail *guard.Failure) {
 // fetch asks the endpoint that worked before, then the others, until one
 // gives a token or a failure that another endpoint cannot cure.
 func (c *credentials) fetch(ctx context.Context, worked endpoint) (grant, endpoint, *guard.Failure) {
-	secret, err := c.secret()
-	if err != nil {
+	secret, err := c.cfg.Secret()
+	if err != nil { // it quotes neither the path nor the content
 		return grant{}, endpoint{}, &guard.Failure{Kind: guard.Misconfigured, Reason: err.Error(), Hint: "client_secret_file"}
 	}
 	var last *guard.Failure
 	if worked.url != "" {
 		g, status, fail := c.ask(ctx, worked, secret)
+		if unauthorized(status) {
+			c.cfg.ReloadSecret()
+		}
 		if fail == nil || !absent(status) {
 			return g, worked, fail
 		}
@@ -85,13 +85,20 @@ func (c *credentials) fetch(ctx context.Context, worked endpoint) (grant, endpoi
 		if !refused {
 			last = fail
 		}
-		refused = refused || status == http.StatusUnauthorized || status == http.StatusForbidden
+		refused = refused || unauthorized(status)
 		otherForm := i+1 < len(c.endpoints) && c.endpoints[i+1].url == e.url
 		if !absent(status) && !(otherForm && misunderstood(status)) {
 			break
 		}
 	}
+	if refused {
+		c.cfg.ReloadSecret()
+	}
 	return grant{}, endpoint{}, last
+}
+
+func unauthorized(status int) bool {
+	return status == http.StatusUnauthorized || status == http.StatusForbidden
 }
 
 // absent tells that nothing that gives tokens is there.
@@ -116,9 +123,9 @@ func (c *credentials) ask(ctx context.Context, e endpoint, secret string) (g gra
 	r := scanhttp.Request{URL: e.url, MaxRetries: maxRetries}
 	if e.form {
 		r.Header = http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}
-		r.Body = []byte(url.Values{"grant_type": {"client_credentials"}, "client_id": {c.id}, "client_secret": {secret}}.Encode())
+		r.Body = []byte(url.Values{"grant_type": {"client_credentials"}, "client_id": {c.cfg.ClientID}, "client_secret": {secret}}.Encode())
 	} else {
-		r.Body, _ = jsontext.AppendQuote([]byte(`{"clientId":`), c.id)
+		r.Body, _ = jsontext.AppendQuote([]byte(`{"clientId":`), c.cfg.ClientID)
 		r.Body, _ = jsontext.AppendQuote(append(r.Body, `,"secret":`...), secret)
 		r.Body = append(r.Body, '}')
 	}

@@ -90,9 +90,10 @@ func request(s *guard.Scan) string {
 }
 
 // images are the parts that the service can judge, by message, those of no
-// message last. They belong to the first choice, since no format says more.
+// message last. They go with the first choice, since nothing says whose they
+// are.
 func images(s *guard.Scan, choice int) []llm.MediaPart {
-	if s.Message == nil || len(s.Message.Media) == 0 || choice > 0 {
+	if s.Message == nil || choice != everyChoice && choice != s.Turns[0].Choice {
 		return nil
 	}
 	var found []llm.MediaPart

@@ -73,7 +73,7 @@ func NewScanner(cfg *Config, notice func(err bool, text string)) (*Scanner, erro
 			return nil, err
 		}
 	}
-	s.creds = &credentials{client: client, endpoints: endpoints(cfg.APIBase, cfg.TokenURL), field: field, id: cfg.ClientID, secret: cfg.Secret, notice: notice}
+	s.creds = &credentials{cfg: cfg, client: client, endpoints: endpoints(cfg.APIBase, cfg.TokenURL), field: field, notice: notice}
 	s.source = sourceFor(s.creds.endpoints[0].url, cfg.ClientID, cmp.Or(cfg.ClientSecret, cfg.ClientSecretFile))
 	return s, nil
 }
@@ -82,31 +82,31 @@ func NewScanner(cfg *Config, notice func(err bool, text string)) (*Scanner, erro
 // of its choices, all of which must pass.
 func (s *Scanner) Scan(ctx context.Context, scan *guard.Scan) (guard.Verdict, error) {
 	subject := application(s.cfg.ApplicationID, scan.Identity.Consumer)
-	if subject == genericApplication && s.cfg.ApplicationID == "" {
+	if s.cfg.ApplicationID == "" && scan.Identity.Consumer == (guard.Consumer{}) {
 		s.generic.Do(func() { s.notice(false, noticeGeneric) })
 	}
-	choices := choices(scan)
-	if len(choices) > max(scan.MaxCalls, 1) {
+	split := choices(scan)
+	if len(split) > max(scan.MaxCalls, 1) {
 		return guard.Verdict{}, &guard.Failure{Kind: guard.TooLarge, Reason: reasonTooManyChoices}
 	}
 	var v guard.Verdict
 	var err error
-	if len(choices) == 1 {
-		v, err = s.judge(ctx, scan, choices[0], subject)
+	if len(split) == 1 {
+		v, err = s.judge(ctx, scan, split[0], subject)
 	} else {
-		v, err = s.judgeAll(ctx, scan, choices, subject)
+		v, err = s.judgeAll(ctx, scan, split, subject)
 	}
 	v.Subject = subject
 	return v, err
 }
 
-// choices are the choices that need a call each. There are never more than one
-// beyond scan.MaxCalls.
+// choices are the choices that need a call each, in their order, or everyChoice
+// alone. One more than scan.MaxCalls stands for all that are too many.
 func choices(scan *guard.Scan) []int {
 	if scan.Leg == llm.RequestLeg {
 		return []int{everyChoice}
 	}
-	found := []int{}
+	var found []int
 	for i := range scan.Turns {
 		c := scan.Turns[i].Choice
 		if !slices.Contains(found, c) {

@@ -279,6 +279,23 @@ func TestChoices(t *testing.T) {
 			}
 		})
 	}
+	t.Run("images go with the first", func(t *testing.T) {
+		fake, config := service(t, fakenoma.Options{})
+		s := answer(reply(2, "a"), reply(1, "b"))
+		s.Message.Media = []llm.MediaPart{{Type: "image/png", URL: "https://a.example/b.png", Message: 2}}
+		if _, err := scanner(t, config).Scan(t.Context(), s); err != nil {
+			t.Fatal(err)
+		}
+		var with []string
+		for _, r := range fake.Requests(fakenoma.ScanPath) {
+			if strings.Contains(string(r.Body), "input_image") {
+				with = append(with, gjson.GetBytes(r.Body, "input.0.content.0.text").Str)
+			}
+		}
+		if len(with) != 1 || with[0] != "a" {
+			t.Errorf("images with %q", with)
+		}
+	})
 	t.Run("more than the leg may have", func(t *testing.T) {
 		fake, config := service(t, fakenoma.Options{})
 		s := answer(reply(0, "a"), reply(1, "b"), reply(2, "c"))

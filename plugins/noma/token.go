@@ -193,8 +193,8 @@ func (s *source) get(ctx context.Context, timeout time.Duration, from fetcher) (
 }
 
 // renew fetches a token and remembers it; beside tells that the old one serves
-// on meanwhile. It runs on a goroutine of its own,
-// where a panic would end the process.
+// on meanwhile. It runs on a goroutine of its own, where a panic would end the
+// process.
 func (s *source) renew(ctx context.Context, timeout time.Duration, from fetcher, beside bool) (token any, err error) {
 	defer recovered(&err)
 	ctx, cancel := context.WithTimeout(ctx, timeout)
