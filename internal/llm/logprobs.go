@@ -15,11 +15,17 @@ func (r *reader) tokens(a at, v int) {
 	var p probs
 	p.read(r.doc, v, false)
 	if r.asm != nil {
-		r.asm.addText(a, "logprobs", p.text)
-		r.asm.addText(a, "alternatives", p.other)
+		r.asm.addText(a, slotProbs, p.text)
+		r.asm.addText(a, slotAlternatives, p.other)
 		return
 	}
-	r.probs = append(r.probs, string(p.text), string(p.other))
+	r.probs = append(r.probs, prob{a.choice, string(p.text)}, prob{a.choice, string(p.other)})
+}
+
+// A prob is a text put together of log probabilities.
+type prob struct {
+	choice int
+	text   string
 }
 
 type probs struct{ text, other []byte }
@@ -79,18 +85,30 @@ func (p *probs) bytes(d *strictjson.Doc, v, of int) {
 	}
 }
 
-// addProbs adds the texts of log probabilities that no turn says already.
+// addProbs adds the texts of log probabilities that no turn of their choice
+// says already.
 func (r *reader) addProbs() {
+	if len(r.probs) == 0 {
+		return
+	}
+	said := make(map[int][]string)
+	for i := range r.msg.Turns {
+		t := &r.msg.Turns[i]
+		if len(said[t.Choice]) < 16 { // a choice has few texts; more are not worth comparing
+			said[t.Choice] = append(said[t.Choice], t.Text)
+		}
+	}
 next:
-	for _, s := range r.probs {
-		if s = strings.TrimSpace(s); s == "" {
+	for _, p := range r.probs {
+		text := strings.TrimSpace(p.text)
+		if text == "" {
 			continue
 		}
-		for i := range r.msg.Turns {
-			if strings.Contains(r.msg.Turns[i].Text, s) {
+		for _, s := range said[p.choice] {
+			if strings.Contains(s, text) {
 				continue next
 			}
 		}
-		r.others = append(r.others, Turn{Role: RoleAssistant, Kind: KindOther, Message: -1, Text: s})
+		r.others = append(r.others, Turn{Role: RoleAssistant, Kind: KindOther, Message: -1, Choice: p.choice, Text: text})
 	}
 }

@@ -30,6 +30,7 @@ type streamed struct {
 	buf   []byte
 	spans []span
 	fixed bool // every piece has a span
+	probs bool // log probabilities, which repeat other texts
 	last  int  // offset of the last piece's start, to drop repeated numbers
 }
 
@@ -78,7 +79,15 @@ func (m *assembler) addText(a at, slot string, text []byte) {
 	a.kind = KindOther
 	s := m.text(nil, a, slot)
 	s.buf, s.fixed = append(s.buf, text...), false
+	s.probs = slot == slotProbs || slot == slotAlternatives
 }
+
+// The slots of log probabilities: the text once more, and what else might have
+// stood there.
+const (
+	slotProbs        = "logprobs"
+	slotAlternatives = "alternatives"
+)
 
 // piece adds every string and number below v. Where its meaning is not known,
 // names are content too: the label is all names from the first unknown one on.
@@ -203,13 +212,13 @@ func classOf(d *strictjson.Doc) string {
 // flush turns the texts of a stream into turns. A text that repeats another
 // becomes no turn of its own, but is masked with it.
 func (r *reader) flush() {
-	seen := make(map[string]int)
+	seen, said := make(map[string]int), make(map[string]bool)
 	for _, s := range r.asm.texts {
 		if len(s.buf) == 0 && s.label == "" {
 			continue
 		}
 		if s.at.kind == KindOther || s.label != "" {
-			r.flushOther(s)
+			r.flushOther(s, said)
 			continue
 		}
 		text := string(s.buf)
@@ -256,26 +265,21 @@ func (r *reader) repeat(i int, s *streamed) {
 	t.from, t.to = from, int32(len(r.msg.spans))
 }
 
-// flushOther adds a text whose meaning is not known, unless a turn says it.
-func (r *reader) flushOther(s *streamed) {
-	text := bytes.TrimSpace(s.buf)
-	if s.label == "" {
-		for i := range r.msg.Turns {
-			if bytes.Contains([]byte(r.msg.Turns[i].Text), text) {
-				return
-			}
-		}
+// flushOther adds a text whose meaning is not known, unless it was said.
+func (r *reader) flushOther(s *streamed, said map[string]bool) {
+	text := string(bytes.TrimSpace(s.buf))
+	if s.probs {
+		r.probs = append(r.probs, prob{s.at.choice, text})
+		return
 	}
-	line := string(text)
 	if s.label != "" {
-		line = strings.TrimSuffix(s.label+": "+line, ": ")
+		text = strings.TrimSuffix(s.label+": "+text, ": ")
 	}
-	for i := range r.others {
-		if r.others[i].Text == line {
-			return // a "done" event says it once more
-		}
+	if text == "" || said[text] {
+		return // a "done" event says it once more
 	}
-	r.others = append(r.others, Turn{Role: s.at.role, Kind: KindOther, Message: -1, Choice: s.at.choice, Text: line})
+	said[text] = true
+	r.others = append(r.others, Turn{Role: s.at.role, Kind: KindOther, Message: -1, Choice: s.at.choice, Text: text})
 	r.hidden(s.buf)
 	r.reveal(s.at)
 }

@@ -47,7 +47,7 @@ type reader struct {
 	path  []byte     // the place in the document, kept for streams only
 
 	others   []Turn   // what belongs to no turn; comes after the turns
-	probs    []string // texts put together of log probabilities
+	probs    []prob   // texts put together of log probabilities
 	found    []string // texts found inside of encoded strings
 	messages int      // how many messages have begun
 	inner    int      // layers of JSON in strings above
