@@ -390,3 +390,18 @@ func TestRecordsCountWhatTheyHold(t *testing.T) {
 		}
 	}
 }
+
+func TestAnEventThatKongRunsAgain(t *testing.T) {
+	w := newWorld(t)
+	sc := &scanner{}
+	e := guard.New(w.Process, prisma(), strict(), sc)
+	k := chatRequest(t).access(e)
+	bytes := w.metric("record_bytes")
+	k.access(e)
+	if w.metric("records") != 1 || w.metric("record_bytes") != bytes || w.metric("records_dropped_total") != 0 {
+		t.Errorf("%v records of %v bytes", w.metric("records"), w.metric("record_bytes"))
+	}
+	if k.respond(e); k.exit != nil || w.metric("records") != 0 || w.metric("record_bytes") != 0 {
+		t.Errorf("%+v, %v records of %v bytes", k.exit, w.metric("records"), w.metric("record_bytes"))
+	}
+}

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package guard
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"testing"
+
+	"kong-ai-guard/internal/llm"
+	"kong-ai-guard/internal/pdk"
+	"kong-ai-guard/internal/telemetry"
+)
+
+// A defect of ours can strike where no test from outside can bring one about.
+// Then a leg that is enforced ends, a monitored one goes on, and a request
+// whose answer is enforced goes on only once it is sure that Kong will show
+// us the answer.
+func TestFaultByMode(t *testing.T) {
+	log, _, err := telemetry.NewLogger(io.Discard, "error")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := NewProcess(DefaultBounds(), "PREFIX", log, telemetry.NewMetrics("test"))
+	for _, c := range []struct {
+		request, response Mode
+		leg               llm.Leg
+		guarded           bool
+		refused           bool
+	}{
+		{Enforce, Enforce, llm.RequestLeg, true, true},
+		{Enforce, Off, llm.RequestLeg, false, true},
+		{Monitor, Enforce, llm.RequestLeg, false, true},
+		{Monitor, Enforce, llm.RequestLeg, true, false},
+		{Off, Enforce, llm.RequestLeg, false, true},
+		{Monitor, Monitor, llm.RequestLeg, false, false},
+		{Off, Off, llm.RequestLeg, false, false},
+		{Monitor, Enforce, llm.ResponseLeg, false, true},
+		{Enforce, Monitor, llm.ResponseLeg, false, false},
+	} {
+		e := New(p, Vendor{Plugin: "x", BlockStatus: 403}, Settings{RequestMode: c.request, ResponseMode: c.response}, nil)
+		k := &exitOnly{}
+		func() {
+			x := e.exchange(context.Background(), k, c.leg)
+			defer x.done()
+			x.guarded = c.guarded
+			panic("a defect")
+		}()
+		if (k.status == 503) != c.refused {
+			t.Errorf("%+v: status %d", c, k.status)
+		}
+	}
+}
+
+type exitOnly struct{ status int }
+
+func (*exitOnly) Batch(...*pdk.Call) error { return nil }
+
+func (k *exitOnly) Exit(status int, _ http.Header, _ []byte) error {
+	k.status = status
+	return nil
+}
