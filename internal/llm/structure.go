@@ -70,7 +70,8 @@ func isOpaque(s []byte) bool {
 		return false
 	}
 	_, ok := mediatype.Base64Text(string(s))
-	return !ok && words(s) < 3
+	// Long ciphertext has words by chance, prose has one in six letters.
+	return !ok && words(s) < 3+len(s)/40
 }
 
 // isCount reports whether a member's name is a number, speaks of counting or
@@ -93,40 +94,95 @@ func isCount(name []byte) bool {
 
 func only(s []byte, marks string) bool {
 	for _, c := range s {
-		if !isUpper(c) && !isLower(c) && !isDigit(c) && strings.IndexByte(marks, c) < 0 {
+		if !isAlnum(c) && strings.IndexByte(marks, c) < 0 {
 			return false
 		}
 	}
 	return true
 }
 
-// words counts the runs of letters in s that look like words: three letters or
-// more, in one case but for the first, with a vowel. Random ids hardly have any.
+// words counts the runs of letters in s that look like words: in one case but
+// for the first letter, and pronounceable. Ids made at random hold few of
+// them: hexadecimal ones none, and in a part that changes between small
+// letters, capitals and digits all the time only long runs count.
 func words(s []byte) int {
 	n := 0
-	for i := 0; i < len(s); {
-		if !isUpper(s[i]) && !isLower(s[i]) {
-			i++
-			continue
+	for len(s) > 0 {
+		end := 0
+		for end < len(s) && isAlnum(s[end]) {
+			end++
 		}
-		end := i + 1
-		if isLower(s[i]) || (end < len(s) && isLower(s[end])) {
-			for end < len(s) && isLower(s[end]) {
-				end++
-			}
-		} else {
-			for end < len(s) && isUpper(s[end]) {
-				end++
-			}
+		if part := s[:end]; !isHexadecimal(part) {
+			n += wordsOf(part)
 		}
-		if end-i >= 3 && strings.ContainsAny(strings.ToLower(string(s[i:end])), "aeiouy") {
-			n++
-		}
-		i = end
+		s = s[min(end+1, len(s)):]
 	}
 	return n
 }
 
+// wordsOf counts the words of a part of letters and digits.
+func wordsOf(part []byte) int {
+	runs, short, long := 0, 0, 0
+	for i := 0; i < len(part); runs++ {
+		end := runEnd(part, i)
+		if run := part[i:end]; !isDigit(run[0]) && end-i >= 3 && pronounceable(run) {
+			short++
+			if end-i >= 5 {
+				long++
+			}
+		}
+		i = end
+	}
+	if len(part) >= 16 && len(part) < 3*runs {
+		return long
+	}
+	return short
+}
+
+// runEnd gives the end of the run of digits, small letters (the first may be
+// a capital) or capitals that starts at part[i].
+func runEnd(part []byte, i int) int {
+	in := isUpper
+	switch {
+	case isDigit(part[i]):
+		in = isDigit
+	case isLower(part[i]) || i+1 < len(part) && isLower(part[i+1]):
+		in = isLower
+	}
+	for i++; i < len(part) && in(part[i]); i++ {
+	}
+	return i
+}
+
+// pronounceable reports whether a run of letters has a vowel, and no row of
+// consonants that no word has.
+func pronounceable(run []byte) bool {
+	vowels, row := 0, 0
+	for _, c := range run {
+		if strings.IndexByte("aeiouyAEIOUY", c) >= 0 {
+			vowels++
+			row = 0
+		} else if row++; row > 4 {
+			return false
+		}
+	}
+	return vowels > 0
+}
+
+// isHexadecimal reports whether part is a hexadecimal number: with a digit, since
+// some words have no letter beyond f.
+func isHexadecimal(part []byte) bool {
+	digits := false
+	for _, c := range part {
+		if !isDigit(c) && (c|0x20)-'a' >= 6 {
+			return false
+		}
+		digits = digits || isDigit(c)
+	}
+	return digits
+}
+
+func isAlnum(c byte) bool { return isUpper(c) || isLower(c) || isDigit(c) }
 func isUpper(c byte) bool { return c-'A' < 26 }
 func isLower(c byte) bool { return c-'a' < 26 }
 func isDigit(c byte) bool { return c-'0' < 10 }
