@@ -179,3 +179,27 @@ func TestNoticesAreBounded(t *testing.T) {
 		t.Errorf("%d lines: %v", len(lines), lines)
 	}
 }
+
+func TestMonitoredAnswerOfAForgottenExchange(t *testing.T) {
+	w := newWorld(t, func(b *guard.Bounds) { b.MonitorWorkers = 1 })
+	release := make(chan struct{})
+	sc := &scanner{response: func(context.Context, *guard.Scan) (guard.Verdict, error) {
+		<-release
+		return guard.Verdict{Action: guard.Allow}, nil
+	}}
+	e := guard.New(w.Process, prisma(), modes(guard.Enforce, guard.Monitor), sc)
+	for range 3 { // some are read after their replies were taken back
+		chatRequest(t).respond(e)
+	}
+	close(release)
+	w.Flush(context.Background())
+	scans := sc.seen(llm.ResponseLeg)
+	if len(scans) != 3 {
+		t.Fatalf("%d scans", len(scans))
+	}
+	for _, s := range scans {
+		if len(s.Prompt) != 1 || s.Prompt[0].Text != "what is the capital of France?" || s.Turns[0].Text != "Paris." {
+			t.Errorf("judged with %+v", s)
+		}
+	}
+}
