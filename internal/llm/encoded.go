@@ -76,11 +76,13 @@ func base64Alphabet(s []byte) bool {
 	return true
 }
 
-// reveal adds the texts that were found inside of encoded strings as turns.
+// reveal adds the texts that were found inside of encoded strings as a turn.
 func (r *reader) reveal(a at) {
-	for _, text := range r.found {
-		r.msg.Turns = append(r.msg.Turns, Turn{Role: a.role, Kind: KindDocument, Message: a.message, Choice: a.choice, Text: text})
+	if len(r.found) == 0 {
+		return
 	}
+	a.kind = KindDocument
+	r.turn(a, strings.Join(r.found, "\n"))
 	r.found = r.found[:0]
 }
 

@@ -32,7 +32,7 @@ func (r *reader) formOfJSON(body []byte) {
 	if len(plain) == len(body) {
 		return
 	}
-	r.others = append(r.others, Turn{Kind: KindOther, Message: -1, Text: strings.ToValidUTF8(string(plain), "\ufffd")})
+	r.other(RoleNone, 0, strings.ToValidUTF8(string(plain), "\ufffd"))
 }
 
 // unescapePercent resolves percent escapes where they are sound.
@@ -92,7 +92,7 @@ func (r *reader) formField(name, value string) {
 	r.arena.buf = append(append(r.arena.buf, name...), ": "...)
 	r.appendInner([]byte(value))
 	if s := r.arena.end(); s != ": " {
-		r.others = append(r.others, Turn{Role: a.role, Kind: KindOther, Message: -1, Text: s})
+		r.other(a.role, 0, s)
 	}
 	r.reveal(a)
 }
@@ -148,7 +148,7 @@ func (r *reader) part(in Input, p *formdata.Part) error {
 // of headers.
 func (r *reader) labels(p *formdata.Part) {
 	line := func(name, value string) {
-		r.others = append(r.others, Turn{Role: RoleUser, Kind: KindOther, Message: -1, Text: name + ": " + value})
+		r.other(RoleUser, 0, name+": "+value)
 	}
 	if p.Filename != "" {
 		line("filename", p.Filename)

@@ -109,6 +109,6 @@ next:
 				continue next
 			}
 		}
-		r.others = append(r.others, Turn{Role: RoleAssistant, Kind: KindOther, Message: -1, Choice: p.choice, Text: text})
+		r.other(RoleAssistant, p.choice, text)
 	}
 }

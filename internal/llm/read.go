@@ -46,6 +46,9 @@ func Read(in Input, lim Limits) (*Message, error) {
 		return nil, err
 	}
 	r.addProbs()
+	if r.excess {
+		return nil, errTooMany
+	}
 	m.Turns = append(m.Turns, r.others...)
 	if m.Model == "" && in.Request != nil {
 		m.Model = in.Request.Model

@@ -20,6 +20,8 @@ type assembler struct {
 	// formats whose clients go by the type; "" for those that go by choices.
 	class string
 	key   []byte // scratch
+	// excess tells that there are more texts than are taken.
+	excess bool
 }
 
 // streamed is one text that arrives in pieces.
@@ -52,6 +54,10 @@ func (m *assembler) text(r *reader, a at, slot string) *streamed {
 	m.key = k
 	s := m.byKey[string(k)]
 	if s == nil {
+		if len(m.texts) == maxTexts {
+			m.excess = true
+			return &streamed{at: a}
+		}
 		s = &streamed{at: a, fixed: true, json: slot == "arguments"}
 		m.byKey[string(k)] = s
 		m.texts = append(m.texts, s)
@@ -212,7 +218,8 @@ func classOf(d *strictjson.Doc) string {
 // flush turns the texts of a stream into turns. A text that repeats another
 // becomes no turn of its own, but is masked with it.
 func (r *reader) flush() {
-	seen, said := make(map[string]int), make(map[string]bool)
+	r.excess = r.excess || r.asm.excess
+	seen, said := make(map[string]*copies), make(map[string]bool)
 	for _, s := range r.asm.texts {
 		if len(s.buf) == 0 && s.label == "" {
 			continue
@@ -222,11 +229,11 @@ func (r *reader) flush() {
 			continue
 		}
 		text := string(s.buf)
-		if i, ok := seen[text]; ok {
-			r.repeat(i, s)
+		if c := seen[text]; c != nil {
+			r.repeat(c, s)
 			continue
 		}
-		seen[text] = len(r.msg.Turns)
+		seen[text] = &copies{turn: len(r.msg.Turns)}
 		if s.json {
 			r.arena.begin()
 			r.appendInner(s.buf)
@@ -251,10 +258,16 @@ func (r *reader) flush() {
 	}
 }
 
-// repeat notes that s says once more what turn i says.
-func (r *reader) repeat(i int, s *streamed) {
-	t := &r.msg.Turns[i]
-	if !t.Maskable || !s.fixed {
+// copies counts how often a stream says what a turn says.
+type copies struct{ turn, more int }
+
+// maxCopies is how many more copies of a text are masked with it.
+const maxCopies = 8
+
+// repeat notes that s says once more what a turn says.
+func (r *reader) repeat(c *copies, s *streamed) {
+	t := &r.msg.Turns[c.turn]
+	if c.more++; !t.Maskable || !s.fixed || c.more > maxCopies {
 		t.Maskable = false // a mask would not reach every copy
 		return
 	}
@@ -279,7 +292,7 @@ func (r *reader) flushOther(s *streamed, said map[string]bool) {
 		return // a "done" event says it once more
 	}
 	said[text] = true
-	r.others = append(r.others, Turn{Role: s.at.role, Kind: KindOther, Message: -1, Choice: s.at.choice, Text: text})
+	r.other(s.at.role, s.at.choice, text)
 	r.hidden(s.buf)
 	r.reveal(s.at)
 }

@@ -51,6 +51,7 @@ type reader struct {
 	found    []string // texts found inside of encoded strings
 	messages int      // how many messages have begun
 	inner    int      // layers of JSON in strings above
+	excess   bool     // there are more texts than are taken
 	maxDepth int
 }
 
@@ -322,8 +323,21 @@ func (r *reader) text(a at, f field, v int) {
 	r.reveal(a)
 }
 
+// Bounds of what one body may say. Beyond them it costs more memory than a
+// body of its size should, and no client of a model sends it.
+const (
+	maxTurns = 1 << 16 // turns
+	maxTexts = 1 << 14 // texts that a stream puts together
+)
+
+var errTooMany = &Error{TooLarge, "too many separate texts"}
+
 // turn adds a turn that says s.
 func (r *reader) turn(a at, s string) *Turn {
+	if len(r.msg.Turns)+len(r.others) >= maxTurns {
+		r.excess = true
+		return new(Turn)
+	}
 	r.msg.Turns = append(r.msg.Turns, Turn{
 		Role: a.role, Kind: a.kind, Message: a.message, Choice: a.choice, Text: s, Name: a.name, CallID: a.callID,
 	})
@@ -357,10 +371,19 @@ func (r *reader) unknown(a at, v int) error {
 	r.appendLines(v, true)
 	if s := r.arena.end(); s != "" {
 		a.kind = KindOther
-		r.others = append(r.others, Turn{Role: a.role, Kind: KindOther, Message: -1, Choice: a.choice, Text: s})
+		r.other(a.role, a.choice, s)
 	}
 	r.reveal(a)
 	return nil
+}
+
+// other adds text that belongs to no turn.
+func (r *reader) other(role Role, choice int, s string) {
+	if len(r.msg.Turns)+len(r.others) >= maxTurns {
+		r.excess = true
+		return
+	}
+	r.others = append(r.others, Turn{Role: role, Kind: KindOther, Message: -1, Choice: choice, Text: s})
 }
 
 // number reads a small number; anything else is 0.
