@@ -28,7 +28,6 @@ func Plugin() program.Plugin {
 			KeepPrompt:          true,
 			Masks:               true,
 			NeedsService:        true,
-			NeedsClientIP:       true,
 		},
 		Priority:  1000,
 		Schema:    Schema,
