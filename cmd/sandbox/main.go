@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command sandbox is a gateway for trying the plugins out. It plays Kong to
+// the two real plugin servers, with the configuration that Kong would read, and
+// brings stand-ins for both scan services and for the model. It is not Kong.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	stop, release := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	code := run(stop, os.Args[1:], os.Stdout, os.Stderr)
+	release()
+	os.Exit(code)
+}
+
+// run gives the code to exit with: 0, 1 after an error or a demonstration that
+// did not go as it should, 2 for wrong arguments.
+func run(stop context.Context, args []string, stdout, stderr io.Writer) int {
+	var o options
+	var demo, freePorts bool
+	flags := flag.NewFlagSet("sandbox", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	flags.StringVar(&o.config, "config", "kong/kong.yml", "declarative configuration `file`")
+	flags.StringVar(&o.bin, "bin", "bin", "`directory` of the plugins' binaries")
+	flags.StringVar(&o.listen.gateway, "listen", "127.0.0.1:8000", "`address` of the gateway")
+	flags.StringVar(&o.listen.control, "control", "127.0.0.1:8001", "`address` of the sandbox's switches")
+	flags.StringVar(&o.listen.llm, "llm", configuredModel, "`address` of the stand-in for the model")
+	flags.StringVar(&o.listen.airs, "airs", "127.0.0.1:8004", "`address` of the stand-in for Prisma AIRS")
+	flags.StringVar(&o.listen.noma, "noma", "127.0.0.1:8005", "`address` of the stand-in for Noma")
+	flags.BoolVar(&freePorts, "free-ports", false, "listen on free ports of 127.0.0.1, whatever the other flags say")
+	flags.BoolVar(&demo, "demo", false, "play what the plugins do, and end")
+	flags.Func("log-level", "what to show of Kong's log: debug, info, notice, warn or err (default notice, as Kong's)", o.level.set)
+	switch err := flags.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case err != nil:
+		return 2
+	case flags.NArg() > 0:
+		fmt.Fprintf(stderr, "unexpected argument %q\n", flags.Arg(0))
+		return 2
+	}
+	if freePorts {
+		const free = "127.0.0.1:0"
+		o.listen = addresses{free, free, free, free, free}
+	}
+	log := &logWriter{w: stderr, level: o.level}
+	if demo {
+		log.w = io.Discard // the demonstration shows the lines that matter
+	}
+	s, err := start(o, log)
+	if err == nil {
+		if demo {
+			err = play(stop, s, stdout)
+		} else {
+			s.introduce(stdout)
+			<-stop.Done()
+			fmt.Fprintln(stdout, "\nStopping.")
+		}
+	}
+	if err = errors.Join(err, s.close()); err != nil {
+		fmt.Fprintln(stderr, "sandbox:", err)
+		return 1
+	}
+	return 0
+}
