@@ -17,7 +17,7 @@ import (
 )
 
 func main() {
-	stop, release := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	stop, release := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	code := run(stop, os.Args[1:], os.Stdout, os.Stderr)
 	release()
 	os.Exit(code)

@@ -110,6 +110,9 @@ func (p *process) run() (exited chan struct{}, err error) {
 	args := append(append([]string{}, p.server.Args...), "-kong-prefix", p.prefix)
 	cmd := exec.Command(p.server.Path, args...)
 	cmd.Dir, cmd.Env = p.prefix, environment(p.prefix)
+	// A Ctrl-C at the terminal is for the gateway alone, which then ends the
+	// plugin servers: else they would end by themselves and be started again.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	read, write, err := os.Pipe()
 	if err != nil {
 		return nil, err

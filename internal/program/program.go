@@ -73,8 +73,15 @@ func Main(p Plugin) int {
 	}, os.Args[1:], os.Stdout, os.Stderr)
 }
 
-// version is the module's as the build saw it, from the repository's tags.
+// stamp is the version that the linker was given (-X), "" for none.
+var stamp string
+
+// version is the one that the build was given, or else the module's as the
+// build saw it, from the repository's tags.
 func version() string {
+	if stamp != "" {
+		return stamp
+	}
 	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
 		return info.Main.Version
 	}
