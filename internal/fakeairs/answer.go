@@ -102,25 +102,25 @@ func (q *scanRequest) profile(o Options, answer map[string]any) {
 
 // judge looks at an element without a tool event.
 func (c *content) judge(answer map[string]any) (malicious bool) {
-	prompt, response := text(c.Prompt), text(c.Response)
+	prompt, response := strings.ToLower(text(c.Prompt)), strings.ToLower(text(c.Response))
 	if c.Prompt != nil || c.CodePrompt != nil {
 		f := finding{
-			"url_cats": maliciousURL.MatchString(prompt), "injection": injection.MatchString(prompt),
-			"toxic_content": toxic.MatchString(prompt), "malicious_code": maliciousCode.MatchString(text(c.CodePrompt)),
-			"source_code": false, "agent": injection.MatchString(prompt),
+			"url_cats": maliciousURL.fires(prompt), "injection": injection.fires(prompt),
+			"toxic_content": toxic.fires(prompt), "malicious_code": maliciousCode.fires(strings.ToLower(text(c.CodePrompt))),
+			"source_code": false, "agent": injection.fires(prompt),
 		}
-		f.addSensitive(prompt, "prompt_masked_data", answer)
+		f.addSensitive(text(c.Prompt), "prompt_masked_data", answer)
 		answer["prompt_detected"] = f
 		malicious = f.any()
 	}
 	if c.Response != nil || c.CodeResponse != nil {
 		f := finding{
-			"url_cats": maliciousURL.MatchString(response), "toxic_content": toxic.MatchString(response),
-			"malicious_code": maliciousCode.MatchString(text(c.CodeResponse)), "source_code": false,
+			"url_cats": maliciousURL.fires(response), "toxic_content": toxic.fires(response),
+			"malicious_code": maliciousCode.fires(strings.ToLower(text(c.CodeResponse))), "source_code": false,
 			// It needs the pair.
-			"db_security": c.Prompt != nil && changesData.MatchString(response),
+			"db_security": c.Prompt != nil && changesData.fires(response),
 		}
-		f.addSensitive(response, "response_masked_data", answer)
+		f.addSensitive(text(c.Response), "response_masked_data", answer)
 		answer["response_detected"] = f
 		malicious = malicious || f.any()
 	}
@@ -152,7 +152,7 @@ func (e *toolEvent) judge(answer map[string]any) (malicious bool) {
 		entries := []any{}
 		for _, part := range e.parts(s) {
 			_, found := sensitive(part.text)
-			f := finding{"injection": injection.MatchString(part.text), "toxic_content": toxic.MatchString(part.text), "url_cats": maliciousURL.MatchString(part.text), "dlp": len(found) > 0}
+			f := finding{"injection": injection.fires(strings.ToLower(part.text)), "toxic_content": toxic.fires(strings.ToLower(part.text)), "url_cats": maliciousURL.fires(strings.ToLower(part.text)), "dlp": len(found) > 0}
 			f["agent"] = f["injection"]
 			if !f.any() {
 				continue

@@ -4,20 +4,37 @@ package fakeairs
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
 
+// A detector fires on texts that what matches. Its words, of which each such
+// text has one, spare megabytes of other text the expression.
+type detector struct {
+	words []string
+	what  *regexp.Regexp
+}
+
+// fires tells whether the detector fires on a text, given in lower case.
+func (d detector) fires(lower string) bool {
+	return slices.ContainsFunc(d.words, func(word string) bool { return strings.Contains(lower, word) }) && d.what.MatchString(lower)
+}
+
 // What the detectors look for. Injections are found in what goes into a model
 // only: prompts and tool events.
 var (
-	injection     = regexp.MustCompile(`(?i)\bignore\s+(all\s+)?((the|your|of|previous|prior|above|earlier)\s+)*instructions?\b|\breveal\s+(your\s+)?secrets\b|\bforget\s+your\s+current\s+guardrails\b`)
-	toxic         = regexp.MustCompile(`(?i)\bhow\s+to\s+hack\b|\bbuild\s+a\s+bomb\b`)
-	maliciousURL  = regexp.MustCompile(`(?i)\S+\.\S+/test-malware\b`)
-	maliciousCode = regexp.MustCompile(`(?i)eicar`)
-	changesData   = regexp.MustCompile(`(?i)\b(update\s+\S+\s+set|delete\s+from|drop\s+table)\b`)
-	ssn           = regexp.MustCompile(`\b\d{3}-\d{2}-\d{4}\b`)
-	digits        = regexp.MustCompile(`\b\d(?:[ -]?\d){12,18}\b`)
+	injection     = detector{[]string{"instruction", "secrets", "guardrails"}, regexp.MustCompile(`\bignore\s+(all\s+)?((the|your|of|previous|prior|above|earlier)\s+)*instructions?\b|\breveal\s+(your\s+)?secrets\b|\bforget\s+your\s+current\s+guardrails\b`)}
+	toxic         = detector{[]string{"hack", "bomb"}, regexp.MustCompile(`\bhow\s+to\s+hack\b|\bbuild\s+a\s+bomb\b`)}
+	maliciousURL  = detector{[]string{"/test-malware"}, regexp.MustCompile(`\.\S+/test-malware\b`)}
+	maliciousCode = detector{[]string{"eicar"}, regexp.MustCompile(`eicar`)}
+	changesData   = detector{[]string{"update", "delete", "drop"}, regexp.MustCompile(`\b(update\s+\S+\s+set|delete\s+from|drop\s+table)\b`)}
+)
+
+// What is sensitive.
+var (
+	ssn    = regexp.MustCompile(`\b\d{3}-\d{2}-\d{4}\b`)
+	digits = regexp.MustCompile(`\b\d(?:[ -]?\d){12,18}\b`)
 )
 
 // A pattern is a kind of sensitive data that was found, and where: offsets in
@@ -31,6 +48,9 @@ type pattern struct {
 // each of its characters.
 func sensitive(text string) (masked string, found []pattern) {
 	masked = text
+	if !strings.ContainsAny(text, "0123456789") {
+		return masked, nil
+	}
 	for _, kind := range []struct {
 		name  string
 		what  *regexp.Regexp

@@ -276,7 +276,7 @@ func TestService(t *testing.T) {
 		{"throttled", nil, fakeairs.Fault{Status: 429, RetryAfter: 5, Unit: "minute"}, 503, []string{"status 429"}},
 		{"degraded", open, fakeairs.Fault{Degraded: fakeairs.DetectorTimeout}, 503, []string{"dlp/timeout"}},
 		{"wrong key", map[string]any{"api_key": "other", "block_failures": false}, fakeairs.Fault{}, 503, []string{"status 403", "api_key"}},
-		{"no such profile", map[string]any{"profile_name": "other", "block_failures": false}, fakeairs.Fault{}, 503, []string{"status 400"}},
+		{"no such profile", map[string]any{"profile_name": "other", "block_failures": false}, fakeairs.Fault{}, 503, []string{"does not know the profile", "profile_name"}},
 		{"down, fail open", map[string]any{"api_endpoint": gone.URL, "block_failures": false}, fakeairs.Fault{}, 200, []string{"connection refused"}},
 		{"throttled, fail open", open, fakeairs.Fault{Status: 429}, 200, []string{"status 429"}},
 		{"500, fail open", open, fakeairs.Fault{Status: 500}, 200, []string{"status 500"}},

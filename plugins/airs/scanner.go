@@ -8,17 +8,20 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"net/http"
+	"strings"
 	"sync/atomic"
 
 	"kong-ai-guard/internal/guard"
 	"kong-ai-guard/internal/scanhttp"
+	"kong-ai-guard/internal/strictjson"
 )
 
 const (
 	// userAgent names us to the service's operators.
 	userAgent = "kong-ai-guard"
 
-	reasonKey = "no usable API key"
+	reasonKey     = "no usable API key"
+	reasonProfile = "the service does not know the profile"
 )
 
 // A Scanner judges exchanges with Prisma AIRS. It is safe for concurrent use.
@@ -116,7 +119,21 @@ func (s *Scanner) call(ctx context.Context, body []byte) ([]byte, error) {
 			answer, err = s.post(ctx, again, body)
 		}
 	}
+	if answer.Status == http.StatusBadRequest && namesProfile(answer.Body) {
+		return nil, &guard.Failure{Kind: guard.Misconfigured, Reason: reasonProfile, Hint: "profile_name"}
+	}
 	return answer.Body, err
+}
+
+// namesProfile tells whether the service refuses a call because of its
+// profile. Its words stay here; they are not ours to log.
+func namesProfile(body []byte) bool {
+	doc, err := strictjson.Parse(body, answerDepth)
+	if err != nil {
+		return false
+	}
+	problem := doc.Member(strictjson.Root, "error")
+	return problem >= 0 && strings.Contains(strings.ToLower(textOf(doc, doc.Member(problem, "message"))), "profile")
 }
 
 func (s *Scanner) post(ctx context.Context, header *keyedHeader, body []byte) (scanhttp.Response, error) {

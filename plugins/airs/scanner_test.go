@@ -278,8 +278,8 @@ func TestConfigurationFailures(t *testing.T) {
 		hint   string
 	}{
 		{"wrong key (57)", func(c *Config) { c.APIKey = "of-another-region" }, "api_key"},
-		{"no such profile", func(c *Config) { c.ProfileName = "unknown" }, ""},
-		{"no profile (58)", func(c *Config) { c.ProfileName = "" }, ""},
+		{"no such profile", func(c *Config) { c.ProfileName = "unknown" }, "profile_name"},
+		{"no profile (58)", func(c *Config) { c.ProfileName = "" }, "profile_name"},
 		{"wrong path", func(c *Config) { c.APIEndpoint += "s" }, "api_endpoint"},
 		{"no key file", func(c *Config) { c.APIKey, c.APIKeyFile = "", "/nowhere/key" }, "api_key_file"},
 	} {
