@@ -128,6 +128,8 @@ func (r *reader) body(in Input, label mediatype.Label, body []byte) error {
 	switch {
 	case strictjson.Loose(body) && first != '"' && !isDigit(first):
 		return &Error{Malformed, err.Error()} // more than one reading
+	case err == strictjson.ErrBOM && opensJSON(bytes.TrimPrefix(body, []byte("\xef\xbb\xbf"))):
+		return jsonError(err)
 	case err == strictjson.ErrDepth || err == strictjson.ErrTooLarge && (first == '{' || first == '['):
 		return jsonError(err)
 	case eventstream.LooksLikeFrames(body):
@@ -139,7 +141,7 @@ func (r *reader) body(in Input, label mediatype.Label, body []byte) error {
 		return r.events(in, body)
 	case (in.Leg == ResponseLeg || linesType(label.Type)) && eventstream.LooksLikeLines(body):
 		return r.lines(in, body)
-	case jsonType(label.Type) || first == '{' || first == '[' && jsonArray(body):
+	case jsonType(label.Type) || opensJSON(body):
 		return jsonError(err)
 	}
 	return r.plain(label, body)
@@ -155,10 +157,13 @@ func linesType(t string) bool {
 	return strings.Contains(t, "ndjson") || strings.Contains(t, "jsonl") || strings.Contains(t, "json-seq") || strings.Contains(t, "json-lines")
 }
 
-// jsonArray reports whether a body that starts with a bracket looks like JSON
-// rather than like text such as "[note] ...".
-func jsonArray(body []byte) bool {
+// opensJSON reports whether a body begins as JSON would, rather than as text
+// such as "[note] ...".
+func opensJSON(body []byte) bool {
 	rest := bytes.TrimLeft(body, " \t\r\n")
+	if len(rest) == 0 || rest[0] == '{' || rest[0] != '[' {
+		return len(rest) > 0 && rest[0] == '{'
+	}
 	switch c := firstByte(rest[1:]); c {
 	case '{', '[', '"', ']', '-':
 		return true
@@ -238,6 +243,7 @@ func (r *reader) plain(label mediatype.Label, body []byte) error {
 		m.spans = append(m.spans, span{0, uint32(len(body)), true})
 		r.hidden(body)
 		r.reveal(a)
+		r.escaped(body)
 		return nil
 	}
 	kind := mediatype.Media(body)
@@ -257,4 +263,15 @@ func (r *reader) plain(label mediatype.Label, body []byte) error {
 	}
 	m.Media = append(m.Media, MediaPart{Type: kind, Message: -1})
 	return nil
+}
+
+// escaped adds a text once more with JSON's escapes resolved, if it has any: a
+// reader that finds JSON somewhere in it reads that.
+func (r *reader) escaped(s []byte) {
+	if !bytes.Contains(s, []byte(`\u`)) {
+		return
+	}
+	if plain := resolveEscapes(s); !bytes.Equal(plain, s) {
+		r.other(RoleNone, 0, string(plain))
+	}
 }
