@@ -189,18 +189,24 @@ func answerFormat(d *strictjson.Doc, request *Message) Format {
 		return Gemini
 	case has("choices"):
 		return OpenAIChat
-	case has("content_block") || has("content") && has("role"):
+	case has("content_block") || has("content") && has("role") || typed(d, root, "message_") || typed(d, root, "content_block_"):
 		return AnthropicMessages
-	case has("output") && has("object"):
+	case has("output") && has("object") || typed(d, root, "response."):
 		return OpenAIResponses
-	case has("output"):
+	case has("output") || has("contentBlockIndex"):
 		return BedrockConverse
-	case has("outputText") || has("generation") || has("results"):
+	case has("outputText") || has("generation") || has("results") && !has("model"):
 		return BedrockInvoke
-	case has("generations") || has("event_type"):
+	case has("generations") || has("event_type") || typed(d, root, "message-") || typed(d, root, "content-"):
 		return Cohere
 	case has("done"):
 		return Ollama
 	}
 	return OpenAIOther
+}
+
+// typed reports whether object v's type begins with prefix.
+func typed(d *strictjson.Doc, v int, prefix string) bool {
+	t := d.Member(v, "type")
+	return t >= 0 && d.Kind(t) == strictjson.String && strings.HasPrefix(string(d.Bytes(t)), prefix)
 }

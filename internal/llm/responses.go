@@ -34,10 +34,12 @@ func responses() {
 			a.add(f, name)
 		}
 	}
-	a.add(field{rule: text, kind: KindText, role: RoleAssistant, shape: messageShape, slot: "text"}, "output", "item", "part")
+	a.add(field{rule: text, kind: KindText, role: RoleAssistant, shape: messageShape, slot: "text"}, "item", "part")
+	a.add(field{rule: text, kind: KindText, role: RoleAssistant, shape: messageShape, slot: "text", numbered: true}, "output")
 	a.add(field{rule: text, kind: KindText, role: RoleAssistant, slot: "text"}, "output_text")
 	a.add(field{rule: other, shape: answerShape}, "response")
-	a.add(field{rule: text, kind: KindText, role: RoleAssistant, shape: deltaShape, slot: "text"}, "delta")
+	// What kind of text these are is in the event's type.
+	a.add(field{rule: text, kind: inherit, role: RoleAssistant, shape: deltaShape, slot: "text"}, "delta", "code", "text")
 	a.add(field{rule: other, shape: detailsShape}, "incomplete_details")
 	a.add(fSystem, "instructions")
 	a.add(fSetting, "sequence_number", "output_index", "content_index", "summary_index", "annotation_index",

@@ -39,6 +39,8 @@ type field struct {
 	// slot names the text that pieces in a stream belong to; "" stands for
 	// the field's path.
 	slot string
+	// numbered tells that an array's elements are blocks, by their place.
+	numbered bool
 }
 
 // inherit is a field's kind where the place above decides.

@@ -22,6 +22,7 @@ type assembler struct {
 	key   []byte // scratch
 	// excess tells that there are more texts than are taken.
 	excess bool
+	calls  map[callKey]*streamedCall
 }
 
 // streamed is one text that arrives in pieces.
@@ -29,6 +30,7 @@ type streamed struct {
 	at    at
 	label string // the name, for text whose meaning is not known
 	json  bool   // a tool call's arguments
+	whole bool   // a tool call as it is to be read
 	buf   []byte
 	spans []span
 	fixed bool // every piece has a span
@@ -58,7 +60,7 @@ func (m *assembler) text(r *reader, a at, slot string) *streamed {
 			m.excess = true
 			return &streamed{at: a}
 		}
-		s = &streamed{at: a, fixed: true, json: slot == "arguments"}
+		s = &streamed{at: a, fixed: true, json: slot == slotArguments}
 		m.byKey[string(k)] = s
 		m.texts = append(m.texts, s)
 	}
@@ -215,12 +217,52 @@ func classOf(d *strictjson.Doc) string {
 	return ""
 }
 
+// kindOf gives the kind of text that events of a class bring, for formats that
+// say it in the type: "response.function_call_arguments".
+func kindOf(class string) Kind {
+	has := func(s string) bool { return strings.Contains(class, s) }
+	switch {
+	case has("reasoning"):
+		return KindReasoning
+	case has("refusal"):
+		return KindRefusal
+	case has("call_arguments"), has("call_code"), has("call_input"):
+		return KindToolCall
+	case class == "error":
+		return KindOther
+	}
+	return KindText
+}
+
+// idOf gives the id of the answer that an event belongs to: the event's own,
+// or that of the message or response it begins.
+func idOf(d *strictjson.Doc) string {
+	for _, name := range [...]string{"", "message", "response"} {
+		v := strictjson.Root
+		if name != "" {
+			v = d.Member(v, name)
+		}
+		if v < 0 || d.Kind(v) != strictjson.Object {
+			continue
+		}
+		if id := d.Member(v, "id"); id >= 0 && d.Kind(id) == strictjson.String {
+			return string(d.Bytes(id))
+		}
+	}
+	return ""
+}
+
 // flush turns the texts of a stream into turns. A text that repeats another
 // becomes no turn of its own, but is masked with it.
 func (r *reader) flush() {
 	r.excess = r.excess || r.asm.excess
+	r.asm.markCalls()
 	seen, said := make(map[string]*copies), make(map[string]bool)
 	for _, s := range r.asm.texts {
+		if s.json || s.whole {
+			r.flushCall(s, seen)
+			continue
+		}
 		if len(s.buf) == 0 && s.label == "" {
 			continue
 		}
@@ -234,15 +276,6 @@ func (r *reader) flush() {
 			continue
 		}
 		seen[text] = &copies{turn: len(r.msg.Turns)}
-		if s.json {
-			r.arena.begin()
-			r.appendInner(s.buf)
-			if text := r.arena.end(); text != "" {
-				r.turn(s.at, text)
-			}
-			r.reveal(s.at)
-			continue
-		}
 		t := r.turn(s.at, text)
 		if s.fixed {
 			t.Maskable = true

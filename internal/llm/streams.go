@@ -46,11 +46,20 @@ func (r *reader) event(in Input, e *eventstream.Event) error {
 				}
 				plain = true
 			}
+		case eventstream.Unknown:
+			// No client of streams sees it, but one of JSON may.
+			if opensJSON(s) {
+				if err := r.chunk(in, s, 0, false); err != nil {
+					return err
+				}
+				plain = true
+			}
 		case eventstream.Retry, eventstream.Comment:
 			plain = isEnum(bytes.TrimSpace(s)) || only(s, "") && words(s) == 0 || bytes.Equal(bytes.TrimSpace(s), []byte("OPENROUTER PROCESSING"))
 		}
 		if !plain {
 			r.asm.addText(at{message: -1}, "field", append(bytes.Clone(s), '\n'))
+			r.escaped(s)
 		}
 	}
 	data := e.Data
@@ -84,7 +93,7 @@ func (r *reader) chunk(in Input, data []byte, base int, fixed bool) error {
 	defer func() { r.fixed, r.base, r.asm = outer, 0, asm }()
 	err := r.doc.Parse(data, r.maxDepth)
 	if err != nil {
-		if first := firstByte(data); strictjson.Loose(data) || err == strictjson.ErrDepth || err == strictjson.ErrTooLarge || first == '{' || first == '[' && jsonArray(data) {
+		if strictjson.Loose(data) || err == strictjson.ErrDepth || err == strictjson.ErrTooLarge || opensJSON(data) {
 			return jsonError(err)
 		}
 		if !mediatype.Text(data) {
@@ -105,12 +114,10 @@ func (r *reader) chunk(in Input, data []byte, base int, fixed bool) error {
 	}
 	const root = strictjson.Root
 	if r.msg.ID == "" {
-		if id := r.doc.Member(root, "id"); id >= 0 && r.isString(id) {
-			r.msg.ID = string(r.doc.Bytes(id))
-		}
+		r.msg.ID = idOf(r.doc)
 	}
 	asm.class = classOf(r.doc)
-	a := at{kind: KindText, message: -1, role: RoleAssistant}
+	a := at{kind: kindOf(asm.class), message: -1, role: RoleAssistant}
 	r.path = r.path[:0]
 	if !r.isObject(root) {
 		if r.isString(root) {

@@ -81,7 +81,7 @@ func (r *reader) object(a at, s *shape, v int) error {
 			}
 			continue
 		}
-		if call.args >= 0 && (c == call.args || c == call.name) {
+		if c == call.name || c == call.args {
 			if c == call.args {
 				r.call(a, c)
 			}
@@ -97,7 +97,8 @@ func (r *reader) object(a at, s *shape, v int) error {
 	return nil
 }
 
-// callMembers are the members of an object that together are a tool call.
+// callMembers are the members of an object that together are a tool call, -1
+// for none. In a stream the arguments may come later, as pieces.
 type callMembers struct{ name, args int }
 
 // enter takes in what an object says about itself before its members are
@@ -154,7 +155,19 @@ func (r *reader) enter(a at, s *shape, v int) (at, callMembers) {
 			}
 		}
 	}
-	if call.name < 0 || r.asm != nil {
+	if r.asm != nil && call.name >= 0 && !r.whole(call.args) {
+		call.args = -1
+		if a.kind != KindToolCall {
+			call.name = -1
+		} else {
+			r.asm.call(r, a, d.Bytes(call.name))
+			if a.role = role; role == RoleNone || role == RoleUser {
+				a.role = RoleAssistant
+			}
+			return a, call
+		}
+	}
+	if call.name < 0 || call.args < 0 {
 		call = callMembers{-1, -1}
 	}
 	if call.args >= 0 {
@@ -189,7 +202,7 @@ func (r *reader) value(a at, f field, v int) error {
 		if f.rule == result {
 			a.kind = KindToolResult
 		}
-		if r.asm != nil {
+		if r.asm != nil && !r.whole(v) {
 			return r.piece(a, f, v)
 		}
 		r.call(a, v)
@@ -232,6 +245,9 @@ func (r *reader) array(a at, f field, v int) error {
 		depth := 0
 		if r.asm != nil {
 			depth = r.pushElement(c, n)
+			if f.numbered {
+				a.block = n
+			}
 		}
 		if err := r.value(a, f, c); err != nil {
 			return err
@@ -272,7 +288,7 @@ func (r *reader) str(a at, f field, v int) error {
 		}
 	case model:
 		if isModel(s) {
-			if r.msg.Model == "" && len(r.path) == 0 {
+			if name := r.doc.Name(v); r.msg.Model == "" && bytes.HasPrefix(name, []byte("model")) {
 				r.msg.Model = string(s)
 			}
 			return nil
@@ -294,7 +310,11 @@ func (r *reader) str(a at, f field, v int) error {
 func (r *reader) text(a at, f field, v int) {
 	if r.asm != nil {
 		if len(r.doc.Raw(v)) > len(`""`) {
-			r.asm.add(r, a, f.slot, v)
+			slot := f.slot
+			if slot == "text" && a.kind == KindToolCall {
+				slot = slotArguments
+			}
+			r.asm.add(r, a, slot, v)
 		}
 		return
 	}
@@ -355,10 +375,18 @@ func (r *reader) call(a at, v int) {
 	} else {
 		r.appendLines(v, false)
 	}
-	if s := r.arena.end(); s != "" {
+	if s := r.arena.end(); s != "" && r.asm != nil {
+		r.asm.wholeCall(a, s)
+	} else if s != "" {
 		r.turn(a, s)
 	}
 	r.reveal(a)
+}
+
+// whole reports whether v is a value that says something and does not come in
+// pieces.
+func (r *reader) whole(v int) bool {
+	return v >= 0 && r.doc.Kind(v) >= strictjson.Array && r.doc.First(v) < r.doc.Next(v)
 }
 
 // unknown adds value v, whose meaning is not known, as lines of names and

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package llm
+
+import "bytes"
+
+// streamedCall is what a stream says of a tool call beside its arguments,
+// which come in other events, or in none.
+type streamedCall struct {
+	name, id string
+	args     bool // there are arguments
+	said     bool // a turn names it
+}
+
+// callKey tells the calls of a stream apart.
+type callKey struct{ choice, block, call int }
+
+func callOf(a at) callKey { return callKey{a.choice, a.block, a.call} }
+
+// call notes the name of a tool call, whose arguments may come in pieces.
+func (m *assembler) call(r *reader, a at, name []byte) {
+	if m.calls == nil {
+		m.calls = make(map[callKey]*streamedCall)
+	}
+	c := m.calls[callOf(a)]
+	if c == nil {
+		c = &streamedCall{}
+		m.calls[callOf(a)] = c
+	}
+	if c.id == "" {
+		c.id = a.callID
+	}
+	if c.name != string(name) { // else said once more
+		c.name += string(name)
+	}
+	a.kind = KindToolCall
+	m.text(r, a, slotArguments) // the place of its turn
+}
+
+// slotArguments is the slot of a tool call's arguments.
+const slotArguments = "arguments"
+
+// wholeCall adds a call that came in one piece, as the text of its turn.
+func (m *assembler) wholeCall(a at, text string) {
+	if len(m.texts) == maxTexts {
+		m.excess = true
+		return
+	}
+	m.texts = append(m.texts, &streamed{at: a, buf: []byte(text), whole: true})
+}
+
+// markCalls notes which of the calls have arguments.
+func (m *assembler) markCalls() {
+	for _, s := range m.texts {
+		if c := m.calls[callOf(s.at)]; c != nil && s.json && len(s.buf) > 0 {
+			c.args = true
+		}
+	}
+}
+
+// flushCall turns the arguments of a call, or a call without any, into a turn.
+func (r *reader) flushCall(s *streamed, seen map[string]*copies) {
+	a := s.at
+	r.arena.begin()
+	if s.whole {
+		r.arena.buf = append(r.arena.buf, s.buf...)
+	} else {
+		c := r.asm.calls[callOf(a)]
+		if len(s.buf) == 0 && (c == nil || c.args || c.said) {
+			return
+		}
+		if c != nil {
+			a.name, a.callID, c.said = c.name, c.id, true
+			r.line([]byte(c.name), "")
+		}
+		if len(bytes.TrimSpace(s.buf)) > 0 {
+			r.appendInner(s.buf)
+		}
+	}
+	if text := r.arena.end(); text != "" {
+		if c := seen[text]; c != nil {
+			r.repeat(c, s)
+		} else {
+			seen[text] = &copies{turn: len(r.msg.Turns)}
+			r.turn(a, text)
+		}
+	}
+	r.reveal(a)
+}
