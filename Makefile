@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+
+GO ?= go
+# ARGS are for the sandbox: make run ARGS="-listen 127.0.0.1:9000"
+ARGS ?=
+BENCH ?= .
+COUNT ?= 1
+FUZZTIME ?= 5s
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+PLUGINS := ./cmd/prisma-airs-intercept ./cmd/noma-runtime-protection
+
+# The same source gives the same binaries, wherever it is built.
+BUILD := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false \
+	-ldflags "-s -w -X kong-ai-guard/internal/program.stamp=$(VERSION)" -o bin/
+
+# -race where it works: it needs a C compiler.
+RACE = $(shell d=$$(mktemp -d) && printf 'package main\n\nimport "C"\n\nfunc main() {}\n' >$$d/main.go && \
+	CGO_ENABLED=1 $(GO) build -race -o $$d/main $$d/main.go 2>/dev/null && $$d/main && echo -race; rm -rf $$d)
+
+.DEFAULT_GOAL := help
+.PHONY: help run demo build test unit clients lint generate bench fuzz cover clean
+
+help: ## what can be made
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-9s %s\n' "$$name" "$$text"; done
+
+run: build ## start the sandbox: both plugins behind a gateway that plays Kong
+	@exec bin/sandbox $(ARGS)
+
+demo: build ## play what the plugins do, and check it
+	@exec bin/sandbox -demo -free-ports
+
+build: ## build the plugins and the sandbox into bin/
+	@$(BUILD) $(PLUGINS) ./cmd/sandbox
+
+test: lint unit clients ## all checks and tests, with the race detector where there is a C compiler
+
+unit:
+	@race="$(RACE)"; test -n "$$race" || echo "No C compiler that works: the tests run without the race detector."; \
+	$(GO) test $$race ./...
+
+# Real clients in a module of their own: they take long to build.
+clients: build
+	cd tests/clients && $(GO) test ./...
+
+lint: ## formatting, vet, staticcheck, and whether the generated files are fresh
+	@files="$$($(GO) tool gofumpt -l .)"; test -z "$$files" || { echo "not formatted by gofumpt:"; echo "$$files"; exit 1; }
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+	$(GO) test ./cmd/generate
+	cd tests/clients && $(GO) vet ./...
+
+generate: ## write the schemas and the reference pages from the plugins' declarations
+	$(GO) run ./cmd/generate
+
+bench: ## all benchmarks; BENCH chooses, COUNT repeats
+	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -count $(COUNT) ./...
+
+fuzz: ## each fuzz target for FUZZTIME (5s)
+	@for file in $$(grep -rl --include='*_test.go' '^func Fuzz' cmd internal plugins | sort); do \
+		for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' $$file); do \
+			echo "== $${file%/*} $$target"; \
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1x ./$${file%/*} || exit 1; \
+		done; \
+	done
+
+cover: ## test coverage, as a list and in coverage.out
+	$(GO) test -coverprofile=coverage.out -coverpkg=./internal/...,./plugins/... ./...
+	$(GO) tool cover -func=coverage.out
+
+clean: ## remove what was made
+	rm -rf bin dist coverage.out
