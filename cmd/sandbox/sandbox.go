@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -115,6 +116,9 @@ func (s *sandbox) startGateway(o options, declarative kongtest.Declarative, log 
 		OnExchange:  log.exchange,
 	})
 	if err != nil {
+		if errors.Is(err, os.ErrNotExist) {
+			err = fmt.Errorf("%w (`make build` makes the binaries)", err)
+		}
 		return err
 	}
 	s.gateway = gateway

@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/tidwall/gjson"
+)
+
+const config = "../../kong/kong.yml"
+
+// bin is where the plugins' binaries and the sandbox are.
+var bin string
+
+func TestMain(m *testing.M) {
+	code := 1
+	defer func() { os.Exit(code) }()
+	dir, err := os.MkdirTemp("", "sandbox")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir)
+	bin = dir
+	build := exec.Command("go", "build", "-o", bin+"/", ".", "../prisma-airs-intercept", "../noma-runtime-protection")
+	if out, err := build.CombinedOutput(); err != nil {
+		panic(string(out))
+	}
+	code = m.Run()
+}
+
+func TestDemonstration(t *testing.T) {
+	var stdout, stderr bytes.Buffer
+	if code := run(t.Context(), []string{"-demo", "-free-ports", "-bin", bin, "-config", config}, &stdout, &stderr); code != 0 {
+		t.Fatalf("exit code %d: %s\n%s", code, stderr.String(), stdout.String())
+	}
+	if !strings.Contains(stdout.String(), "\n10 of 10 steps went as they should.\n") || !strings.Contains(stdout.String(), "NOT Kong") {
+		t.Error(stdout.String())
+	}
+}
+
+func TestDemonstrationFailsWhenAStepDoes(t *testing.T) {
+	// A gateway that scans nothing.
+	plain := t.TempDir() + "/kong.yml"
+	const routes = `
+_format_version: "3.0"
+services:
+  - name: chat
+    url: http://127.0.0.1:8003/v1/chat/completions
+    routes:
+      - paths: [/]
+`
+	if err := os.WriteFile(plain, []byte(routes), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var stdout, stderr bytes.Buffer
+	if code := run(t.Context(), []string{"-demo", "-free-ports", "-bin", bin, "-config", plain}, &stdout, &stderr); code != 1 {
+		t.Errorf("exit code %d", code)
+	}
+	if !strings.Contains(stdout.String(), "WRONG: the status should be 403") || !strings.Contains(stderr.String(), "steps went wrong") {
+		t.Errorf("%s\n%s", stdout.String(), stderr.String())
+	}
+}
+
+// started starts a sandbox that ends with the test.
+func started(t *testing.T) *sandbox {
+	t.Helper()
+	const free = "127.0.0.1:0"
+	s, err := start(options{config: config, bin: bin, listen: addresses{free, free, free, free, free}}, &logWriter{w: io.Discard})
+	t.Cleanup(func() {
+		if err := s.close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func send(t *testing.T, method, url, body string) (int, string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	all, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res.StatusCode, string(all)
+}
+
+const chat = `{"model":"gpt-3.5-turbo","messages":[{"role":"user","content":"What is 2+2?"}]}`
+
+func TestSwitches(t *testing.T) {
+	s := started(t)
+	gateway, control := "http://"+s.at.gateway, "http://"+s.at.control
+	for _, test := range []struct {
+		fault, route string
+		status       int
+	}{
+		{"airs/fault?down=true", "/your-route", 503},
+		{"airs/fault?status=429&retry_after=1", "/your-route", 503},
+		{"noma/fault?status=500", "/noma", 503},
+		{"noma/fault?delay=10ms", "/noma", 200},
+	} {
+		service, _, _ := strings.Cut(test.fault, "/")
+		if status, body := send(t, "POST", control+"/"+test.fault, ""); status != 204 {
+			t.Fatalf("%s: %d %s", test.fault, status, body)
+		}
+		if status, body := send(t, "POST", gateway+test.route, chat); status != test.status {
+			t.Errorf("%s: %d %s", test.fault, status, body)
+		}
+		send(t, "DELETE", control+"/"+service+"/fault", "")
+		// The breaker lets one call a second through until one is answered.
+		for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+			status, body := send(t, "POST", gateway+test.route, chat)
+			if status == 200 {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("after %s ended: %d %s", test.fault, status, body)
+			}
+		}
+	}
+	for _, wrong := range []string{"airs/fault?dwon=1", "noma/fault?delay=soon", "airs/fault?status=99"} {
+		if status, _ := send(t, "POST", control+"/"+wrong, ""); status != 400 {
+			t.Errorf("%s: %d", wrong, status)
+		}
+	}
+	for name, at := range map[string]string{"airs": "body.ai_profile.profile_name", "noma": "body.x-noma-context.applicationId", "llm": "body.model"} {
+		_, body := send(t, "GET", control+"/"+name+"/requests", "")
+		if !gjson.Get(strings.SplitN(body, "\n", 2)[0], at).Exists() || strings.Contains(body, nomaSecret) {
+			t.Errorf("%s saw %s", name, body)
+		}
+	}
+}
+
+func TestWhatCannotStartSaysWhy(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	const free = "127.0.0.1:0"
+	all := []string{"-listen", free, "-control", free, "-llm", free, "-airs", free, "-noma", free, "-bin", bin, "-config", config}
+	for _, test := range []struct {
+		args []string
+		code int
+		says string
+	}{
+		{[]string{"-listen", taken.Addr().String()}, 1, "-listen chooses another address"},
+		{[]string{"-noma", taken.Addr().String()}, 1, "-noma chooses another address"},
+		{[]string{"-config", "none.yml"}, 1, "none.yml"},
+		{[]string{"-bin", "nowhere"}, 1, "make build"},
+		{[]string{"-log-level", "loud"}, 2, "must be debug"},
+		{[]string{"more"}, 2, "unexpected argument"},
+	} {
+		var stderr bytes.Buffer
+		stopped, cancel := context.WithCancel(t.Context())
+		cancel()
+		if code := run(stopped, append(all[:len(all):len(all)], test.args...), io.Discard, &stderr); code != test.code || !strings.Contains(stderr.String(), test.says) {
+			t.Errorf("%v: code %d, said %q", test.args, code, stderr.String())
+		}
+	}
+}
+
+// TestInterruptLeavesNothing presses Ctrl-C: the signal goes to all processes
+// of the terminal.
+func TestInterruptLeavesNothing(t *testing.T) {
+	cmd := exec.Command(bin+"/sandbox", "-free-ports", "-log-level", "info", "-bin", bin, "-config", config)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	var log bytes.Buffer
+	cmd.Stderr = &log
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	guard := time.AfterFunc(time.Minute, func() { _ = cmd.Process.Kill() })
+	defer guard.Stop()
+	lines := bufio.NewScanner(stdout)
+	for lines.Scan() && !strings.Contains(lines.Text(), "Ctrl-C") {
+	}
+	if err := syscall.Kill(-cmd.Process.Pid, syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	for lines.Scan() {
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Fatalf("ended with %v: %s", err, &log)
+	}
+	pids := regexp.MustCompile(`\[(?:noma-runtime-protection|prisma-airs-intercept):(\d+)\]`).FindAllStringSubmatch(log.String(), -1)
+	seen := map[string]bool{}
+	for _, m := range pids {
+		seen[m[1]] = true
+		pid, _ := strconv.Atoi(m[1])
+		if err := syscall.Kill(pid, 0); !errors.Is(err, syscall.ESRCH) {
+			t.Errorf("process %d is left: %v", pid, err)
+		}
+	}
+	if len(seen) != 2 || strings.Count(log.String(), "exit status 0") != 2 {
+		t.Errorf("not two plugin servers that ended well: %s", &log)
+	}
+	if prefix := regexp.MustCompile(`"socket":"([^"]+)/`).FindStringSubmatch(log.String()); prefix == nil {
+		t.Error("no socket in the log")
+	} else if _, err := os.Stat(prefix[1]); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("%s is left: %v", prefix[1], err)
+	}
+}
+
+func TestLogShowsWhatKongShows(t *testing.T) {
+	var wanted level
+	if err := wanted.set("warn"); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		level level
+		line  string
+		shown bool
+	}{{"", "info", false}, {"", "notice", true}, {wanted, "notice", false}, {wanted, "err", true}, {"debug", "debug", true}} {
+		if got := test.level.shows(test.line); got != test.shown {
+			t.Errorf("level %q shows %s: %v", test.level, test.line, got)
+		}
+	}
+}
