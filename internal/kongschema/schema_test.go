@@ -182,8 +182,9 @@ func TestDumpIsWhatKongTakes(t *testing.T) {
 // TestSharedFieldsAreTheSame holds what both plugins have against each other.
 func TestSharedFieldsAreTheSame(t *testing.T) {
 	own := []string{
-		"api_key", "api_key_file", "profile_name", "app_name", "api_endpoint",
+		"api_key", "api_key_file", "profile_name", "app_name", "api_endpoint", "max_retries", "mask_sensitive_data", "session_id_header",
 		"API_base", "application_ID", "client_ID", "client_secret", "client_secret_file", "api_base", "application_id", "client_id",
+		"token_url", "scan_path", "anonymize_input",
 	}
 	var shared [2]map[string]map[string]any
 	for i, plugin := range plugins()[:2] {
