@@ -247,3 +247,37 @@ func TestLogShowsWhatKongShows(t *testing.T) {
 		}
 	}
 }
+
+// TestDocumentedGreps finds what operators are told to search the log for.
+func TestDocumentedGreps(t *testing.T) {
+	var log bytes.Buffer
+	out := &logWriter{w: &log}
+	const free = "127.0.0.1:0"
+	s, err := start(options{config: config, bin: bin, listen: addresses{free, free, free, free, free}}, out)
+	if err != nil {
+		t.Fatal(err, s.close())
+	}
+	send(t, "POST", "http://"+s.at.gateway+"/your-route", strings.Replace(chat, "What is 2+2?", malicious, 1))
+	send(t, "POST", "http://"+s.at.gateway+"/noma", strings.Replace(chat, "What is 2+2?", leading, 1))
+	s.breakAIRS(fault{down: true})
+	send(t, "POST", "http://"+s.at.gateway+"/your-route", chat)
+	if err := s.close(); err != nil {
+		t.Error(err)
+	}
+	for _, wanted := range []string{
+		`\[warn\].*SecurePrismaAIRS request blocked: outcome="policy_block" scan_id="`,
+		`\[warn\].*\[noma-runtime-protection\] response blocked: outcome="policy_block"`,
+		`(?i)error.*SecurePrismaAIRS request refused: outcome="no_verdict"`,
+		`(?m)^\{"ai":\{"guard":\{"prisma-airs-intercept":\{"request":\{"action":"block","latency_ms":[0-9.]+,"reason":"policy_block","scan_id":"`,
+		`(?m)^\{"ai":.*"noma-runtime-protection":\{"request":\{"action":"allow",.*"response":\{"action":"block"`,
+	} {
+		if !regexp.MustCompile(wanted).MatchString(log.String()) {
+			t.Errorf("nothing fits %s in\n%s", wanted, &log)
+		}
+	}
+	for _, content := range []string{malicious, leading, "how to hack"} {
+		if strings.Contains(log.String(), content) {
+			t.Errorf("the log holds %q", content)
+		}
+	}
+}

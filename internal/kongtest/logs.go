@@ -29,7 +29,11 @@ type Line struct {
 
 // String is the line in the form of Kong's log.
 func (l Line) String() string {
-	s := l.At.Format("2006/01/02 15:04:05") + " [" + l.Level + "] "
+	level := l.Level
+	if level == "err" {
+		level = "error" // nginx writes it out, and people search for it
+	}
+	s := l.At.Format("2006/01/02 15:04:05") + " [" + level + "] "
 	if l.Plugin != "" {
 		s += "[" + l.Plugin + "] "
 	}
