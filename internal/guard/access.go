@@ -13,6 +13,8 @@ import (
 type request struct {
 	header pdk.Header
 	in     llm.Input
+	// protocol is the version of HTTP that the client speaks.
+	protocol string
 	// ownBody tells that the body's bytes are ours, not the reply's.
 	ownBody bool
 	// buffering is the reply that says who needs the answer buffered, when
@@ -112,7 +114,7 @@ func (x *exchange) readRequest(r *request) (err error, ok bool) {
 	if err != nil {
 		return err, true
 	}
-	f.method, f.path = requestLine(request)
+	f.method, f.path, r.protocol = requestLine(request)
 	if r.header, err = headers.Headers(); err != nil {
 		return err, true
 	}
@@ -143,6 +145,9 @@ func (x *exchange) unguardable(r *request) (judgement, bool) {
 	case s.ResponseMode == Enforce && strings.EqualFold(strings.TrimSpace(r.header.Get("Upgrade")), "websocket"):
 		// Kong would not buffer the answer, and skip the response phase.
 		return ended(upgradeRefused, ""), true
+	case s.ResponseMode == Enforce && s.RefuseHTTP2 && !strings.HasPrefix(r.protocol, "HTTP/1."):
+		// The same, on Kongs that buffer answers over HTTP/1 only.
+		return ended(http2Refused, ""), true
 	case isGRPC(r.in.ContentType) && !s.AllowUnscannable:
 		return ended(unscannable, reasonGRPC), true
 	case s.ResponseMode == Enforce && !s.PassMCPGetStream && wantsEventStreamByGET(x.facts.method, r.header):
@@ -220,6 +225,11 @@ func (x *exchange) finishAccess(r *request, j judgement, calls []*pdk.Call) {
 		e.process.metrics.Unscanned.WithLabelValues(llm.ResponseLeg.String(), unseen).Inc()
 		response = &report{outcome: unscanned, reason: unseen}
 	}
+	if f.released {
+		calls = append(calls, x.marks(llm.RequestLeg, llm.ResponseLeg)...)
+	} else {
+		calls = append(calls, x.marks(llm.RequestLeg)...)
+	}
 	if !x.conclude(j, calls, f.released, &f.access, response) {
 		return
 	}
@@ -264,15 +274,18 @@ func (x *exchange) buffering(r *request, unseen string) (call *pdk.Call, ok bool
 // releaseUnseen runs the access phase of an instance that is switched off: it
 // only sees to it that the answer is not buffered for its sake.
 func (x *exchange) releaseUnseen() {
-	if x.engine.settings.KeepBuffering {
-		return
+	calls := x.marks(llm.RequestLeg, llm.ResponseLeg)
+	if !x.engine.settings.KeepBuffering {
+		get := pdk.NginxCtx(bufferedKey)
+		if !x.batch(&get) {
+			return
+		}
+		if mayRelease(&get) {
+			set := pdk.SetNginxCtxBool(bufferedKey, false)
+			calls = append(calls, &set)
+		}
 	}
-	get := pdk.NginxCtx(bufferedKey)
-	if !x.batch(&get) || !mayRelease(&get) {
-		return
-	}
-	set := pdk.SetNginxCtxBool(bufferedKey, false)
-	x.batch(&set)
+	x.batch(calls...)
 }
 
 // remember keeps what the answer's leg will need.

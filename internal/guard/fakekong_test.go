@@ -51,6 +51,7 @@ type fakeKong struct {
 
 	// What the plugins did.
 	ctx            map[string]any
+	shared         map[string]any
 	calls          []string
 	batches        int
 	logs           []logLine
@@ -86,7 +87,7 @@ func chatRequest(t testing.TB) *fakeKong {
 		answerHeader: map[string]string{
 			"content-type": "application/json",
 		},
-		ctx: map[string]any{},
+		ctx: map[string]any{}, shared: map[string]any{},
 	}
 }
 
@@ -266,6 +267,9 @@ func (k *fakeKong) reply(method string, args []byte) []byte {
 			v = nil // Kong loses it on the way
 		}
 		k.ctx[key] = v
+	case "kong.ctx.shared.set":
+		key, v := pair(k.t, args)
+		k.shared[key] = v
 	case "kong.log.warn", "kong.log.err":
 		k.logs = append(k.logs, logLine{strings.TrimPrefix(method, "kong.log."), value(k.t, nested(k.t, args, 1)).(string)})
 	case "kong.log.set_serialize_value":

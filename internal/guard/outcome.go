@@ -26,6 +26,7 @@ const (
 	mediaRefused
 	upgradeRefused
 	streamRefused
+	http2Refused
 	unavailable
 	degraded
 	misconfigured
@@ -127,6 +128,11 @@ var rules = [outcomes]rule{
 		name: "event_stream_refused", action: actionRefuse, severity: warning,
 		status: [2]int{405, 0}, code: "event_stream_not_supported",
 		message: [2]string{"An event stream by GET is not supported here", ""},
+	},
+	http2Refused: {
+		name: "http2_refused", action: actionRefuse, severity: warning,
+		status: [2]int{505, 0}, code: "http2_not_supported",
+		message: [2]string{"HTTP/2 is not supported here, please use HTTP/1.1", ""},
 	},
 	unavailable: {
 		name: "no_verdict", action: actionRefuse, severity: failure,

@@ -202,6 +202,12 @@ func TestEachOutcomeOnBothLegs(t *testing.T) {
 			request:   want{415, "upgrade_not_supported", "", "refuse", "upgrade_refused", "warn", "", ""},
 		},
 		{
+			name:      "HTTP/2 where the gateway would not show the answer",
+			settings:  func(s *guard.Settings) { s.RefuseHTTP2 = true },
+			requestIn: func(k *fakeKong) { k.line = "POST /v1/chat/completions?HTTP/1.1 HTTP/2.0" },
+			request:   want{505, "http2_not_supported", "", "refuse", "http2_refused", "warn", "", ""},
+		},
+		{
 			name:      "an event stream by GET",
 			requestIn: func(k *fakeKong) { k.line = "GET /events HTTP/1.1"; k.body = ""; k.set("accept", "text/event-stream") },
 			request:   want{405, "event_stream_not_supported", "", "refuse", "event_stream_refused", "warn", "", ""},

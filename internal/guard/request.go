@@ -51,15 +51,16 @@ func (x *exchange) readBodyFile(path string) ([]byte, error) {
 	return b, nil
 }
 
-// requestLine splits nginx's variable "request" into method and path without
-// query. What the client wrote there may hold any bytes.
-func requestLine(line string) (method, path string) {
+// requestLine splits nginx's variable "request" into method, path without
+// query, and protocol. What the client wrote there may hold any bytes; the
+// protocol comes last and is nginx's.
+func requestLine(line string) (method, path, protocol string) {
 	method, rest, _ := strings.Cut(line, " ")
 	if i := strings.LastIndexByte(rest, ' '); i >= 0 {
-		rest = rest[:i]
+		rest, protocol = rest[:i], rest[i+1:]
 	}
 	path, _, _ = strings.Cut(rest, "?")
-	return method, path
+	return method, path, protocol
 }
 
 // repeated tells whether a header stands there more than once.

@@ -102,7 +102,7 @@ func (x *exchange) readAgain() (err error, ok bool) {
 	if err != nil {
 		return err, true
 	}
-	x.facts.method, x.facts.path = requestLine(request)
+	x.facts.method, x.facts.path, _ = requestLine(request)
 	if err := x.identify(&who); err != nil {
 		return err, true
 	}
@@ -221,7 +221,8 @@ func (x *exchange) maskAnswer(a *answer, j judgement) {
 		return
 	}
 	report := x.report(j)
-	if x.conclude(j, appendCalls(nil, pdk.ClearBodyHeaders()), true, &x.facts.access, &report) {
+	calls := appendCalls(x.marks(llm.ResponseLeg), pdk.ClearBodyHeaders())
+	if x.conclude(j, calls, true, &x.facts.access, &report) {
 		x.exit(a.status, nil, body)
 	}
 }
@@ -229,5 +230,5 @@ func (x *exchange) maskAnswer(a *answer, j judgement) {
 // finishResponse lets the answer go on as it is.
 func (x *exchange) finishResponse(j judgement) bool {
 	report := x.report(j)
-	return x.conclude(j, nil, true, &x.facts.access, &report)
+	return x.conclude(j, x.marks(llm.ResponseLeg), true, &x.facts.access, &report)
 }

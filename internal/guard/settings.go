@@ -59,6 +59,12 @@ type Settings struct {
 	// AllowEarlyMask masks an answer although later plugins on the route
 	// then do not see it.
 	AllowEarlyMask bool
+	// MarkRequests leaves a mark in Kong's shared context once a leg was dealt
+	// with, for a function in Lua that refuses what has none.
+	MarkRequests bool
+	// RefuseHTTP2 refuses requests over HTTP/2 and later whose answer is
+	// enforced.
+	RefuseHTTP2 bool
 	// Scoped tells that the plugin instance belongs to one service or route,
 	// so that the service's name is the same for each of its requests.
 	Scoped bool

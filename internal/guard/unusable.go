@@ -14,6 +14,6 @@ func (x *exchange) refuseUnusable() {
 	// The answer does without what cannot be read.
 	x.facts.requestID, _ = id.Text()
 	request, _ := line.Text()
-	x.facts.method, x.facts.path = requestLine(request)
+	x.facts.method, x.facts.path, _ = requestLine(request)
 	x.refuse(judgement{outcome: misconfigured, reason: "configuration cannot be used", hint: x.engine.badField})
 }

@@ -164,6 +164,16 @@ return {
           type = "boolean",
           default = false,
         } },
+        { mark_requests = {
+          description = "Mark each leg that was dealt with in Kong's shared context, so that the functions of `kong/fail-closed` can refuse what has no mark. For Kongs that go on without a plugin server that fails. Costs Kong a call per leg.",
+          type = "boolean",
+          default = false,
+        } },
+        { refuse_http2 = {
+          description = "Refuse requests over HTTP/2 with 505 where the answer is enforced. For Kong before 3.9, which does not show their answers to plugins.",
+          type = "boolean",
+          default = false,
+        } },
         { debug = {
           description = "Log more about each exchange: never its text, never secrets.",
           type = "boolean",
