@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/goccy/go-yaml"
+
+	"kong-ai-guard/internal/kongrules"
 )
 
 // A Declarative is what a kong.yml says, as far as this gateway knows it.
@@ -158,7 +160,7 @@ func Load(b []byte) (d Declarative, err error) {
 	switch d.FormatVersion {
 	case "3.0":
 	case "":
-		return Declarative{}, errors.New("declarative configuration: in '_format_version': " + errRequired)
+		return Declarative{}, errors.New("declarative configuration: in '_format_version': " + kongrules.ErrRequired)
 	default:
 		return Declarative{}, errors.New("declarative configuration: in '_format_version': expected one of: 3.0")
 	}
@@ -193,7 +195,7 @@ func (s Service) complete() (Service, error) {
 		s.Port = port
 	}
 	if s.Host == "" {
-		return s, fmt.Errorf("service %q: in 'host': %s", s.Name, errRequired)
+		return s, fmt.Errorf("service %q: in 'host': %s", s.Name, kongrules.ErrRequired)
 	}
 	if s.Path != "" && !strings.HasPrefix(s.Path, "/") {
 		return s, fmt.Errorf("service %q: in 'path': should start with: /", s.Name)

@@ -30,6 +30,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -204,7 +205,7 @@ func (gw *Gateway) Apply(d Declarative) error {
 // Start starts the plugin servers and listens. Close must be called after it,
 // also when it fails.
 func (gw *Gateway) Start() error {
-	for _, name := range sortedNames(gw.plugins) {
+	for _, name := range slices.Sorted(maps.Keys(gw.plugins)) {
 		if err := gw.plugins[name].process.start(); err != nil {
 			return err
 		}

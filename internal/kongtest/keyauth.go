@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+
+	"kong-ai-guard/internal/kongrules"
 )
 
 const (
@@ -16,19 +18,19 @@ const (
 // keyAuthInfo describes Kong's own key-auth plugin, as far as it is here.
 func keyAuthInfo() *pluginInfo {
 	priority := float64(keyAuthPriority)
-	flag := func(name string, value bool) *fieldSpec {
-		return &fieldSpec{Name: name, Type: "boolean", Required: true, Default: value}
+	flag := func(name string, value bool) *kongrules.Field {
+		return &kongrules.Field{Name: name, Type: "boolean", Required: true, Default: value}
 	}
 	return &pluginInfo{
 		Name: keyAuth, Phases: []string{"access"}, Priority: &priority,
-		Schema: fieldSpec{Name: keyAuth, Type: "record", Fields: fieldList{
+		Schema: kongrules.Field{Name: keyAuth, Type: "record", Fields: kongrules.Fields{
 			{Name: "consumer", Type: "foreign", Eq: []byte("null")},
 			{Name: "consumer_group", Type: "foreign", Eq: []byte("null")},
-			defaultProtocols(),
-			{Name: "config", Type: "record", Required: true, Fields: fieldList{
+			kongrules.DefaultProtocols(),
+			{Name: "config", Type: "record", Required: true, Fields: kongrules.Fields{
 				{
 					Name: "key_names", Type: "array", Required: true, Default: []any{"apikey"},
-					Elements: &fieldSpec{Type: "string"},
+					Elements: &kongrules.Field{Type: "string"},
 				},
 				flag("hide_credentials", false),
 				flag("key_in_header", true),

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"kong-ai-guard/internal/kongrules"
 )
 
 // A pdkFunc answers one PDK function. It may be called in the phases that it
@@ -143,7 +145,7 @@ func logAt(level string) call {
 			if p == nil {
 				b.WriteString("nil")
 			} else {
-				b.WriteString(luaText(p))
+				b.WriteString(kongrules.Text(p))
 			}
 		}
 		x.log(level, x.plugin, b.String())
@@ -233,7 +235,7 @@ func requestHeaders(x *exchange, args []byte) ([]byte, error) {
 	if limit < 1 || limit > 1000 {
 		return nil, errors.New("max_headers must be >= 1 and <= 1000")
 	}
-	names := sortedNames(x.header)
+	names := slices.Sorted(maps.Keys(x.header))
 	isDecisive := func(name string) bool {
 		return slices.ContainsFunc(decisive, func(d string) bool { return strings.HasPrefix(name, d) })
 	}
@@ -394,7 +396,7 @@ func setRawBody(x *exchange, args []byte) ([]byte, error) {
 func headerValues(v any) ([]string, error) {
 	switch v := v.(type) {
 	case string, float64, bool:
-		return []string{luaText(v)}, nil
+		return []string{kongrules.Text(v)}, nil
 	case []any:
 		var values []string
 		for _, e := range v {

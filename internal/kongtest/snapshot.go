@@ -5,10 +5,13 @@ package kongtest
 import (
 	"crypto/sha1"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"sort"
 	"strings"
+
+	"kong-ai-guard/internal/kongrules"
 )
 
 // workspaceID stands for Kong's default workspace.
@@ -97,7 +100,7 @@ func (gw *Gateway) build(d Declarative, now int64) (*snapshot, error) {
 		}
 	}
 	sortRoutes(b.snap.routes)
-	b.snap.order = sortedNames(b.snap.configs)
+	b.snap.order = slices.Sorted(maps.Keys(b.snap.configs))
 	sort.SliceStable(b.snap.order, func(i, j int) bool {
 		return gw.priority(b.snap.order[i]) > gw.priority(b.snap.order[j])
 	})
@@ -111,7 +114,7 @@ func (b *builder) addServices(d Declarative) error {
 			return err
 		}
 		if s.Name == "" && s.ID == "" {
-			return fmt.Errorf("services: in 'name': %s", errRequired)
+			return fmt.Errorf("services: in 'name': %s", kongrules.ErrRequired)
 		}
 		s.ID = stableID(s.ID, "services", s.Name)
 		if b.services[s.ID] != nil || s.Name != "" && b.services[s.Name] != nil {
@@ -182,7 +185,7 @@ func (b *builder) addRoute(r Route) error {
 func (b *builder) addGroups(d Declarative) error {
 	for _, g := range d.Groups {
 		if g.Name == "" {
-			return fmt.Errorf("consumer_groups: in 'name': %s", errRequired)
+			return fmt.Errorf("consumer_groups: in 'name': %s", kongrules.ErrRequired)
 		}
 		id := stableID(g.ID, "consumer_groups", g.Name)
 		b.groups[g.Name], b.groups[id] = id, id
@@ -214,7 +217,7 @@ func (b *builder) addConsumers(d Declarative) error {
 		}
 		for _, k := range c.Credentials {
 			if k.Key == "" {
-				return fmt.Errorf("consumer %q: in 'keyauth_credentials': in 'key': %s", c.Username, errRequired)
+				return fmt.Errorf("consumer %q: in 'keyauth_credentials': in 'key': %s", c.Username, kongrules.ErrRequired)
 			}
 			if _, taken := b.snap.keys[k.Key]; taken {
 				return fmt.Errorf("consumer %q: in 'keyauth_credentials': uniqueness violation", c.Username)
@@ -292,7 +295,7 @@ func (b *builder) addPlugin(p Plugin) error {
 	conf.id = stableID(p.ID, key)
 	conf.seq = int(b.gw.seq.Add(1))
 	conf.protocols = protocols
-	conf.config = resolve(info.Schema.Fields.named("config").Fields, config, b.gw.cfg.Env)
+	conf.config = kongrules.Resolve(info.Schema.Fields.Named("config").Fields, config, b.gw.cfg.Env)
 	extra := map[string]any{
 		"__seq__": conf.seq, "__plugin_id": conf.id, "__key__": key, "__ws_id": workspaceID,
 	}
@@ -315,7 +318,7 @@ func (b *builder) addPlugin(p Plugin) error {
 func checkPlugin(info *pluginInfo, p Plugin) (config map[string]any, protocols []any, err error) {
 	entity := map[string]any{"config": map[string]any{}}
 	if p.Config != nil {
-		entity["config"] = normalise(p.Config)
+		entity["config"] = kongrules.Normalise(p.Config)
 	}
 	for _, name := range p.Protocols {
 		list, _ := entity["protocols"].([]any)
@@ -324,51 +327,17 @@ func checkPlugin(info *pluginInfo, p Plugin) (config map[string]any, protocols [
 	for name, ref := range map[string]Ref{
 		"service": p.Service, "route": p.Route, "consumer": p.Consumer, "consumer_group": p.ConsumerGroup,
 	} {
-		if ref != "" && info.Schema.Fields.named(name) != nil {
+		if ref != "" && info.Schema.Fields.Named(name) != nil {
 			entity[name] = map[string]any{"id": string(ref)}
 		}
 	}
-	entity = fillDefaults(info.Schema.Fields, entity)
-	if errs := validateRecord(&info.Schema, entity, ""); len(errs) > 0 {
+	entity, errs := kongrules.Check(&info.Schema, entity)
+	if errs != nil {
 		return nil, nil, errs
 	}
 	config, _ = entity["config"].(map[string]any)
 	protocols, _ = entity["protocols"].([]any)
 	return config, protocols, nil
-}
-
-// normalise gives YAML's and Go's values the types that JSON has.
-func normalise(v any) any {
-	switch v := v.(type) {
-	case map[string]any:
-		out := make(map[string]any, len(v))
-		for name := range v {
-			out[name] = normalise(v[name])
-		}
-		return out
-	case []any:
-		out := make([]any, len(v))
-		for i := range v {
-			out[i] = normalise(v[i])
-		}
-		return out
-	case []string:
-		out := make([]any, len(v))
-		for i := range v {
-			out[i] = v[i]
-		}
-		return out
-	case map[string]string:
-		out := make(map[string]any, len(v))
-		for name := range v {
-			out[name] = v[name]
-		}
-		return out
-	}
-	if n, ok := number(v); ok {
-		return n
-	}
-	return v
 }
 
 // pick gives the one configuration of a plugin that applies, the most

@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"kong-ai-guard/internal/kongrules"
 )
 
 // schemaOf makes a dump with these config fields and entity checks.
@@ -177,7 +179,7 @@ func TestSecretsAreResolvedWhereTheSchemaAllowsIt(t *testing.T) {
 	env := func(name string) (string, bool) {
 		return map[string]string{"NOMA_API_KEY": "secret"}[name], name == "NOMA_API_KEY"
 	}
-	got := resolve(info.Schema.Fields.named("config").Fields, config, env)
+	got := kongrules.Resolve(info.Schema.Fields.Named("config").Fields, config, env)
 	want := map[string]any{
 		"key": "secret", "plain": ref, "gone": "", "list": []any{"a", "secret"},
 		"map": map[string]any{"h": "secret"},

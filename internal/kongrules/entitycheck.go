@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package kongtest
+package kongrules
 
 import (
 	"encoding/json"
@@ -16,7 +16,7 @@ var entityCheckNames = []string{
 }
 
 // checkEntity runs one entity check over a record and notes what fails.
-func checkEntity(spec *fieldSpec, name string, arg json.RawMessage, record map[string]any, path string, errs ConfigErrors) {
+func checkEntity(spec *Field, name string, arg json.RawMessage, record map[string]any, path string, errs Errors) {
 	fail := func(format string, args ...any) {
 		at := join(path, "@entity")
 		message := fmt.Sprintf(format, args...)
@@ -82,20 +82,20 @@ func checkExclusiveSets(arg json.RawMessage, record map[string]any, fail func(st
 	}
 }
 
-func checkConditional(spec *fieldSpec, arg json.RawMessage, record map[string]any, path string, errs ConfigErrors, fail func(string, ...any)) {
+func checkConditional(spec *Field, arg json.RawMessage, record map[string]any, path string, errs Errors, fail func(string, ...any)) {
 	var rule struct {
-		IfField   string    `json:"if_field"`
-		IfMatch   fieldSpec `json:"if_match"`
-		ThenField string    `json:"then_field"`
-		ThenMatch fieldSpec `json:"then_match"`
-		ThenErr   string    `json:"then_err"`
+		IfField   string `json:"if_field"`
+		IfMatch   Field  `json:"if_match"`
+		ThenField string `json:"then_field"`
+		ThenMatch Field  `json:"then_match"`
+		ThenErr   string `json:"then_err"`
 	}
 	if json.Unmarshal(arg, &rule) != nil || !holds(spec, &rule.IfMatch, rule.IfField, record) {
 		return
 	}
 	then := lookup(record, rule.ThenField)
 	at := join(path, rule.ThenField)
-	if found := validateField(inherit(&rule.ThenMatch, spec.Fields.at(rule.ThenField)), then, at); len(found) > 0 {
+	if found := validateField(inherit(&rule.ThenMatch, spec.Fields.At(rule.ThenField)), then, at); len(found) > 0 {
 		errs[at] = found[at]
 		message := rule.ThenErr
 		if message == "" {
@@ -105,12 +105,12 @@ func checkConditional(spec *fieldSpec, arg json.RawMessage, record map[string]an
 	}
 }
 
-func checkConditionalOneOf(spec *fieldSpec, arg json.RawMessage, record map[string]any, fail func(string, ...any)) {
+func checkConditionalOneOf(spec *Field, arg json.RawMessage, record map[string]any, fail func(string, ...any)) {
 	var rule struct {
-		IfField string    `json:"if_field"`
-		IfMatch fieldSpec `json:"if_match"`
-		Then    []string  `json:"then_at_least_one_of"`
-		ThenErr string    `json:"then_err"`
+		IfField string   `json:"if_field"`
+		IfMatch Field    `json:"if_match"`
+		Then    []string `json:"then_at_least_one_of"`
+		ThenErr string   `json:"then_err"`
 	}
 	if json.Unmarshal(arg, &rule) != nil || !holds(spec, &rule.IfMatch, rule.IfField, record) {
 		return
@@ -129,13 +129,13 @@ func checkConditionalOneOf(spec *fieldSpec, arg json.RawMessage, record map[stri
 
 // holds tells whether a field's value passes a rule that takes what it does
 // not say itself from the field.
-func holds(spec, rule *fieldSpec, name string, record map[string]any) bool {
-	f := inherit(rule, spec.Fields.at(name))
+func holds(spec, rule *Field, name string, record map[string]any) bool {
+	f := inherit(rule, spec.Fields.At(name))
 	return len(validateField(f, lookup(record, name), name)) == 0
 }
 
 // inherit gives rule with the type of the field that it is about.
-func inherit(rule, of *fieldSpec) *fieldSpec {
+func inherit(rule, of *Field) *Field {
 	out := *rule
 	if of != nil && out.Type == "" {
 		out.Type, out.Elements, out.Keys, out.Values, out.Fields = of.Type, of.Elements, of.Keys, of.Values, of.Fields

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package kongtest
+package kongrules
 
 import "strings"
 
@@ -9,21 +9,21 @@ const (
 	envReference   = "{vault://env/"
 )
 
-// isReference tells whether a value names a secret of a vault.
-func isReference(s string) bool {
+// IsReference tells whether a value names a secret of a vault.
+func IsReference(s string) bool {
 	return strings.HasPrefix(s, referenceStart) && strings.HasSuffix(s, "}")
 }
 
-// resolve gives a copy of a record in which references to the env vault
+// Resolve gives a copy of a record in which references to the env vault
 // stand for their secrets, in the fields that the schema allows it for: in
 // them, in their elements and values, and in nested records. Each record with
 // references keeps them under "$refs", as Kong does. A secret that is not
 // there is "".
-func resolve(specs fieldList, record map[string]any, env func(string) (string, bool)) map[string]any {
+func Resolve(specs Fields, record map[string]any, env func(string) (string, bool)) map[string]any {
 	out := make(map[string]any, len(record))
 	refs := map[string]any{}
 	for name, v := range record {
-		f := specs.named(name)
+		f := specs.Named(name)
 		if f == nil {
 			out[name] = v
 			continue
@@ -41,10 +41,10 @@ func resolve(specs fieldList, record map[string]any, env func(string) (string, b
 }
 
 // resolveValue gives the value with secrets in it, and what stood there.
-func resolveValue(f *fieldSpec, allowed bool, v any, env func(string) (string, bool)) (value, ref any) {
+func resolveValue(f *Field, allowed bool, v any, env func(string) (string, bool)) (value, ref any) {
 	switch v := v.(type) {
 	case string:
-		if allowed && isReference(v) {
+		if allowed && IsReference(v) {
 			return secret(v, env), v
 		}
 	case []any:
@@ -62,7 +62,7 @@ func resolveValue(f *fieldSpec, allowed bool, v any, env func(string) (string, b
 		return out, nil
 	case map[string]any:
 		if f.Type == "record" {
-			return resolve(f.Fields, v, env), nil
+			return Resolve(f.Fields, v, env), nil
 		}
 		if f.Values == nil {
 			return v, nil

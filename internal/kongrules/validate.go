@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package kongtest
+package kongrules
 
 import (
 	"encoding/json"
@@ -8,20 +8,19 @@ import (
 	"maps"
 	"reflect"
 	"slices"
-	"sort"
 	"strconv"
 	"strings"
 
 	"github.com/yuin/gopher-lua/pm"
 )
 
-// ConfigErrors says what Kong finds wrong with a configuration: field paths,
+// Errors says what Kong finds wrong with a configuration: field paths,
 // such as "config.timeout_ms", and messages in Kong's words. Errors of entity
 // checks stand under "@entity" at the path of their record.
-type ConfigErrors map[string]string
+type Errors map[string]string
 
 // Error lists the errors in the order of their paths.
-func (e ConfigErrors) Error() string {
+func (e Errors) Error() string {
 	var b strings.Builder
 	for i, path := range slices.Sorted(maps.Keys(e)) {
 		if i > 0 {
@@ -32,15 +31,27 @@ func (e ConfigErrors) Error() string {
 	return b.String()
 }
 
+// Two of Kong's messages that others have to make or know too.
 const (
-	errRequired = "required field missing"
-	errUnknown  = "unknown field"
+	ErrRequired = "required field missing"
+	ErrUnknown  = "unknown field"
 )
 
-// fillDefaults gives a copy of a record with defaults where nothing is set.
+// Check judges a plugin entity (config, protocols, scopes) with values as JSON
+// has them, against a prepared schema. It gives the entity with the defaults
+// filled in; the errors are nil when there are none.
+func Check(schema *Field, entity map[string]any) (map[string]any, Errors) {
+	entity = complete(schema.Fields, entity)
+	if errs := validateRecord(schema, entity, ""); len(errs) > 0 {
+		return entity, errs
+	}
+	return entity, nil
+}
+
+// complete gives a copy of a record with defaults where nothing is set.
 // A required record that is missing is made, for the defaults in it; null
 // stands for "not set" and switches a default off, as in Kong.
-func fillDefaults(specs fieldList, record map[string]any) map[string]any {
+func complete(specs Fields, record map[string]any) map[string]any {
 	out := maps.Clone(record)
 	if out == nil {
 		out = map[string]any{}
@@ -56,7 +67,7 @@ func fillDefaults(specs fieldList, record map[string]any) map[string]any {
 		}
 		// Record fields are required by themselves.
 		if sub, ok := v.(map[string]any); ok || !set {
-			out[f.Name] = fillDefaults(f.Fields, sub)
+			out[f.Name] = complete(f.Fields, sub)
 		}
 	}
 	return out
@@ -81,11 +92,11 @@ func cloneValue(v any) any {
 }
 
 // validateRecord checks a record whose defaults are filled in.
-func validateRecord(spec *fieldSpec, record map[string]any, path string) ConfigErrors {
-	errs := ConfigErrors{}
+func validateRecord(spec *Field, record map[string]any, path string) Errors {
+	errs := Errors{}
 	for name := range record {
-		if spec.Fields.named(name) == nil {
-			errs[join(path, name)] = errUnknown
+		if spec.Fields.Named(name) == nil {
+			errs[join(path, name)] = ErrUnknown
 		}
 	}
 	for _, f := range spec.Fields {
@@ -107,36 +118,36 @@ func join(path, name string) string {
 }
 
 // validateField checks one value; nil stands for null and for unset.
-func validateField(f *fieldSpec, v any, path string) ConfigErrors {
-	fail := func(format string, args ...any) ConfigErrors {
-		return ConfigErrors{path: fmt.Sprintf(format, args...)}
+func validateField(f *Field, v any, path string) Errors {
+	fail := func(format string, args ...any) Errors {
+		return Errors{path: fmt.Sprintf(format, args...)}
 	}
 	if v == nil {
 		switch {
 		case string(f.Ne) == "null":
 			return fail("value must not be null")
 		case f.Eq != nil && string(f.Eq) != "null":
-			return fail("value must be %s", luaText(rawValue(f.Eq)))
+			return fail("value must be %s", Text(rawValue(f.Eq)))
 		case f.Required:
-			return fail(errRequired)
+			return fail(ErrRequired)
 		}
 		return nil
 	}
-	if s, ok := v.(string); ok && f.Referenceable && isReference(s) {
+	if s, ok := v.(string); ok && f.Referenceable && IsReference(s) {
 		return nil
 	}
-	errs := ConfigErrors{}
+	errs := Errors{}
 	switch f.Type {
 	case "string":
 		if _, ok := v.(string); !ok {
 			return fail("expected a string")
 		}
 	case "number":
-		if _, ok := number(v); !ok {
+		if _, ok := Number(v); !ok {
 			return fail("expected a number")
 		}
 	case "integer":
-		if n, ok := number(v); !ok || !isInteger(n) {
+		if n, ok := Number(v); !ok || !isInteger(n) {
 			return fail("expected an integer")
 		}
 	case "boolean":
@@ -154,7 +165,7 @@ func validateField(f *fieldSpec, v any, path string) ConfigErrors {
 		for i, element := range list {
 			at := join(path, strconv.Itoa(i+1))
 			if element == nil {
-				errs[at] = errRequired
+				errs[at] = ErrRequired
 				continue
 			}
 			maps.Copy(errs, validateField(f.Elements, element, at))
@@ -171,7 +182,7 @@ func validateField(f *fieldSpec, v any, path string) ConfigErrors {
 			at := join(path, name)
 			maps.Copy(errs, validateField(f.Keys, name, at))
 			if value == nil {
-				errs[at] = errRequired
+				errs[at] = ErrRequired
 				continue
 			}
 			maps.Copy(errs, validateField(f.Values, value, at))
@@ -194,25 +205,25 @@ func validateField(f *fieldSpec, v any, path string) ConfigErrors {
 
 // checkRules runs the validators of a field on a value of the right type, in
 // Kong's order, and gives the first one's message.
-func checkRules(f *fieldSpec, v any) string {
+func checkRules(f *Field, v any) string {
 	if f.Eq != nil {
 		if wanted := rawValue(f.Eq); !equalValue(v, wanted) {
-			return "value must be " + luaText(wanted)
+			return "value must be " + Text(wanted)
 		}
 	}
 	if f.Ne != nil && equalValue(v, rawValue(f.Ne)) {
-		return "value must not be " + luaText(v)
+		return "value must not be " + Text(v)
 	}
 	if f.OneOf != nil && !slices.ContainsFunc(f.OneOf, func(option any) bool { return equalValue(v, option) }) {
 		texts := make([]string, len(f.OneOf))
 		for i, option := range f.OneOf {
-			texts[i] = luaText(option)
+			texts[i] = Text(option)
 		}
 		return "expected one of: " + strings.Join(texts, ", ")
 	}
-	if n, ok := number(v); ok {
+	if n, ok := Number(v); ok {
 		if f.GT != nil && n <= *f.GT {
-			return "value must be greater than " + luaText(*f.GT)
+			return "value must be greater than " + Text(*f.GT)
 		}
 		if f.Between != nil && (n < f.Between[0] || n > f.Between[1]) {
 			return fmt.Sprintf("value should be between %d and %d", int64(f.Between[0]), int64(f.Between[1]))
@@ -235,7 +246,7 @@ func checkRules(f *fieldSpec, v any) string {
 	return ""
 }
 
-func checkLength(f *fieldSpec, v any) string {
+func checkLength(f *Field, v any) string {
 	length, lenMin := 0, f.LenMin
 	switch v := v.(type) {
 	case string:
@@ -277,8 +288,8 @@ func rawValue(raw json.RawMessage) any {
 	return v
 }
 
-// number takes what JSON and YAML give for numbers.
-func number(v any) (float64, bool) {
+// Number takes what JSON and YAML give for numbers.
+func Number(v any) (float64, bool) {
 	switch n := v.(type) {
 	case float64:
 		return n, true
@@ -293,15 +304,15 @@ func number(v any) (float64, bool) {
 }
 
 func equalValue(a, b any) bool {
-	if x, ok := number(a); ok {
-		y, ok := number(b)
+	if x, ok := Number(a); ok {
+		y, ok := Number(b)
 		return ok && x == y
 	}
 	return reflect.DeepEqual(a, b)
 }
 
-// luaText is a value as Lua's tostring and string.format show it.
-func luaText(v any) string {
+// Text is a value as Lua's tostring and string.format show it.
+func Text(v any) string {
 	switch v := v.(type) {
 	case nil:
 		return "null"
@@ -310,18 +321,42 @@ func luaText(v any) string {
 	case bool:
 		return strconv.FormatBool(v)
 	}
-	if n, ok := number(v); ok {
+	if n, ok := Number(v); ok {
 		return strconv.FormatFloat(n, 'g', 14, 64)
 	}
 	return "table"
 }
 
-// sortedNames gives the names of a map in order.
-func sortedNames[V any](m map[string]V) []string {
-	names := make([]string, 0, len(m))
-	for name := range m {
-		names = append(names, name)
+// Normalise gives YAML's and Go's values the types that JSON has.
+func Normalise(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		out := make(map[string]any, len(v))
+		for name := range v {
+			out[name] = Normalise(v[name])
+		}
+		return out
+	case []any:
+		out := make([]any, len(v))
+		for i := range v {
+			out[i] = Normalise(v[i])
+		}
+		return out
+	case []string:
+		out := make([]any, len(v))
+		for i := range v {
+			out[i] = v[i]
+		}
+		return out
+	case map[string]string:
+		out := make(map[string]any, len(v))
+		for name := range v {
+			out[name] = v[name]
+		}
+		return out
 	}
-	sort.Strings(names)
-	return names
+	if n, ok := Number(v); ok {
+		return n
+	}
+	return v
 }
