@@ -38,6 +38,10 @@ func Read(in Input, lim Limits) (*Message, error) {
 		return nil, err
 	}
 	m := &Message{Leg: in.Leg, body: body}
+	if in.Cut != "" {
+		body, m.Cut = cut(body, in.Cut, lim.Depth)
+		m.body = body
+	}
 	doc := strictjson.Borrow()
 	defer doc.Return()
 	r := &reader{msg: m, doc: doc, fixed: true, maxDepth: lim.Depth}

@@ -30,24 +30,32 @@ func Render(r Refusal) (contentType string, body []byte) {
 		o.open("error")
 		o.str("type", anthropicType(r.Status))
 		o.str("message", r.Message)
+		o.json("details", r.Details)
 		o.close()
 	case Gemini:
 		o.open("error")
 		o.raw("code", strconv.Itoa(r.Status))
 		o.str("message", r.Message)
 		o.str("status", googleStatus(r.Status))
+		if r.Details != nil {
+			o.raw("details", "["+string(r.Details)+"]")
+		}
 		o.close()
 	case BedrockConverse, BedrockInvoke:
 		o.str("__type", awsType(r.Status))
+		o.json("details", r.Details)
 	case Ollama:
 		o.str("error", r.Message)
+		o.json("details", r.Details)
 	case Cohere:
+		o.json("details", r.Details)
 	default:
 		o.open("error")
 		o.str("message", r.Message)
 		o.str("type", openAIType(r.Status))
 		o.raw("param", "null")
 		o.str("code", r.Code)
+		o.json("details", r.Details)
 		o.close()
 	}
 	o.str("message", r.Message)
@@ -78,6 +86,7 @@ func renderRPC(r Refusal) []byte {
 		o.str("code", r.Code)
 		o.str("request_id", r.RequestID)
 		o.str("scan_id", r.ScanID)
+		o.json("details", r.Details)
 		o.close()
 		o.close()
 		return o.end()
@@ -172,6 +181,13 @@ func (o *object) str(name, value string) {
 func (o *object) raw(name, value string) {
 	o.name(name)
 	o.buf = append(o.buf, value...)
+}
+
+// json writes a value that is JSON already; nil is left out.
+func (o *object) json(name string, value []byte) {
+	if value != nil {
+		o.raw(name, string(value))
+	}
 }
 
 func (o *object) open(name string) {

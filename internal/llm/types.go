@@ -135,6 +135,10 @@ type Message struct {
 	Stream bool
 	// RPC is set when the body is a JSON-RPC message of MCP.
 	RPC *RPC
+	// Cut is the value of the member that Input.Cut named, as raw JSON; nil if
+	// there was none. What the Message says is without it, and so is what
+	// Replace gives.
+	Cut []byte
 
 	body  []byte // decoded, what spans point into
 	spans []span
@@ -191,6 +195,9 @@ type Input struct {
 	Body                         []byte
 	// Request is what the request said, for a response; nil if not known.
 	Request *Message
+	// Cut names a member of the root object that is not for the reader behind
+	// us: if its value is an object, the body is read without it. "" for none.
+	Cut string
 }
 
 // Limits bound what reading a body may cost.
@@ -231,6 +238,10 @@ type Refusal struct {
 	Policy bool
 	// RequestID and ScanID are left out when empty.
 	RequestID, ScanID string
+	// Details is a JSON object that says more, nil for none. It stands where
+	// the format has room for such: OpenAI's and Anthropic's error.details, an
+	// element of Gemini's, JSON-RPC's error.data.details; else beside message.
+	Details []byte
 }
 
 // String gives the kind's name as it stands in explanations.
