@@ -6,7 +6,15 @@ package llm
 func anthropic() {
 	r := requestShape
 	r.add(fSystem, "system")
-	r.add(fSetting, "thinking", "output_config", "speed")
+	r.add(fSetting, "thinking", "output_config", "speed", "context_management")
+	r.add(field{rule: other, shape: serverShape}, "mcp_servers")
+	serverShape.add(fEnum, "type")
+	serverShape.add(fName, "url", "name", "allowed_tools")
+	serverShape.add(field{rule: other, shape: serverShape}, "tool_configuration")
+	serverShape.add(fSetting, "enabled")
+	// A secret for the model's own servers, which never sees it.
+	serverShape.add(fIdent, "authorization_token")
+	settingsShape.add(field{rule: setting, shape: settingsShape}, "applied_edits", "edits", "trigger", "keep", "clear_at_least", "exclude_tools", "value")
 	r.add(fIdent, "anthropic_version", "container", "inference_geo")
 	r.add(fEnum, "anthropic_beta")
 
@@ -34,6 +42,7 @@ func anthropic() {
 	a.add(fDocument, "stop_sequence")
 	a.add(field{rule: other, shape: detailsShape}, "stop_details", "container")
 	a.add(fSetting, "index", "input_tokens", "context_management")
+	messageShape.add(fSetting, "context_management")
 	detailsShape.add(fEnum, "category")
 	detailsShape.add(fIdent, "id", "expires_at")
 	messageShape.add(fModel, "model")
@@ -42,3 +51,5 @@ func anthropic() {
 	messageShape.add(fDocument, "stop_sequence")
 	messageShape.add(field{rule: other, shape: detailsShape}, "stop_details", "container")
 }
+
+var serverShape = grammar(shape{}) // a server of tools that the model may call

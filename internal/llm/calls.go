@@ -65,6 +65,7 @@ func (r *reader) flushCall(s *streamed, seen map[string]*copies) {
 	if s.whole {
 		r.arena.buf = append(r.arena.buf, s.buf...)
 	} else {
+		a.kind = KindToolCall
 		c := r.asm.calls[callOf(a)]
 		if len(s.buf) == 0 && (c == nil || c.args || c.said) {
 			return

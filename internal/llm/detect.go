@@ -65,11 +65,11 @@ func requestFormat(d *strictjson.Doc, path string) Format {
 	hint, hinted := formatOfPath(path)
 	hinted = hinted && hint != MCP
 	switch {
-	case !conversational(d) && !has("tools") && !has("model"):
+	case !conversational(d) && !has("tools") && !has("model") && !has("instances") && !has("requests"):
 		return Unknown
 	case hinted:
 		return hint
-	case has("contents"):
+	case has("contents") || has("instances") || has("requests"):
 		return Gemini
 	case has("inputText"):
 		return BedrockInvoke

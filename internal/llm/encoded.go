@@ -93,7 +93,9 @@ func (r *reader) link(a at, v int, s []byte) error {
 		r.media(a, kind, string(s), data)
 		return nil
 	}
-	r.addMedia(a, mediaKind(r.doc.Name(v)), string(s))
+	if !a.found {
+		r.addMedia(a, mediaKind(r.doc.Name(v)), string(s))
+	}
 	return r.unknown(a, v)
 }
 
@@ -106,12 +108,31 @@ func (r *reader) inline(a at, v int, s []byte) error {
 	if bytes.HasPrefix(s, []byte("http://")) || bytes.HasPrefix(s, []byte("https://")) {
 		return r.link(a, v, s)
 	}
-	if !only(s, "+/=-_\r\n") {
-		return r.unknown(a, v)
+	// Prose without blanks has base64's alphabet too.
+	if !only(s, "+/=-_\r\n") || isProse(s) {
+		a.kind = KindDocument
+		r.text(a, fDocument, v)
+		return nil
 	}
 	data := mediatype.Base64(string(s))
 	r.media(a, mediaKind(r.doc.Name(v)), "", data)
 	return nil
+}
+
+// isProse reports whether s, which could be base64, is short and full of words.
+func isProse(s []byte) bool {
+	n := 0
+	if len(s) <= 256 {
+		n = words(s)
+	}
+	return n >= 3 && n*10 >= len(s)
+}
+
+// plainSource reports whether object v is a source whose data is the text
+// itself, as Anthropic's documents have it.
+func (r *reader) plainSource(v int) bool {
+	t := r.doc.Member(v, "type")
+	return t >= 0 && r.isString(t) && string(r.doc.Bytes(t)) == "text"
 }
 
 // media adds inlined data: as a turn if it reads as text, else as media.

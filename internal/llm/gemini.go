@@ -18,12 +18,39 @@ func gemini() {
 	g.add(fSetting, "temperature", "topP", "topK", "top_p", "top_k", "candidateCount", "maxOutputTokens", "max_output_tokens",
 		"presencePenalty", "frequencyPenalty", "responseLogprobs", "logprobs", "seed", "audioTimestamp", "thinkingBudget",
 		"includeThoughts", "max_new_tokens", "candidate_count", "sampleCount", "maxTokens", "num_predict", "enableAffectiveDialog")
-	g.add(fEnum, "responseMimeType", "response_mime_type", "responseModalities", "mediaResolution", "thinkingLevel", "modality")
+	g.add(fEnum, "responseModalities", "response_modalities", "mediaResolution", "media_resolution", "thinkingLevel", "modality", "safetySetting", "task_type", "personGeneration")
+	g.add(fIdent, "responseMimeType", "response_mime_type", "voiceName", "languageCode", "startOffset", "endOffset", "start_offset", "end_offset", "aspectRatio", "mimeType")
+	g.add(fSetting, "fps", "autoTruncate", "outputDimensionality", "maxDecodeSteps", "addWatermark", "enhancePrompt")
+	g.add(field{rule: other, shape: generationShape}, "speechConfig", "voiceConfig", "prebuiltVoiceConfig", "imageConfig", "outputOptions")
+	g.add(fName, "stopSequences", "stop_sequences")
+	g.add(field{rule: text, kind: KindText, role: RoleUser}, "negativePrompt")
+
+	// Embeddings and predictions.
+	r.add(field{rule: text, kind: KindText, role: RoleUser, shape: messageShape}, "content")
+	r.add(field{rule: other, shape: requestShape}, "requests")
+	r.add(fEnum, "taskType", "task_type")
+	r.add(fSetting, "outputDimensionality", "output_dimensionality")
+	r.add(fDocument, "title")
+	r.add(field{rule: other, shape: instanceShape}, "instances")
+	i := instanceShape
+	i.add(field{rule: text, kind: KindText, role: RoleUser, shape: partShape}, "prompt", "content", "text", "prefix", "suffix")
+	i.add(fSystem, "context")
+	i.add(fMessages, "messages")
+	i.add(field{rule: other, shape: instanceShape}, "examples")
+	i.add(field{rule: text, kind: KindText, role: RoleUser, shape: messageShape}, "input")
+	i.add(field{rule: text, kind: KindText, role: RoleAssistant, shape: messageShape}, "output")
+	i.add(fEnum, "task_type", "taskType", "author")
+	i.add(fDocument, "title")
+	i.add(fLinkObject, "image", "video", "audio", "lastFrame", "bytesBase64Encoded", "mask")
+	i.add(fLink, "gcsUri")
+	i.add(fIdent, "mimeType")
+	sourceShape.add(fInline, "bytesBase64Encoded")
+	sourceShape.add(fLink, "gcsUri")
 	g.add(fDef, "responseSchema", "response_schema", "responseJsonSchema")
 	g.add(field{rule: other, shape: generationShape}, "thinkingConfig", "thinking_config")
 
 	toolChoice.add(field{rule: other, shape: toolChoice}, "functionCallingConfig", "function_calling_config")
-	toolChoice.add(fName, "allowedFunctionNames", "allowed_function_names")
+	toolChoice.add(fMention, "allowedFunctionNames", "allowed_function_names")
 
 	messageShape.add(field{rule: text, kind: inherit, shape: partShape, slot: "text"}, "parts")
 
@@ -40,7 +67,7 @@ func gemini() {
 	callShape.add(fOpaque, "thoughtSignature")
 
 	responseShape.add(fIdent, "id")
-	responseShape.add(fName, "name")
+	responseShape.add(fMention, "name")
 	responseShape.add(fResult, "response")
 	responseShape.add(fSetting, "willContinue")
 	responseShape.add(fEnum, "scheduling")
@@ -66,7 +93,10 @@ func gemini() {
 
 	citationShape.add(field{rule: text, kind: KindDocument, shape: citationShape}, "citationSources", "citations", "groundingChunks", "groundingSupports",
 		"web", "retrievedContext", "segment", "webSearchQueries", "searchEntryPoint", "renderedContent", "license")
-	citationShape.add(fLink, "uri", "domain")
+	citationShape.add(fDocument, "uri", "domain", "retrievedUrl")
+	citationShape.add(field{rule: other, shape: citationShape}, "urlMetadata", "retrievalMetadata")
+	citationShape.add(fEnum, "urlRetrievalStatus")
+	citationShape.add(fSetting, "googleSearchDynamicRetrievalScore")
 	citationShape.add(fSetting, "startIndex", "endIndex", "partIndex", "groundingChunkIndices", "confidenceScores", "publicationDate")
 
 	a := answerShape
@@ -77,6 +107,22 @@ func gemini() {
 	ratingShape.add(field{rule: other, shape: ratingShape}, "safetyRatings")
 	ratingShape.add(fEnum, "blockReason")
 	ratingShape.add(fDocument, "blockReasonMessage")
+	dataShape.add(fSetting, "values")
+	dataShape.add(field{rule: setting, shape: usageShape}, "statistics")
+	usageShape.add(fSetting, "truncated")
+	a.add(field{rule: other, kind: KindText, role: RoleAssistant, shape: predictionShape}, "predictions")
+	a.add(fIdent, "deployedModelId", "modelVersionId")
+	a.add(field{rule: setting, shape: usageShape}, "tokenMetadata", "inputTokenCount", "outputTokenCount")
+	usageShape.add(field{rule: setting, shape: usageShape}, "inputTokenCount", "outputTokenCount")
+	usageShape.add(fSetting, "totalBillableCharacters")
+	inheritFields(predictionShape, instanceShape)
+	predictionShape.add(field{rule: text, kind: KindText, role: RoleAssistant, shape: messageShape}, "content", "output")
+	predictionShape.add(field{rule: text, kind: KindText, role: RoleAssistant, shape: messageShape}, "candidates")
+	predictionShape.add(field{rule: setting, shape: safetyAttributes}, "safetyAttributes")
+	safetyAttributes.add(fName, "categories")
+	safetyAttributes.add(fSetting, "blocked", "scores", "errors", "safetyRatings")
+	predictionShape.add(field{rule: text, kind: KindDocument, shape: citationShape}, "citationMetadata")
+	predictionShape.add(field{rule: setting, shape: dataShape}, "embeddings")
 }
 
 var (
@@ -84,6 +130,10 @@ var (
 	responseShape   = grammar(shape{})
 	codeShape       = grammar(shape{})
 	ratingShape     = grammar(shape{})
+
+	instanceShape    = grammar(shape{})
+	predictionShape  = grammar(shape{})
+	safetyAttributes = grammar(shape{})
 
 	// fLinkObject is an object that says where media lies, or a string of it.
 	fLinkObject = field{rule: inline, shape: sourceShape}

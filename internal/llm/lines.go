@@ -165,6 +165,13 @@ display_width_px display_height_px display_number max_uses eager_input_streaming
 googleSearch google_search codeExecution code_execution urlContext url_context googleSearchRetrieval arguments uri mimeType size uriTemplate
 response responseJsonSchema behavior propertyOrdering property_ordering`)
 
+// toolSettings are the settings of tools that providers run: structure when
+// they are numbers, booleans or look like an id or a word.
+var toolSettings = wordSet(`
+max_num_results score_threshold ranker search_context_size display_width display_height environment require_approval quality size output_format
+background partial_images input_fidelity moderation max_characters output_compression dynamic_threshold dynamicThreshold mode max_content_tokens
+defer_loading execution`)
+
 // schemaTypes are the values of "type" and "format" that are structure.
 var schemaTypes = wordSet(`
 string number integer boolean object array null STRING NUMBER INTEGER BOOLEAN OBJECT ARRAY NULL str int float bool dict list
@@ -227,12 +234,15 @@ func (r *reader) appendDefinition(v int, siblings map[string]bool, names bool) {
 		switch {
 		case names:
 			r.property(c, name, siblings)
-		case !schemaWords[name]:
-			r.appendLines(c, true)
-		case kind <= strictjson.Number && name != "const" && name != "default" && name != "example":
+		case toolSettings[name] && (kind <= strictjson.Number || kind == strictjson.String && isIdent(d.Bytes(c))):
+			// a setting of a tool that the provider runs
+		case (name == "headers" || name == "authorization") && r.secrets(c):
+		case kind <= strictjson.Number && schemaWords[name] && name != "const" && name != "default" && name != "example":
 			// a bound or a switch of the schema
 		case name == "type" || name == "format":
-			r.words(c, schemaTypes)
+			if kind != strictjson.String || name != "type" || !isEnum(d.Bytes(c)) {
+				r.words(c, schemaTypes)
+			}
 		case name == "required" || name == "propertyOrdering" || name == "property_ordering":
 			r.words(c, siblings)
 		case name == "enum" || name == "const" || name == "default" || name == "examples" || name == "example" || name == "pattern":
@@ -243,10 +253,30 @@ func (r *reader) appendDefinition(v int, siblings map[string]bool, names bool) {
 			}
 		case name == "properties" || name == "$defs" || name == "definitions" || name == "patternProperties" || name == "parameter_definitions":
 			r.appendDefinition(c, siblings, true)
-		default:
+		case schemaWords[name]:
 			r.appendDefinition(c, siblings, false)
+		default:
+			r.appendLines(c, true)
 		}
 	}
+}
+
+// secrets reports whether v is a token for a tool's server, or an object of
+// such headers: the model never sees them, and nobody else should.
+func (r *reader) secrets(v int) bool {
+	switch r.doc.Kind(v) {
+	case strictjson.String:
+		s := bytes.TrimPrefix(bytes.TrimPrefix(r.doc.Bytes(v), []byte("Bearer ")), []byte("Basic "))
+		return isIdent(s) || isOpaque(s)
+	case strictjson.Object:
+		for c := r.doc.First(v); c < r.doc.Next(v); c = r.doc.Next(c) {
+			if !isIdent(r.doc.Name(c)) || !r.isString(c) || !r.secrets(c) {
+				return false
+			}
+		}
+		return true
+	}
+	return false
 }
 
 // property appends one named schema: "name: description", then what else it says.

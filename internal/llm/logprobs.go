@@ -28,7 +28,10 @@ type prob struct {
 	text   string
 }
 
-type probs struct{ text, other []byte }
+type probs struct {
+	text, other []byte
+	chosen      []byte // the token that stands first among its alternatives
+}
 
 func (p *probs) read(d *strictjson.Doc, v int, alternative bool) {
 	switch d.Kind(v) {
@@ -39,6 +42,9 @@ func (p *probs) read(d *strictjson.Doc, v int, alternative bool) {
 			p.read(d, c, alternative)
 		}
 	case strictjson.Object:
+		if t := d.Member(v, "token"); t >= 0 && !alternative && d.Kind(t) == strictjson.String {
+			p.chosen = d.Bytes(t)
+		}
 		for c := d.First(v); c < d.Next(v); c = d.Next(c) {
 			switch name := d.Name(c); string(name) {
 			case "top_logprobs", "topCandidates":
@@ -59,6 +65,9 @@ func (p *probs) read(d *strictjson.Doc, v int, alternative bool) {
 
 func (p *probs) add(s []byte, alternative bool) {
 	if alternative {
+		if string(s) == string(p.chosen) {
+			return
+		}
 		p.other = append(append(p.other, s...), ' ')
 	} else {
 		p.text = append(p.text, s...)
@@ -91,11 +100,11 @@ func (r *reader) addProbs() {
 	if len(r.probs) == 0 {
 		return
 	}
-	said := make(map[int][]string)
+	said := make(map[int][]*Turn)
 	for i := range r.msg.Turns {
 		t := &r.msg.Turns[i]
 		if len(said[t.Choice]) < 16 { // a choice has few texts; more are not worth comparing
-			said[t.Choice] = append(said[t.Choice], t.Text)
+			said[t.Choice] = append(said[t.Choice], t)
 		}
 	}
 next:
@@ -104,8 +113,9 @@ next:
 		if text == "" {
 			continue
 		}
-		for _, s := range said[p.choice] {
-			if strings.Contains(s, text) {
+		for _, t := range said[p.choice] {
+			if strings.Contains(t.Text, text) {
+				t.Maskable = false // a mask would not reach the probabilities
 				continue next
 			}
 		}

@@ -12,21 +12,26 @@ func openAI() {
 	r.add(field{rule: text, kind: KindText, role: RoleUser, shape: messageShape}, "prompt", "suffix", "input", "negative_prompt")
 	r.add(fDef, "tools", "functions")
 	r.add(field{rule: enum, shape: toolChoice}, "tool_choice", "function_call")
-	r.add(field{rule: enum, shape: responseFormat}, "response_format", "audio", "text")
+	r.add(field{rule: ident, shape: responseFormat}, "response_format", "audio", "text")
+	r.add(field{rule: other, shape: metadataShape}, "metadata")
+	r.add(field{rule: other, shape: searchShape}, "web_search_options")
+	r.add(fName, "stop", "stop_sequences")
 	r.add(field{rule: text, kind: KindText, role: RoleAssistant, shape: messageShape}, "prediction")
 	r.add(fSetting, "temperature", "top_p", "top_k", "n", "stream", "stream_options", "max_tokens",
 		"max_completion_tokens", "presence_penalty", "frequency_penalty", "logprobs", "top_logprobs",
 		"seed", "parallel_tool_calls", "store", "echo", "best_of", "dimensions", "min_tokens", "min_p", "safe_prompt",
 		"random_seed", "repetition_penalty", "length_penalty", "use_beam_search", "ignore_eos", "include_reasoning",
-		"include_stop_str_in_output", "skip_special_tokens", "output_compression", "partial_images", "enable_thinking")
+		"include_stop_str_in_output", "skip_special_tokens", "output_compression", "partial_images", "enable_thinking", "speed",
+		"fps", "seconds", "return_token_ids", "add_generation_prompt", "continue_final_message", "top_a", "logprob_start_len")
 	r.add(fUsage, "logit_bias")
-	r.add(fEnum, "service_tier", "reasoning_effort", "encoding_format", "modalities", "quality", "style", "background",
-		"voice", "language", "truncate", "moderation", "output_format", "reasoning_format", "verbosity", "prompt_cache_retention")
-	r.add(fIdent, "user", "safety_identifier", "prompt_cache_key", "size")
+	r.add(fEnum, "service_tier", "reasoning_effort", "encoding_format", "modalities", "quality",
+		"truncate", "moderation", "output_format", "reasoning_format", "verbosity", "stream_format", "input_fidelity")
+	r.add(fIdent, "user", "safety_identifier", "prompt_cache_key", "size", "prompt_cache_retention", "style", "background",
+		"voice", "language")
 
 	m := messageShape
 	m.add(fParts, "content")
-	m.add(fEnum, "role")
+	m.add(fEnum, "role", "author")
 	m.add(fRefusal, "refusal")
 	m.add(fReasoning, "reasoning_content", "reasoning")
 	m.add(field{rule: text, kind: KindReasoning, shape: partShape, slot: "reasoning"}, "reasoning_details")
@@ -34,7 +39,7 @@ func openAI() {
 	m.add(fIdent, "tool_call_id", "id")
 	m.add(fSetting, "prefix", "audio_tokens")
 	m.add(field{rule: other, shape: audioShape}, "audio")
-	m.add(fName, "name")
+	m.add(fMention, "name")
 	m.add(fCited, "annotations", "citations")
 
 	p := partShape
@@ -71,7 +76,10 @@ func openAI() {
 
 	a := answerShape
 	a.add(fIdent, "id", "system_fingerprint", "request_id", "region")
-	a.add(fEnum, "object", "service_tier", "status")
+	a.add(fEnum, "object", "service_tier", "status", "task", "output_format", "quality")
+	a.add(fIdent, "size", "background", "language")
+	a.add(fSetting, "duration", "param")
+	a.add(field{rule: other, shape: segmentShape}, "segments", "words")
 	a.add(fSetting, "created", "created_at", "nonce")
 	a.add(fModel, "model", "provider")
 	a.add(fUsage, "usage", "x_groq", "timings", "time_info")
@@ -96,11 +104,18 @@ func openAI() {
 	dataShape.add(fInline, "b64_json", "embedding")
 	dataShape.add(fLink, "url")
 	dataShape.add(fDocument, "revised_prompt")
-	dataShape.add(fIdent, "id", "owned_by", "root", "parent")
+	dataShape.add(fIdent, "owned_by")
+	dataShape.add(fModel, "id", "root", "parent")
+
+	segmentShape.add(fSetting, "id", "seek", "start", "end", "tokens", "temperature", "avg_logprob", "compression_ratio", "no_speech_prob")
+	segmentShape.add(field{rule: tokens, shape: probsShape}, "text", "word")
 
 	moderationShape.add(fSetting, "flagged", "filtered", "detected", "prompt_index", "embedding", "tokenCount",
-		"check_offset", "start_offset", "end_offset", "index", "relevance_score", "category_scores", "categories",
-		"category_applied_input_types")
+		"check_offset", "start_offset", "end_offset", "index", "relevance_score")
+	moderationShape.add(field{rule: setting, shape: categoriesShape}, "category_scores", "categories", "category_applied_input_types")
+	categoriesShape.add(fEnum, "harassment", "harassment/threatening", "sexual", "hate", "hate/threatening", "illicit", "illicit/violent",
+		"self-harm", "self-harm/intent", "self-harm/instructions", "sexual/minors", "violence", "violence/graphic", "hate_and_discrimination",
+		"violence_and_threats", "dangerous_and_criminal_content", "selfharm", "health", "financial", "law", "pii")
 	moderationShape.add(fEnum, "severity", "completionReason")
 	moderationShape.add(field{rule: text, kind: KindText, role: RoleAssistant}, "outputText")
 	moderationShape.add(field{rule: setting, shape: moderationShape}, "hate", "self_harm", "sexual", "violence",
@@ -108,12 +123,12 @@ func openAI() {
 		"custom_blocklists", "indirect_attack")
 
 	errorShape.add(field{rule: text, kind: KindOther}, "message")
-	errorShape.add(fEnum, "type")
-	errorShape.add(fSetting, "code")
+	errorShape.add(fEnum, "type", "code", "status")
+	errorShape.add(fIdent, "param")
 
 	citationShape.add(fEnum, "type")
-	citationShape.add(fLink, "url")
-	citationShape.add(fDocument, "title", "cited_text", "text", "quote")
+	// What is cited is no media of the exchange.
+	citationShape.add(fDocument, "title", "cited_text", "text", "quote", "url", "document_title", "filename")
 	citationShape.add(fSetting, "start_index", "end_index", "start", "end", "index", "document_index", "start_char_index",
 		"end_char_index", "start_page_number", "end_page_number", "start_block_index", "end_block_index", "content_index")
 	citationShape.add(fIdent, "file_id", "container_id", "document_ids")
@@ -130,21 +145,31 @@ func openAI() {
 	usageShape.add(fIdent, "id")
 
 	toolChoice.add(fEnum, "type", "mode")
-	toolChoice.add(field{rule: other, shape: functionShape}, "function")
-	toolChoice.add(fName, "name")
+	toolChoice.add(field{rule: other, shape: toolChoice}, "function", "custom", "allowed_tools")
+	toolChoice.add(fMention, "name", "server_label")
 	toolChoice.add(fSetting, "disable_parallel_tool_use")
-	toolChoice.add(fDef, "tools")
+	toolChoice.add(field{rule: other, shape: toolChoice}, "tools")
 
-	responseFormat.add(fEnum, "type", "format", "voice", "verbosity")
+	responseFormat.add(fEnum, "type", "verbosity")
+	responseFormat.add(fIdent, "voice")
 	responseFormat.add(fDef, "json_schema", "schema")
-	responseFormat.add(field{rule: enum, shape: responseFormat}, "format")
+	responseFormat.add(field{rule: ident, shape: formatShape}, "format")
+	formatShape.add(fEnum, "type")
+	formatShape.add(fName, "name", "description")
+	formatShape.add(fDef, "schema", "json_schema")
+	formatShape.add(fSetting, "strict")
+
+	searchShape.add(fEnum, "search_context_size", "type")
+	searchShape.add(field{rule: other, shape: searchShape}, "user_location", "approximate")
+	metadataShape.add(fIdent, "user_id")
 
 	probsShape.add(field{rule: tokens, shape: probsShape}, "content", "refusal", "tokens", "token", "top_logprobs", "logprobs", "text_offset", "token_logprobs", "logprob", "bytes")
 
 	// Nested settings are structure as long as they are numbers, booleans and
 	// words of the vocabulary under these names.
 	settingsShape.add(field{rule: enum, shape: settingsShape}, "type", "effort", "summary", "category", "threshold",
-		"method", "mode", "latency", "ttl", "performanceConfig", "generate_summary", "display", "trace")
+		"method", "mode", "latency", "performanceConfig", "generate_summary", "display", "trace")
+	settingsShape.add(fIdent, "ttl")
 	settingsShape.add(fSetting, "include_usage", "include_obfuscation", "budget_tokens", "enabled", "max_results", "exclude",
 		"max_tokens", "disable_parallel_tool_use", "allow_fallbacks")
 }
@@ -153,6 +178,11 @@ var (
 	audioShape      = grammar(shape{})
 	dataShape       = grammar(shape{})
 	moderationShape = grammar(shape{counts: true})
+	categoriesShape = grammar(shape{})
+	segmentShape    = grammar(shape{})
+	searchShape     = grammar(shape{})
+	metadataShape   = grammar(shape{})
+	formatShape     = grammar(shape{})
 	toolChoice      = grammar(shape{})
 	responseFormat  = grammar(shape{})
 )

@@ -50,6 +50,7 @@ func Read(in Input, lim Limits) (*Message, error) {
 		return nil, err
 	}
 	r.addProbs()
+	r.addMentions()
 	if r.excess {
 		return nil, errTooMany
 	}
@@ -217,10 +218,17 @@ func (r *reader) document(in Input) error {
 		return r.unknown(a, root)
 	case r.isArray(root) && in.Leg == ResponseLeg && m.Format != Unknown:
 		// Gemini streams an array of answers when it is not asked for events.
+		if m.Format == Gemini {
+			m.Stream, r.asm = true, newAssembler()
+		}
 		for c := r.doc.First(root); c < r.doc.Next(root); c = r.doc.Next(c) {
+			r.path = r.path[:0]
 			if err := r.value(a, field{rule: other, shape: s}, c); err != nil {
 				return err
 			}
+		}
+		if r.asm != nil {
+			return r.endStream(in)
 		}
 		return nil
 	case r.isString(root):

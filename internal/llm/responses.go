@@ -9,6 +9,11 @@ func responses() {
 	r.add(fIdent, "previous_response_id", "conversation")
 	r.add(fSetting, "max_output_tokens", "max_tool_calls", "reasoning")
 	r.add(fEnum, "truncation", "include")
+	promptShape.add(fIdent, "id", "version")
+	promptShape.add(field{rule: other, shape: variablesShape}, "variables")
+	inheritFields(messageShape, promptShape)
+	safetyShape.add(fIdent, "id", "code")
+	safetyShape.add(field{rule: text, kind: KindOther}, "message")
 
 	p := partShape
 	p.add(fIdent, "id", "call_id", "item_id", "file_id", "container_id", "session_id", "approval_request_id", "response_id", "encrypted_index")
@@ -16,7 +21,16 @@ func responses() {
 	p.add(fParts, "content")
 	p.add(field{rule: text, kind: KindReasoning, shape: partShape, slot: "summary"}, "summary")
 	p.add(fArgs, "arguments", "input", "action", "actions")
-	p.add(fName, "name", "server_label", "filename")
+	p.add(fName, "filename")
+	p.add(fMention, "name", "server_label", "server_name")
+	p.add(fArgs, "operation")
+	p.add(fDocument, "reason", "revised_prompt")
+	p.add(fIdent, "size", "background")
+	p.add(fEnum, "quality", "output_format")
+	p.add(fSetting, "approve", "max_output_length", "output_compression")
+	p.add(field{rule: other, shape: outcomeShape}, "outcome")
+	outcomeShape.add(fEnum, "type")
+	outcomeShape.add(fSetting, "exit_code")
 	p.add(fToolText, "output", "outputs", "logs")
 	p.add(field{rule: text, kind: KindOther, shape: errorShape}, "error")
 	p.add(fDef, "tools")
@@ -26,7 +40,8 @@ func responses() {
 	p.add(fInline, "file_data", "partial_image_b64", "result")
 	p.add(fCited, "annotations", "annotation")
 	p.add(field{rule: tokens, shape: probsShape}, "logprobs")
-	p.add(fSetting, "index", "score", "acknowledged_safety_checks", "pending_safety_checks")
+	p.add(fSetting, "index", "score")
+	p.add(field{rule: other, shape: safetyShape}, "acknowledged_safety_checks", "pending_safety_checks")
 
 	a := answerShape
 	for name, f := range p.fields {
@@ -44,12 +59,20 @@ func responses() {
 	a.add(fSystem, "instructions")
 	a.add(fSetting, "sequence_number", "output_index", "content_index", "summary_index", "annotation_index",
 		"completed_at", "temperature", "top_p", "top_logprobs", "max_output_tokens", "max_tool_calls", "reasoning",
-		"parallel_tool_calls", "store", "background", "billing", "frequency_penalty", "presence_penalty", "partial_image_index",
+		"parallel_tool_calls", "store", "frequency_penalty", "presence_penalty", "partial_image_index",
 		"expires_at")
-	a.add(fEnum, "truncation", "quality", "size", "output_format", "prompt_cache_retention")
-	a.add(fIdent, "previous_response_id", "item_id", "user", "safety_identifier", "prompt_cache_key", "response_id")
+	a.add(fEnum, "truncation", "quality", "output_format", "stream_format")
+	a.add(fIdent, "prompt_cache_retention", "previous_response_id", "item_id", "user", "safety_identifier", "prompt_cache_key", "response_id")
 	a.add(field{rule: enum, shape: toolChoice}, "tool_choice")
-	detailsShape.add(fEnum, "reason", "type")
+	a.add(field{rule: setting, shape: detailsShape}, "billing")
+	a.add(field{rule: other, shape: metadataShape}, "metadata")
+	detailsShape.add(fEnum, "reason", "type", "payer")
 }
 
-var detailsShape = grammar(shape{})
+var (
+	detailsShape   = grammar(shape{})
+	promptShape    = grammar(shape{})
+	variablesShape = grammar(shape{})
+	safetyShape    = grammar(shape{})
+	outcomeShape   = grammar(shape{})
+)

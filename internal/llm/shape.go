@@ -25,6 +25,7 @@ const (
 	result              // what a tool gave back, as a value
 	define              // a tool's definition
 	tokens              // log probabilities, which repeat the text in pieces
+	mention             // the name of a tool that another place defines or calls
 )
 
 // A field is what one member of a shape means.

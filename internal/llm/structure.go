@@ -133,7 +133,7 @@ func wordsOf(part []byte) int {
 		}
 		i = end
 	}
-	if len(part) >= 16 && len(part) < 3*runs {
+	if len(part) >= 16 && 2*len(part) < 7*runs {
 		return long
 	}
 	return short
@@ -154,8 +154,8 @@ func runEnd(part []byte, i int) int {
 	return i
 }
 
-// pronounceable reports whether a run of letters has a vowel, and no row of
-// consonants that no word has.
+// pronounceable reports whether a run of letters has vowels and consonants,
+// and no row of them that no word has.
 func pronounceable(run []byte) bool {
 	vowels, row := 0, 0
 	for _, c := range run {
@@ -166,7 +166,7 @@ func pronounceable(run []byte) bool {
 			return false
 		}
 	}
-	return vowels > 0
+	return vowels > 0 && vowels < len(run)
 }
 
 // isHexadecimal reports whether part is a hexadecimal number: with a digit, since
@@ -216,6 +216,13 @@ valid value variant vector verbose version video violation vnd voice
 wait warning wav web webp webm weighted window word words work
 x xml
 choice choices tools reranking requires action execution in progress detected only hidden visible above and
+applied approval argument arguments authentication bad bash blocked char client compaction custom deadline demand denied disallowed
+edit editor edits efficient exhausted existing expired fewer file files filtered fine found graphic grained handle illicit intent interleaved internal large limit
+location mail management many media minors missing modified multiple network no notification ok operation outcome overloaded patch payload payment per permission
+pre precondition profanity quota rate reached refused request requests resolution retrieval review run schema shell signature streaming structured switch
+task test threatening throttled throttling too transcribe transparent try unauthenticated unavailable unimplemented unprocessable unsupported upload uploaded violent
+exhaustion resource resources cancellation minimum reasoning paid dynamic similarity semantic classification clustering factual verification clear
+allowed approximate duration encrypted uses confirmed
 notifications resources prompts templates roots progress subscribe unsubscribe elicitation initialized changed cancel tasks
 logging level resource capabilities
 `)

@@ -33,6 +33,7 @@ type at struct {
 	call    int
 	name    string // of the tool
 	callID  string
+	found   bool // what a search found: links are no media of the exchange
 }
 
 // A reader reads one body. It visits every value once: each string either
@@ -46,13 +47,15 @@ type reader struct {
 	asm   *assembler // collects the pieces of a stream; nil for a plain body
 	path  []byte     // the place in the document, kept for streams only
 
-	others   []Turn   // what belongs to no turn; comes after the turns
-	probs    []prob   // texts put together of log probabilities
-	found    []string // texts found inside of encoded strings
-	messages int      // how many messages have begun
-	inner    int      // layers of JSON in strings above
-	excess   bool     // there are more texts than are taken
-	maxDepth int
+	others    []Turn   // what belongs to no turn; comes after the turns
+	probs     []prob   // texts put together of log probabilities
+	found     []string // texts found inside of encoded strings
+	mentions  map[string]bool
+	mentioned []Turn // names that may stand elsewhere already
+	messages  int    // how many messages have begun
+	inner     int    // layers of JSON in strings above
+	excess    bool   // there are more texts than are taken
+	maxDepth  int
 }
 
 func (r *reader) isObject(v int) bool { return r.doc.Kind(v) == strictjson.Object }
@@ -86,6 +89,9 @@ func (r *reader) object(a at, s *shape, v int) error {
 				r.call(a, c)
 			}
 			continue
+		}
+		if f.rule == inline && d.Kind(c) == strictjson.String && r.plainSource(v) {
+			f = fDocument
 		}
 		depth := r.push(name)
 		err := r.value(a, f, c)
@@ -124,6 +130,7 @@ func (r *reader) enter(a at, s *shape, v int) (at, callMembers) {
 		case "type":
 			if (s.message || s.block) && r.isString(c) {
 				role, a.kind = roleOfType(d.Bytes(c), role, a.kind)
+				a.found = a.found || bytes.HasSuffix(d.Bytes(c), []byte("search_result"))
 			}
 		case "index", "output_index", "contentBlockIndex":
 			if d.Kind(c) != strictjson.Number {
@@ -146,8 +153,12 @@ func (r *reader) enter(a at, s *shape, v int) (at, callMembers) {
 				a.callID = string(d.Bytes(c))
 			}
 		case "name", "tool_name", "toolName":
-			if r.isString(c) && s.fields["name"].rule == other {
+			if rule := s.fields["name"].rule; r.isString(c) && (rule == other || rule == mention) {
 				call.name = c
+			}
+		case "thought":
+			if s.block && d.Kind(c) == strictjson.True {
+				a.kind = KindReasoning
 			}
 		case "arguments", "input", "args", "parameters", "partial_json":
 			if s.fields[string(name)].rule == args {
@@ -168,6 +179,9 @@ func (r *reader) enter(a at, s *shape, v int) (at, callMembers) {
 		}
 	}
 	if call.name < 0 || call.args < 0 {
+		if call.name >= 0 && (a.kind == KindToolResult || role == RoleTool) {
+			a.name = string(d.Bytes(call.name))
+		}
 		call = callMembers{-1, -1}
 	}
 	if call.args >= 0 {
@@ -221,6 +235,9 @@ func (r *reader) value(a at, f field, v int) error {
 		}
 		return r.object(a, f.shape, v)
 	case strictjson.Array:
+		if f.rule == other && f.shape == nil {
+			return r.list(a, v)
+		}
 		return r.array(a, f, v)
 	case strictjson.String:
 		return r.str(a, f, v)
@@ -231,7 +248,7 @@ func (r *reader) value(a at, f field, v int) error {
 			return errTokens
 		}
 	}
-	if f.rule == other || f.rule == text {
+	if f.rule == other || f.rule == text || f.rule == mention {
 		return r.unknown(a, v)
 	}
 	return nil // a number or a boolean under a name that we know
@@ -260,6 +277,17 @@ func (r *reader) array(a at, f field, v int) error {
 	return nil
 }
 
+// list reads array v of values that have no meaning of their own, unless there
+// is nothing in it but white space.
+func (r *reader) list(a at, v int) error {
+	for c := r.doc.First(v); c < r.doc.Next(v); c = r.doc.Next(c) {
+		if !r.isString(c) || len(bytes.TrimSpace(r.doc.Bytes(c))) > 0 {
+			return r.unknown(a, v)
+		}
+	}
+	return nil
+}
+
 // inArray reports whether v is an array's element.
 func (r *reader) inArray(v int) bool { return v > 0 && r.doc.RawName(v) == nil }
 
@@ -270,7 +298,7 @@ func (r *reader) str(a at, f field, v int) error {
 		return nil
 	}
 	s := r.doc.Bytes(v)
-	if len(s) == 0 {
+	if len(s) == 0 || s[0] <= ' ' && len(bytes.TrimSpace(s)) == 0 {
 		return nil
 	}
 	switch f.rule {
@@ -297,6 +325,9 @@ func (r *reader) str(a at, f field, v int) error {
 		if isOpaque(s) {
 			return nil
 		}
+	case mention:
+		r.mention(a, v)
+		return nil
 	case link:
 		return r.link(a, v, s)
 	case inline:

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package llm
+
+import "strings"
+
+// mention reads string v, which should name a tool that is defined or called
+// elsewhere. It is content, but only once.
+func (r *reader) mention(a at, v int) {
+	if r.mentions == nil {
+		r.mentions = make(map[string]bool)
+	}
+	s := string(r.doc.Bytes(v))
+	if r.mentions[s] || strings.TrimSpace(s) == "" {
+		return
+	}
+	if len(r.mentions) == maxTexts {
+		r.excess = true
+		return
+	}
+	r.mentions[s] = true
+	r.mentioned = append(r.mentioned, Turn{Role: a.role, Kind: KindOther, Message: -1, Choice: a.choice, Text: s, Name: string(r.doc.Name(v))})
+}
+
+// addMentions adds the names that no definition or call has on a line of its
+// own. What can be masked does not count: the mask would not reach the name.
+func (r *reader) addMentions() {
+	if len(r.mentioned) == 0 {
+		return
+	}
+	for i := range r.msg.Turns {
+		t := &r.msg.Turns[i]
+		if t.Maskable || t.Kind != KindToolDef && t.Kind != KindToolCall {
+			continue
+		}
+		for line := range strings.SplitSeq(t.Text, "\n") {
+			delete(r.mentions, line)
+		}
+	}
+	for _, t := range r.mentioned {
+		if !r.mentions[t.Text] {
+			continue
+		}
+		if t.Name != "" {
+			t.Text, t.Name = t.Name+": "+t.Text, ""
+		}
+		r.others = append(r.others, t)
+	}
+}
