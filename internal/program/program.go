@@ -60,6 +60,7 @@ func Main(p Plugin) int {
 			if err := bounds.Validate(); err != nil {
 				return nil, err
 			}
+			reportLeftovers(own.Log, "/", own.Name)
 			process := guard.NewProcess(bounds, p.Vendor.LogPrefix, own.Log, telemetry.NewMetrics(p.Vendor.Plugin))
 			return &pluginserver.Server{
 				New:  func(config []byte) pluginserver.Instance { return p.instance(process, config) },
