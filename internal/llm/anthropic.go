@@ -19,7 +19,7 @@ func anthropic() {
 	r.add(fEnum, "anthropic_beta")
 
 	p := partShape
-	p.add(fReasoning, "thinking")
+	p.add(field{rule: text, kind: KindReasoning, shape: partShape, slot: "reasoning"}, "thinking")
 	p.add(fOpaque, "signature", "data")
 	p.add(field{rule: args, slot: "arguments"}, "partial_json")
 	p.add(fIdent, "tool_use_id")

@@ -195,7 +195,7 @@ func answerFormat(d *strictjson.Doc, request *Message) Format {
 		return OpenAIResponses
 	case has("output") || has("contentBlockIndex"):
 		return BedrockConverse
-	case has("outputText") || has("generation") || has("results") && !has("model"):
+	case has("outputText") || has("generation") || has("inputTextTokenCount"):
 		return BedrockInvoke
 	case has("generations") || has("event_type") || typed(d, root, "message-") || typed(d, root, "content-"):
 		return Cohere

@@ -190,6 +190,9 @@ func (r *reader) define(a at, v int) {
 			_ = r.piece(a, field{}, c) // a definition in a stream: every string, no order
 			continue
 		}
+		if r.isString(c) && isEnum(r.doc.Bytes(c)) {
+			continue // "json" in the place of a schema
+		}
 		r.arena.begin()
 		r.appendDefinition(c, nil, false)
 		if s := r.arena.end(); s != "" {

@@ -52,7 +52,7 @@ func (p *probs) read(d *strictjson.Doc, v int, alternative bool) {
 			case "bytes":
 				p.bytes(d, c, v)
 			case "content", "refusal", "tokens", "token", "chosenCandidates", "candidates", "logprobs",
-				"text_offset", "token_logprobs", "logprob", "logProbability", "tokenId", "token_id", "rank":
+				"text_offset", "token_logprobs", "logprob", "logProbability", "tokenId", "token_id", "token_ids", "text", "rank":
 				p.read(d, c, alternative)
 			default:
 				// The completions API has the tokens as names.

@@ -6,15 +6,17 @@ package llm
 func ollama() {
 	r := requestShape
 	r.add(field{rule: text, kind: KindText, role: RoleSystem}, "template")
-	r.add(fSetting, "raw", "keep_alive", "think", "context")
-	r.add(field{rule: enum, shape: responseFormat}, "format")
+	r.add(fSetting, "raw", "think", "context")
+	r.add(fIdent, "keep_alive")
+	r.add(fDef, "format")
 	r.add(field{rule: other, shape: optionsShape}, "options")
 	r.add(field{rule: inline, shape: sourceShape}, "images", "image")
 	messageShape.add(field{rule: inline, shape: sourceShape}, "images")
-	messageShape.add(fName, "tool_name")
+	messageShape.add(fMention, "tool_name")
 	optionsShape.add(fSetting, "num_keep", "seed", "num_predict", "top_k", "top_p", "min_p", "typical_p", "repeat_last_n", "temperature",
 		"repeat_penalty", "presence_penalty", "frequency_penalty", "penalize_newline", "numa", "num_ctx", "num_batch", "num_gpu",
 		"main_gpu", "use_mmap", "num_thread", "mirostat", "mirostat_eta", "mirostat_tau", "tfs_z")
+	optionsShape.add(fName, "stop")
 
 	a := answerShape
 	a.add(fSetting, "done", "context", "total_duration", "load_duration", "prompt_eval_count", "prompt_eval_duration", "eval_count", "eval_duration")

@@ -25,7 +25,7 @@ func openAI() {
 		"fps", "seconds", "return_token_ids", "add_generation_prompt", "continue_final_message", "top_a", "logprob_start_len")
 	r.add(fUsage, "logit_bias")
 	r.add(fEnum, "service_tier", "reasoning_effort", "encoding_format", "modalities", "quality",
-		"truncate", "moderation", "output_format", "reasoning_format", "verbosity", "stream_format", "input_fidelity")
+		"truncate", "moderation", "output_format", "reasoning_format", "verbosity", "stream_format", "input_fidelity", "prompt_mode")
 	r.add(fIdent, "user", "safety_identifier", "prompt_cache_key", "size", "prompt_cache_retention", "style", "background",
 		"voice", "language")
 
@@ -47,7 +47,9 @@ func openAI() {
 	p.add(fText, "text")
 	p.add(fRefusal, "refusal")
 	p.add(fLink, "image_url", "video_url", "audio_url", "file_url", "document_url", "url")
-	p.add(field{rule: other, shape: sourceShape}, "input_audio", "file", "image", "audio", "video")
+	p.add(fLinkObject, "input_audio", "file", "image", "audio", "video")
+	p.add(fIdent, "reference_ids")
+	p.add(fSetting, "closed")
 	p.add(fEnum, "detail")
 	p.add(fSetting, "cache_control")
 

@@ -43,7 +43,8 @@ func newAssembler() *assembler { return &assembler{byKey: make(map[string]*strea
 // text finds or makes the text that a piece belongs to.
 func (m *assembler) text(r *reader, a at, slot string) *streamed {
 	k := m.key[:0]
-	k = append(append(k, byte(a.kind), '|'), m.class...)
+	k = append(append(append(k, byte(a.kind), '|'), a.role...), '|')
+	k = append(k, m.class...)
 	k = append(k, '|')
 	if slot != "" {
 		k = append(append(k, '#'), slot...)

@@ -358,7 +358,7 @@ func (r *reader) text(a at, f field, v int) {
 	switch {
 	case first == 0 && len(bytes.TrimSpace(s)) == 0:
 		return
-	case a.kind == KindToolResult && (first == '{' || first == '[') && strictjson.Loose(s):
+	case (a.kind == KindToolResult || a.kind == KindDocument) && (first == '{' || first == '[') && strictjson.Loose(s):
 		r.call(a, v) // JSON reads better as lines
 		return
 	}
