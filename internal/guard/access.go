@@ -74,7 +74,7 @@ func (x *exchange) access() {
 // hold up a stream.
 func (x *exchange) needsBody() bool {
 	s := &x.engine.settings
-	return s.RequestMode != Off || s.ResponseMode == Monitor
+	return s.RequestMode != Off || s.ResponseMode == Monitor || s.ResponseMode == Enforce && s.PassStreams
 }
 
 func (x *exchange) enforcesAny() bool {
@@ -94,7 +94,17 @@ func (x *exchange) readRequest(r *request) (err error, ok bool) {
 		calls = append(calls, &body)
 	}
 	calls = who.appendTo(calls)
+	var token pdk.Call
+	if e.vendor.NeedsToken {
+		token = pdk.CtxShared(verifiedTokenKey)
+		calls = append(calls, &token)
+	}
 	switch {
+	case s.ResponseMode == Enforce && s.PassStreams:
+		// What stood there may have to stay.
+		mark := pdk.SetNginxCtxText(bufferedKey, e.ownMark())
+		r.buffering = pdk.NginxCtx(bufferedKey)
+		calls = append(calls, &r.buffering, &mark)
 	case s.ResponseMode == Enforce:
 		r.buffering = pdk.SetNginxCtxText(bufferedKey, e.ownMark())
 		calls = append(calls, &r.buffering)
@@ -119,6 +129,11 @@ func (x *exchange) readRequest(r *request) (err error, ok bool) {
 		return err, true
 	}
 	f.header = r.header.HTTP()
+	if e.vendor.NeedsToken {
+		if f.token, err = verifiedToken(&token, r.header); err != nil {
+			return err, true
+		}
+	}
 	if err = x.identify(&who); err != nil {
 		return err, true
 	}
@@ -207,6 +222,8 @@ func (x *exchange) finishAccess(r *request, j judgement, calls []*pdk.Call) {
 		unseen = reasonEventStream
 	case s.ResponseMode == Monitor && wantsStream(j.message, &r.in, r.header):
 		unseen = reasonStream
+	case s.PassStreams && asksForStream(j.message, &r.in):
+		unseen = reasonPassed
 	}
 	f.released = s.ResponseMode == Off || unseen != ""
 
@@ -216,6 +233,9 @@ func (x *exchange) finishAccess(r *request, j judgement, calls []*pdk.Call) {
 	}
 	if buffer != nil {
 		calls = append(calls, buffer)
+	}
+	if subject := x.subjectCall(r, &j); subject != nil {
+		calls = append(calls, subject)
 	}
 	if unseen == reasonEventStream && s.ResponseMode == Enforce && e.warnedGet.CompareAndSwap(false, true) {
 		e.process.Notice(false, "an event stream by GET passes unscanned, as mcp_get_stream says; later ones are only counted")
@@ -254,6 +274,15 @@ func (x *exchange) buffering(r *request, unseen string) (call *pdk.Call, ok bool
 		return nil, true // said in the first batch
 	case unseen == "":
 		set = pdk.SetNginxCtxText(bufferedKey, guardMark)
+	case s.ResponseMode == Enforce && unseen == reasonPassed:
+		if v, err := r.buffering.Value(); !mayRelease(&r.buffering) {
+			if err != nil {
+				v.Text = guardMark
+			}
+			set = pdk.SetNginxCtxText(bufferedKey, v.Text)
+			break
+		}
+		set = pdk.SetNginxCtxBool(bufferedKey, false)
 	case s.ResponseMode == Enforce:
 		// Each of ours that enforces the answer has let this stream pass, or
 		// refused it: the mark that stands there is not needed any more.
@@ -275,6 +304,10 @@ func (x *exchange) buffering(r *request, unseen string) (call *pdk.Call, ok bool
 // only sees to it that the answer is not buffered for its sake.
 func (x *exchange) releaseUnseen() {
 	calls := x.marks(llm.RequestLeg, llm.ResponseLeg)
+	if name := x.engine.vendor.SubjectHeader; name != "" {
+		forget := pdk.ClearRequestHeader(name)
+		calls = append(calls, &forget)
+	}
 	if !x.engine.settings.KeepBuffering {
 		get := pdk.NginxCtx(bufferedKey)
 		if !x.batch(&get) {

@@ -36,6 +36,16 @@ type Vendor struct {
 	// Identity a scan needs. Each costs Kong's worker a call per exchange;
 	// the service's name does not where Settings.Scoped.
 	NeedsService, NeedsConsumer, NeedsClientIP bool
+	// NeedsToken asks for Scan.Token, which costs a call too.
+	NeedsToken bool
+	// ScanIDHeader is the header that names the scan to a client whose
+	// exchange it ended, "" for none.
+	ScanIDHeader string
+	// SubjectHeader is a request header that speaks of Verdict.Subject to the
+	// upstream: a client's own never gets through. "" for none. TellSubject
+	// sets it, at the price of a call.
+	SubjectHeader string
+	TellSubject   bool
 }
 
 // An Engine runs the exchanges of one plugin instance. Its methods may be

@@ -18,6 +18,8 @@ type facts struct {
 	method, path string
 	identity     Identity
 	header       http.Header
+	// token is the bearer token in header, if Kong has verified it.
+	token string
 	// request is what the request said, without its turns; nil when it was
 	// not read.
 	request *llm.Message
@@ -65,9 +67,12 @@ func (f *facts) size() int64 {
 		n += len(f.unread.bytes)
 	}
 	if f.request != nil && f.request.RPC != nil {
-		n += len(f.request.RPC.ID)
+		n += len(f.request.RPC.ID) + len(f.request.RPC.Method) + len(f.request.RPC.Tool)
 		for _, id := range f.request.RPC.IDs {
 			n += 24 + len(id)
+		}
+		for _, m := range f.request.RPC.Members {
+			n += 96 + len(m.ID) + len(m.Method) + len(m.Tool)
 		}
 	}
 	return int64(n)
@@ -81,7 +86,12 @@ func outline(m *llm.Message) *llm.Message {
 	}
 	if m.RPC != nil {
 		rpc := *m.RPC
-		rpc.ID = bytes.Clone(rpc.ID)
+		rpc.ID, rpc.Params, rpc.Result = bytes.Clone(rpc.ID), nil, nil
+		rpc.Members = make([]llm.RPCMember, len(m.RPC.Members))
+		for i, member := range m.RPC.Members {
+			member.ID, member.Body = bytes.Clone(member.ID), nil
+			rpc.Members[i] = member
+		}
 		rpc.IDs = make([][]byte, len(m.RPC.IDs))
 		for i, id := range m.RPC.IDs {
 			rpc.IDs[i] = bytes.Clone(id)

@@ -58,6 +58,8 @@ type fakeKong struct {
 	serialized     map[string]any
 	serializeCalls int
 	upstreamBody   *string
+	setRequest     []string // "Name: value"
+	setAnswer      []string
 	clearedRequest []string
 	clearedAnswer  []string
 	exit           *exitCall
@@ -267,6 +269,15 @@ func (k *fakeKong) reply(method string, args []byte) []byte {
 			v = nil // Kong loses it on the way
 		}
 		k.ctx[key] = v
+	case "kong.ctx.shared.get":
+		return valueOf(k.shared[firstText(k.t, args)])
+	case "kong.service.request.set_header", "kong.response.set_header":
+		name, v := pair(k.t, args)
+		to := &k.setRequest
+		if method == "kong.response.set_header" {
+			to = &k.setAnswer
+		}
+		*to = append(*to, name+": "+v.(string))
 	case "kong.ctx.shared.set":
 		key, v := pair(k.t, args)
 		k.shared[key] = v

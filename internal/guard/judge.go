@@ -47,6 +47,7 @@ const (
 	reasonErrorAnswer = "error answer"
 	reasonEventStream = "event stream by GET"
 	reasonStream      = "monitored stream"
+	reasonPassed      = "stream that is not to be scanned"
 	reasonQueueFull   = "monitor queue full"
 	reasonService     = "content over the limit of the service"
 )
@@ -186,7 +187,7 @@ func (e *Engine) scan(event context.Context, m *llm.Message, turns []llm.Turn, f
 	}
 	s := &Scan{
 		Leg: m.Leg, Message: m, Turns: turns, Model: model,
-		Identity: f.identity, RequestID: f.requestID, Header: f.header,
+		Identity: f.identity, Token: f.token, RequestID: f.requestID, Header: f.header,
 		MaxCalls: e.process.bounds.ScansPerLeg,
 	}
 	if m.Leg == llm.ResponseLeg {

@@ -95,13 +95,18 @@ func wantsEventStreamByGET(method string, h pdk.Header) bool {
 	return method == "GET" && accepts(h, "text/event-stream")
 }
 
+// asksForStream tells whether a request's body asks for a stream.
+func asksForStream(m *llm.Message, in *llm.Input) bool {
+	if m != nil {
+		return m.Stream && m.RPC == nil
+	}
+	return in.ContentEncoding == "" && llm.WantsStream(in.Path, in.Body)
+}
+
 // wantsStream tells whether the answer will be a stream, as far as the
 // request shows it. M is what was read of the body, nil if it was not.
 func wantsStream(m *llm.Message, in *llm.Input, h pdk.Header) bool {
-	switch {
-	case m != nil && m.Stream:
-		return true
-	case m == nil && in.ContentEncoding == "" && llm.WantsStream(in.Path, in.Body):
+	if asksForStream(m, in) {
 		return true
 	}
 	return accepts(h, "text/event-stream") && !accepts(h, "application/json")

@@ -221,7 +221,7 @@ func (x *exchange) maskAnswer(a *answer, j judgement) {
 		return
 	}
 	report := x.report(j)
-	calls := appendCalls(x.marks(llm.ResponseLeg), pdk.ClearBodyHeaders())
+	calls := append(appendCalls(x.marks(llm.ResponseLeg), pdk.ClearBodyHeaders()), answerHeaders(&j)...)
 	if x.conclude(j, calls, true, &x.facts.access, &report) {
 		x.exit(a.status, nil, body)
 	}
@@ -230,5 +230,5 @@ func (x *exchange) maskAnswer(a *answer, j judgement) {
 // finishResponse lets the answer go on as it is.
 func (x *exchange) finishResponse(j judgement) bool {
 	report := x.report(j)
-	return x.conclude(j, x.marks(llm.ResponseLeg), true, &x.facts.access, &report)
+	return x.conclude(j, append(x.marks(llm.ResponseLeg), answerHeaders(&j)...), true, &x.facts.access, &report)
 }

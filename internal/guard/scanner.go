@@ -36,6 +36,9 @@ type Scan struct {
 	Model string
 	// Identity says who calls what.
 	Identity Identity
+	// Token is the request's bearer token if Kong's jwt plugin verified it,
+	// "" if not: see Vendor.NeedsToken.
+	Token string
 	// RequestID is Kong's request id.
 	RequestID string
 	// Header holds the request's headers with canonical names; nil when
@@ -80,6 +83,12 @@ type Verdict struct {
 	Detections []string
 	// Subject is the profile or application that the scan was judged under.
 	Subject string
+	// Partial tells that a part of the leg was not judged, because the
+	// configuration accepts that. It is only for Allow.
+	Partial bool
+	// Header goes to the client with the answer, or with what ends the
+	// exchange. Each field of an answer costs a call.
+	Header http.Header
 	// Masked are the texts to put in, for Mask.
 	Masked []llm.Replacement
 	// Details is what a block may show to the client when the operator

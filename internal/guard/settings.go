@@ -56,6 +56,10 @@ type Settings struct {
 	Scope llm.Scope
 	// PassMCPGetStream lets a GET for an event stream pass unscanned.
 	PassMCPGetStream bool
+	// PassStreams lets the answer to a request for an event stream pass
+	// unscanned and unbuffered. What comes as a stream unasked, and MCP, are
+	// scanned all the same.
+	PassStreams bool
 	// AllowEarlyMask masks an answer although later plugins on the route
 	// then do not see it.
 	AllowEarlyMask bool

@@ -28,6 +28,10 @@ func (x *exchange) settle(j judgement) judgement {
 		j.was, j.outcome = j.outcome, unscanned
 		e.process.metrics.Unscanned.WithLabelValues(x.leg.String(), rules[j.was].name).Inc()
 	}
+	if j.outcome == allowed && j.verdict.Partial {
+		j.was, j.outcome = tooLarge, unscanned
+		e.process.metrics.Unscanned.WithLabelValues(x.leg.String(), rules[j.was].name).Inc()
+	}
 	return j
 }
 
@@ -125,6 +129,12 @@ func (x *exchange) refusal(r *rule, j *judgement) (int, http.Header, []byte) {
 		RequestID: x.facts.requestID, ScanID: j.verdict.ScanID,
 	})
 	header := http.Header{"Content-Type": {contentType}, "Cache-Control": {"no-store"}}
+	for name, values := range j.verdict.Header {
+		header[name] = values
+	}
+	if v.ScanIDHeader != "" && j.verdict.ScanID != "" {
+		header[v.ScanIDHeader] = []string{j.verdict.ScanID}
+	}
 	if r.retry {
 		header["Retry-After"] = []string{strconv.Itoa(retryAfter(j.retryAfter))}
 		if x.leg == llm.ResponseLeg {

@@ -131,28 +131,39 @@ func (r *reader) walkEnvelope(rpc *RPC, v int) error {
 	if r.msg.Leg == RequestLeg {
 		a.role = RoleNone
 	}
-	if id := r.doc.Member(v, "id"); id >= 0 {
-		if rpc.Batch {
-			rpc.IDs = append(rpc.IDs, clone(r.doc.Raw(id)))
-		} else {
-			rpc.ID = clone(r.doc.Raw(id))
+	m := r.envelopeMembers(v)
+	if rpc.Batch {
+		if m.ID != nil {
+			rpc.IDs = append(rpc.IDs, m.ID)
 		}
-	}
-	if !rpc.Batch {
-		if m := r.doc.Member(v, "method"); m >= 0 && r.isString(m) {
-			rpc.Method = string(r.doc.Bytes(m))
-		}
+		m.Body = clone(r.doc.Raw(v))
+		rpc.Members = append(rpc.Members, m)
+	} else {
+		rpc.ID, rpc.Method, rpc.Tool = m.ID, m.Method, m.Tool
 		if p := r.doc.Member(v, "params"); p >= 0 {
 			rpc.Params = clone(r.doc.Raw(p))
-			if n := r.doc.Member(p, "name"); n >= 0 && r.isString(n) {
-				rpc.Tool = string(r.doc.Bytes(n))
-			}
 		}
 		if p := r.doc.Member(v, "result"); p >= 0 {
 			rpc.Result = clone(r.doc.Raw(p))
 		}
 	}
 	return r.object(a, rpcShape, v)
+}
+
+// envelopeMembers reads what names a JSON-RPC message and its call.
+func (r *reader) envelopeMembers(v int) (m RPCMember) {
+	if id := r.doc.Member(v, "id"); id >= 0 {
+		m.ID = clone(r.doc.Raw(id))
+	}
+	if method := r.doc.Member(v, "method"); method >= 0 && r.isString(method) {
+		m.Method = string(r.doc.Bytes(method))
+	}
+	if p := r.doc.Member(v, "params"); p >= 0 {
+		if name := r.doc.Member(p, "name"); name >= 0 && r.isString(name) {
+			m.Tool = string(r.doc.Bytes(name))
+		}
+	}
+	return m
 }
 
 func clone(b []byte) []byte { return append([]byte(nil), b...) }

@@ -156,8 +156,17 @@ type RPC struct {
 	// Params, Result are the message's own members as raw JSON, nil if
 	// absent or in a batch.
 	Params, Result []byte
-	// Batch tells that the body is an array.
-	Batch bool
+	// Batch tells that the body is an array, of Members.
+	Batch   bool
+	Members []RPCMember
+}
+
+// An RPCMember is one message of a batch. Its Body, raw JSON, can be read like
+// any other.
+type RPCMember struct {
+	ID           []byte
+	Method, Tool string
+	Body         []byte
 }
 
 // A Replacement puts Text in the place of Message.Turns[Turn].
