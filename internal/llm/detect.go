@@ -161,7 +161,7 @@ func WantsStream(path string, body []byte) bool {
 }
 
 // answerNames are the root's names that make a document an answer we know.
-var answerNames = wordSet(`choices candidates content output output_text generations generation completion outputText results message
+var answerNames = wordSet(`choices candidates content output output_text generations generation completion outputText results message outputs generated_text
 response delta text embeddings embedding data error errors usage usageMetadata item part content_block event_type object
 contentBlockDelta contentBlockStart messageStart messageStop contentBlockStop metadata promptFeedback type`)
 
@@ -195,7 +195,7 @@ func answerFormat(d *strictjson.Doc, request *Message) Format {
 		return OpenAIResponses
 	case has("output") || has("contentBlockIndex"):
 		return BedrockConverse
-	case has("outputText") || has("generation") || has("inputTextTokenCount"):
+	case has("outputText") || has("generation") || has("inputTextTokenCount") || has("outputs"):
 		return BedrockInvoke
 	case has("generations") || has("event_type") || typed(d, root, "message-") || typed(d, root, "content-"):
 		return Cohere

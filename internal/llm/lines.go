@@ -162,7 +162,7 @@ minProperties maxProperties nullable strict name description title default const
 prefixItems patternProperties propertyNames if then else custom toolSpec json functionDeclarations function_declarations schema
 parameter_definitions cache_control annotations readOnlyHint destructiveHint idempotentHint openWorldHint defer_loading deprecated
 display_width_px display_height_px display_number max_uses eager_input_streaming readOnly writeOnly
-googleSearch google_search codeExecution code_execution urlContext url_context googleSearchRetrieval arguments uri mimeType size uriTemplate
+cachePoint google_search_retrieval dynamic_retrieval_config dynamicRetrievalConfig googleSearch google_search codeExecution code_execution urlContext url_context googleSearchRetrieval arguments uri mimeType size uriTemplate
 response responseJsonSchema behavior propertyOrdering property_ordering`)
 
 // toolSettings are the settings of tools that providers run: structure when

@@ -80,6 +80,7 @@ func init() {
 	cohere()
 	ollama()
 	rpc()
+	compatible()
 	// A message may hold what a part holds: the items of the Responses API
 	// are messages, parts and calls side by side. A delta is either, too.
 	inheritFields(messageShape, partShape)

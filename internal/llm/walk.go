@@ -73,7 +73,7 @@ func (r *reader) object(a at, s *shape, v int) error {
 			if s.variant(name) {
 				return errVariant
 			}
-			if s.counts && d.Kind(c) < strictjson.String && isCount(name) {
+			if s.counts && d.Kind(c) < strictjson.String && isCount(name) || r.empty(c) && isIdent(name) {
 				continue
 			}
 			depth := r.push(name)
@@ -286,6 +286,19 @@ func (r *reader) list(a at, v int) error {
 		}
 	}
 	return nil
+}
+
+// empty reports whether v says nothing.
+func (r *reader) empty(v int) bool {
+	switch r.doc.Kind(v) {
+	case strictjson.Null:
+		return true
+	case strictjson.String:
+		return len(r.doc.Bytes(v)) == 0
+	case strictjson.Array, strictjson.Object:
+		return r.doc.First(v) == r.doc.Next(v)
+	}
+	return false
 }
 
 // inArray reports whether v is an array's element.

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package llm
+
+// compatible adds what servers that speak OpenAI's format say beyond it: Azure,
+// OpenRouter, vLLM, Groq, xAI, Perplexity.
+func compatible() {
+	r := requestShape
+	// Azure: documents to answer from.
+	r.add(field{rule: other, shape: dataSourceShape}, "data_sources")
+	d := dataSourceShape
+	d.add(fIdent, "type")
+	d.add(fEnum, "query_type")
+	d.add(field{rule: other, shape: dataSourceShape}, "parameters", "authentication", "embedding_dependency", "fields_mapping")
+	d.add(fSystem, "role_information")
+	d.add(fIdent, "index_name", "semantic_configuration", "deployment_name", "content_fields", "title_field", "url_field",
+		"filepath_field", "vector_fields", "key", "key_id", "access_token", "encoded_api_key", "connection_string")
+	d.add(fName, "endpoint", "filter")
+	d.add(fSetting, "in_scope", "top_n_documents", "strictness", "max_search_queries", "allow_partial_result", "include_contexts")
+	messageShape.add(field{rule: text, kind: KindDocument, shape: contextShape}, "context")
+	contextShape.add(fCited, "citations", "all_retrieved_documents")
+	contextShape.add(fDocument, "intent")
+	citationShape.add(fDocument, "filepath", "license", "URL")
+	citationShape.add(fIdent, "chunk_id")
+	citationShape.add(fSetting, "rerank_score", "original_search_score", "data_source_index", "filter_reason")
+	moderationShape.add(fCited, "citation")
+	moderationShape.add(field{rule: setting, shape: moderationShape}, "details", "content_filter_result")
+	errorShape.add(field{rule: text, kind: KindOther, shape: errorShape}, "innererror", "details")
+	errorShape.add(field{rule: setting, shape: moderationShape}, "content_filter_result", "content_filter_results")
+	errorShape.add(fModel, "@type", "domain")
+	errorShape.add(fIdent, "reason", "locale")
+
+	// OpenRouter: where to send a request.
+	r.add(fModel, "models")
+	r.add(fIdent, "route", "transforms", "request_id")
+	r.add(field{rule: other, shape: providerShape}, "provider", "plugins")
+	r.add(fUsage, "usage")
+	usageShape.add(fSetting, "include", "is_byok", "seed")
+	usageShape.add(fEnum, "search_context_size")
+	usageShape.add(field{rule: setting, shape: usageShape}, "cost")
+	providerShape.add(fName, "order", "only", "ignore", "search_prompt", "engine")
+	providerShape.add(fSetting, "allow_fallbacks", "require_parameters", "zdr", "max_results", "enabled")
+	providerShape.add(fIdent, "data_collection", "sort", "quantizations", "id")
+	providerShape.add(field{rule: setting, shape: priceShape}, "max_price")
+	priceShape.add(fSetting, "prompt", "completion", "request", "image")
+	answerShape.add(fMention, "provider") // a name with blanks, in each chunk
+	choiceShape.add(fIdent, "native_finish_reason")
+
+	// vLLM, Groq, xAI and others.
+	r.add(fDef, "guided_json")
+	r.add(fSetting, "chat_template_kwargs", "stop_token_ids", "spaces_between_special_tokens", "truncate_prompt_tokens",
+		"prompt_logprobs", "add_special_tokens", "logits_processors", "disable_tool_validation", "deferred")
+	settingsShape.add(fSetting, "enable_thinking", "thinking")
+	settingsShape.add(fEnum, "reasoning_effort")
+	cohereDocument.add(fIdent, "date", "last_updated")
+}
+
+var (
+	dataSourceShape = grammar(shape{})
+	contextShape    = grammar(shape{})
+	providerShape   = grammar(shape{})
+	priceShape      = grammar(shape{})
+)
