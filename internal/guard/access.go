@@ -43,6 +43,7 @@ func (x *exchange) access() {
 		}
 		r.fault = err
 	}
+	x.trace()
 	if j, bad := x.unguardable(r); bad {
 		x.refuse(j)
 		return

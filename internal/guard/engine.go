@@ -62,6 +62,9 @@ type Engine struct {
 	warnedGet   atomic.Bool
 	legs        [2][outcomes]prometheus.Counter
 	scanSeconds [2]prometheus.Observer
+	legSeconds  [2]prometheus.Observer
+	bodyBytes   [2]prometheus.Observer
+	inFlight    [2]prometheus.Gauge
 }
 
 // New makes the engine of an instance. The scanner may be shared by many.
@@ -70,6 +73,9 @@ func New(p *Process, v Vendor, s Settings, scanner Scanner) *Engine {
 	for leg, mode := range [2]Mode{s.RequestMode, s.ResponseMode} {
 		name := llm.Leg(leg).String()
 		e.scanSeconds[leg] = p.metrics.ScanSeconds.WithLabelValues(name)
+		e.legSeconds[leg] = p.metrics.LegSeconds.WithLabelValues(name, string(mode))
+		e.bodyBytes[leg] = p.metrics.BodyBytes.WithLabelValues(name)
+		e.inFlight[leg] = p.metrics.InFlight.WithLabelValues(name)
 		for o := range e.legs[leg] {
 			e.legs[leg][o] = p.metrics.Legs.WithLabelValues(name, string(mode), rules[o].name)
 		}

@@ -10,6 +10,7 @@ import (
 
 	"kong-ai-guard/internal/llm"
 	"kong-ai-guard/internal/pdk"
+	"kong-ai-guard/internal/tracing"
 )
 
 // An exchange is one event: one leg of an exchange while Kong waits for it.
@@ -20,6 +21,7 @@ type exchange struct {
 	leg    llm.Leg
 	start  time.Time
 	facts  *facts
+	span   tracing.Span
 
 	// inKong is set while a call to Kong runs: a panic in there may leave the
 	// connection out of step, and only its owner can close it.
@@ -36,6 +38,7 @@ type exchange struct {
 }
 
 func (e *Engine) exchange(ctx context.Context, k Kong, leg llm.Leg) *exchange {
+	e.inFlight[leg].Inc()
 	return &exchange{engine: e, ctx: ctx, kong: k, leg: leg, start: time.Now(), facts: &facts{}, queued: -1}
 }
 
@@ -63,6 +66,9 @@ func (x *exchange) exit(status int, header http.Header, body []byte) {
 // ours ends the exchange by policy.
 func (x *exchange) done() {
 	v := recover()
+	defer x.span.End()
+	x.engine.inFlight[x.leg].Dec()
+	x.engine.legSeconds[x.leg].Observe(time.Since(x.start).Seconds())
 	x.engine.process.Room.Release(x.held)
 	x.engine.process.work.Release(x.working)
 	if x.queued >= 0 {

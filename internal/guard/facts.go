@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"kong-ai-guard/internal/llm"
+	"kong-ai-guard/internal/tracing"
 )
 
 // facts are what the response leg needs to know of an exchange: what the
@@ -30,6 +31,8 @@ type facts struct {
 	// released tells that the answer is not ours to scan, although the
 	// response event may come for the sake of another plugin.
 	released bool
+	// trace is the request leg's place in the caller's trace.
+	trace tracing.SpanContext
 	// access is how the request leg ended, for the access log.
 	access report
 }

@@ -57,6 +57,7 @@ const (
 // is when the event has to be over.
 func (e *Engine) judge(ctx context.Context, in llm.Input, f *facts, deadline time.Time) judgement {
 	m, err := llm.Read(in, e.limits(in.Leg))
+	e.countBody(in.Leg, len(in.Body), m)
 	if err != nil {
 		return unreadable(err)
 	}
@@ -165,7 +166,10 @@ func (e *Engine) scan(event context.Context, m *llm.Message, turns []llm.Turn, f
 	}
 	ctx, cancel := context.WithDeadline(event, until)
 	defer cancel()
+	ctx, span := e.process.Tracer.Start(ctx, spanScan, start, true)
 	defer func() {
+		j.describe(span)
+		span.End()
 		j.latency = time.Since(start)
 		e.scanSeconds[m.Leg].Observe(j.latency.Seconds())
 	}()
@@ -173,9 +177,12 @@ func (e *Engine) scan(event context.Context, m *llm.Message, turns []llm.Turn, f
 	select {
 	case e.process.slots <- struct{}{}:
 	default:
+		e.process.waiting.Add(1)
 		select {
 		case e.process.slots <- struct{}{}:
+			e.process.waiting.Add(-1)
 		case <-ctx.Done():
+			e.process.waiting.Add(-1)
 			return outOfTime(eventEnds || event.Err() != nil)
 		}
 	}

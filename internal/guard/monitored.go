@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"kong-ai-guard/internal/llm"
+	"kong-ai-guard/internal/tracing"
 )
 
 // reserveMonitored makes place in the queue for a monitored leg, if there is
@@ -75,8 +76,8 @@ func (e *Engine) judgeMonitored(ctx context.Context, j *job) bool {
 		e.legs[leg][unscanned].Inc()
 		return true
 	}
-	found := e.judge(ctx, j.input, f, e.deadline(start))
-	e.legs[leg][found.outcome].Inc()
+	found := e.judge(tracing.In(ctx, f.trace), j.input, f, e.deadline(start))
+	e.count(leg, &found)
 	s := found.severity()
 	switch {
 	case s == warning:

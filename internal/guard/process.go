@@ -5,10 +5,12 @@ package guard
 import (
 	"context"
 	"runtime/debug"
+	"sync/atomic"
 
 	"go.uber.org/zap"
 
 	"kong-ai-guard/internal/telemetry"
+	"kong-ai-guard/internal/tracing"
 )
 
 // A Process is what all engines of one plugin process share. It outlives the
@@ -17,6 +19,9 @@ type Process struct {
 	// Room is the memory for the bodies of running exchanges as they come
 	// from Kong, a third of what the bounds give them.
 	Room *Room
+	// Tracer makes spans of legs and scans, nil for none. It is set before the
+	// first exchange.
+	Tracer *tracing.Tracer
 	// work is the rest, for reading and scanning bodies. It is apart so that
 	// who holds a body always gets to work on it in the end: with one room,
 	// bodies that wait for more could fill it and wait for each other.
@@ -29,6 +34,7 @@ type Process struct {
 	records *records
 	monitor *monitorQueue
 	slots   chan struct{}
+	waiting atomic.Int64 // scans that wait for a slot
 	panics  panics
 }
 
@@ -99,6 +105,7 @@ func (p *Process) export() {
 	}
 	m.Gauge("held_bytes", "Memory taken by the bodies of running exchanges.", func() float64 { return float64(p.Room.Held() + p.work.Held()) })
 	m.Gauge("scans_running", "Scans that run now.", func() float64 { return float64(len(p.slots)) })
+	m.Gauge("scans_waiting", "Scans that wait for others to end.", func() float64 { return float64(p.waiting.Load()) })
 	m.Gauge("records", "Exchanges remembered between their legs.", func() float64 { n, _ := p.records.count(); return float64(n) })
 	m.Gauge("record_bytes", "Memory taken by remembered exchanges.", func() float64 { _, b := p.records.count(); return float64(b) })
 	m.Gauge("monitor_items", "Legs waiting to be monitored, or being judged.", func() float64 { n, _ := p.monitor.count(); return float64(n) })

@@ -36,6 +36,7 @@ func (x *exchange) response() {
 		}
 	}
 	a.in.Path = x.facts.path
+	x.trace()
 
 	if e.settings.ResponseMode == Monitor {
 		j := x.reserveMonitored(&a.in, false, a.fault)

@@ -72,9 +72,7 @@ func (x *exchange) conclude(j judgement, calls []*pdk.Call, last bool, request, 
 	if !x.batch(calls...) {
 		return false
 	}
-	if j.outcome != pending { // a monitored leg is counted when it is judged
-		e.legs[x.leg][j.outcome].Inc()
-	}
+	x.count(&j)
 	return true
 }
 
@@ -101,7 +99,7 @@ func (x *exchange) refuse(j judgement) {
 	if !x.batch(calls...) {
 		return
 	}
-	e.legs[x.leg][j.outcome].Inc()
+	x.count(&j)
 	status, header, body := x.refusal(r, &j)
 	x.exit(status, header, body)
 }

@@ -15,6 +15,15 @@ type Metrics struct {
 	Registry *prometheus.Registry
 	// Legs counts finished legs by leg, mode and outcome.
 	Legs *prometheus.CounterVec
+	// Bodies counts the bodies that were read by leg and format, "unreadable"
+	// for those that were refused.
+	Bodies *prometheus.CounterVec
+	// BodyBytes are the sizes of the bodies as they came, by leg.
+	BodyBytes *prometheus.HistogramVec
+	// LegSeconds times legs while Kong waits for them, by leg and mode.
+	LegSeconds *prometheus.HistogramVec
+	// InFlight is how many legs Kong waits for now, by leg.
+	InFlight *prometheus.GaugeVec
 	// ScanSeconds times scans by leg, the wait for a slot included.
 	ScanSeconds *prometheus.HistogramVec
 	// Unscanned counts legs that went on without a verdict because the
@@ -34,8 +43,10 @@ type Metrics struct {
 	// Panics counts recovered panics.
 	Panics prometheus.Counter
 
-	limits *prometheus.GaugeVec
-	plugin prometheus.Registerer
+	limits      *prometheus.GaugeVec
+	legReasons  *prometheus.CounterVec
+	reasonLabel reasons
+	plugin      prometheus.Registerer
 }
 
 // NewMetrics makes the metrics of one plugin, named as Kong knows it.
@@ -54,14 +65,26 @@ func NewMetrics(plugin string) *Metrics {
 	m.MonitorJobs = counter("monitor_jobs_total", "Monitored legs by what became of them.", "result")
 	m.RoomRefused = counter("room_refused_total", "Bodies for which no memory became free in time.").WithLabelValues()
 	m.Panics = counter("panics_total", "Recovered panics.").WithLabelValues()
-	m.ScanSeconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{
-		Namespace: "ai_guard", Name: "scan_seconds", Help: "Duration of scans, the wait for a slot included.",
-		Buckets: []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 25, 50},
-	}, []string{"leg"})
-	m.limits = prometheus.NewGaugeVec(prometheus.GaugeOpts{
-		Namespace: "ai_guard", Name: "limit", Help: "Configured bounds.",
-	}, []string{"bound"})
-	r.MustRegister(m.ScanSeconds, m.limits, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.Bodies = counter("bodies_total", "Bodies that were read, by format.", "leg", "format")
+	m.legReasons = counter("leg_reasons_total", "Finished legs without an ordinary verdict, by why.", "leg", "outcome", "reason")
+	histogram := func(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
+		h := prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: "ai_guard", Name: name, Help: help, Buckets: buckets}, labels)
+		r.MustRegister(h)
+		return h
+	}
+	m.ScanSeconds = histogram("scan_seconds", "Duration of scans, the wait for a slot included.",
+		[]float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 25, 50}, "leg")
+	m.LegSeconds = histogram("leg_seconds", "How long Kong waited for a leg.",
+		[]float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 25, 50}, "leg", "mode")
+	m.BodyBytes = histogram("body_bytes", "Sizes of bodies as they came.", prometheus.ExponentialBuckets(256, 8, 6), "leg")
+	gauge := func(name, help string, labels ...string) *prometheus.GaugeVec {
+		g := prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: "ai_guard", Name: name, Help: help}, labels)
+		r.MustRegister(g)
+		return g
+	}
+	m.limits = gauge("limit", "Configured bounds.", "bound")
+	m.InFlight = gauge("exchanges_in_flight", "Legs of exchanges that Kong waits for now.", "leg")
+	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.plugin = r
 	return m
 }
@@ -71,9 +94,33 @@ func (m *Metrics) Limit(name string, value float64) {
 	m.limits.WithLabelValues(name).Set(value)
 }
 
+// Reason counts why a leg ended as it did. The reason is one of our texts; ""
+// counts nothing.
+func (m *Metrics) Reason(leg, outcome, reason string) {
+	if reason != "" {
+		m.legReasons.WithLabelValues(leg, outcome, m.reasonLabel.label(reason)).Inc()
+	}
+}
+
 // Gauge shows what value gives at the time of a scrape. Each name can be
 // given once.
 func (m *Metrics) Gauge(name, help string, value func() float64) {
 	m.plugin.MustRegister(prometheus.NewGaugeFunc(
 		prometheus.GaugeOpts{Namespace: "ai_guard", Name: name, Help: help}, value))
+}
+
+// Counter shows a count that is kept elsewhere. The labels are constants of
+// ours; each name can be given once for each set of their values.
+func (m *Metrics) Counter(name, help string, labels map[string]string, value func() float64) {
+	m.plugin.MustRegister(prometheus.NewCounterFunc(
+		prometheus.CounterOpts{Namespace: "ai_guard", Name: name, Help: help, ConstLabels: labels}, value))
+}
+
+// Build shows the version that runs.
+func (m *Metrics) Build(version, goVersion string) {
+	info := prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Namespace: "ai_guard", Name: "build_info", Help: "Always 1; the labels say what runs.",
+	}, []string{"version", "goversion"})
+	m.plugin.MustRegister(info)
+	info.WithLabelValues(version, goVersion).Set(1)
 }

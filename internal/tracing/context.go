@@ -63,3 +63,6 @@ func Header(ctx context.Context) string {
 	propagation.TraceContext{}.Inject(ctx, carrier)
 	return carrier["traceparent"]
 }
+
+// A SpanContext names a span of a trace; the zero value names none.
+type SpanContext = trace.SpanContext
