@@ -54,12 +54,15 @@ func (x *exchange) access() {
 	switch s.RequestMode {
 	case Enforce:
 		j = x.settle(x.judgeRequest(r))
-		if j.outcome == masked {
-			x.maskRequest(r, j)
-			return
-		}
 		if j.outcome.refuses(x.leg) {
 			x.refuse(j)
+			return
+		}
+		if j.message != nil {
+			x.facts.claim = x.engine.claim(j.message, x.facts.header)
+		}
+		if j.rewrites() {
+			x.rewriteRequest(r, j)
 			return
 		}
 	case Monitor:
@@ -135,6 +138,7 @@ func (x *exchange) readRequest(r *request) (err error, ok bool) {
 			return err, true
 		}
 	}
+	f.claim = x.engine.claim(nil, f.header)
 	if err = x.identify(&who); err != nil {
 		return err, true
 	}
@@ -189,8 +193,9 @@ func (x *exchange) judgeRequest(r *request) judgement {
 	return x.engine.judge(x.ctx, r.in, x.facts, x.engine.deadline(x.start))
 }
 
-// maskRequest puts the masks in and lets the request go on with them.
-func (x *exchange) maskRequest(r *request, j judgement) {
+// rewriteRequest puts the masks in, leaves out what was meant for us, and lets
+// the request go on so.
+func (x *exchange) rewriteRequest(r *request, j judgement) {
 	body, err := replaced(&j)
 	if err != nil {
 		j.outcome, j.reason = blocked, reasonMask
@@ -221,7 +226,7 @@ func (x *exchange) finishAccess(r *request, j judgement, calls []*pdk.Call) {
 	case s.ResponseMode == Off || s.KeepBuffering:
 	case wantsEventStreamByGET(f.method, r.header):
 		unseen = reasonEventStream
-	case s.ResponseMode == Monitor && wantsStream(j.message, &r.in, r.header):
+	case s.ResponseMode == Monitor && !s.BufferMonitoredStreams && wantsStream(j.message, &r.in, r.header):
 		unseen = reasonStream
 	case s.PassStreams && asksForStream(j.message, &r.in):
 		unseen = reasonPassed

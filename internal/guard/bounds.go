@@ -9,18 +9,19 @@ import (
 
 // The defaults of Bounds.
 const (
-	DefaultHeldBytes      = 512 << 20
-	DefaultRoomWait       = time.Second
-	DefaultScans          = 256
-	DefaultScansPerLeg    = 16
-	DefaultRecords        = 100_000
-	DefaultRecordAge      = 15 * time.Minute
-	DefaultRecordBytes    = 256 << 20
-	DefaultMonitorItems   = 10_000
-	DefaultMonitorBytes   = 256 << 20
-	DefaultMonitorWorkers = 64
-	DefaultJSONDepth      = 256
-	DefaultRatio          = 100
+	DefaultHeldBytes       = 512 << 20
+	DefaultRoomWait        = time.Second
+	DefaultScans           = 256
+	DefaultScansPerLeg     = 16
+	DefaultRecords         = 100_000
+	DefaultRecordAge       = 15 * time.Minute
+	DefaultRecordBytes     = 256 << 20
+	DefaultMonitorItems    = 10_000
+	DefaultMonitorBytes    = 256 << 20
+	DefaultMonitorWorkers  = 64
+	DefaultMonitorPatience = 5 * time.Minute
+	DefaultJSONDepth       = 256
+	DefaultRatio           = 100
 )
 
 // An event (one phase of one exchange) has the scan's timeout and two seconds
@@ -49,6 +50,9 @@ type Bounds struct {
 	// monitored, MonitorWorkers how many are judged at once.
 	MonitorItems, MonitorWorkers int
 	MonitorBytes                 int64
+	// MonitorPatience is how long a monitored leg is tried again while the
+	// service is away.
+	MonitorPatience time.Duration
 	// JSONDepth and Ratio bound what reading a body may cost: nesting, and
 	// decompressed to compressed bytes.
 	JSONDepth, Ratio int
@@ -61,7 +65,8 @@ func DefaultBounds() Bounds {
 		Scans: DefaultScans, ScansPerLeg: DefaultScansPerLeg,
 		Records: DefaultRecords, RecordAge: DefaultRecordAge, RecordBytes: DefaultRecordBytes,
 		MonitorItems: DefaultMonitorItems, MonitorBytes: DefaultMonitorBytes, MonitorWorkers: DefaultMonitorWorkers,
-		JSONDepth: DefaultJSONDepth, Ratio: DefaultRatio,
+		MonitorPatience: DefaultMonitorPatience,
+		JSONDepth:       DefaultJSONDepth, Ratio: DefaultRatio,
 	}
 }
 
@@ -78,6 +83,7 @@ func (b *Bounds) Flags(fs *flag.FlagSet) {
 	fs.IntVar(&b.MonitorItems, "max-monitor-items", b.MonitorItems, "legs waiting to be monitored")
 	fs.Int64Var(&b.MonitorBytes, "max-monitor-bytes", b.MonitorBytes, "memory for legs waiting to be monitored, in bytes")
 	fs.IntVar(&b.MonitorWorkers, "monitor-workers", b.MonitorWorkers, "monitored legs judged at once")
+	fs.DurationVar(&b.MonitorPatience, "monitor-patience", b.MonitorPatience, "how long monitored legs are tried again while the scan service is away")
 	fs.IntVar(&b.JSONDepth, "max-json-depth", b.JSONDepth, "deepest nesting of JSON")
 	fs.IntVar(&b.Ratio, "max-compression-ratio", b.Ratio, "decompressed to compressed bytes of a body")
 }
@@ -98,6 +104,7 @@ func (b *Bounds) Validate() error {
 		{"max-monitor-items", int64(b.MonitorItems)},
 		{"max-monitor-bytes", b.MonitorBytes},
 		{"monitor-workers", int64(b.MonitorWorkers)},
+		{"monitor-patience", int64(b.MonitorPatience)},
 		{"max-json-depth", int64(b.JSONDepth)},
 		{"max-compression-ratio", int64(b.Ratio)},
 	} {

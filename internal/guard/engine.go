@@ -4,6 +4,7 @@ package guard
 
 import (
 	"context"
+	"net/http"
 	"sync/atomic"
 	"time"
 
@@ -57,6 +58,10 @@ type Engine struct {
 	scanner  Scanner
 	// badField names the field because of which nothing can be scanned.
 	badField string
+	// claimer is the scanner if it is a Claimer that listens, else nil;
+	// claimMember is what it listens to in bodies.
+	claimer     Claimer
+	claimMember string
 
 	service     atomic.Pointer[string] // the name, once known, when scoped
 	warnedGet   atomic.Bool
@@ -70,6 +75,9 @@ type Engine struct {
 // New makes the engine of an instance. The scanner may be shared by many.
 func New(p *Process, v Vendor, s Settings, scanner Scanner) *Engine {
 	e := &Engine{process: p, vendor: v, settings: s, scanner: scanner}
+	if c, ok := scanner.(Claimer); ok {
+		e.claimer, e.claimMember = c, c.ClaimMember()
+	}
 	for leg, mode := range [2]Mode{s.RequestMode, s.ResponseMode} {
 		name := llm.Leg(leg).String()
 		e.scanSeconds[leg] = p.metrics.ScanSeconds.WithLabelValues(name)
@@ -118,6 +126,19 @@ func (e *Engine) Response(ctx context.Context, k Kong) {
 		return
 	}
 	x.response()
+}
+
+// claim is what the client says about the exchange. M is what was read of the
+// request, nil if nothing was.
+func (e *Engine) claim(m *llm.Message, header http.Header) string {
+	if e.claimer == nil {
+		return ""
+	}
+	var member []byte
+	if m != nil {
+		member = m.Cut
+	}
+	return e.claimer.Claim(member, header)
 }
 
 func (e *Engine) mode(leg llm.Leg) Mode {

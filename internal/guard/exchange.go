@@ -129,7 +129,7 @@ func (x *exchange) identityCalls() (c identityCalls) {
 	if e.vendor.NeedsConsumer {
 		c.askConsumer, c.consumer = true, pdk.ClientConsumer()
 	}
-	if e.vendor.NeedsClientIP {
+	if e.vendor.NeedsClientIP && !e.settings.SkipClientIP {
 		c.askClient, c.clientIP = true, pdk.ClientForwardedIP()
 	}
 	return c

@@ -18,6 +18,7 @@ type facts struct {
 	requestID    string
 	method, path string
 	identity     Identity
+	claim        string // see Claimer
 	header       http.Header
 	// token is the bearer token in header, if Kong has verified it.
 	token string
@@ -56,7 +57,7 @@ const recordOverhead = 1 << 10
 
 // size is about the memory that the facts take, in bytes.
 func (f *facts) size() int64 {
-	n := recordOverhead + len(f.path) + len(f.requestID)
+	n := recordOverhead + len(f.path) + len(f.requestID) + len(f.claim)
 	for name, values := range f.header {
 		n += 64 + len(name)
 		for _, v := range values {

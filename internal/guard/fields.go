@@ -63,6 +63,8 @@ func (s *Settings) Declare(timeout time.Duration) (fields kongschema.Record, res
 			Describe("How much of a request is scanned: `everything` the model could read, tool definitions included; the `conversation` (turns, tool calls and results, system text); the `user` turns; or the `last_user` turn. The last turn, and text in places that the format does not know, always are."),
 		kongschema.Choice("mcp_get_stream", &s.PassMCPGetStream, kongschema.Is("refuse", false), kongschema.Is("pass", true)).Default("refuse").
 			Describe("What becomes of a GET that asks for an event stream, as MCP clients send: `refuse` with 405, which they take as \"no stream here\", or `pass` it unscanned."),
+		kongschema.Choice("monitor_streams", &s.BufferMonitoredStreams, kongschema.Is("pass", false), kongschema.Is("buffer", true)).Default("pass").
+			Describe("What monitor mode does with answers that come as a stream: `pass` lets their tokens flow, and the answer is counted as not seen; `buffer` delivers and reports it whole."),
 		kongschema.Bool("allow_early_mask", &s.AllowEarlyMask).Default(false).
 			Describe("Mask an answer although a later scanning plugin of the route then does not see it. False blocks such an answer."),
 		kongschema.Bool("mark_requests", &s.MarkRequests).Default(false).

@@ -56,10 +56,17 @@ const (
 // Kong and of modes; the memory for the work has been taken already. Deadline
 // is when the event has to be over.
 func (e *Engine) judge(ctx context.Context, in llm.Input, f *facts, deadline time.Time) judgement {
+	if in.Leg == llm.RequestLeg {
+		in.Cut = e.claimMember
+	}
 	m, err := llm.Read(in, e.limits(in.Leg))
 	e.countBody(in.Leg, len(in.Body), m)
 	if err != nil {
 		return unreadable(err)
+	}
+	claim := f.claim
+	if in.Leg == llm.RequestLeg {
+		claim = e.claim(m, f.header)
 	}
 	if e.settings.BlockMedia && len(m.Media) > 0 {
 		return judgement{outcome: mediaRefused, message: m}
@@ -79,14 +86,23 @@ func (e *Engine) judge(ctx context.Context, in llm.Input, f *facts, deadline tim
 			turns[i] = m.Turns[at]
 		}
 	}
-	j := e.scan(ctx, m, turns, f, deadline)
+	j := e.scan(ctx, m, turns, f, claim, deadline)
 	j.message, j.turns, j.picked = m, turns, picked
 	return j
 }
 
-// replaced is the judged body with the verdict's masks in it. An error means
-// that their places are not certain.
+// rewrites tells whether the body has to become another one.
+func (j *judgement) rewrites() bool {
+	return j.outcome == masked || j.message != nil && j.message.Cut != nil
+}
+
+// replaced is the judged body as it is to go on: with the verdict's masks in
+// it and without what was cut out of it. An error means that the places of
+// masks are not certain.
 func replaced(j *judgement) ([]byte, error) {
+	if j.outcome != masked {
+		return j.message.Replace(nil)
+	}
 	masks := make([]llm.Replacement, len(j.verdict.Masked))
 	for i, m := range j.verdict.Masked {
 		if m.Turn < 0 || m.Turn >= len(j.turns) {
@@ -157,7 +173,7 @@ func emptyObject(body []byte) bool {
 
 // scan asks the service for a verdict, within the scan's time and the event's,
 // whichever ends first. The wait for a slot is part of it.
-func (e *Engine) scan(event context.Context, m *llm.Message, turns []llm.Turn, f *facts, deadline time.Time) (j judgement) {
+func (e *Engine) scan(event context.Context, m *llm.Message, turns []llm.Turn, f *facts, claim string, deadline time.Time) (j judgement) {
 	start := time.Now()
 	until := start.Add(e.settings.Timeout)
 	eventEnds := deadline.Before(until)
@@ -194,7 +210,7 @@ func (e *Engine) scan(event context.Context, m *llm.Message, turns []llm.Turn, f
 	}
 	s := &Scan{
 		Leg: m.Leg, Message: m, Turns: turns, Model: model,
-		Identity: f.identity, Token: f.token, RequestID: f.requestID, Header: f.header,
+		Identity: f.identity, Token: f.token, RequestID: f.requestID, Header: f.header, Claim: claim,
 		MaxCalls: e.process.bounds.ScansPerLeg,
 	}
 	if m.Leg == llm.ResponseLeg {

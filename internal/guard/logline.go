@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"kong-ai-guard/internal/llm"
 	"kong-ai-guard/internal/pdk"
 	"kong-ai-guard/internal/telemetry"
 )
@@ -64,7 +63,7 @@ func (x *exchange) writeLine(call *pdk.Call, s severity, j judgement) bool {
 	case unscanned:
 		verb = "passed unscanned"
 	}
-	text := x.engine.line(x.leg, verb, &j, x.facts.requestID, &id, time.Since(x.start))
+	text := x.engine.line(x.leg.String()+" "+verb, &j, x.facts.requestID, &id, time.Since(x.start))
 	x.engine.process.log.Log(s.zap(), text)
 	*call = kongLog(s, text)
 	return true
@@ -77,16 +76,14 @@ func nameOrID(name, id string) string {
 	return id
 }
 
-// line is what operators read about a leg. It holds no text of the exchange
+// line is what operators read about a leg: what is what became of it. It holds no text of the exchange
 // and no secret; every value is cleaned, since strangers choose some.
-func (e *Engine) line(leg llm.Leg, verb string, j *judgement, requestID string, id *Identity, took time.Duration) string {
+func (e *Engine) line(what string, j *judgement, requestID string, id *Identity, took time.Duration) string {
 	var b strings.Builder
 	b.Grow(256)
 	b.WriteString(e.vendor.LogPrefix)
 	b.WriteByte(' ')
-	b.WriteString(leg.String())
-	b.WriteByte(' ')
-	b.WriteString(verb)
+	b.WriteString(what)
 	b.WriteByte(':')
 	add := func(name, value string) {
 		if value == "" {

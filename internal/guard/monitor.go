@@ -4,7 +4,9 @@ package guard
 
 import (
 	"context"
+	"math/rand/v2"
 	"sync"
+	"time"
 
 	"kong-ai-guard/internal/llm"
 )
@@ -17,6 +19,10 @@ type job struct {
 	status int // of the answer
 	facts  *facts
 	size   int64
+
+	until  time.Time // no further try begins after it
+	tries  int
+	reason string // why the last try gave no verdict
 }
 
 // jobOverhead is about what a job takes beside its body, in bytes.
@@ -34,25 +40,37 @@ type monitorQueue struct {
 
 	mu      sync.Mutex
 	waiting []*job
-	items   int // waiting, being copied or being judged
+	resting map[*job]*time.Timer // until their next try
+	items   int                  // waiting, resting, being copied or being judged
 	bytes   int64
 	running int
 	closed  bool
 	empty   chan struct{} // closed when items is 0 after closing
 }
 
-// What became of a monitored leg, in metrics.
+// A jobOutcome is what became of a monitored leg, in metrics.
+type jobOutcome string
+
 const (
-	jobQueued  = "queued"
-	jobJudged  = "judged"
-	jobFailed  = "failed"
-	jobDropped = "dropped"
+	jobQueued  jobOutcome = "queued"
+	jobSent    jobOutcome = "sent" // it was judged, or there was nothing to judge
+	jobAgain   jobOutcome = "retried"
+	jobFailed  jobOutcome = "failed"
+	jobDropped jobOutcome = "dropped"
+)
+
+// While the service is away, a leg is tried again after firstRest, then after
+// twice as long each time, at most maxRest, or as long as the service asked
+// for, until its patience ends.
+const (
+	firstRest = time.Second
+	maxRest   = 30 * time.Second
 )
 
 func newMonitorQueue(p *Process) *monitorQueue {
 	ctx, stop := context.WithCancel(context.Background())
 	return &monitorQueue{
-		process: p, ctx: ctx, stop: stop, empty: make(chan struct{}),
+		process: p, ctx: ctx, stop: stop, empty: make(chan struct{}), resting: map[*job]*time.Timer{},
 		maxItems: p.bounds.MonitorItems, maxBytes: p.bounds.MonitorBytes, workers: p.bounds.MonitorWorkers,
 	}
 }
@@ -75,13 +93,43 @@ func (q *monitorQueue) reserve(n int64) bool {
 
 // put hands over a leg that has its place.
 func (q *monitorQueue) put(j *job) {
-	q.process.metrics.MonitorJobs.WithLabelValues(jobQueued).Inc()
+	q.count(jobQueued, 1)
+	j.until = time.Now().Add(q.process.bounds.MonitorPatience)
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	q.add(j)
+}
+
+// add is called with the lock held.
+func (q *monitorQueue) add(j *job) {
 	q.waiting = append(q.waiting, j)
 	if q.running < q.workers {
 		q.running++
 		go q.work()
+	}
+}
+
+// rest has a leg tried again later. False means that there is no time for it.
+func (q *monitorQueue) rest(j *job, asked time.Duration) bool {
+	d := min(max(firstRest<<min(j.tries, 5), asked), maxRest)
+	d += rand.N(d / 4) // not all at once
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closed || time.Now().Add(d).After(j.until) {
+		return false
+	}
+	j.tries++
+	q.resting[j] = time.AfterFunc(d, func() { q.resume(j) })
+	q.count(jobAgain, 1)
+	return true
+}
+
+func (q *monitorQueue) resume(j *job) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if _, ok := q.resting[j]; ok { // not flushed meanwhile
+		delete(q.resting, j)
+		q.add(j)
 	}
 }
 
@@ -118,35 +166,49 @@ func (q *monitorQueue) work() {
 }
 
 func (q *monitorQueue) judge(j *job) {
-	result := jobFailed
+	result, wait := jobFailed, time.Duration(0)
 	defer func() {
 		if v := recover(); v != nil {
 			q.process.panics.recovered(v)
 		}
-		q.process.metrics.MonitorJobs.WithLabelValues(result).Inc()
+		if result == jobAgain {
+			if q.rest(j, wait) {
+				return
+			}
+			j.engine.giveUp(j)
+			result = jobFailed
+		}
+		q.count(result, 1)
 		q.unreserve(j.size)
 	}()
-	if j.engine.judgeMonitored(q.ctx, j) {
-		result = jobJudged
-	}
+	result, wait = j.engine.judgeMonitored(q.ctx, j)
+}
+
+func (q *monitorQueue) count(o jobOutcome, n int) {
+	q.process.metrics.MonitorJobs.WithLabelValues(string(o)).Add(float64(n))
 }
 
 func (q *monitorQueue) dropped(n int) {
-	q.process.metrics.MonitorJobs.WithLabelValues(jobDropped).Add(float64(n))
+	q.count(jobDropped, n)
 	q.process.Notice(true, "monitored legs were dropped: the queue is full (max-monitor-items, max-monitor-bytes) or the process ends")
 }
 
-// count tells how many legs and bytes are held.
-func (q *monitorQueue) count() (items int, bytes int64) {
+// held tells how many legs and bytes are held.
+func (q *monitorQueue) held() (items int, bytes int64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.items, q.bytes
 }
 
-// flush takes no more legs and waits for those it has. When ctx ends first,
-// it drops what waits and cancels what runs.
+// flush takes no more legs and waits for those it has, each of which is tried
+// once more. When ctx ends first, it drops what waits and cancels what runs.
 func (q *monitorQueue) flush(ctx context.Context) {
 	q.mu.Lock()
+	for j, timer := range q.resting {
+		timer.Stop()
+		delete(q.resting, j)
+		q.add(j)
+	}
 	if !q.closed {
 		q.closed = true
 		if q.items == 0 {

@@ -29,7 +29,7 @@ func TestMonitorReturnsAtOnceAndJudgesLater(t *testing.T) {
 			t.Errorf("the exchange was held up for %s", took)
 		}
 		w.Flush(context.Background())
-		if n := w.metric("monitor_jobs_total", "judged"); n != 2 || w.metric("legs_total", "monitor", "policy_block") != 2 {
+		if n := w.metric("monitor_jobs_total", "sent"); n != 2 || w.metric("legs_total", "monitor", "policy_block") != 2 {
 			t.Errorf("%v legs judged", n)
 		}
 		if s := sc.seen(llm.ResponseLeg)[0]; len(s.Prompt) != 1 || s.Turns[0].Text != "Paris." {
@@ -60,10 +60,12 @@ func TestMonitorQueueIsBounded(t *testing.T) {
 			return guard.Verdict{Action: guard.Allow}, nil
 		}})
 		var last *fakeKong
+		var logged []string
 		for range 5 {
 			if last = chatRequest(t).run(e); last.exit != nil {
 				t.Fatalf("%s: refused", name)
 			}
+			logged = append(logged, last.logged("err")...)
 		}
 		if w.metric("monitor_jobs_total", "dropped") != 2 || w.metric("monitor_items") != 3 {
 			t.Errorf("%s: dropped %v, holds %v", name, w.metric("monitor_jobs_total", "dropped"), w.metric("monitor_items"))
@@ -71,13 +73,13 @@ func TestMonitorQueueIsBounded(t *testing.T) {
 		if l := last.leg("prisma-airs-intercept", "request"); l["action"] != "unscanned" || l["reason"] != "monitor queue full" {
 			t.Errorf("%s: access log %v", name, last.serialized)
 		}
-		if !contains(last.logged("err"), "dropped") {
-			t.Errorf("%s: logged %v", name, last.logs)
+		if len(logged) != 1 || !contains(logged, "dropped") {
+			t.Errorf("%s: logged %v", name, logged)
 		}
 		close(release)
 		w.Flush(context.Background())
-		if w.metric("monitor_jobs_total", "judged") != 3 || w.metric("monitor_items") != 0 || w.metric("monitor_bytes") != 0 {
-			t.Errorf("%s: judged %v, holds %v legs of %v bytes", name, w.metric("monitor_jobs_total", "judged"), w.metric("monitor_items"), w.metric("monitor_bytes"))
+		if w.metric("monitor_jobs_total", "sent") != 3 || w.metric("monitor_items") != 0 || w.metric("monitor_bytes") != 0 {
+			t.Errorf("%s: judged %v, holds %v legs of %v bytes", name, w.metric("monitor_jobs_total", "sent"), w.metric("monitor_items"), w.metric("monitor_bytes"))
 		}
 	}
 }
@@ -114,13 +116,13 @@ func TestMonitorFailuresAreCountedNotRepeated(t *testing.T) {
 	e := guard.New(w.Process, noma(), modes(guard.Monitor, guard.Off), both(fails(&guard.Failure{
 		Kind: guard.Misconfigured, Reason: "status 401", Hint: "client_secret",
 	})))
+	var lines []string
 	for range 20 {
-		chatRequest(t).run(e)
+		lines = append(lines, chatRequest(t).run(e).logged("err")...)
 	}
 	w.Flush(context.Background())
-	k := chatRequest(t).run(guard.New(w.Process, noma(), strict(), &scanner{}))
-	lines := append(k.logged("err"), k.logged("warn")...)
-	if len(lines) == 0 || len(lines) > 2 || !contains(lines, `check="client_secret"`) || !contains(lines, "[noma-runtime-protection] request monitored without a verdict") {
+	lines = append(lines, chatRequest(t).run(guard.New(w.Process, noma(), strict(), &scanner{})).logged("err")...)
+	if len(lines) != 1 || !contains(lines, `check="client_secret"`) || !contains(lines, "[noma-runtime-protection] monitored exchange without a verdict") {
 		t.Errorf("logged %v", lines)
 	}
 	if n := strings.Count(w.stderr.String(), `"level":"error"`); n > 20 || n == 0 {
@@ -202,4 +204,150 @@ func TestMonitoredAnswerOfAForgottenExchange(t *testing.T) {
 			t.Errorf("judged with %+v", s)
 		}
 	}
+}
+
+// away is a service that cannot be reached until it is back.
+type away struct {
+	mu    sync.Mutex
+	back  bool
+	tries []time.Time
+	fail  *guard.Failure
+}
+
+func (a *away) Scan(context.Context, *guard.Scan) (guard.Verdict, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.tries = append(a.tries, time.Now())
+	if a.back {
+		return guard.Verdict{Action: guard.Allow}, nil
+	}
+	return guard.Verdict{}, a.fail
+}
+
+func (a *away) count() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return len(a.tries)
+}
+
+func refused() *guard.Failure {
+	return &guard.Failure{Kind: guard.Unavailable, Reason: "connection refused", Hint: "API_base"}
+}
+
+// While the service is away, legs wait and are tried again, further and
+// further apart; when it is back, they are reported.
+func TestMonitorTriesAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		sc := &away{fail: refused()}
+		e := guard.New(w.Process, noma(), modes(guard.Monitor, guard.Off), sc)
+		chatRequest(t).run(e)
+		time.Sleep(20 * time.Second)
+		if n := sc.count(); n < 4 || n > 5 { // after 0, 1, 3, 7 and 15 s, or a bit later
+			t.Errorf("%d tries in 20 s", n)
+		}
+		if w.metric("monitor_items") != 1 || w.metric("monitor_jobs_total", "failed") != 0 || w.metric("legs_total") != 0 {
+			t.Error("the leg was given up")
+		}
+		sc.mu.Lock()
+		sc.back = true
+		sc.mu.Unlock()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if w.metric("monitor_jobs_total", "sent") != 1 || w.metric("monitor_items") != 0 || w.metric("legs_total", "allow") != 1 {
+			t.Errorf("sent %v, still holds %v", w.metric("monitor_jobs_total", "sent"), w.metric("monitor_items"))
+		}
+		if n := w.metric("monitor_jobs_total", "retried"); n != float64(sc.count()-1) {
+			t.Errorf("counted %v retries of %d tries", n, sc.count())
+		}
+	})
+}
+
+func TestMonitorTriesHaveAnEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, func(b *guard.Bounds) { b.MonitorPatience = time.Minute })
+		sc := &away{fail: refused()}
+		e := guard.New(w.Process, noma(), modes(guard.Monitor, guard.Off), sc)
+		chatRequest(t).run(e)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if w.metric("monitor_jobs_total", "failed") != 1 || w.metric("monitor_items") != 0 || w.metric("legs_total", "no_verdict") != 1 {
+			t.Errorf("failed %v, holds %v", w.metric("monitor_jobs_total", "failed"), w.metric("monitor_items"))
+		}
+	})
+}
+
+// A service that says how long to stay away is left alone for that long, but
+// not for ever.
+func TestMonitorWaitsAsAsked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		fail := refused()
+		fail.RetryAfter = 10 * time.Second
+		sc := &away{fail: fail}
+		chatRequest(t).run(guard.New(w.Process, noma(), modes(guard.Monitor, guard.Off), sc))
+		time.Sleep(9 * time.Second)
+		if n := sc.count(); n != 1 {
+			t.Errorf("%d tries in 9 s", n)
+		}
+		time.Sleep(5 * time.Second)
+		if n := sc.count(); n != 2 {
+			t.Errorf("%d tries in 14 s", n)
+		}
+		fail.RetryAfter = time.Hour
+		time.Sleep(2 * time.Minute)
+		if n := sc.count(); n < 4 {
+			t.Errorf("%d tries in 134 s", n)
+		}
+	})
+}
+
+// What waits for another try gets it at once when the process ends.
+func TestFlushTriesOnceMore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		sc := &away{fail: refused()}
+		e := guard.New(w.Process, noma(), modes(guard.Monitor, guard.Off), sc)
+		for range 3 {
+			chatRequest(t).run(e)
+		}
+		time.Sleep(100 * time.Millisecond)
+		start := time.Now()
+		w.Flush(t.Context())
+		if took := time.Since(start); took != 0 {
+			t.Errorf("flushing took %s", took)
+		}
+		if w.metric("monitor_jobs_total", "failed") != 3 || w.metric("monitor_items") != 0 || sc.count() != 6 {
+			t.Errorf("failed %v, %d tries", w.metric("monitor_jobs_total", "failed"), sc.count())
+		}
+	})
+}
+
+// An outage gives a line by the second request, and then one a minute with a
+// count, whatever each of its failures is called.
+func TestRepeatsAreCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		sc := &away{fail: refused()}
+		e := guard.New(w.Process, noma(), modes(guard.Monitor, guard.Monitor), sc)
+		var lines []string
+		for i := range 100 {
+			k := chatRequest(t).run(e)
+			lines = append(lines, k.logged("err")...)
+			if i == 1 && len(lines) != 1 {
+				t.Errorf("by the second request: %v", lines)
+			}
+			time.Sleep(time.Second)
+			sc.mu.Lock()
+			sc.fail.Reason = "breaker open"
+			sc.mu.Unlock()
+		}
+		if len(lines) != 2 || !strings.Contains(lines[0], `reason="connection refused" check="API_base"`) || !strings.Contains(lines[1], " times, first ") {
+			t.Errorf("logged %v", lines)
+		}
+		sc.mu.Lock()
+		sc.back = true
+		sc.mu.Unlock()
+		w.Flush(t.Context())
+	})
 }

@@ -50,7 +50,8 @@ func (x *exchange) reserveMonitored(in *llm.Input, ownBody bool, fault error) ju
 // unmonitored counts a monitored leg that cannot be judged.
 func (x *exchange) unmonitored(j judgement) judgement {
 	e := x.engine
-	e.process.notices.add(warning, e.vendor.LogPrefix+" monitored "+x.leg.String()+" not judged: "+rules[j.outcome].name)
+	text := e.vendor.LogPrefix + " monitored " + x.leg.String() + " not judged: " + rules[j.outcome].name
+	e.process.notices.add(warning, text, text)
 	j.was, j.outcome = j.outcome, unscanned
 	return j
 }
@@ -63,9 +64,9 @@ func (x *exchange) submit(in llm.Input, status int) {
 	x.engine.process.monitor.put(&job{engine: x.engine, input: in, status: status, facts: x.facts, size: size})
 }
 
-// judgeMonitored judges a leg whose exchange has gone on, and tells whether
-// there was a verdict.
-func (e *Engine) judgeMonitored(ctx context.Context, j *job) bool {
+// judgeMonitored judges a leg whose exchange has gone on. When the service is
+// away it is to be judged again; wait is how long it asked us to stay away.
+func (e *Engine) judgeMonitored(ctx context.Context, j *job) (o jobOutcome, wait time.Duration) {
 	start := time.Now()
 	leg, f := j.input.Leg, j.facts
 	if leg == llm.ResponseLeg {
@@ -74,20 +75,32 @@ func (e *Engine) judgeMonitored(ctx context.Context, j *job) bool {
 	}
 	if leg == llm.ResponseLeg && e.passesError(j.status, &j.input) {
 		e.legs[leg][unscanned].Inc()
-		return true
+		return jobSent, 0
 	}
 	found := e.judge(tracing.In(ctx, f.trace), j.input, f, e.deadline(start))
-	e.count(leg, &found)
 	s := found.severity()
 	switch {
 	case s == warning:
-		e.process.notices.add(s, e.line(leg, "would be refused", &found, f.requestID, &f.identity, time.Since(start)))
+		e.process.notices.add(s, "", e.line(leg.String()+" would be refused", &found, f.requestID, &f.identity, time.Since(start)))
 	case s == failure:
-		// Without what differs from exchange to exchange, so that repeats
-		// are counted.
-		e.process.notices.add(s, e.line(leg, "monitored without a verdict", &judgement{
+		// Without what differs from exchange to exchange. Whatever else hangs
+		// on the same setting is the same trouble to an operator.
+		e.process.notices.add(s, rules[found.outcome].name+" "+found.hint, e.line("monitored exchange without a verdict", &judgement{
 			outcome: found.outcome, reason: found.reason, hint: found.hint,
 		}, "", &Identity{}, 0))
 	}
-	return s != failure
+	if found.outcome == unavailable {
+		j.reason = found.reason
+		return jobAgain, found.retryAfter // counted when it ends
+	}
+	e.count(leg, &found)
+	if s == failure {
+		return jobFailed, 0
+	}
+	return jobSent, 0
+}
+
+// giveUp counts a leg that there is no time to try again.
+func (e *Engine) giveUp(j *job) {
+	e.count(j.input.Leg, &judgement{outcome: unavailable, reason: j.reason})
 }

@@ -38,6 +38,10 @@ func (s severity) zap() zapcore.Level {
 	}
 }
 
+// repeatAfter is how long a line is only counted after it was written: a
+// service that is away for an hour must not fill the log.
+const repeatAfter = time.Minute
+
 // notices are lines about what happened outside of any event. They go to
 // stderr at once, which operators seldom see, and wait here for the next
 // event, which can write them into Kong's log. Repeats are counted.
@@ -45,59 +49,140 @@ type notices struct {
 	log    *zap.Logger
 	prefix string
 
-	waiting atomic.Int32 // len(list), to spare events the lock
+	// waiting is how many lines events may write now, and due when repeats
+	// may become another, in Unix nanoseconds, 0 for never: to spare events
+	// the lock.
+	waiting atomic.Int32
+	due     atomic.Int64
+
 	mu      sync.Mutex
 	list    []notice
+	written map[string]*repeats // by key
 	lost    int
 }
 
 type notice struct {
 	severity severity
+	key      string // what makes two of them repeats
 	text     string
 	first    time.Time
 	times    int
 }
 
-// add takes a line that is complete, with its prefix, and clean.
-func (n *notices) add(s severity, text string) {
+// repeats counts how often a line came again since it was written.
+type repeats struct {
+	notice
+	until time.Time // they become a line of their own
+}
+
+// add takes a line that is complete, with its prefix, and clean. Lines with
+// one key are repeats, of which the first one's text is written; "" is for a
+// line that has none.
+func (n *notices) add(s severity, key, text string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	now := time.Now()
+	if r := n.written[key]; r != nil && (r.times > 0 || now.Before(r.until)) {
+		if r.times++; r.times == 1 {
+			r.first, r.text = now, text
+			n.schedule()
+		}
+		n.log.Debug(text, zap.Int("times", r.times))
+		return
+	}
 	for i := range n.list {
-		if n.list[i].text == text {
+		if key != "" && n.list[i].key == key {
 			n.list[i].times++
 			n.log.Debug(text, zap.Int("times", n.list[i].times))
 			return
 		}
 	}
+	delete(n.written, key)
 	n.log.Log(s.zap(), text)
+	n.enqueue(notice{severity: s, key: key, text: text, first: now, times: 1})
+}
+
+// enqueue, schedule and revive are called with the lock held.
+func (n *notices) enqueue(line notice) {
 	if len(n.list) == maxNotices {
 		n.lost++
 		return
 	}
-	n.list = append(n.list, notice{severity: s, text: text, first: time.Now(), times: 1})
+	n.list = append(n.list, line)
 	n.waiting.Store(int32(len(n.list)))
+}
+
+// schedule says when revive has something to do.
+func (n *notices) schedule() {
+	var due time.Time
+	for _, r := range n.written {
+		if r.times > 0 && (due.IsZero() || r.until.Before(due)) {
+			due = r.until
+		}
+	}
+	if due.IsZero() {
+		n.due.Store(0)
+		return
+	}
+	n.due.Store(due.UnixNano())
+}
+
+// revive makes lines of the repeats that waited long enough, and forgets what
+// has not come again.
+func (n *notices) revive(now time.Time) {
+	for key, r := range n.written {
+		if now.Before(r.until) {
+			continue
+		}
+		delete(n.written, key)
+		if r.times > 0 {
+			n.enqueue(r.notice)
+		}
+	}
+	n.schedule()
 }
 
 // take removes the oldest lines, as many as one event may write.
 func (n *notices) take() []notice {
-	if n.waiting.Load() == 0 {
+	due := n.due.Load()
+	if n.waiting.Load() == 0 && due == 0 {
+		return nil
+	}
+	now := time.Now()
+	if n.waiting.Load() == 0 && now.UnixNano() < due {
 		return nil
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	n.revive(now)
 	count := min(len(n.list), noticesPerEvent)
 	taken := make([]notice, count, count+1)
 	copy(taken, n.list)
 	n.list = append(n.list[:0], n.list[count:]...)
 	n.waiting.Store(int32(len(n.list)))
+	for _, line := range taken {
+		n.remember(line, now)
+	}
 	if n.lost > 0 && len(n.list) == 0 {
 		taken = append(taken, notice{
-			severity: warning, first: time.Now(), times: 1,
+			severity: warning, first: now, times: 1,
 			text: n.prefix + " more lines were not kept: " + strconv.Itoa(n.lost),
 		})
 		n.lost = 0
 	}
 	return taken
+}
+
+// remember has repeats of a line counted from now on.
+func (n *notices) remember(line notice, now time.Time) {
+	if line.key == "" || len(n.written) == maxNotices {
+		return
+	}
+	if n.written == nil {
+		n.written = map[string]*repeats{}
+	}
+	line.times = 0
+	n.written[line.key] = &repeats{notice: line, until: now.Add(repeatAfter)}
 }
 
 // line is the text as Kong's log gets it.

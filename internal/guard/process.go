@@ -69,10 +69,12 @@ func (p *Process) Notice(err bool, text string) {
 	if err {
 		s = failure
 	}
-	p.notices.add(s, p.notices.prefix+" "+telemetry.Line(text))
+	text = p.notices.prefix + " " + telemetry.Line(text)
+	p.notices.add(s, text, text)
 }
 
-// Flush waits until all monitored legs are judged. What is left when ctx ends
+// Flush waits until all monitored legs are judged, or were tried once more
+// while the service is away. What is left when ctx ends
 // is dropped and counted.
 func (p *Process) Flush(ctx context.Context) {
 	p.monitor.flush(ctx)
@@ -99,7 +101,8 @@ func (p *Process) export() {
 		"scans": float64(b.Scans), "scans_per_leg": float64(b.ScansPerLeg),
 		"records": float64(b.Records), "record_age_seconds": b.RecordAge.Seconds(), "record_bytes": float64(b.RecordBytes),
 		"monitor_items": float64(b.MonitorItems), "monitor_bytes": float64(b.MonitorBytes), "monitor_workers": float64(b.MonitorWorkers),
-		"json_depth": float64(b.JSONDepth), "compression_ratio": float64(b.Ratio), "memory_bytes": float64(b.MemoryLimit()),
+		"monitor_patience_seconds": b.MonitorPatience.Seconds(),
+		"json_depth":               float64(b.JSONDepth), "compression_ratio": float64(b.Ratio), "memory_bytes": float64(b.MemoryLimit()),
 	} {
 		m.Limit(name, v)
 	}
@@ -108,6 +111,6 @@ func (p *Process) export() {
 	m.Gauge("scans_waiting", "Scans that wait for others to end.", func() float64 { return float64(p.waiting.Load()) })
 	m.Gauge("records", "Exchanges remembered between their legs.", func() float64 { n, _ := p.records.count(); return float64(n) })
 	m.Gauge("record_bytes", "Memory taken by remembered exchanges.", func() float64 { _, b := p.records.count(); return float64(b) })
-	m.Gauge("monitor_items", "Legs waiting to be monitored, or being judged.", func() float64 { n, _ := p.monitor.count(); return float64(n) })
-	m.Gauge("monitor_bytes", "Memory taken by them.", func() float64 { _, b := p.monitor.count(); return float64(b) })
+	m.Gauge("monitor_items", "Legs waiting to be monitored, or being judged.", func() float64 { n, _ := p.monitor.held(); return float64(n) })
+	m.Gauge("monitor_bytes", "Memory taken by them.", func() float64 { _, b := p.monitor.held(); return float64(b) })
 }

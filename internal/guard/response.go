@@ -182,10 +182,12 @@ func (e *Engine) know(f *facts) *facts {
 	m, err := llm.Read(llm.Input{
 		Leg: llm.RequestLeg, Path: f.path, Body: f.unread.bytes,
 		ContentType: f.unread.contentType, ContentEncoding: f.unread.contentEncoding,
+		Cut: e.claimMember,
 	}, e.limits(llm.RequestLeg))
 	if err != nil {
 		return &known
 	}
+	known.claim = e.claim(m, f.header)
 	known.request = outline(m)
 	if e.vendor.KeepPrompt {
 		known.prompt = m.Turns

@@ -18,6 +18,20 @@ type Scanner interface {
 	Scan(ctx context.Context, s *Scan) (Verdict, error)
 }
 
+// A Claimer is a Scanner that listens to what clients say about an exchange
+// beside its content.
+type Claimer interface {
+	Scanner
+	// ClaimMember names the member of a request's root object in which they
+	// say it. In enforce mode the request goes on without that member, and it
+	// is not scanned. "" for none.
+	ClaimMember() string
+	// Claim reads the member, raw JSON, nil if there is none, and the
+	// request's headers, nil if they are not known. What it gives goes into
+	// Scan.Claim on both legs.
+	Claim(member []byte, header http.Header) string
+}
+
 // A Scan is what a service is asked to judge.
 type Scan struct {
 	Leg llm.Leg
@@ -44,6 +58,8 @@ type Scan struct {
 	// Header holds the request's headers with canonical names; nil when
 	// they are not known any more.
 	Header http.Header
+	// Claim is what a Claimer made of the request, "" for nothing.
+	Claim string
 	// MaxCalls is how many calls the scan may be split into.
 	MaxCalls int
 }

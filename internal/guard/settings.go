@@ -69,6 +69,11 @@ type Settings struct {
 	// RefuseHTTP2 refuses requests over HTTP/2 and later whose answer is
 	// enforced.
 	RefuseHTTP2 bool
+	// BufferMonitoredStreams has a stream that is only monitored buffered and
+	// reported whole. False lets its tokens flow; it is counted as not seen.
+	BufferMonitoredStreams bool
+	// SkipClientIP spares the call for Identity.ClientIP.
+	SkipClientIP bool
 	// Scoped tells that the plugin instance belongs to one service or route,
 	// so that the service's name is the same for each of its requests.
 	Scoped bool

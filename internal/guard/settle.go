@@ -61,7 +61,7 @@ func (x *exchange) conclude(j judgement, calls []*pdk.Call, last bool, request, 
 		}
 		calls = append(calls, &line)
 	} else if e.settings.Debug {
-		e.process.log.Info(e.line(x.leg, "passed", &j, x.facts.requestID, &x.facts.identity, time.Since(x.start)))
+		e.process.log.Info(e.line(x.leg.String()+" passed", &j, x.facts.requestID, &x.facts.identity, time.Since(x.start)))
 	}
 	var value pdk.Call
 	if last {
@@ -121,11 +121,15 @@ func (x *exchange) refusal(r *rule, j *judgement) (int, http.Header, []byte) {
 		message += ": " + j.reason
 	}
 	format, rpc := x.calledAPI(j.message)
-	contentType, body := llm.Render(llm.Refusal{
+	refusal := llm.Refusal{
 		Format: format, RPC: rpc, Status: status, Message: message, Code: r.code,
 		Policy:    status < 500,
 		RequestID: x.facts.requestID, ScanID: j.verdict.ScanID,
-	})
+	}
+	if j.outcome == blocked {
+		refusal.Details = j.verdict.Details
+	}
+	contentType, body := llm.Render(refusal)
 	header := http.Header{"Content-Type": {contentType}, "Cache-Control": {"no-store"}}
 	for name, values := range j.verdict.Header {
 		header[name] = values

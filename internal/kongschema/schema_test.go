@@ -184,7 +184,7 @@ func TestSharedFieldsAreTheSame(t *testing.T) {
 	own := []string{
 		"api_key", "api_key_file", "profile_name", "app_name", "api_endpoint", "max_retries", "mask_sensitive_data", "session_id_header",
 		"API_base", "application_ID", "client_ID", "client_secret", "client_secret_file", "api_base", "application_id", "client_id",
-		"token_url", "scan_path", "anonymize_input",
+		"token_url", "scan_path", "anonymize_input", "trust_client_application_id", "block_details", "send_client_ip",
 	}
 	var shared [2]map[string]map[string]any
 	for i, plugin := range plugins()[:2] {

@@ -35,8 +35,8 @@ type Metrics struct {
 	// RecordsDropped counts exchange records that went before their answer
 	// came, by cause: age or the name of a bound.
 	RecordsDropped *prometheus.CounterVec
-	// MonitorJobs counts monitored legs by what became of them: queued,
-	// judged, failed, dropped.
+	// MonitorJobs counts monitored legs by what became of them: queued, sent
+	// (and judged), retried, failed, dropped.
 	MonitorJobs *prometheus.CounterVec
 	// RoomRefused counts the bodies for which no memory became free in time.
 	RoomRefused prometheus.Counter

@@ -185,6 +185,7 @@ func TestDocumentedFields(t *testing.T) {
 		"debug":        {"type": "boolean", "default": false},
 
 		"monitor_mode":            {"type": "boolean", "default": false},
+		"monitor_streams":         {"type": "string", "default": "pass", "one_of": []any{"pass", "buffer"}},
 		"request_mode":            {"type": "string", "one_of": []any{"enforce", "monitor", "off"}},
 		"response_mode":           {"type": "string", "one_of": []any{"enforce", "monitor", "off"}},
 		"block_failures":          {"type": "boolean", "default": true},

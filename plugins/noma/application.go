@@ -3,9 +3,12 @@
 package noma
 
 import (
+	"net/http"
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/tidwall/gjson"
 
 	"kong-ai-guard/internal/guard"
 )
@@ -18,15 +21,70 @@ const (
 	maxApplication = 100
 )
 
-// application is the id that an exchange is reported under: the configured
-// one, else the consumer's username, custom id or id, else "kong".
-func application(configured string, c guard.Consumer) string {
-	for _, id := range [...]string{configured, c.Username, c.CustomID, c.ID} {
-		if id = strings.TrimSpace(id); label(id, maxApplication) {
+// application is the id that an exchange is reported under: the one that a
+// trusted client names, else the configured one, else the consumer's username,
+// custom id or id, else "kong".
+func application(claimed, configured string, c guard.Consumer) string {
+	for _, id := range [...]string{claimed, configured, c.Username, c.CustomID, c.ID} {
+		if id, ok := applicationID(id); ok {
 			return id
 		}
 	}
 	return genericApplication
+}
+
+// applicationID is an id without the white space around it, if it can be one.
+func applicationID(id string) (string, bool) {
+	id = strings.TrimSpace(id)
+	return id, label(id, maxApplication)
+}
+
+// Where clients of LiteLLM name the application, and the header in which any
+// client can.
+const (
+	guardrailsMember  = "guardrails"
+	applicationHeader = "X-Noma-Application-Id" // as http.Header spells it
+)
+
+// ClaimMember is the member of requests that names the application, "" when
+// clients are not trusted with that.
+func (s *Scanner) ClaimMember() string {
+	if s.cfg.TrustClientApplication {
+		return guardrailsMember
+	}
+	return ""
+}
+
+// Claim is the application that the client names, "" for none: the first that
+// can be one of those in guardrails, else the header's.
+func (s *Scanner) Claim(guardrails []byte, header http.Header) string {
+	if !s.cfg.TrustClientApplication {
+		return ""
+	}
+	found := ""
+	gjson.ParseBytes(guardrails).ForEach(func(_, guardrail gjson.Result) bool {
+		id, ok := claimedIn(guardrail)
+		if ok {
+			found = id
+		}
+		return !ok
+	})
+	if found != "" {
+		return found
+	}
+	if id, ok := applicationID(header.Get(applicationHeader)); ok {
+		return id
+	}
+	return ""
+}
+
+// claimedIn is the application that the member of one guardrail names.
+func claimedIn(guardrail gjson.Result) (id string, ok bool) {
+	v := guardrail.Get("extra_body").Get("application_id")
+	if v.Type != gjson.String {
+		return "", false
+	}
+	return applicationID(v.Str)
 }
 
 // user names who calls, "" if Kong does not know.

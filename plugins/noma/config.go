@@ -47,6 +47,12 @@ type Config struct {
 	// AnonymizeInput masks what only detectors of sensitive data fired on,
 	// where the service leaves it to its caller.
 	AnonymizeInput bool
+	// TrustClientApplication lets clients name the application that their
+	// exchange is reported under.
+	TrustClientApplication bool
+	// ShowDetectors names to clients the detectors because of which they are
+	// blocked.
+	ShowDetectors bool
 
 	guard.Settings
 }
@@ -81,6 +87,7 @@ func Decode(data []byte) (*Config, error) {
 func (c *Config) declare() (fields kongschema.Record, resolve func(kongschema.Given) kongschema.Problems) {
 	// The vendor's documentation spells three fields in two ways.
 	var apiBase, applicationID, clientID string
+	var sendClientIP bool
 	shared, resolveShared := c.Settings.Declare(10 * time.Second)
 	fields = append(kongschema.Record{
 		kongschema.String("API_base", &c.APIBase).Referenceable().Default(defaultAPIBase).
@@ -107,9 +114,16 @@ func (c *Config) declare() (fields kongschema.Record, resolve func(kongschema.Gi
 			Describe("Path of the scan below `API_base`."),
 		kongschema.Bool("anonymize_input", &c.AnonymizeInput).Default(false).
 			Describe("Mask prompts and answers in which nothing but sensitive data was found, where the service leaves that to the gateway, instead of blocking them. When the service itself asks for a mask, it gets one either way."),
+		kongschema.Bool("trust_client_application_id", &c.TrustClientApplication).Default(false).
+			Describe("Let clients name the application: in the body as `guardrails.<any name>.extra_body.application_id`, as clients of LiteLLM do, or in the header `X-Noma-Application-ID`. In enforce mode, the body's `guardrails` object is cut out before the request goes on."),
+		kongschema.Choice("block_details", &c.ShowDetectors, kongschema.Is("none", false), kongschema.Is("detectors", true)).Default("none").
+			Describe("What the answer to a blocked client says of the reason: `none`, or the names of the `detectors` that fired, in `error.details`. Never their confidence, nor any text."),
+		kongschema.Bool("send_client_ip", &sendClientIP).Default(true).
+			Describe("Tell the service the client's address, as Kong sees it behind trusted proxies. False spares Kong one call per exchange."),
 	}, shared...)
 	return fields, func(given kongschema.Given) kongschema.Problems {
 		problems := resolveShared(given)
+		c.SkipClientIP = !sendClientIP
 		for _, spelled := range []struct {
 			name     string
 			to       *string
@@ -202,6 +216,12 @@ func (c *Config) Warnings() []string {
 	warnings := append(guard.WarnPlain("API_base", c.APIBase), guard.WarnPlain("token_url", c.TokenURL)...)
 	if c.APIKey != "" && c.ClientID != "" {
 		warnings = append(warnings, "api_key is set beside client_ID and its secret: it is not used")
+	}
+	if c.TrustClientApplication {
+		warnings = append(warnings, "trust_client_application_id is true: clients choose the application whose policy they are judged by")
+	}
+	if c.ShowDetectors {
+		warnings = append(warnings, "block_details is detectors: blocked clients learn what to avoid")
 	}
 	return append(warnings, c.Settings.Warnings()...)
 }

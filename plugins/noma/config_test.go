@@ -61,6 +61,9 @@ func TestDecode(t *testing.T) {
 		{"paths of another deployment", `{"client_ID":"id","client_secret":"secret","token_url":"https://id.example/token?v=2","scan_path":"/scan","anonymize_input":true}`, func(c *noma.Config) {
 			c.TokenURL, c.ScanPath, c.AnonymizeInput = "https://id.example/token?v=2", "/scan", true
 		}},
+		{"what clients may say and learn", `{"client_ID":"id","client_secret":"secret","trust_client_application_id":true,"block_details":"detectors","send_client_ip":false,"monitor_streams":"buffer"}`, func(c *noma.Config) {
+			c.TrustClientApplication, c.ShowDetectors, c.SkipClientIP, c.BufferMonitoredStreams = true, true, true, true
+		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got, err := noma.Decode([]byte(c.config))
@@ -189,6 +192,16 @@ func TestWarnings(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := c.Warnings(); len(got) != 2 || !strings.HasPrefix(got[0], "token_url is an http URL") || !strings.HasPrefix(got[1], "api_key is set beside client_ID") {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestWarningsOfTrust(t *testing.T) {
+	c, err := noma.Decode([]byte(`{"client_ID":"i","client_secret":"s","trust_client_application_id":true,"block_details":"detectors","media_parts":"block"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := c.Warnings(); len(got) != 2 || !strings.HasPrefix(got[0], "trust_client_application_id is true") || !strings.HasPrefix(got[1], "block_details is detectors") {
 		t.Errorf("%q", got)
 	}
 }

@@ -155,7 +155,7 @@ func TestContext(t *testing.T) {
 	}
 }
 
-// TestApplication covers TV32 to TV36, as far as a client may not name one.
+// TestApplication covers TV34 to TV36: what the gateway knows names the application.
 func TestApplication(t *testing.T) {
 	long := strings.Repeat("é", 100)
 	for _, c := range []struct {

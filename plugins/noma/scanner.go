@@ -81,8 +81,8 @@ func NewScanner(cfg *Config, notice func(err bool, text string)) (*Scanner, erro
 // Scan judges one leg: the request in one call, an answer in one call for each
 // of its choices, all of which must pass.
 func (s *Scanner) Scan(ctx context.Context, scan *guard.Scan) (guard.Verdict, error) {
-	subject := application(s.cfg.ApplicationID, scan.Identity.Consumer)
-	if s.cfg.ApplicationID == "" && scan.Identity.Consumer == (guard.Consumer{}) {
+	subject := application(scan.Claim, s.cfg.ApplicationID, scan.Identity.Consumer)
+	if scan.Claim == "" && s.cfg.ApplicationID == "" && scan.Identity.Consumer == (guard.Consumer{}) {
 		s.generic.Do(func() { s.notice(false, noticeGeneric) })
 	}
 	split := choices(scan)
@@ -189,7 +189,11 @@ func (s *Scanner) judge(ctx context.Context, scan *guard.Scan, choice int, subje
 	if fail != nil {
 		return guard.Verdict{}, fail
 	}
-	return a.verdict(&p, scan.Turns, s.cfg.AnonymizeInput), nil
+	v := a.verdict(&p, scan.Turns, s.cfg.AnonymizeInput)
+	if v.Action != guard.Allow && s.cfg.ShowDetectors {
+		v.Details = details(scan.Leg, a.fired())
+	}
+	return v, nil
 }
 
 // call posts a payload, with a new token when the service refuses the one we

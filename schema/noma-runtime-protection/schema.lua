@@ -79,6 +79,22 @@ return {
           type = "boolean",
           default = false,
         } },
+        { trust_client_application_id = {
+          description = "Let clients name the application: in the body as `guardrails.<any name>.extra_body.application_id`, as clients of LiteLLM do, or in the header `X-Noma-Application-ID`. In enforce mode, the body's `guardrails` object is cut out before the request goes on.",
+          type = "boolean",
+          default = false,
+        } },
+        { block_details = {
+          description = "What the answer to a blocked client says of the reason: `none`, or the names of the `detectors` that fired, in `error.details`. Never their confidence, nor any text.",
+          type = "string",
+          default = "none",
+          one_of = { "none", "detectors" },
+        } },
+        { send_client_ip = {
+          description = "Tell the service the client's address, as Kong sees it behind trusted proxies. False spares Kong one call per exchange.",
+          type = "boolean",
+          default = true,
+        } },
         { monitor_mode = {
           description = "Watch only: scan and log on both legs, after the exchange has gone on, and never block or change anything. `request_mode` and `response_mode` override it for their leg.",
           type = "boolean",
@@ -169,6 +185,12 @@ return {
           type = "string",
           default = "refuse",
           one_of = { "refuse", "pass" },
+        } },
+        { monitor_streams = {
+          description = "What monitor mode does with answers that come as a stream: `pass` lets their tokens flow, and the answer is counted as not seen; `buffer` delivers and reports it whole.",
+          type = "string",
+          default = "pass",
+          one_of = { "pass", "buffer" },
         } },
         { allow_early_mask = {
           description = "Mask an answer although a later scanning plugin of the route then does not see it. False blocks such an answer.",

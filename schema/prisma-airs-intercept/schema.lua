@@ -159,6 +159,12 @@ return {
           default = "refuse",
           one_of = { "refuse", "pass" },
         } },
+        { monitor_streams = {
+          description = "What monitor mode does with answers that come as a stream: `pass` lets their tokens flow, and the answer is counted as not seen; `buffer` delivers and reports it whole.",
+          type = "string",
+          default = "pass",
+          one_of = { "pass", "buffer" },
+        } },
         { allow_early_mask = {
           description = "Mask an answer although a later scanning plugin of the route then does not see it. False blocks such an answer.",
           type = "boolean",
