@@ -31,6 +31,12 @@ type Program struct {
 	Schema func(name string) (json.RawMessage, error)
 	// Flags adds flags of the plugin's own; nil for none.
 	Flags func(*flag.FlagSet)
+	// Usage writes the help text about the flags; nil for package flag's own.
+	Usage func(name string, flags *flag.FlagSet)
+	// Command does what a flag of the plugin's own asks for instead of
+	// serving, and gives the code to exit with. Ran is false when none does.
+	// Nil for no such flags.
+	Command func(name string, priority int, stdout, stderr io.Writer) (code int, ran bool)
 	// Start makes the server, after all flags were read. It is not called
 	// for -dump, -version and -help.
 	Start func(Process) (*Server, error)
@@ -87,6 +93,11 @@ func Main(p Program, args []string, stdout, stderr io.Writer) int {
 		flags.Usage()
 		return exitUsage
 	}
+	if p.Command != nil && !o.dump && !o.version {
+		if code, ran := p.Command(p.Name, o.priority, stdout, stderr); ran {
+			return code
+		}
+	}
 	var err error
 	switch {
 	case o.version:
@@ -122,6 +133,9 @@ func (p Program) flags(stderr io.Writer) (*flag.FlagSet, *options) {
 	})
 	if p.Flags != nil {
 		p.Flags(flags)
+	}
+	if p.Usage != nil {
+		flags.Usage = func() { p.Usage(p.Name, flags) }
 	}
 	return flags, o
 }

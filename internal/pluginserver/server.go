@@ -138,6 +138,14 @@ func (s *Server) init() {
 	})
 }
 
+// Ready tells whether the server takes connections: it listens, and does not
+// drain.
+func (s *Server) Ready() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.listener != nil && !s.draining
+}
+
 // Serve accepts connections until Shutdown, and then returns nil. It closes l.
 // What goes wrong with accepting passes: the process is out of file
 // descriptors, say. So Serve tries again, slower each time, and never gives up.
