@@ -20,7 +20,8 @@ func anthropic() {
 
 	p := partShape
 	p.add(field{rule: text, kind: KindReasoning, shape: partShape, slot: "reasoning"}, "thinking")
-	p.add(fOpaque, "signature", "data")
+	p.add(fOpaque, "signature")
+	p.add(fInline, "data") // ciphertext in a block of thinking, else media
 	p.add(field{rule: args, slot: "arguments"}, "partial_json")
 	p.add(fIdent, "tool_use_id")
 	p.add(fSetting, "is_error")

@@ -56,7 +56,7 @@ func bedrock() {
 
 	a := answerShape
 	a.add(fEnum, "stopReason", "completionReason", "stop_reason")
-	a.add(fSetting, "inputTextTokenCount", "prompt_token_count", "generation_token_count", "contentBlockIndex", "prompt_logprobs")
+	a.add(fSetting, "inputTextTokenCount", "totalOutputTextTokenCount", "prompt_token_count", "generation_token_count", "contentBlockIndex", "prompt_logprobs")
 	a.add(fOpaque, "p") // padding
 	a.add(field{rule: setting, shape: usageShape}, "metrics", "amazon-bedrock-invocationMetrics")
 	a.add(fSetting, "amazon-bedrock-guardrailAction")

@@ -94,7 +94,7 @@ func (r *reader) link(a at, v int, s []byte) error {
 		return nil
 	}
 	if !a.found {
-		r.addMedia(a, mediaKind(r.doc.Name(v)), string(s))
+		r.addMedia(a, a.mediaKind(r.doc.Name(v)), string(s))
 	}
 	return r.unknown(a, v)
 }
@@ -115,7 +115,7 @@ func (r *reader) inline(a at, v int, s []byte) error {
 		return nil
 	}
 	data := mediatype.Base64(string(s))
-	r.media(a, mediaKind(r.doc.Name(v)), "", data)
+	r.media(a, a.mediaKind(r.doc.Name(v)), "", data)
 	return nil
 }
 
@@ -126,13 +126,6 @@ func isProse(s []byte) bool {
 		n = words(s)
 	}
 	return n >= 3 && n*10 >= len(s)
-}
-
-// plainSource reports whether object v is a source whose data is the text
-// itself, as Anthropic's documents have it.
-func (r *reader) plainSource(v int) bool {
-	t := r.doc.Member(v, "type")
-	return t >= 0 && r.isString(t) && string(r.doc.Bytes(t)) == "text"
 }
 
 // media adds inlined data: as a turn if it reads as text, else as media.
@@ -172,8 +165,12 @@ func (r *reader) addMedia(a at, kind, url string) {
 	r.msg.Media = append(r.msg.Media, MediaPart{Type: kind, URL: url, Message: a.message})
 }
 
-// mediaKind guesses a media type from a member's name.
-func mediaKind(name []byte) string {
+// mediaKind gives the media type that the object names, or else guesses from
+// the member's name.
+func (a at) mediaKind(name []byte) string {
+	if a.media != "" {
+		return a.media
+	}
 	for _, kind := range [...]string{"image", "audio", "video"} {
 		if bytes.Contains(bytes.ToLower(name), []byte(kind)) {
 			return kind

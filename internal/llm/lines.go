@@ -162,7 +162,7 @@ minProperties maxProperties nullable strict name description title default const
 prefixItems patternProperties propertyNames if then else custom toolSpec json functionDeclarations function_declarations schema
 parameter_definitions cache_control annotations readOnlyHint destructiveHint idempotentHint openWorldHint defer_loading deprecated
 display_width_px display_height_px display_number max_uses eager_input_streaming readOnly writeOnly
-cachePoint google_search_retrieval dynamic_retrieval_config dynamicRetrievalConfig googleSearch google_search codeExecution code_execution urlContext url_context googleSearchRetrieval arguments uri mimeType size uriTemplate
+execution icons src cachePoint google_search_retrieval dynamic_retrieval_config dynamicRetrievalConfig googleSearch google_search codeExecution code_execution urlContext url_context googleSearchRetrieval arguments uri mimeType size uriTemplate
 response responseJsonSchema behavior propertyOrdering property_ordering`)
 
 // toolSettings are the settings of tools that providers run: structure when
@@ -170,7 +170,7 @@ response responseJsonSchema behavior propertyOrdering property_ordering`)
 var toolSettings = wordSet(`
 max_num_results score_threshold ranker search_context_size display_width display_height environment require_approval quality size output_format
 background partial_images input_fidelity moderation max_characters output_compression dynamic_threshold dynamicThreshold mode max_content_tokens
-defer_loading execution`)
+defer_loading taskSupport audience priority lastModified sizes vector_store_ids file_ids`)
 
 // schemaTypes are the values of "type" and "format" that are structure.
 var schemaTypes = wordSet(`
@@ -237,7 +237,7 @@ func (r *reader) appendDefinition(v int, siblings map[string]bool, names bool) {
 		switch {
 		case names:
 			r.property(c, name, siblings)
-		case toolSettings[name] && (kind <= strictjson.Number || kind == strictjson.String && isIdent(d.Bytes(c))):
+		case toolSettings[name] && r.isSetting(c):
 			// a setting of a tool that the provider runs
 		case (name == "headers" || name == "authorization") && r.secrets(c):
 		case kind <= strictjson.Number && schemaWords[name] && name != "const" && name != "default" && name != "example":
@@ -262,6 +262,29 @@ func (r *reader) appendDefinition(v int, siblings map[string]bool, names bool) {
 			r.appendLines(c, true)
 		}
 	}
+}
+
+// isSetting reports whether v is a number, a boolean, a word or an id, or an
+// array of them that is no sentence either.
+func (r *reader) isSetting(v int) bool {
+	switch r.doc.Kind(v) {
+	case strictjson.Object:
+		return false
+	case strictjson.String:
+		return isIdent(r.doc.Bytes(v))
+	case strictjson.Array:
+		n := 0
+		for c := r.doc.First(v); c < r.doc.Next(v); c = r.doc.Next(c) {
+			if r.doc.Kind(c) >= strictjson.Array || !r.isSetting(c) {
+				return false
+			}
+			if r.isString(c) {
+				n += words(r.doc.Bytes(c))
+			}
+		}
+		return n < 3
+	}
+	return true
 }
 
 // secrets reports whether v is a token for a tool's server, or an object of

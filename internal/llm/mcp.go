@@ -17,8 +17,8 @@ func rpc() {
 	for _, s := range []*shape{rpcParams, rpcResult} {
 		s.add(fIdent, "cursor", "nextCursor", "protocolVersion", "sessionId", "taskId")
 		s.add(field{rule: setting, shape: rpcMeta}, "_meta")
-		s.add(field{rule: text, kind: inherit, role: RoleUser, shape: messageShape}, "messages")
-		s.add(field{rule: text, kind: inherit, role: RoleSystem, shape: partShape}, "systemPrompt", "instructions")
+		s.add(field{rule: text, kind: KindText, role: RoleUser, shape: messageShape}, "messages")
+		s.add(field{rule: text, kind: KindText, role: RoleSystem, shape: partShape}, "systemPrompt", "instructions")
 		s.add(field{rule: text, kind: inherit, shape: partShape}, "content")
 		s.add(field{rule: other, shape: capabilityShape}, "capabilities")
 		s.add(field{rule: other, shape: infoShape}, "clientInfo", "serverInfo")
@@ -28,34 +28,54 @@ func rpc() {
 	}
 	// Only where it names a call does a JSON-RPC message hold these.
 	rpcParams.add(fIdent, "requestId", "progressToken")
-	rpcParams.add(fName, "name", "uri", "logger", "reason", "message")
+	rpcParams.add(fName, "name", "uri", "logger", "reason", "stopSequences")
+	rpcParams.add(field{rule: text, kind: KindText}, "message")
+	rpcParams.add(fEnum, "mode")
+	rpcParams.add(field{rule: other, shape: preferenceShape}, "modelPreferences", "metadata", "ref")
+	rpcParams.add(field{rule: other, shape: argumentShape}, "argument", "context")
+	preferenceShape.add(field{rule: other, shape: preferenceShape}, "hints")
+	preferenceShape.add(fName, "name", "uri")
+	preferenceShape.add(fIdent, "type")
+	preferenceShape.add(fSetting, "costPriority", "speedPriority", "intelligencePriority")
+	argumentShape.add(fName, "name")
+	argumentShape.add(field{rule: text, kind: KindText, role: RoleUser}, "value")
+	argumentShape.add(fArgs, "arguments")
 	rpcParams.add(fArgs, "arguments")
 	rpcParams.add(fDef, "tools", "requestedSchema")
 
 	rpcResult.add(fDef, "tools", "prompts", "resources", "resourceTemplates")
 	rpcResult.add(fResult, "structuredContent")
-	rpcResult.add(field{rule: text, kind: KindDocument, role: RoleTool, shape: sourceShape}, "contents")
+	rpcResult.add(field{rule: text, kind: KindDocument, role: RoleTool, shape: resourceShape}, "contents")
+	rpcResult.add(field{rule: other, shape: completionShape}, "completion")
+	completionShape.add(field{rule: text, kind: KindText}, "values")
+	completionShape.add(fSetting, "total", "hasMore")
 	rpcResult.add(field{rule: text, kind: KindText}, "description")
 
 	rpcMeta.add(fIdent, "progressToken", "traceparent", "tracestate")
 	capabilityShape.counts = true
 	capabilityShape.add(field{rule: setting, shape: capabilityShape}, "roots", "sampling", "elicitation", "tools", "prompts",
-		"resources", "logging", "completions", "tasks", "form", "url", "context")
+		"resources", "logging", "completions", "tasks", "form", "url", "context", "experimental")
 	capabilityShape.add(fSetting, "listChanged", "subscribe")
-	infoShape.add(fModel, "name", "version")
+	infoShape.add(fIdent, "name", "version")
 	infoShape.add(fDocument, "title", "description")
-	infoShape.add(fLink, "websiteUrl")
+	infoShape.add(fName, "websiteUrl")
 
-	partShape.add(fInline, "blob")
-	partShape.add(field{rule: text, kind: KindDocument, shape: sourceShape}, "resource")
-	partShape.add(fLink, "uri")
+	partShape.add(field{rule: text, kind: KindDocument, shape: resourceShape}, "resource")
+	partShape.add(fDocument, "uri", "description") // of a link to a resource
 	partShape.add(fIdent, "mimeType")
+	// A resource is text or a file: its own address is no media.
+	resourceShape.add(fDocument, "uri", "name", "title", "description", "text")
+	resourceShape.add(fInline, "blob")
+	resourceShape.add(fIdent, "mimeType")
+	resourceShape.add(fSetting, "size")
+	resourceShape.add(field{rule: other, shape: hintShape}, "annotations")
+	resourceShape.add(field{rule: setting, shape: rpcMeta}, "_meta")
+	partShape.add(field{rule: setting, shape: rpcMeta}, "_meta")
 	partShape.add(field{rule: other, shape: hintShape}, "annotations")
 	hintShape.add(fEnum, "audience")
 	hintShape.add(fSetting, "priority")
 	hintShape.add(fIdent, "lastModified")
 	inheritFields(hintShape, citationShape)
-	sourceShape.add(fInline, "blob")
 }
 
 var (
@@ -67,6 +87,10 @@ var (
 	capabilityShape = grammar(shape{})
 	infoShape       = grammar(shape{})
 	hintShape       = grammar(shape{})
+	preferenceShape = grammar(shape{})
+	argumentShape   = grammar(shape{block: true})
+	completionShape = grammar(shape{})
+	resourceShape   = grammar(shape{})
 )
 
 // envelope reports whether object v is a JSON-RPC 2.0 message and nothing

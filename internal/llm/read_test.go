@@ -49,7 +49,7 @@ func dump(m *Message) string {
 // type. UPDATE_GOLDEN=1 writes the golden files anew.
 func TestGolden(t *testing.T) {
 	root := filepath.Join("..", "..", "testdata", "llm")
-	types := map[string]string{".json": "application/json", ".sse": "text/event-stream", ".ndjson": "application/x-ndjson", ".txt": "text/plain"}
+	types := map[string]string{".json": "application/json", ".sse": "text/event-stream", ".ndjson": "application/x-ndjson", ".frames": "application/vnd.amazon.eventstream", ".txt": "text/plain"}
 	paths, err := filepath.Glob(filepath.Join(root, "*", "*"))
 	if err != nil || len(paths) == 0 {
 		t.Fatalf("no test data: %v", err)

@@ -222,7 +222,7 @@ location mail management many media minors missing modified multiple network no 
 pre precondition profanity quota rate reached refused request requests resolution retrieval review run schema shell signature streaming structured switch
 task test threatening throttled throttling too transcribe transparent try unauthenticated unavailable unimplemented unprocessable unsupported upload uploaded violent
 exhaustion resource resources cancellation minimum reasoning paid dynamic similarity semantic classification clustering factual verification clear
-hybrid sync async parsed raw trace fallback queries query accurate contextual off fast allowed approximate duration encrypted uses confirmed
+link get set form info notice critical alert emergency this servers accept decline keepalive keep alive heartbeat hybrid sync async parsed raw trace fallback queries query accurate contextual off fast allowed approximate duration encrypted uses confirmed
 notifications resources prompts templates roots progress subscribe unsubscribe elicitation initialized changed cancel tasks
 logging level resource capabilities
 `)

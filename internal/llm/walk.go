@@ -33,7 +33,8 @@ type at struct {
 	call    int
 	name    string // of the tool
 	callID  string
-	found   bool // what a search found: links are no media of the exchange
+	media   string // the media type that the object names
+	found   bool   // what a search found: links are no media of the exchange
 }
 
 // A reader reads one body. It visits every value once: each string either
@@ -90,8 +91,10 @@ func (r *reader) object(a at, s *shape, v int) error {
 			}
 			continue
 		}
-		if f.rule == inline && d.Kind(c) == strictjson.String && r.plainSource(v) {
-			f = fDocument
+		if (f.rule == inline || f.rule == link) && d.Kind(c) == strictjson.String {
+			if a.media = r.member(v, "media_type", "mimeType", "mime_type"); f.rule == inline && r.member(v, "type") == "text" {
+				f = fDocument // the text itself, as Anthropic's documents have it
+			}
 		}
 		depth := r.push(name)
 		err := r.value(a, f, c)
@@ -301,6 +304,16 @@ func (r *reader) empty(v int) bool {
 	return false
 }
 
+// member gives the first of object v's named members that is a string.
+func (r *reader) member(v int, names ...string) string {
+	for _, name := range names {
+		if m := r.doc.Member(v, name); m >= 0 && r.isString(m) {
+			return string(r.doc.Bytes(m))
+		}
+	}
+	return ""
+}
+
 // inArray reports whether v is an array's element.
 func (r *reader) inArray(v int) bool { return v > 0 && r.doc.RawName(v) == nil }
 
@@ -503,7 +516,7 @@ func roleOfType(s []byte, role Role, kind Kind) (Role, Kind) {
 		return RoleTool, KindToolResult
 	case bytes.HasSuffix(s, []byte("_call")) || bytes.HasSuffix(s, []byte("tool_use")):
 		return RoleAssistant, KindToolCall
-	case string(s) == "reasoning":
+	case bytes.HasPrefix(s, []byte("reasoning")) || bytes.HasSuffix(s, []byte("thinking")):
 		return RoleAssistant, KindReasoning
 	}
 	return role, kind
