@@ -68,7 +68,7 @@ func (s *Settings) Declare(timeout time.Duration) (fields kongschema.Record, res
 		kongschema.Bool("allow_early_mask", &s.AllowEarlyMask).Default(false).
 			Describe("Mask an answer although a later scanning plugin of the route then does not see it. False blocks such an answer."),
 		kongschema.Bool("mark_requests", &s.MarkRequests).Default(false).
-			Describe("Mark each leg that was dealt with in Kong's shared context, so that the functions of `kong/fail-closed` can refuse what has no mark. For Kongs that go on without a plugin server that fails. Costs Kong a call per leg."),
+			Describe("Mark each leg that was dealt with in Kong's shared context, so that the snippets in `kong/fail-closed` can refuse what has no mark. For Kongs that go on without a plugin server that fails. Costs Kong a call per leg."),
 		kongschema.Bool("refuse_http2", &s.RefuseHTTP2).Default(false).
 			Describe("Refuse requests over HTTP/2 with 505 where the answer is enforced. For Kong before 3.9, which does not show their answers to plugins."),
 		kongschema.Bool("debug", &s.Debug).Default(false).

@@ -13,8 +13,12 @@ import (
 // can be attached to.
 func (p *Plugin) JSONSchema() []byte {
 	config := p.Config.jsonSchema()
-	for _, c := range p.Checks {
-		config = append(config, c.jsonSchema())
+	if len(p.Checks) > 0 {
+		checks := make(seq, len(p.Checks))
+		for i, c := range p.Checks {
+			checks[i] = table{c.jsonSchema()}
+		}
+		config = append(config, entry{"allOf", checks})
 	}
 	protocols := words(p.Protocols)
 	properties := table{

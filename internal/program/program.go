@@ -40,6 +40,9 @@ type Notice func(err bool, text string)
 type Instance struct {
 	Settings guard.Settings
 	Scanner  guard.Scanner
+	// Vendor is the plugin's with what the configuration changes of it; nil
+	// for the plugin's own.
+	Vendor *guard.Vendor
 	// Warnings name the choices that are weaker than they could be.
 	Warnings []string
 }
@@ -101,7 +104,11 @@ func (p Plugin) instance(process *guard.Process, config []byte) instance {
 	for _, w := range made.Warnings {
 		process.Notice(false, w)
 	}
-	return instance{guard.New(process, p.Vendor, made.Settings, made.Scanner)}
+	vendor := p.Vendor
+	if made.Vendor != nil {
+		vendor = *made.Vendor
+	}
+	return instance{guard.New(process, vendor, made.Settings, made.Scanner)}
 }
 
 // problem says which field cannot be used and why.

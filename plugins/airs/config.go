@@ -14,6 +14,7 @@ import (
 )
 
 const (
+	maxProfile      = 100
 	scanPath        = "/v1/scan/sync/request"
 	defaultEndpoint = "https://service.api.aisecurity.paloaltonetworks.com" + scanPath
 )
@@ -26,12 +27,27 @@ type Config struct {
 	APIKey string
 	// APIKeyFile is the path of a file that holds the key, "" for none.
 	APIKeyFile string
-	// ProfileName is the AI security profile that scans are judged under,
-	// 1 to 100 bytes.
-	ProfileName string
+	// ProfileName or ProfileID is the AI security profile that scans are
+	// judged under; the id is sent when both are set. Names have 1 to 100
+	// bytes.
+	ProfileName, ProfileID string
+	// ProfileClaim names the claim of a verified token that chooses a profile
+	// per request, ProfileClaimHeader the header that holds it instead; both
+	// "" for none. ProfileClaimMap gives the profile of a claim's value; with
+	// no map the value is one of AllowedProfiles. All else gives
+	// FallbackProfile, or when that is "" the profile above.
+	ProfileClaim, ProfileClaimHeader string
+	ProfileClaimMap                  map[string]string
+	AllowedProfiles                  []string
+	FallbackProfile                  string
 	// AppName is what the application is called at the service, after the
 	// prefix "kong-"; "" stands for "kong" alone.
 	AppName string
+	// AppUserIsConsumer reports the Kong consumer as the user, where there is
+	// one, instead of the service.
+	AppUserIsConsumer bool
+	// SendUserIP reports the client's address.
+	SendUserIP bool
 	// APIEndpoint is the whole URL of the synchronous scan.
 	APIEndpoint string
 	// MaxRetries is how often a call is repeated within the timeout.
@@ -42,6 +58,12 @@ type Config struct {
 	// SessionIDHeader is the request header that names a conversation, "" for
 	// none but MCP's own.
 	SessionIDHeader string
+	// BlockMessage is what clients read when the service blocks, "" for ours.
+	BlockMessage string
+	// Streams says how answers in event streams are dealt with.
+	Streams Streams
+	// TellVerdict adds the verdict, the scan's id and its time to answers.
+	TellVerdict bool
 
 	guard.Settings
 }
@@ -55,6 +77,7 @@ func Schema() kongschema.Plugin {
 		NoConsumer: true,
 		Config:     fields,
 		Checks: []kongschema.EntityCheck{
+			kongschema.AtLeastOneOf("profile_name", "profile_id"),
 			kongschema.AtLeastOneOf("api_key", "api_key_file"),
 			kongschema.MutuallyExclusive("api_key", "api_key_file"),
 		},
@@ -78,16 +101,34 @@ func Decode(data []byte) (*Config, error) {
 
 // declare binds the fields to c; resolve finishes c once they were decoded.
 func (c *Config) declare() (fields kongschema.Record, resolve func(kongschema.Given) kongschema.Problems) {
+	var scanSSE, failClosed bool
+	var maxChars float64
 	shared, resolveShared := c.Settings.Declare(5 * time.Second)
 	fields = append(kongschema.Record{
 		kongschema.String("api_key", &c.APIKey).Referenceable().Encrypted().
 			Describe("Prisma AIRS API key, sent as `x-pan-token`. Required unless `api_key_file` is set."),
 		kongschema.String("api_key_file", &c.APIKeyFile).StartsWith("/").
 			Describe("Absolute path of a file that holds the API key. It is read again when it changes, so that a rotated key needs no new configuration."),
-		kongschema.String("profile_name", &c.ProfileName).Required().Len(1, 100).
-			Describe("Name of the AI security profile that scans are judged under."),
+		kongschema.String("profile_name", &c.ProfileName).Len(1, maxProfile).
+			Describe("Name of the AI security profile that scans are judged under. Required unless `profile_id` is set."),
+		kongschema.String("profile_id", &c.ProfileID).Match("^"+strings.Repeat("%x", 8)+strings.Repeat("%-"+strings.Repeat("%x", 4), 3)+"%-"+strings.Repeat("%x", 12)+"$", isUUID).
+			Describe("Id (a UUID) of the AI security profile, which stays when its name changes. Sent instead of `profile_name` when both are set."),
+		kongschema.String("profile_claim", &c.ProfileClaim).Len(1, maxProfile).
+			Describe("Claim of the caller's token that chooses the profile per request. It is read only from a bearer token that Kong's jwt plugin has verified; everybody else gets `fallback_profile_name`. Costs Kong two calls per exchange."),
+		kongschema.Map("profile_claim_map", &c.ProfileClaimMap, kongschema.Each(), kongschema.Each().Len(1, maxProfile)).
+			Describe("Name of the profile for each value of the claim. Of a claim with several values the first that stands here counts."),
+		kongschema.String("fallback_profile_name", &c.FallbackProfile).Len(1, maxProfile).
+			Describe("Profile for requests whose claim is missing, unverified or names none: choose the strictest. Unset: `profile_id` or `profile_name`."),
+		kongschema.Set("allowed_profiles", &c.AllowedProfiles, kongschema.Each().Len(1, maxProfile)).
+			Describe("Profiles that the claim may name itself when there is no `profile_claim_map`. Unset: none."),
+		kongschema.String("profile_claim_header", &c.ProfileClaimHeader).Len(1, maxProfile).
+			Describe("Request header to read the claim's value from instead of the token. By setting it you declare that your authentication plugin overwrites this header in every request, also where it lets anonymous callers pass: who can send it chooses the profile."),
 		kongschema.String("app_name", &c.AppName).
 			Describe("Name of the application: `kong-<app_name>` is reported to the service, `kong` when unset."),
+		kongschema.Choice("app_user_source", &c.AppUserIsConsumer, kongschema.Is("service", false), kongschema.Is("consumer", true)).Default("service").
+			Describe("What is reported to the service as the user: the Kong `service`, or the Kong `consumer` (its username, custom id or id), which is the service where there is none. The consumer costs Kong a call per exchange."),
+		kongschema.Bool("send_user_ip", &c.SendUserIP).Default(false).
+			Describe("Report the client's address to the service as `user_ip`. Costs Kong a call per exchange."),
 		kongschema.String("api_endpoint", &c.APIEndpoint).Referenceable().Default(defaultEndpoint).
 			Describe("URL of the synchronous scan API. A base URL without a path is completed with `" + scanPath + "`."),
 		kongschema.Integer("max_retries", &c.MaxRetries).Default(1).Between(0, 3).
@@ -96,9 +137,30 @@ func (c *Config) declare() (fields kongschema.Record, resolve func(kongschema.Gi
 			Describe("Rewrite a prompt or an answer with the service's masked text when sensitive data is all that was found and its place is certain. Everything else is blocked as without it."),
 		kongschema.String("session_id_header", &c.SessionIDHeader).Len(1, 100).
 			Describe("Request header that names the conversation, reported to the service as `session_id`. Unset: `Mcp-Session-Id` where a client sends it."),
+		kongschema.String("block_message", &c.BlockMessage).Len(1, 500).
+			Describe("What clients read when the service blocks a request or an answer, in the error format of the API that they called. Unset: that it was blocked by security policy."),
+		kongschema.Bool("set_observability_headers", &c.TellVerdict).Default(false).
+			Describe("Tell clients the verdict in headers of the answer: `x-airs-verdict`, `x-airs-scan-id` and `x-airs-total-ms`. Costs Kong three calls per exchange."),
+		kongschema.Bool("scan_sse_responses", &scanSSE).Default(true).
+			Describe("Scan answers in event streams, which are held back until they are whole. False passes the answer to a request for a stream unscanned and as it comes."),
+		kongschema.String("sse_provider", &c.Streams.Provider).OneOf("auto", "openai_chat", "openai_responses", "anthropic_messages", "raw").Default("auto").
+			Describe("What `x-prisma-airs-sse-provider` calls a stream's format; `auto` finds it out. What is scanned does not depend on it."),
+		kongschema.Number("sse_max_scan_chars", &maxChars).Default(float64(apiLimit)).Between(1, apiLimit).
+			Describe("Most characters of a stream's text in one scan; longer texts take several. The default stands for the service's own limit."),
+		kongschema.Bool("sse_truncation_fail_closed", &failClosed).Default(true).
+			Describe("Refuse a stream whose text takes more scans than one leg may have. False scans as much as it may and passes the rest unscanned."),
+		kongschema.Bool("sse_set_observability_headers", &c.Streams.Tell).Default(false).
+			Describe("Tell clients about a scanned stream in headers of the answer: `x-prisma-airs-sse-detected`, `x-prisma-airs-sse-scan-mode`, `x-prisma-airs-sse-provider`, `x-prisma-airs-sse-truncated`. Costs Kong four calls per stream."),
 	}, shared...)
 	return fields, func(given kongschema.Given) kongschema.Problems {
 		problems := resolveShared(given)
+		c.PassStreams, c.Streams.PassEnd = !scanSSE, !failClosed
+		if maxChars < apiLimit {
+			c.Streams.MaxChars = int(maxChars)
+		}
+		if c.ProfileName == "" && c.ProfileID == "" {
+			problems.Add("profile_name", "is required: set it, or profile_id")
+		}
 		switch {
 		case c.APIKey == "" && c.APIKeyFile == "":
 			problems.Add("api_key", "is required: set it, or api_key_file")
@@ -159,5 +221,17 @@ func (c *Config) ReloadKey() {
 // Warnings names the choices that are weaker than they could be, one sentence
 // each, for operators.
 func (c *Config) Warnings() []string {
-	return append(guard.WarnPlain("api_endpoint", c.APIEndpoint), c.Settings.Warnings()...)
+	warnings := guard.WarnPlain("api_endpoint", c.APIEndpoint)
+	warn := func(weak bool, text string) {
+		if weak {
+			warnings = append(warnings, text)
+		}
+	}
+	claims := c.choosesProfile() && len(c.ProfileClaimMap) == 0 && len(c.AllowedProfiles) == 0
+	warn(c.ProfileClaimHeader != "", "profile_claim_header is trusted: who can send that header chooses the profile, so the authentication plugin has to overwrite it in every request")
+	warn(claims, "profile_claim is of no effect: without profile_claim_map and allowed_profiles every request gets the fallback")
+	warn(c.PassStreams, "scan_sse_responses is false: answers to requests for a stream pass unscanned")
+	warn(c.Streams.PassEnd, "sse_truncation_fail_closed is false: the end of a stream that takes too many scans passes unscanned")
+	warn(c.TellVerdict, "set_observability_headers is true: callers learn how their requests and answers were judged")
+	return append(warnings, c.Settings.Warnings()...)
 }

@@ -23,6 +23,7 @@ func defaults() airs.Config {
 		APIKey: "key", ProfileName: "profile",
 		APIEndpoint: "https://service.api.aisecurity.paloaltonetworks.com/v1/scan/sync/request",
 		MaxRetries:  1,
+		Streams:     airs.Streams{Provider: "auto"},
 		Settings: guard.Settings{
 			RequestMode: guard.Enforce, ResponseMode: guard.Enforce,
 			BlockFailures: true, BlockFailuresResponse: true, Timeout: 5 * time.Second, SSLVerify: true,
@@ -59,6 +60,18 @@ func TestDecode(t *testing.T) {
 		}},
 		{"retries, masks and sessions", `,"max_retries":0,"mask_sensitive_data":true,"session_id_header":"X-Conversation"`, func(c *airs.Config) {
 			c.MaxRetries, c.MaskSensitiveData, c.SessionIDHeader = 0, true, "X-Conversation"
+		}},
+		{"a profile by its id", `,"profile_id":"12345678-0000-1234-1234-12345678901F"`, func(c *airs.Config) { c.ProfileID = "12345678-0000-1234-1234-12345678901F" }},
+		{"a profile by claim", `,"profile_claim":"tier","profile_claim_map":{"high":"strict","low":"loose"},"fallback_profile_name":"strict","allowed_profiles":["a","b","a"],"profile_claim_header":"X-Tier"`, func(c *airs.Config) {
+			c.ProfileClaim, c.ProfileClaimMap, c.FallbackProfile = "tier", map[string]string{"high": "strict", "low": "loose"}, "strict"
+			c.AllowedProfiles, c.ProfileClaimHeader = []string{"a", "b"}, "X-Tier"
+		}},
+		{"who is reported, and what clients are told", `,"app_user_source":"consumer","send_user_ip":true,"block_message":"No.","set_observability_headers":true`, func(c *airs.Config) {
+			c.AppUserIsConsumer, c.SendUserIP, c.BlockMessage, c.TellVerdict = true, true, "No.", true
+		}},
+		{"the Lua plugin's streams", `,"scan_sse_responses":true,"sse_provider":"auto","sse_max_scan_chars":20000,"sse_truncation_fail_closed":true,"sse_set_observability_headers":false`, func(*airs.Config) {}},
+		{"other streams", `,"scan_sse_responses":false,"sse_provider":"openai_responses","sse_max_scan_chars":500.5,"sse_truncation_fail_closed":false,"sse_set_observability_headers":true`, func(c *airs.Config) {
+			c.PassStreams, c.Streams = true, airs.Streams{Provider: "openai_responses", MaxChars: 500, PassEnd: true, Tell: true}
 		}},
 		{"monitor mode", `,"monitor_mode":true`, func(c *airs.Config) {
 			c.RequestMode, c.ResponseMode = guard.Monitor, guard.Monitor
@@ -111,6 +124,11 @@ func TestDecodeTrimsTheKeyLikeAFile(t *testing.T) {
 func TestDecodeErrors(t *testing.T) {
 	for _, c := range []struct{ name, config, want string }{
 		{"nothing", `{}`, "config.profile_name is required"},
+		{"a profile id that is none", `{"api_key":"k","profile_id":"strict"}`, "config.profile_id must match"},
+		{"a claim's profile without a name", string(config(`,"profile_claim_map":{"a":""}`)), "config.profile_claim_map has a value that must not be empty"},
+		{"a stream's format that is none", string(config(`,"sse_provider":"gemini"`)), "config.sse_provider must be one of: auto, openai_chat, openai_responses, anthropic_messages, raw"},
+		{"too many characters", string(config(`,"sse_max_scan_chars":20001`)), "config.sse_max_scan_chars must be between 1 and 20000"},
+		{"no characters", string(config(`,"sse_max_scan_chars":0`)), "config.sse_max_scan_chars must be between 1 and 20000"},
 		{"no key", `{"profile_name":"p"}`, "config.api_key is required: set it, or api_key_file"},
 		{"one key twice", `{"profile_name":"p","api_key":"k","api_key":"k"}`, "config must be one JSON object, with no name in it twice"},
 		{"two keys", `{"profile_name":"p","api_key":"k","api_key_file":"/k"}`, "config.api_key and api_key_file are both set: remove one of them"},
@@ -177,12 +195,28 @@ func TestDocumentedFields(t *testing.T) {
 	want := map[string]map[string]any{
 		"api_key":      {"type": "string", "referenceable": true, "encrypted": true},
 		"api_key_file": {"type": "string", "starts_with": "/"},
-		"profile_name": {"type": "string", "required": true, "len_min": 1.0, "len_max": 100.0},
+		"profile_name": {"type": "string", "len_min": 1.0, "len_max": 100.0},
 		"app_name":     {"type": "string"},
 		"api_endpoint": {"type": "string", "referenceable": true, "default": "https://service.api.aisecurity.paloaltonetworks.com/v1/scan/sync/request"},
 		"ssl_verify":   {"type": "boolean", "default": true},
 		"timeout_ms":   {"type": "integer", "default": 5000.0, "between": []any{100.0, 45000.0}},
 		"debug":        {"type": "boolean", "default": false},
+
+		"profile_id":                    {"type": "string", "match": "^%x%x%x%x%x%x%x%x%-%x%x%x%x%-%x%x%x%x%-%x%x%x%x%-%x%x%x%x%x%x%x%x%x%x%x%x$"},
+		"profile_claim":                 {"type": "string", "len_min": 1.0, "len_max": 100.0},
+		"profile_claim_map":             {"type": "map", "keys": map[string]any{"type": "string"}, "values": map[string]any{"type": "string", "len_min": 1.0, "len_max": 100.0}},
+		"fallback_profile_name":         {"type": "string", "len_min": 1.0, "len_max": 100.0},
+		"allowed_profiles":              {"type": "set", "elements": map[string]any{"type": "string", "len_min": 1.0, "len_max": 100.0}},
+		"profile_claim_header":          {"type": "string", "len_min": 1.0, "len_max": 100.0},
+		"app_user_source":               {"type": "string", "default": "service", "one_of": []any{"service", "consumer"}},
+		"send_user_ip":                  {"type": "boolean", "default": false},
+		"block_message":                 {"type": "string", "len_min": 1.0, "len_max": 500.0},
+		"set_observability_headers":     {"type": "boolean", "default": false},
+		"scan_sse_responses":            {"type": "boolean", "default": true},
+		"sse_provider":                  {"type": "string", "default": "auto", "one_of": []any{"auto", "openai_chat", "openai_responses", "anthropic_messages", "raw"}},
+		"sse_max_scan_chars":            {"type": "number", "default": 20000.0, "between": []any{1.0, 20000.0}},
+		"sse_truncation_fail_closed":    {"type": "boolean", "default": true},
+		"sse_set_observability_headers": {"type": "boolean", "default": false},
 
 		"monitor_mode":            {"type": "boolean", "default": false},
 		"monitor_streams":         {"type": "string", "default": "pass", "one_of": []any{"pass", "buffer"}},
@@ -204,6 +238,8 @@ func TestDocumentedFields(t *testing.T) {
 		"scan_scope":              {"type": "string", "default": "everything", "one_of": []any{"everything", "conversation", "user", "last_user"}},
 		"mcp_get_stream":          {"type": "string", "default": "refuse", "one_of": []any{"refuse", "pass"}},
 		"allow_early_mask":        {"type": "boolean", "default": false},
+		"mark_requests":           {"type": "boolean", "default": false},
+		"refuse_http2":            {"type": "boolean", "default": false},
 	}
 	if diff := cmp.Diff(want, fields); diff != "" {
 		t.Error(diff)
@@ -215,6 +251,7 @@ func TestDocumentedFields(t *testing.T) {
 		t.Error("attachable to a consumer")
 	}
 	checks := []map[string][]string{
+		{"at_least_one_of": {"config.profile_name", "config.profile_id"}},
 		{"at_least_one_of": {"config.api_key", "config.api_key_file"}},
 		{"mutually_exclusive": {"config.api_key", "config.api_key_file"}},
 	}
@@ -237,6 +274,10 @@ func TestWarnings(t *testing.T) {
 		{`,"block_failures_response":false`, []string{"block_failures_response", media}},
 		{`,"monitor_mode":true`, []string{"request_mode", "response_mode", media}},
 		{`,"response_mode":"off"`, []string{"response_mode", media}},
+		{`,"profile_claim":"tier"`, []string{"profile_claim", media}},
+		{`,"profile_claim":"tier","allowed_profiles":["a"]`, []string{media}},
+		{`,"profile_claim_header":"X-Tier","profile_claim_map":{"a":"b"}`, []string{"profile_claim_header", media}},
+		{`,"scan_sse_responses":false,"sse_truncation_fail_closed":false,"set_observability_headers":true`, []string{"scan_sse_responses", "sse_truncation_fail_closed", "set_observability_headers", media}},
 		{`,"unscannable":"allow","scan_scope":"user","mcp_get_stream":"pass","allow_early_mask":true`, []string{"unscannable", media, "scan_scope", "mcp_get_stream", "allow_early_mask"}},
 	} {
 		config, err := airs.Decode(config(c.fields))
@@ -291,7 +332,7 @@ func FuzzDecode(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if c.ProfileName == "" || len(c.ProfileName) > 100 || (c.APIKey == "") == (c.APIKeyFile == "") ||
+		if c.ProfileName == "" && c.ProfileID == "" || len(c.ProfileName) > 100 || (c.APIKey == "") == (c.APIKeyFile == "") ||
 			c.Timeout < 100*time.Millisecond || c.Timeout > 45*time.Second || c.RequestMode == "" || c.ResponseMode == "" ||
 			!strings.HasPrefix(c.APIEndpoint, "http") || strings.ContainsAny(c.APIKey, " \r\n") || c.MaxRequestBytes < 1024 {
 			t.Errorf("accepted %+v", c)

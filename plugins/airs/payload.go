@@ -3,6 +3,7 @@
 package airs
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"strings"
@@ -29,6 +30,11 @@ type plan struct {
 	// maskable tells that the scan has one turn, that its text, and nothing
 	// else, was sent for judgement in one call, and that it can be replaced.
 	maskable bool
+	// partial tells that the bodies do not hold all that is to be judged,
+	// which the configuration accepts.
+	partial bool
+	// profile is what the calls ask to be judged under.
+	profile profile
 	// inResponse tells that this text was sent as a response.
 	inResponse bool
 }
@@ -47,12 +53,16 @@ func planOf(c *Config, s *guard.Scan) (plan, *guard.Failure) {
 	if len(s.Turns) == 0 {
 		return plan{}, &guard.Failure{Kind: guard.Degraded, Reason: reasonNothing}
 	}
-	head, most := envelope(c, s), max(s.MaxCalls, 1)
-	if tool, rest := toolEventOf(c, s); tool != nil {
-		event := element{tool: tool}
-		if body := event.fit(head); body != nil {
-			return planOfToolEvent(head, body, rest, most)
-		}
+	profile := c.profileOf(s)
+	p, fail := planUnder(profile, c, s)
+	p.profile = profile
+	return p, fail
+}
+
+func planUnder(profile profile, c *Config, s *guard.Scan) (plan, *guard.Failure) {
+	head, most := envelope(profile, c, s), max(s.MaxCalls, 1)
+	if events, rest := toolEventsOf(head, c, s); len(events) > 0 {
+		return planOfToolEvents(head, events, rest, most)
 	}
 	judged, context := contentOf(s)
 	if judged.blank() {
@@ -66,34 +76,39 @@ func planOf(c *Config, s *guard.Scan) (plan, *guard.Failure) {
 	if context != "" {
 		whole.prompt, whole.codePrompt = context, fencedCode(context)
 	}
-	body := whole.fit(head)
-	if body == nil && context != "" {
-		body = judged.fit(head)
+	chars := c.maxChars(s)
+	if judged.within(chars) {
+		body := whole.fit(head)
+		if body == nil && context != "" {
+			body = judged.fit(head)
+		}
+		if body != nil {
+			p.bodies = [][]byte{body}
+			return p, nil
+		}
 	}
-	if body != nil {
-		p.bodies = [][]byte{body}
-		return p, nil
-	}
-	bodies, ok := judged.pieces(head, most)
-	if !ok {
+	bodies, all := judged.pieces(head, most, chars)
+	if passEnd := isStream(s) && c.Streams.PassEnd && len(bodies) > 0; !all && !passEnd {
 		return plan{}, tooMuch()
 	}
-	return plan{bodies: bodies}, nil
+	return plan{bodies: bodies, partial: !all}, nil
 }
 
-// planOfToolEvent adds to a tool event's call those for the turns that are not
-// part of the event.
-func planOfToolEvent(head, event []byte, rest []llm.Turn, most int) (plan, *guard.Failure) {
-	p := plan{bodies: [][]byte{event}}
+// planOfToolEvents adds to the calls for tool events those for the turns that
+// are part of none.
+func planOfToolEvents(head []byte, events [][]byte, rest []llm.Turn, most int) (plan, *guard.Failure) {
+	p := plan{bodies: events}
 	text := element{prompt: unlessBlank(transcript(rest))}
-	if text.blank() {
-		return p, nil
+	if !text.blank() {
+		bodies, all := text.pieces(head, most-len(events), 0)
+		if !all {
+			return plan{}, tooMuch()
+		}
+		p.bodies = append(p.bodies, bodies...)
 	}
-	bodies, ok := text.pieces(head, most-1)
-	if !ok {
+	if len(p.bodies) > most {
 		return plan{}, tooMuch()
 	}
-	p.bodies = append(p.bodies, bodies...)
 	return p, nil
 }
 
@@ -149,7 +164,7 @@ func unlessBlank(text string) string {
 func (e *element) blank() bool { return e.prompt == "" && e.response == "" }
 
 // envelope begins a payload up to the inside of the contents array.
-func envelope(c *Config, s *guard.Scan) []byte {
+func envelope(p profile, c *Config, s *guard.Scan) []byte {
 	b := make([]byte, 0, 1024)
 	b = append(b, '{')
 	// The service takes tr_id for a session when no session_id is sent, so
@@ -161,10 +176,11 @@ func envelope(c *Config, s *guard.Scan) []byte {
 	}
 	b = appendMember(b, "transaction_id", shortID(s.RequestID))
 	b = append(b, `"ai_profile":{`...)
-	b = closeObject(appendMember(b, "profile_name", c.ProfileName))
+	b = appendMember(b, "profile_id", p.id)
+	b = closeObject(appendMember(b, "profile_name", p.name))
 	b = append(b, `,"metadata":{`...)
 	b = appendMember(b, "app_name", appName(c))
-	b = appendMember(b, "app_user", clip(s.Identity.Service))
+	b = appendMember(b, "app_user", clip(appUser(c, s)))
 	b = appendMember(b, "ai_model", clip(s.Model))
 	b = appendMember(b, "user_ip", clip(s.Identity.ClientIP))
 	b = closeObject(b)
@@ -180,6 +196,14 @@ func sessionOf(c *Config, s *guard.Scan) string {
 		}
 	}
 	return s.Header.Get("Mcp-Session-Id")
+}
+
+// appUser names the user, as far as Kong knows one.
+func appUser(c *Config, s *guard.Scan) string {
+	if consumer := s.Identity.Consumer; c.AppUserIsConsumer && consumer != (guard.Consumer{}) {
+		return cmp.Or(consumer.Username, consumer.CustomID, consumer.ID)
+	}
+	return s.Identity.Service
 }
 
 func appName(c *Config) string {
@@ -252,9 +276,22 @@ func (e *element) urls() int {
 	return n
 }
 
+// within tells whether no text of the element has more than chars characters;
+// 0 is no limit.
+func (e *element) within(chars int) bool {
+	for _, text := range []string{e.prompt, e.response} {
+		if chars > 0 && len(text) > chars && utf8.RuneCountInString(text) > chars {
+			return false
+		}
+	}
+	return true
+}
+
 // pieces gives the payloads of an element that takes more than one call, at
-// most most of them. Each field goes on its own.
-func (e *element) pieces(head []byte, most int) (bodies [][]byte, ok bool) {
+// most most of them, with at most chars characters of its text each, 0 for no
+// limit. Each field goes on its own. All tells whether they hold all of it; no
+// body is left out before the last one that there is place for.
+func (e *element) pieces(head []byte, most, chars int) (bodies [][]byte, all bool) {
 	for _, field := range []struct {
 		text string
 		of   func(piece string) element
@@ -268,10 +305,7 @@ func (e *element) pieces(head []byte, most int) (bodies [][]byte, ok bool) {
 			continue
 		}
 		room := maxBody - len(head) - len(`{"code_response":""}`) - len(tail)
-		texts, ok := split(field.text, room, most-len(bodies))
-		if !ok {
-			return nil, false
-		}
+		texts, ok := split(field.text, room, chars, most-len(bodies))
 		for _, text := range texts {
 			if unlessBlank(text) == "" {
 				continue
@@ -279,9 +313,12 @@ func (e *element) pieces(head []byte, most int) (bodies [][]byte, ok bool) {
 			one := field.of(text)
 			body := one.fit(head)
 			if body == nil {
-				return nil, false
+				return bodies, false
 			}
 			bodies = append(bodies, body)
+		}
+		if !ok {
+			return bodies, false
 		}
 	}
 	return bodies, true

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -111,7 +112,22 @@ func TestPayloads(t *testing.T) {
 		{name: "mcp-other-answer-is-prompt", scan: func() *guard.Scan {
 			return scanOf(t, mcpPath, `{"jsonrpc":"2.0","id":1,"method":"prompts/get","params":{"name":"p"}}`, `{"jsonrpc":"2.0","id":1,"result":{"messages":[{"role":"user","content":{"type":"text","text":"CANARYTEXT"}}]}}`)
 		}},
-		{name: "mcp-batch-is-prompt", scan: func() *guard.Scan {
+		{name: "profile-id", cfg: &Config{ProfileName: "p", ProfileID: "12345678-0000-1234-1234-123456789012"}, scan: func() *guard.Scan {
+			return scanOf(t, chatPath, oneTurn, "")
+		}},
+		{name: "consumer", cfg: &Config{ProfileName: "p", AppUserIsConsumer: true}, scan: func() *guard.Scan {
+			s := scanOf(t, chatPath, oneTurn, "")
+			s.Identity.Consumer = guard.Consumer{ID: "b32379d9", CustomID: "cust-1"}
+			return s
+		}},
+		{name: "no-consumer", cfg: &Config{ProfileName: "p", AppUserIsConsumer: true}, scan: func() *guard.Scan {
+			return scanOf(t, chatPath, oneTurn, "")
+		}},
+		{name: "mcp-batch-result", scan: func() *guard.Scan {
+			return scanOf(t, mcpPath, `[{"jsonrpc":"2.0","id":1,"method":"tools/list"},{"jsonrpc":"2.0","id":"two","method":"tools/call","params":{"name":"get","arguments":{}}},{"jsonrpc":"2.0","id":3,"method":"prompts/get","params":{"name":"p"}}]`,
+				`[{"jsonrpc":"2.0","id":3,"result":{"description":"a prompt"}},{"jsonrpc":"2.0","id":"two","result":{"content":[{"type":"text","text":"SECRETLEAK"}]}},{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"t","description":"a tool"}]}},{"jsonrpc":"2.0","id":99,"result":{"content":[{"type":"text","text":"for nobody"}]}}]`)
+		}},
+		{name: "mcp-batch", scan: func() *guard.Scan {
 			return scanOf(t, mcpPath, `[{"jsonrpc":"2.0","id":1,"method":"ping"},{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"rm_rf","arguments":{"path":"/"}}}]`, "")
 		}},
 	} {
@@ -163,6 +179,86 @@ func checkBody(t testing.TB, body []byte) {
 		if s, ok := v.(string); ok && strings.TrimSpace(s) == "" {
 			t.Fatalf("%s is empty", name)
 		}
+	}
+}
+
+func TestBatches(t *testing.T) {
+	const call = `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"t","arguments":{"path":"/"}}}`
+	batch := func(members ...string) string { return "[" + strings.Join(members, ",") + "]" }
+	config := &Config{ProfileName: "p"}
+	for _, tc := range []struct {
+		name, body string
+		calls      int // -1 for a refusal
+	}{
+		{"91: nothing to judge", batch(`{"jsonrpc":"2.0","id":1,"method":"ping"}`, `{"jsonrpc":"2.0","method":"notifications/initialized"}`), 0},
+		{"as many as there may be", batch(slices.Repeat([]string{call}, 8)...), 8},
+		{"92: one more", batch(slices.Repeat([]string{call}, 9)...), -1},
+		{"and text beside them", batch(append(slices.Repeat([]string{call}, 8), `{"jsonrpc":"2.0","id":2,"method":"prompts/get","params":{"name":"p","arguments":{"x":"hello"}}}`)...), -1},
+		{"a call without arguments", batch(`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"t"}}`), 1},
+		{"odd members", batch(call, `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":5}`, `{"jsonrpc":"2.0","id":{"a":1},"method":{"a":1},"params":[1]}`), 3},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			s := scanOf(t, mcpPath, tc.body, "")
+			s.MaxCalls = 8
+			if len(s.Turns) == 0 && tc.calls == 0 {
+				return // the engine does not even ask
+			}
+			p, fail := planOf(config, s)
+			if refused := fail != nil && fail.Kind == guard.TooLarge && p.bodies == nil; refused != (tc.calls < 0) || !refused && len(p.bodies) != tc.calls {
+				t.Fatalf("%d calls, %v", len(p.bodies), fail)
+			}
+			for _, body := range p.bodies {
+				checkBody(t, body)
+			}
+		})
+	}
+}
+
+func TestAMemberOfABatchKeepsWhatItSays(t *testing.T) {
+	// Two calls of one name, one of them no tool's: neither hides the other.
+	s := scanOf(t, mcpPath, `[{"jsonrpc":"2.0","id":1,"method":"prompts/get","params":{"name":"t","arguments":{"x":"FIRST"}}},{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"t","arguments":{}}},{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"t","arguments":{"x":"SECOND"},"_meta":{"note":"THIRD thing"}}}]`, "")
+	p, fail := planOf(&Config{ProfileName: "p"}, s)
+	if fail != nil {
+		t.Fatal(fail)
+	}
+	all := string(bytes.Join(p.bodies, nil))
+	for _, word := range []string{"FIRST", "SECOND", "THIRD thing"} {
+		if !strings.Contains(all, word) {
+			t.Errorf("%s is not sent:\n%s", word, all)
+		}
+	}
+}
+
+func streamOf(text string) *guard.Scan {
+	s := one(llm.RoleAssistant, text)
+	s.Message.Stream, s.Message.Format = true, llm.OpenAIChat
+	s.Prompt = []llm.Turn{turn(0, llm.RoleUser, "tell me")}
+	return s
+}
+
+func TestPiecesOfStreams(t *testing.T) {
+	long := strings.Repeat("x", 1000)
+	for _, tc := range []struct {
+		name    string
+		streams Streams
+		scan    *guard.Scan
+		calls   int // -1 for a refusal
+		partial bool
+	}{
+		{"the service's limit", Streams{}, streamOf(long), 1, false},
+		{"within a limit of one's own", Streams{MaxChars: 1000}, streamOf(long), 1, false},
+		{"over it", Streams{MaxChars: 400}, streamOf(long), 4, false},
+		{"no stream", Streams{MaxChars: 400}, one(llm.RoleAssistant, long), 1, false},
+		{"too many", Streams{MaxChars: 10}, streamOf(long), -1, false},
+		{"too many, and it may end early", Streams{MaxChars: 10, PassEnd: true}, streamOf(long), 16, true},
+		{"too many, but no stream", Streams{PassEnd: true}, one(llm.RoleAssistant, strings.Repeat("http://a ", 2000)), -1, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			p, fail := planOf(&Config{ProfileName: "p", Streams: tc.streams}, tc.scan)
+			if refused := fail != nil && fail.Kind == guard.TooLarge; refused != (tc.calls < 0) || !refused && len(p.bodies) != tc.calls || p.partial != tc.partial {
+				t.Errorf("%d calls, partial %v, %v", len(p.bodies), p.partial, fail)
+			}
+		})
 	}
 }
 

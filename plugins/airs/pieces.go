@@ -21,28 +21,32 @@ const (
 )
 
 // split cuts text into at most most pieces, on boundaries of characters, each
-// with at most room bytes as the inside of a JSON string and at most maxURLs
-// URLs; a piece begins with up to overlap characters of the one before. It
-// gives ok=false when most pieces are not enough.
-func split(text string, room, most int) (pieces []string, ok bool) {
+// with at most room bytes as the inside of a JSON string, at most chars
+// characters (0 is no limit) and at most maxURLs URLs; a piece begins with up
+// to overlap characters of the one before. It gives ok=false when most pieces
+// are not enough: then it gives the first ones.
+func split(text string, room, chars, most int) (pieces []string, ok bool) {
 	if room < minRoom {
 		return nil, false
 	}
+	if chars <= 0 {
+		chars = len(text)
+	}
 	for start := 0; ; {
 		if len(pieces) >= most {
-			return nil, false
+			return pieces, false
 		}
-		end := pieceEnd(text, start, room)
+		end := pieceEnd(text, start, room, chars)
 		pieces = append(pieces, text[start:end])
 		if end == len(text) {
 			return pieces, true
 		}
-		start = overlapStart(text, end, room)
+		start = overlapStart(text, end, room, min(overlap, chars/2))
 	}
 }
 
 // pieceEnd finds where a piece that begins at start has to end.
-func pieceEnd(text string, start, room int) int {
+func pieceEnd(text string, start, room, chars int) int {
 	urls := 0
 	for i := start; i < len(text); {
 		cost, size := escaped(text[i:])
@@ -50,10 +54,11 @@ func pieceEnd(text string, start, room int) int {
 		if isURL(text[start:], i-start) {
 			urls++
 		}
-		if room < 0 || urls > maxURLs {
+		if room < 0 || chars == 0 || urls > maxURLs {
 			return i
 		}
 		i += size
+		chars--
 	}
 	return len(text)
 }
@@ -61,9 +66,9 @@ func pieceEnd(text string, start, room int) int {
 // overlapStart finds where the piece after one that ends at end begins. What
 // it repeats takes at most half of a piece's room and of its URLs, so that
 // every piece gets on.
-func overlapStart(text string, end, room int) int {
+func overlapStart(text string, end, room, most int) int {
 	urls, i, left := 0, end, room/2
-	for range overlap {
+	for range most {
 		_, size := utf8.DecodeLastRuneInString(text[:i])
 		if size == 0 {
 			break

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"kong-ai-guard/internal/guard"
 	"kong-ai-guard/internal/scanhttp"
@@ -72,6 +73,7 @@ func field(value, name string) string {
 
 // Scan judges one leg, in one call unless it is larger than the service takes.
 func (s *Scanner) Scan(ctx context.Context, scan *guard.Scan) (guard.Verdict, error) {
+	start := time.Now()
 	p, fail := planOf(s.config, scan)
 	if fail != nil {
 		return guard.Verdict{}, fail
@@ -82,23 +84,25 @@ func (s *Scanner) Scan(ctx context.Context, scan *guard.Scan) (guard.Verdict, er
 	case 0:
 		j.Action = guard.Allow
 	case 1:
-		j, err = s.judge(ctx, p.bodies[0])
+		j, err = s.judge(ctx, p.profile, p.bodies[0])
 	default:
-		j, err = s.judgeAll(ctx, p.bodies)
+		j, err = s.judgeAll(ctx, p.profile, p.bodies)
 	}
 	if err != nil {
 		return guard.Verdict{}, err
 	}
-	j.Subject = s.config.ProfileName
+	v := j.Verdict
 	if s.config.MaskSensitiveData {
-		return j.mask(p, scan), nil
+		v = j.mask(p, scan)
 	}
-	return j.Verdict, nil
+	v.Subject, v.Partial = p.profile.String(), p.partial
+	v.Header = s.config.headers(scan, &v, time.Since(start))
+	return v, nil
 }
 
 // judge makes one call and reads its verdict.
-func (s *Scanner) judge(ctx context.Context, body []byte) (judgement, error) {
-	answer, err := s.call(ctx, body)
+func (s *Scanner) judge(ctx context.Context, p profile, body []byte) (judgement, error) {
+	answer, err := s.call(ctx, p, body)
 	if err != nil {
 		return judgement{}, err
 	}
@@ -107,7 +111,7 @@ func (s *Scanner) judge(ctx context.Context, body []byte) (judgement, error) {
 
 // call posts a payload, a second time when the service refused the key and
 // the key's file holds another one by now.
-func (s *Scanner) call(ctx context.Context, body []byte) ([]byte, error) {
+func (s *Scanner) call(ctx context.Context, p profile, body []byte) ([]byte, error) {
 	header, err := s.keyHeader()
 	if err != nil {
 		return nil, err
@@ -120,7 +124,7 @@ func (s *Scanner) call(ctx context.Context, body []byte) ([]byte, error) {
 		}
 	}
 	if answer.Status == http.StatusBadRequest && namesProfile(answer.Body) {
-		return nil, &guard.Failure{Kind: guard.Misconfigured, Reason: reasonProfile, Hint: "profile_name"}
+		return nil, &guard.Failure{Kind: guard.Misconfigured, Reason: reasonProfile, Hint: p.field}
 	}
 	return answer.Body, err
 }

@@ -3,6 +3,7 @@
 package airs
 
 import (
+	"bytes"
 	"cmp"
 	"strings"
 
@@ -27,6 +28,79 @@ type toolEvent struct {
 	input, output        string
 }
 
+// toolEventsOf makes the calls for the tool events of a scan, none when it has
+// none or the service would find it too large, and gives the turns that are
+// not in them. A batch has one for each member that is a tool's call, its
+// result or a catalogue.
+func toolEventsOf(head []byte, c *Config, s *guard.Scan) (events [][]byte, rest []llm.Turn) {
+	if s.Message == nil || s.Message.Format != llm.MCP {
+		return nil, nil
+	}
+	if s.Message.RPC == nil || !s.Message.RPC.Batch {
+		e, rest := toolEventOf(c, s)
+		if body := e.body(head); body != nil {
+			return [][]byte{body}, rest
+		}
+		return nil, nil
+	}
+	for i := range s.Message.RPC.Members {
+		one, err := memberScan(c, s, &s.Message.RPC.Members[i])
+		if err != nil {
+			return nil, nil // all of it goes as text
+		}
+		e, left := toolEventOf(c, one)
+		if body := e.body(head); body != nil {
+			events = append(events, body)
+			rest = append(rest, left...)
+			continue
+		}
+		rest = append(rest, one.Turns...)
+	}
+	return events, rest
+}
+
+// memberScan reads one message of a batch on its own, so that what it says is
+// known apart from the others.
+func memberScan(c *Config, s *guard.Scan, member *llm.RPCMember) (*guard.Scan, error) {
+	in := llm.Input{Leg: s.Leg, ContentType: "application/json", Body: member.Body, Request: requestOf(s.Request, member.ID)}
+	// The whole batch has kept the limits that were set for it.
+	m, err := llm.Read(in, llm.Limits{DecodedBytes: int64(len(member.Body)), Ratio: 1, Depth: 1 << 16})
+	if err != nil {
+		return nil, err
+	}
+	one := *s
+	one.Message, one.Turns, one.Request = m, m.Turns, in.Request
+	if s.Leg == llm.RequestLeg && c.Scope != llm.Everything {
+		one.Turns = nil
+		for _, i := range m.Select(c.Scope) {
+			one.Turns = append(one.Turns, m.Turns[i])
+		}
+	}
+	return &one, nil
+}
+
+// requestOf gives the call of a batch that an answer with this id is for, nil
+// if there is none.
+func requestOf(request *llm.Message, id []byte) *llm.Message {
+	if request == nil || request.RPC == nil || len(id) == 0 {
+		return nil
+	}
+	for _, m := range request.RPC.Members {
+		if bytes.Equal(m.ID, id) {
+			return &llm.Message{Format: llm.MCP, RPC: &llm.RPC{ID: m.ID, Method: m.Method, Tool: m.Tool}}
+		}
+	}
+	return nil
+}
+
+// body is the call for an event, nil for none or one that does not fit.
+func (e *toolEvent) body(head []byte) []byte {
+	if e == nil {
+		return nil
+	}
+	return (&element{tool: e}).fit(head)
+}
+
 // toolEventOf makes the tool event of a scan, nil when the scan is none, and
 // gives the turns that are not in it: they go on their own, because a tool
 // event displaces a prompt that is sent beside it.
@@ -35,7 +109,7 @@ func toolEventOf(c *Config, s *guard.Scan) (e *toolEvent, rest []llm.Turn) {
 	if s.Leg == llm.ResponseLeg {
 		call = s.Request // an answer does not say to what
 	}
-	if s.Message == nil || s.Message.Format != llm.MCP || call == nil || call.RPC == nil || call.RPC.Batch {
+	if s.Message.Format != llm.MCP || call == nil || call.RPC == nil {
 		return nil, nil
 	}
 	e = &toolEvent{method: call.RPC.Method, server: clip(s.Identity.Service)}

@@ -198,7 +198,7 @@ return {
           default = false,
         } },
         { mark_requests = {
-          description = "Mark each leg that was dealt with in Kong's shared context, so that the functions of `kong/fail-closed` can refuse what has no mark. For Kongs that go on without a plugin server that fails. Costs Kong a call per leg.",
+          description = "Mark each leg that was dealt with in Kong's shared context, so that the snippets in `kong/fail-closed` can refuse what has no mark. For Kongs that go on without a plugin server that fails. Costs Kong a call per leg.",
           type = "boolean",
           default = false,
         } },

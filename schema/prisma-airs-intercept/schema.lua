@@ -35,15 +35,67 @@ return {
           starts_with = "/",
         } },
         { profile_name = {
-          description = "Name of the AI security profile that scans are judged under.",
+          description = "Name of the AI security profile that scans are judged under. Required unless `profile_id` is set.",
           type = "string",
-          required = true,
+          len_min = 1,
+          len_max = 100,
+        } },
+        { profile_id = {
+          description = "Id (a UUID) of the AI security profile, which stays when its name changes. Sent instead of `profile_name` when both are set.",
+          type = "string",
+          match = "^%x%x%x%x%x%x%x%x%-%x%x%x%x%-%x%x%x%x%-%x%x%x%x%-%x%x%x%x%x%x%x%x%x%x%x%x$",
+        } },
+        { profile_claim = {
+          description = "Claim of the caller's token that chooses the profile per request. It is read only from a bearer token that Kong's jwt plugin has verified; everybody else gets `fallback_profile_name`. Costs Kong two calls per exchange.",
+          type = "string",
+          len_min = 1,
+          len_max = 100,
+        } },
+        { profile_claim_map = {
+          description = "Name of the profile for each value of the claim. Of a claim with several values the first that stands here counts.",
+          type = "map",
+          keys = { type = "string" },
+          values = {
+            type = "string",
+            len_min = 1,
+            len_max = 100,
+          },
+        } },
+        { fallback_profile_name = {
+          description = "Profile for requests whose claim is missing, unverified or names none: choose the strictest. Unset: `profile_id` or `profile_name`.",
+          type = "string",
+          len_min = 1,
+          len_max = 100,
+        } },
+        { allowed_profiles = {
+          description = "Profiles that the claim may name itself when there is no `profile_claim_map`. Unset: none.",
+          type = "set",
+          elements = {
+            type = "string",
+            len_min = 1,
+            len_max = 100,
+          },
+        } },
+        { profile_claim_header = {
+          description = "Request header to read the claim's value from instead of the token. By setting it you declare that your authentication plugin overwrites this header in every request, also where it lets anonymous callers pass: who can send it chooses the profile.",
+          type = "string",
           len_min = 1,
           len_max = 100,
         } },
         { app_name = {
           description = "Name of the application: `kong-<app_name>` is reported to the service, `kong` when unset.",
           type = "string",
+        } },
+        { app_user_source = {
+          description = "What is reported to the service as the user: the Kong `service`, or the Kong `consumer` (its username, custom id or id), which is the service where there is none. The consumer costs Kong a call per exchange.",
+          type = "string",
+          default = "service",
+          one_of = { "service", "consumer" },
+        } },
+        { send_user_ip = {
+          description = "Report the client's address to the service as `user_ip`. Costs Kong a call per exchange.",
+          type = "boolean",
+          default = false,
         } },
         { api_endpoint = {
           description = "URL of the synchronous scan API. A base URL without a path is completed with `/v1/scan/sync/request`.",
@@ -67,6 +119,44 @@ return {
           type = "string",
           len_min = 1,
           len_max = 100,
+        } },
+        { block_message = {
+          description = "What clients read when the service blocks a request or an answer, in the error format of the API that they called. Unset: that it was blocked by security policy.",
+          type = "string",
+          len_min = 1,
+          len_max = 500,
+        } },
+        { set_observability_headers = {
+          description = "Tell clients the verdict in headers of the answer: `x-airs-verdict`, `x-airs-scan-id` and `x-airs-total-ms`. Costs Kong three calls per exchange.",
+          type = "boolean",
+          default = false,
+        } },
+        { scan_sse_responses = {
+          description = "Scan answers in event streams, which are held back until they are whole. False passes the answer to a request for a stream unscanned and as it comes.",
+          type = "boolean",
+          default = true,
+        } },
+        { sse_provider = {
+          description = "What `x-prisma-airs-sse-provider` calls a stream's format; `auto` finds it out. What is scanned does not depend on it.",
+          type = "string",
+          default = "auto",
+          one_of = { "auto", "openai_chat", "openai_responses", "anthropic_messages", "raw" },
+        } },
+        { sse_max_scan_chars = {
+          description = "Most characters of a stream's text in one scan; longer texts take several. The default stands for the service's own limit.",
+          type = "number",
+          default = 20000,
+          between = { 1, 20000 },
+        } },
+        { sse_truncation_fail_closed = {
+          description = "Refuse a stream whose text takes more scans than one leg may have. False scans as much as it may and passes the rest unscanned.",
+          type = "boolean",
+          default = true,
+        } },
+        { sse_set_observability_headers = {
+          description = "Tell clients about a scanned stream in headers of the answer: `x-prisma-airs-sse-detected`, `x-prisma-airs-sse-scan-mode`, `x-prisma-airs-sse-provider`, `x-prisma-airs-sse-truncated`. Costs Kong four calls per stream.",
+          type = "boolean",
+          default = false,
         } },
         { monitor_mode = {
           description = "Watch only: scan and log on both legs, after the exchange has gone on, and never block or change anything. `request_mode` and `response_mode` override it for their leg.",
@@ -171,7 +261,7 @@ return {
           default = false,
         } },
         { mark_requests = {
-          description = "Mark each leg that was dealt with in Kong's shared context, so that the functions of `kong/fail-closed` can refuse what has no mark. For Kongs that go on without a plugin server that fails. Costs Kong a call per leg.",
+          description = "Mark each leg that was dealt with in Kong's shared context, so that the snippets in `kong/fail-closed` can refuse what has no mark. For Kongs that go on without a plugin server that fails. Costs Kong a call per leg.",
           type = "boolean",
           default = false,
         } },
@@ -189,6 +279,7 @@ return {
     } },
   },
   entity_checks = {
+    { at_least_one_of = { "config.profile_name", "config.profile_id" } },
     { at_least_one_of = { "config.api_key", "config.api_key_file" } },
     { mutually_exclusive = { "config.api_key", "config.api_key_file" } },
   },
