@@ -50,9 +50,25 @@ type house struct {
 	noma     *fakenoma.Server
 	mu       sync.Mutex
 	prompted []string // bodies that the model got
+	// answer says what the model answers instead of X-Say, unless it is nil.
+	answer http.HandlerFunc
 }
 
-func build(t *testing.T, config map[string]any) *house {
+// answers has the model answer so from now on.
+func (h *house) answers(contentType, body string) {
+	h.setAnswer(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", contentType)
+		io.WriteString(w, body)
+	})
+}
+
+func (h *house) setAnswer(f http.HandlerFunc) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.answer = f
+}
+
+func build(t testing.TB, config map[string]any) *house {
 	t.Helper()
 	path, err := binary()
 	if err != nil {
@@ -65,7 +81,12 @@ func build(t *testing.T, config map[string]any) *house {
 		body, _ := io.ReadAll(r.Body)
 		h.mu.Lock()
 		h.prompted = append(h.prompted, string(body))
+		answer := h.answer
 		h.mu.Unlock()
+		if answer != nil {
+			answer(w, r)
+			return
+		}
 		w.Header().Set("Content-Type", "application/json")
 		io.WriteString(w, completion(r.Header.Values("X-Say")...))
 	}))
@@ -86,6 +107,7 @@ func build(t *testing.T, config map[string]any) *house {
 				Name: "llm", URL: model.URL,
 				Routes: []kongtest.Route{
 					{Name: "open", Paths: []string{"/open"}, Plugins: []kongtest.Plugin{{Name: "noma-runtime-protection", Config: all}}},
+					{Name: "bare", Paths: []string{"/bare"}},
 					{Name: "keyed", Paths: []string{"/keyed"}, Plugins: []kongtest.Plugin{{Name: "noma-runtime-protection", Config: all}, {Name: "key-auth"}}},
 				},
 			}},
@@ -122,20 +144,26 @@ func chat(text string) string {
 // A result is what the client and the operator see.
 type result struct {
 	status int
+	header http.Header
 	body   string
 	logs   string
 	id     string
 }
 
-func (h *house) post(t *testing.T, route, body string, says ...string) result {
+func (h *house) post(t testing.TB, route, body string, says ...string) result {
+	t.Helper()
+	return h.send(t, route, body, http.Header{"X-Say": says})
+}
+
+func (h *house) send(t testing.TB, route, body string, header http.Header) result {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, h.gateway.URL()+route, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
+	r.Header = header
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("apikey", "a")
-	r.Header["X-Say"] = says
 	resp, err := http.DefaultClient.Do(r)
 	if err != nil {
 		t.Fatal(err)
@@ -145,7 +173,7 @@ func (h *house) post(t *testing.T, route, body string, says ...string) result {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := result{status: resp.StatusCode, body: string(answer), id: resp.Header.Get("X-Kong-Request-Id")}
+	got := result{status: resp.StatusCode, header: resp.Header, body: string(answer), id: resp.Header.Get("X-Kong-Request-Id")}
 	x, _ := h.gateway.Exchange(got.id)
 	var lines []string
 	for _, line := range x.Logs {
@@ -341,6 +369,16 @@ func TestMonitorMode(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// eventually waits for something that happens beside the exchange.
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%s: not so after 10 s", what)
+		}
 	}
 }
 
