@@ -12,8 +12,7 @@ func anthropic() {
 	serverShape.add(fName, "url", "name", "allowed_tools")
 	serverShape.add(field{rule: other, shape: serverShape}, "tool_configuration")
 	serverShape.add(fSetting, "enabled")
-	// A secret for the model's own servers, which never sees it.
-	serverShape.add(fIdent, "authorization_token")
+	serverShape.add(fSecret, "authorization_token")
 	settingsShape.add(field{rule: setting, shape: settingsShape}, "applied_edits", "edits", "trigger", "keep", "clear_at_least", "exclude_tools", "value")
 	r.add(fIdent, "anthropic_version", "container", "inference_geo")
 	r.add(fEnum, "anthropic_beta")

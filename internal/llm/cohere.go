@@ -16,7 +16,8 @@ func cohere() {
 		"output_dimension", "priority")
 	r.add(field{rule: text, kind: KindText, role: RoleUser, shape: messageShape}, "inputs")
 	r.add(field{rule: other, shape: connectorShape}, "connectors")
-	connectorShape.add(fIdent, "id", "user_access_token") // a secret for the connector
+	connectorShape.add(fIdent, "id")
+	connectorShape.add(fSecret, "user_access_token")
 	connectorShape.add(fSetting, "continue_on_failure")
 	settingsShape.add(fSetting, "token_budget")
 	r.add(fEnum, "prompt_truncation", "citation_quality", "safety_mode", "input_type", "embedding_types", "citation_mode")

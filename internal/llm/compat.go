@@ -14,7 +14,8 @@ func compatible() {
 	d.add(field{rule: other, shape: dataSourceShape}, "parameters", "authentication", "embedding_dependency", "fields_mapping")
 	d.add(fSystem, "role_information")
 	d.add(fIdent, "index_name", "semantic_configuration", "deployment_name", "content_fields", "title_field", "url_field",
-		"filepath_field", "vector_fields", "key", "key_id", "access_token", "encoded_api_key", "connection_string")
+		"filepath_field", "vector_fields", "key_id")
+	d.add(fSecret, "key", "access_token", "encoded_api_key", "connection_string")
 	d.add(fName, "endpoint", "filter")
 	d.add(fSetting, "in_scope", "top_n_documents", "strictness", "max_search_queries", "allow_partial_result", "include_contexts")
 	messageShape.add(field{rule: text, kind: KindDocument, shape: contextShape}, "context")

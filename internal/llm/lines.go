@@ -292,8 +292,7 @@ func (r *reader) isSetting(v int) bool {
 func (r *reader) secrets(v int) bool {
 	switch r.doc.Kind(v) {
 	case strictjson.String:
-		s := bytes.TrimPrefix(bytes.TrimPrefix(r.doc.Bytes(v), []byte("Bearer ")), []byte("Basic "))
-		return isIdent(s) || isOpaque(s)
+		return isSecret(r.doc.Bytes(v))
 	case strictjson.Object:
 		for c := r.doc.First(v); c < r.doc.Next(v); c = r.doc.Next(c) {
 			if !isIdent(r.doc.Name(c)) || !r.isString(c) || !r.secrets(c) {

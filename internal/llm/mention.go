@@ -7,6 +7,15 @@ import "strings"
 // mention reads string v, which should name a tool that is defined or called
 // elsewhere. It is content, but only once.
 func (r *reader) mention(a at, v int) {
+	if r.asm != nil {
+		a.kind = KindOther
+		s := r.asm.text(r, a, "")
+		s.label, s.fixed = string(r.doc.Name(v)), false
+		if piece := r.doc.Bytes(v); string(s.buf) != string(piece) { // else each chunk says it
+			s.buf = append(s.buf, piece...)
+		}
+		return
+	}
 	if r.mentions == nil {
 		r.mentions = make(map[string]bool)
 	}

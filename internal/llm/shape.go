@@ -25,6 +25,7 @@ const (
 	result              // what a tool gave back, as a value
 	define              // a tool's definition
 	tokens              // log probabilities, which repeat the text in pieces
+	secret              // a key or token for a server that the model never sees: see isSecret
 	mention             // the name of a tool that another place defines or calls
 )
 

@@ -57,6 +57,7 @@ var (
 	fMessages  = field{rule: text, kind: inherit, role: RoleUser, shape: messageShape}
 	fSystem    = field{rule: text, kind: inherit, role: RoleSystem, shape: partShape}
 	fName      = field{rule: other}
+	fSecret    = field{rule: secret}
 	fMention   = field{rule: mention}
 	fDef       = field{rule: define, kind: KindToolDef}
 	fCalls     = field{rule: other, kind: KindToolCall, role: RoleAssistant, shape: callShape}

@@ -3,6 +3,7 @@
 package llm
 
 import (
+	"bytes"
 	"strings"
 
 	"kong-ai-guard/internal/mediatype"
@@ -16,6 +17,8 @@ const (
 	maxModel = 200
 	maxIdent = 256
 	maxEnum  = 64
+
+	maxSecret = 8192
 )
 
 // isModel reports whether s looks like a model's name or path.
@@ -72,6 +75,13 @@ func isOpaque(s []byte) bool {
 	_, ok := mediatype.Base64Text(string(s))
 	// Long ciphertext has words by chance, prose has one in six letters.
 	return !ok && words(s) < 3+len(s)/40
+}
+
+// isSecret reports whether s looks like a key or token, or like a header that
+// holds one.
+func isSecret(s []byte) bool {
+	s = bytes.TrimPrefix(bytes.TrimPrefix(s, []byte("Bearer ")), []byte("Basic "))
+	return len(s) <= maxSecret && only(s, "._:;/@+=|~-") && words(s) < 3+len(s)/40
 }
 
 // isCount reports whether a member's name is a number, speaks of counting or

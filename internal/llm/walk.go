@@ -117,7 +117,7 @@ func (r *reader) enter(a at, s *shape, v int) (at, callMembers) {
 	if !s.message && !s.block && !s.choice && r.asm == nil {
 		return a, call
 	}
-	if s.message {
+	if s.message && r.asm == nil { // a stream is one message, in pieces
 		a.message = r.messages
 		r.messages++
 	}
@@ -349,6 +349,10 @@ func (r *reader) str(a at, f field, v int) error {
 		}
 	case opaque:
 		if isOpaque(s) {
+			return nil
+		}
+	case secret:
+		if isSecret(s) {
 			return nil
 		}
 	case mention:
