@@ -201,8 +201,10 @@ func (r *reader) pop(n int) { r.path = r.path[:n] }
 // classOf gives the class of an event from its type: events that continue one
 // another share it, those that say all once more ("done") have their own.
 func classOf(d *strictjson.Doc) string {
-	if d.Member(strictjson.Root, "choices") >= 0 || d.Member(strictjson.Root, "candidates") >= 0 {
-		return ""
+	for _, name := range [...]string{"choices", "candidates", "done"} { // OpenAI's, Gemini's and Ollama's
+		if d.Member(strictjson.Root, name) >= 0 {
+			return ""
+		}
 	}
 	for _, name := range [...]string{"type", "event_type"} {
 		if t := d.Member(strictjson.Root, name); t >= 0 && d.Kind(t) == strictjson.String {

@@ -40,6 +40,16 @@ var dialects = []dialect{
 		},
 	},
 	{
+		// What OpenAI's clients do not look at must not keep pieces apart.
+		name: "openai.chat with decoys",
+		piece: func(b *strings.Builder, i int, s string) {
+			types := []string{"thinking", "tool_use", "function_call_output", "content_block_delta", "response.output_text.done"}
+			kind := types[len(s)%len(types)]
+			sse(b, "", fmt.Sprintf(`{"type":%q,"object":%q,"index":%d,"output_index":%d,"choices":[{"index":%d,"delta":{"type":%q,"index":%d,"role":%q,"content":%s}}]}`,
+				kind, kind, len(s), len(s), i, kind, len(s), []string{"assistant", "user", "tool"}[len(s)%3], quoted(s)))
+		},
+	},
+	{
 		name: "anthropic.messages",
 		start: func(b *strings.Builder, i int) {
 			sse(b, "content_block_start", fmt.Sprintf(`{"type":"content_block_start","index":%d,"content_block":{"type":"text","text":""}}`, i))

@@ -35,6 +35,9 @@ type at struct {
 	callID  string
 	media   string // the media type that the object names
 	found   bool   // what a search found: links are no media of the exchange
+	// joined tells that clients join all pieces of the choice, whatever type
+	// or number stands beside them.
+	joined bool
 }
 
 // A reader reads one body. It visits every value once: each string either
@@ -121,6 +124,9 @@ func (r *reader) enter(a at, s *shape, v int) (at, callMembers) {
 		a.message = r.messages
 		r.messages++
 	}
+	if s.choice && r.asm != nil {
+		a.joined, a.block, a.call, a.kind, a.role = true, 0, 0, KindText, RoleAssistant
+	}
 	role := a.role
 	d := r.doc
 	for c := d.First(v); c < d.Next(v); c = d.Next(c) {
@@ -131,7 +137,7 @@ func (r *reader) enter(a at, s *shape, v int) (at, callMembers) {
 				role = roleOf(d.Bytes(c), role)
 			}
 		case "type":
-			if (s.message || s.block) && r.isString(c) {
+			if (s.message || s.block) && !a.joined && r.isString(c) {
 				role, a.kind = roleOfType(d.Bytes(c), role, a.kind)
 				a.found = a.found || bytes.HasSuffix(d.Bytes(c), []byte("search_result"))
 			}
@@ -144,7 +150,7 @@ func (r *reader) enter(a at, s *shape, v int) (at, callMembers) {
 				a.choice = n
 			case s == callShape:
 				a.call = n
-			case r.asm != nil:
+			case r.asm != nil && !a.joined:
 				a.block = n
 			}
 		case "tool_call_id", "tool_use_id", "toolUseId", "call_id":
