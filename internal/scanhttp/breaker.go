@@ -93,4 +93,5 @@ func (b *breaker) open(now time.Time, d time.Duration) {
 	b.failures = 0
 	b.until = now.Add(d)
 	b.epoch++
+	openings.Add(1)
 }

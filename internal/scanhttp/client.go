@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"kong-ai-guard/internal/guard"
+	"kong-ai-guard/internal/tracing"
 )
 
 const (
@@ -103,6 +104,9 @@ func (c *Client) Post(ctx context.Context, r Request) (Response, error) {
 		defer cancel()
 	}
 	header := callHeader(r.Header)
+	if parent := tracing.Header(ctx); parent != "" {
+		header["Traceparent"] = []string{parent}
+	}
 	for attempt := 0; ; attempt++ {
 		resp, retry, fail := c.try(ctx, t, header, &r)
 		if fail == nil {
@@ -119,14 +123,17 @@ func (c *Client) Post(ctx context.Context, r Request) (Response, error) {
 func (c *Client) try(ctx context.Context, t *target, header http.Header, r *Request) (resp Response, retry bool, fail *guard.Failure) {
 	epoch, wait := t.breaker.acquire(time.Now())
 	if wait > 0 {
+		attempts[HeldBack].Add(1)
 		return Response{}, false, &guard.Failure{Kind: guard.Unavailable, Reason: ReasonBreakerOpen, RetryAfter: wait}
 	}
 	resp, err := c.roundTrip(ctx, t.url, header, r.Body)
 	if err != nil {
+		attempts[Unanswered].Add(1)
 		fail, retry = c.networkFailure(ctx, err)
 		t.breaker.record(epoch, time.Now(), outcomeOf(ctx), 0)
 		return resp, retry, fail
 	}
+	attempts[resultOf(resp.Status)].Add(1)
 	var after time.Duration
 	if resp.Status == http.StatusTooManyRequests {
 		after = retryAfter(resp, r.RetryAfter, time.Now())
