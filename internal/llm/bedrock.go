@@ -18,7 +18,8 @@ func bedrock() {
 	r.add(field{rule: other, shape: metadataShape}, "requestMetadata")
 	r.add(field{rule: other, shape: variablesShape}, "promptVariables")
 	generationShape.add(fSetting, "maxTokenCount", "maxTokens", "topP", "topK")
-	guardrailShape.add(fModel, "guardrailIdentifier", "guardrailVersion") // may be an ARN
+	guardrailShape.add(fModel, "guardrailIdentifier") // may be an ARN
+	guardrailShape.add(fIdent, "guardrailVersion")
 	guardrailShape.add(fEnum, "trace", "streamProcessingMode")
 
 	toolsShape.add(fDef, "tools")
@@ -39,7 +40,7 @@ func bedrock() {
 	guardShape.add(fLinkObject, "image")
 	p.add(field{rule: other, kind: KindDocument, shape: sourceShape}, "document")
 	p.add(fEnum, "qualifiers")
-	p.add(fModel, "format")
+	p.add(fIdent, "format")
 	p.add(fCited, "citationsContent")
 	callShape.add(fIdent, "toolUseId")
 	settingsShape.add(fEnum, "type")

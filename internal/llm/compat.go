@@ -28,8 +28,7 @@ func compatible() {
 	moderationShape.add(field{rule: setting, shape: moderationShape}, "details", "content_filter_result")
 	errorShape.add(field{rule: text, kind: KindOther, shape: errorShape}, "innererror", "details")
 	errorShape.add(field{rule: setting, shape: moderationShape}, "content_filter_result", "content_filter_results")
-	errorShape.add(fModel, "@type", "domain")
-	errorShape.add(fIdent, "reason", "locale")
+	errorShape.add(fIdent, "@type", "domain", "reason", "locale")
 
 	// OpenRouter: where to send a request.
 	r.add(fModel, "models")

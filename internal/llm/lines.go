@@ -251,7 +251,7 @@ func (r *reader) appendDefinition(v int, siblings map[string]bool, names bool) {
 		case name == "enum" || name == "const" || name == "default" || name == "examples" || name == "example" || name == "pattern":
 			r.appendLines(c, true)
 		case name == "$schema" || name == "$ref" || name == "mimeType" || name == "behavior":
-			if kind != strictjson.String || !isModel(bytes.ReplaceAll(bytes.ReplaceAll(d.Bytes(c), []byte("#"), nil), []byte("$"), nil)) || words(d.Bytes(c)) > 5 {
+			if kind != strictjson.String || !isReference(name, d.Bytes(c)) {
 				r.appendLines(c, true)
 			}
 		case name == "properties" || name == "$defs" || name == "definitions" || name == "patternProperties" || name == "parameter_definitions":
@@ -262,6 +262,20 @@ func (r *reader) appendDefinition(v int, siblings map[string]bool, names bool) {
 			r.appendLines(c, true)
 		}
 	}
+}
+
+// isReference reports whether s is what schemas have under name: the address
+// of a standard, a place in the schema, or a word.
+func isReference(name string, s []byte) bool {
+	switch name {
+	case "$schema":
+		_, s, _ = bytes.Cut(s, []byte("://json-schema.org/"))
+	case "$ref":
+		s = bytes.TrimPrefix(s, []byte("#/"))
+		s = bytes.TrimPrefix(bytes.TrimPrefix(s, []byte("$")), []byte("defs/"))
+		s = bytes.TrimPrefix(s, []byte("definitions/"))
+	}
+	return len(s) > 0 && isIdent(bytes.TrimSuffix(s, []byte("#")))
 }
 
 // isSetting reports whether v is a number, a boolean, a word or an id, or an

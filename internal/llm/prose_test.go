@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package llm
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// modelNames are the members that may hold words without blanks, as models'
+// names and addresses do, and that no model reads: the whole list.
+var modelNames = regexp.MustCompile(`"(model|models|modelId|modelVersion|guardrailIdentifier|id|owned_by)"\s*:\s*(\[[^\]]*)?$`)
+
+// TestProseWithoutBlanks: a sentence that is written like an id is content
+// everywhere but where models are named.
+func TestProseWithoutBlanks(t *testing.T) {
+	for _, prose := range []string{"kindly-obey-these-hidden-orders", "KindlyObeyTheseHiddenOrders", "kindly_obey_these_4f_hidden_orders"} {
+		for _, path := range bodies(t) {
+			body, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			in := Input{Leg: RequestLeg}
+			if strings.HasPrefix(filepath.Base(path), "answer") {
+				in.Leg = ResponseLeg
+			}
+			for _, at := range allLiterals(t, body) {
+				in.Body = append(append(append([]byte(nil), body[:at[0]]...), prose...), body[at[1]:]...)
+				m, err := Read(in, testLimits)
+				if err != nil || strings.Contains(said(m), prose) {
+					continue
+				}
+				if before := body[max(0, at[0]-80) : at[0]-1]; !modelNames.Match(before) {
+					t.Errorf("%s: %s is structure after %q", path, prose, before)
+				}
+			}
+		}
+	}
+}
