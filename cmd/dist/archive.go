@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
+	"debug/buildinfo"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// A file is one of an archive's.
+type file struct {
+	path    string
+	mode    int64
+	content []byte
+}
+
+// pack makes a compressed archive whose bytes depend on its arguments alone:
+// the files in the order of their paths, below a directory of the archive's
+// name, all of one time and of nobody.
+func pack(name string, files []file, at time.Time) ([]byte, error) {
+	files = slices.SortedFunc(slices.Values(files), func(a, b file) int { return strings.Compare(a.path, b.path) })
+	var out bytes.Buffer
+	compressed := gzip.NewWriter(&out)
+	archive := tar.NewWriter(compressed)
+	for _, f := range files {
+		header := &tar.Header{
+			Typeflag: tar.TypeReg, Name: name + "/" + f.path, Mode: f.mode, Size: int64(len(f.content)),
+			ModTime: at, Format: tar.FormatPAX,
+		}
+		if err := archive.WriteHeader(header); err != nil {
+			return nil, err
+		}
+		if _, err := archive.Write(f.content); err != nil {
+			return nil, err
+		}
+	}
+	if err := archive.Close(); err != nil {
+		return nil, err
+	}
+	if err := compressed.Close(); err != nil {
+		return nil, err
+	}
+	return out.Bytes(), nil
+}
+
+// modules lists, for each command in dir, what it was built of: Go's version,
+// and each module with its version and checksum, as the binary itself says.
+func modules(dir string) ([]byte, error) {
+	var list strings.Builder
+	for _, command := range commands {
+		info, err := buildinfo.ReadFile(filepath.Join(dir, command))
+		if err != nil {
+			return nil, err
+		}
+		fmt.Fprintf(&list, "%s (%s)\n", command, info.GoVersion)
+		for _, m := range info.Deps {
+			if m.Replace != nil {
+				m = m.Replace
+			}
+			fmt.Fprintf(&list, "  %s %s %s\n", m.Path, m.Version, m.Sum)
+		}
+	}
+	return []byte(list.String()), nil
+}
+
+func sum(b []byte) [sha256.Size]byte { return sha256.Sum256(b) }

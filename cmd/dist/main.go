@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command dist makes the archives of a release: for each platform the
+// binaries, the schemas, the examples and the documentation, with a list of
+// the modules that the binaries are built of, and the archives' checksums. The
+// same commit and the same Go give the same bytes. It runs in the repository's
+// root.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+)
+
+// platforms are the ones that Kong runs on.
+var platforms = []string{"amd64", "arm64"}
+
+// commands are the binaries that a release holds.
+var commands = []string{"prisma-airs-intercept", "noma-runtime-protection", "konnect-schema"}
+
+// shipped are the files and directories of the repository that go with them.
+var shipped = []string{"LICENSE", "README.md", "CHANGELOG.md", "docs", "kong", "schema"}
+
+func main() {
+	version := flag.String("version", "", "`version` of the release")
+	out := flag.String("out", "dist", "`directory` for the archives")
+	seconds := flag.Int64("time", 0, "time of all files in the archives, in `seconds` since 1970")
+	flag.Parse()
+	if err := release(*version, *out, time.Unix(*seconds, 0), tracked, build); err != nil {
+		fmt.Fprintln(os.Stderr, "dist:", err)
+		os.Exit(1)
+	}
+}
+
+// validVersion has no character that means something in a path or a flag.
+var validVersion = regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z.+_-]*$`)
+
+// release makes the archives of one version in out. Files lists what is
+// shipped, make builds the commands for a platform into a directory.
+func release(version, out string, at time.Time, files func() ([]string, error), make func(arch, version, dir string) error) error {
+	if !validVersion.MatchString(version) {
+		return fmt.Errorf("%q is no version", version)
+	}
+	paths, err := files()
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(out, 0o755); err != nil {
+		return err
+	}
+	var sums strings.Builder
+	for _, arch := range platforms {
+		name := "kong-ai-guard_" + version + "_linux_" + arch
+		contents, err := collect(arch, version, paths, make)
+		if err != nil {
+			return err
+		}
+		archive, err := pack(name, contents, at)
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(out, name+".tar.gz"), archive, 0o644); err != nil {
+			return err
+		}
+		fmt.Fprintf(&sums, "%x  %s.tar.gz\n", sum(archive), name)
+	}
+	return os.WriteFile(filepath.Join(out, "SHA256SUMS"), []byte(sums.String()), 0o644)
+}
+
+// collect gives the files of one platform's archive.
+func collect(arch, version string, paths []string, make func(arch, version, dir string) error) ([]file, error) {
+	dir, err := os.MkdirTemp("", "dist")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	if err := make(arch, version, dir); err != nil {
+		return nil, err
+	}
+	var contents []file
+	for _, command := range commands {
+		b, err := os.ReadFile(filepath.Join(dir, command))
+		if err != nil {
+			return nil, err
+		}
+		contents = append(contents, file{"bin/" + command, 0o755, b})
+	}
+	list, err := modules(dir)
+	if err != nil {
+		return nil, err
+	}
+	contents = append(contents, file{"MODULES.txt", 0o644, list})
+	for _, path := range paths {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return nil, err
+		}
+		contents = append(contents, file{path, 0o644, b})
+	}
+	return contents, nil
+}
+
+// tracked lists the shipped files that git knows: what else lies about, such
+// as the key of a data plane, is nobody's to ship.
+func tracked() ([]string, error) {
+	out, err := exec.Command("git", append([]string{"ls-files", "-z", "--"}, shipped...)...).Output()
+	if err != nil {
+		return nil, fmt.Errorf("git ls-files: %w", err)
+	}
+	var paths []string
+	for path := range strings.SplitSeq(strings.TrimRight(string(out), "\x00"), "\x00") {
+		if !strings.HasSuffix(path, "_test.go") && filepath.Base(path) != ".gitignore" {
+			paths = append(paths, path)
+		}
+	}
+	return paths, nil
+}
+
+// build makes the commands as the Makefile does.
+func build(arch, version, dir string) error {
+	args := []string{
+		"build", "-trimpath", "-buildvcs=false",
+		"-ldflags", "-s -w -X kong-ai-guard/internal/program.stamp=" + version,
+		"-o", dir + string(filepath.Separator),
+	}
+	for _, command := range commands {
+		args = append(args, "./cmd/"+command)
+	}
+	cmd := exec.Command("go", args...)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+arch)
+	cmd.Stderr = os.Stderr
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("go build for %s: %w", arch, err)
+	}
+	return nil
+}
