@@ -41,6 +41,7 @@ type breaker struct {
 	until    time.Time     // zero: closed
 	delay    time.Duration // of the last opening that was not announced
 	probed   time.Time     // when the last probe began
+	hint     string        // the setting to look at, by the last failure
 	// epoch counts openings and closings. Attempts that began in an earlier
 	// one say nothing about the present.
 	epoch uint64
@@ -87,6 +88,20 @@ func (b *breaker) record(epoch uint64, now time.Time, o outcome, after time.Dura
 			b.open(now, b.delay)
 		}
 	}
+}
+
+// blame remembers which setting the last failure was about.
+func (b *breaker) blame(hint string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.hint = hint
+}
+
+// blamed is that setting, "" for none.
+func (b *breaker) blamed() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.hint
 }
 
 func (b *breaker) open(now time.Time, d time.Duration) {

@@ -3,6 +3,7 @@
 package scanhttp
 
 import (
+	"net/http/httptest"
 	"testing"
 	"time"
 )
@@ -127,6 +128,23 @@ func TestBreakerIgnoresCallersWhoGaveUp(t *testing.T) {
 	for range 10 * failuresToOpen {
 		if wait := drive(&b, now, unknown, 0); wait != 0 {
 			t.Fatalf("the breaker opened: wait %v", wait)
+		}
+	}
+}
+
+// While the breaker is open, operators still read which setting to look at.
+func TestOpenBreakerNamesTheSetting(t *testing.T) {
+	gone := httptest.NewServer(nil)
+	gone.Close()
+	c, err := For(Options{SSLVerify: true, EndpointField: "api_endpoint", Account: t.Name()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range failuresToOpen + 1 {
+		_, err := c.Post(t.Context(), Request{URL: gone.URL})
+		f := failure(t, err)
+		if f.Hint != "api_endpoint" || (f.Reason == ReasonBreakerOpen) != (i == failuresToOpen) {
+			t.Errorf("attempt %d: %+v", i, *f)
 		}
 	}
 }

@@ -124,12 +124,13 @@ func (c *Client) try(ctx context.Context, t *target, header http.Header, r *Requ
 	epoch, wait := t.breaker.acquire(time.Now())
 	if wait > 0 {
 		attempts[HeldBack].Add(1)
-		return Response{}, false, &guard.Failure{Kind: guard.Unavailable, Reason: ReasonBreakerOpen, RetryAfter: wait}
+		return Response{}, false, &guard.Failure{Kind: guard.Unavailable, Reason: ReasonBreakerOpen, Hint: t.breaker.blamed(), RetryAfter: wait}
 	}
 	resp, err := c.roundTrip(ctx, t.url, header, r.Body)
 	if err != nil {
 		attempts[Unanswered].Add(1)
 		fail, retry = c.networkFailure(ctx, err)
+		t.breaker.blame(fail.Hint)
 		t.breaker.record(epoch, time.Now(), outcomeOf(ctx), 0)
 		return resp, retry, fail
 	}
@@ -139,10 +140,11 @@ func (c *Client) try(ctx context.Context, t *target, header http.Header, r *Requ
 		after = retryAfter(resp, r.RetryAfter, time.Now())
 	}
 	fail = Classify(resp.Status, after)
-	t.breaker.record(epoch, time.Now(), outcomeOfStatus(resp.Status), after)
 	if fail != nil {
 		fail.Hint = c.statusHint(resp.Status)
+		t.breaker.blame(fail.Hint)
 	}
+	t.breaker.record(epoch, time.Now(), outcomeOfStatus(resp.Status), after)
 	return resp, retryable(resp.Status), fail
 }
 
