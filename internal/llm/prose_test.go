@@ -12,7 +12,7 @@ import (
 
 // modelNames are the members that may hold words without blanks, as models'
 // names and addresses do, and that no model reads: the whole list.
-var modelNames = regexp.MustCompile(`"(model|models|modelId|modelVersion|guardrailIdentifier|id|owned_by)"\s*:\s*(\[[^\]]*)?$`)
+var modelNames = regexp.MustCompile(`"(model|models|modelId|modelVersion|guardrailIdentifier)"\s*:\s*(\[[^\]]*)?$`)
 
 // TestProseWithoutBlanks: a sentence that is written like an id is content
 // everywhere but where models are named.
@@ -33,7 +33,9 @@ func TestProseWithoutBlanks(t *testing.T) {
 				if err != nil || strings.Contains(said(m), prose) {
 					continue
 				}
-				if before := body[max(0, at[0]-80) : at[0]-1]; !modelNames.Match(before) {
+				before := body[max(0, at[0]-80) : at[0]-1]
+				listed := filepath.Base(path) == "answer-models.json" && strings.HasSuffix(string(before), `"id":`)
+				if !listed && !modelNames.Match(before) {
 					t.Errorf("%s: %s is structure after %q", path, prose, before)
 				}
 			}
