@@ -19,7 +19,7 @@ RACE = $(shell d=$$(mktemp -d) && printf 'package main\n\nimport "C"\n\nfunc mai
 	CGO_ENABLED=1 $(GO) build -race -o $$d/main $$d/main.go 2>/dev/null && $$d/main && echo -race; rm -rf $$d)
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo build test unit clients lint generate bench fuzz cover clean
+.PHONY: help run demo build test unit clients lint generate bench fuzz cover dist clean
 
 help: ## what can be made
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-9s %s\n' "$$name" "$$text"; done
@@ -67,6 +67,9 @@ fuzz: ## each fuzz target for FUZZTIME (5s)
 cover: ## test coverage, as a list and in coverage.out
 	$(GO) test -coverprofile=coverage.out -coverpkg=./internal/...,./plugins/... ./...
 	$(GO) tool cover -func=coverage.out
+
+dist: ## the archives of a release, in dist/
+	@$(GO) run ./cmd/dist -version "$(VERSION)" -time "$$(git log -1 --format=%ct)" && ls -l dist
 
 clean: ## remove what was made
 	rm -rf bin dist coverage.out
