@@ -75,6 +75,7 @@ type Consumer struct {
 	Tags        []string     `yaml:"tags"`
 	Groups      []GroupRef   `yaml:"groups"`
 	Credentials []Credential `yaml:"keyauth_credentials"`
+	JWTSecrets  []JWTSecret  `yaml:"jwt_secrets"`
 	Plugins     []Plugin     `yaml:"plugins"`
 }
 
@@ -96,6 +97,15 @@ type Credential struct {
 	ID   string   `yaml:"id"`
 	Key  string   `yaml:"key"`
 	Tags []string `yaml:"tags"`
+}
+
+// A JWTSecret is a secret of a consumer for jwt; Key is what tokens name it by.
+// Tokens are signed with HS256.
+type JWTSecret struct {
+	ID     string   `yaml:"id"`
+	Key    string   `yaml:"key"`
+	Secret string   `yaml:"secret"`
+	Tags   []string `yaml:"tags"`
 }
 
 // A Plugin is one configuration of a plugin with its scope.

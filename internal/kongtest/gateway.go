@@ -140,7 +140,7 @@ func New(cfg Config) (*Gateway, error) {
 	}
 	gw := &Gateway{
 		cfg: cfg, prefix: cfg.Prefix, plugins: map[string]*plugin{},
-		builtin:   map[string]*pluginInfo{keyAuth: keyAuthInfo()},
+		builtin:   map[string]*pluginInfo{keyAuth: keyAuthInfo(), jwtAuth: jwtInfo()},
 		exchanges: map[string]*outcome{},
 		logs:      logBook{tell: cfg.OnLog},
 		transport: &http.Transport{
@@ -386,9 +386,12 @@ func (x *exchange) access(number int) (collected []*pluginConfig) {
 		if conf == nil || !slices.Contains(conf.protocols, any("http")) {
 			continue
 		}
-		if name == keyAuth {
+		switch name {
+		case keyAuth:
 			x.authenticate(conf)
-		} else {
+		case jwtAuth:
+			x.verifyToken(conf)
+		default:
 			phases := x.gw.plugins[name].info.Phases
 			if slices.Contains(phases, "response") {
 				if !truthy(x.ctx[buffering]) {

@@ -142,6 +142,9 @@ func runStep(kong *pdk.PDK, name, arg, rest string) (string, error) {
 	case "get_ctx":
 		v, err := kong.Nginx.GetCtxAny(arg)
 		return fmt.Sprint(v), err
+	case "shared":
+		v, err := kong.Ctx.GetSharedAny(arg)
+		return fmt.Sprint(v), err
 	case "var":
 		return raw("kong.nginx.get_var")
 	case "header":

@@ -107,6 +107,44 @@ func TestKeyAuth(t *testing.T) {
 	}
 }
 
+func TestJWT(t *testing.T) {
+	t.Parallel()
+	d := Declarative{
+		Consumers: []Consumer{{Username: "alice", JWTSecrets: []JWTSecret{{Key: "idp", Secret: "s3cret"}}}, {Username: "nobody"}},
+		Services: []Service{{
+			Name:    "s",
+			Routes:  []Route{{Name: "r", Paths: []string{"/"}}, {Name: "open", Paths: []string{"/open"}, Plugins: []Plugin{{Name: jwtAuth, Config: map[string]any{"anonymous": "nobody"}}}}},
+			Plugins: []Plugin{{Name: jwtAuth}, steps("probe-access", []string{"consumer", "shared " + verifiedToken}, nil)},
+		}},
+	}
+	gw := start(t, Config{Servers: []PluginServer{probeServer(t, "probe-access")}, Declarative: d},
+		http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "up") }))
+	good := SignToken(`{"iss":"idp","tier":"low"}`, "s3cret")
+	for _, c := range []struct {
+		name, path, token string
+		status            int
+		consumer, shared  string
+	}{
+		{"signed", "/", good, 200, "alice", good},
+		{"signed by another", "/", SignToken(`{"iss":"idp"}`, "other"), 401, "", ""},
+		{"changed", "/", strings.Replace(good, ".", ".e30", 1), 401, "", ""},
+		{"of somebody unknown", "/", SignToken(`{"iss":"else"}`, "s3cret"), 401, "", ""},
+		{"none", "/", "", 401, "", ""},
+		{"signed by another, anonymous", "/open", SignToken(`{"iss":"idp"}`, "other"), 200, "nobody", "<nil>"},
+	} {
+		req := post(t, gw, "{}")
+		req.URL.Path = c.path
+		req.Header.Set("Authorization", "Bearer "+c.token)
+		a := send(t, gw, req)
+		if a.StatusCode != c.status {
+			t.Errorf("%s: got %d %q", c.name, a.StatusCode, a.body)
+		}
+		if c.status == 200 && (a.said("consumer") != c.consumer || a.said("shared "+verifiedToken) != c.shared) {
+			t.Errorf("%s: the plugin saw consumer %q, token %q", c.name, a.said("consumer"), a.said("shared "+verifiedToken))
+		}
+	}
+}
+
 func TestRouting(t *testing.T) {
 	t.Parallel()
 	no := false

@@ -23,6 +23,7 @@ type snapshot struct {
 	created int64 // Unix seconds
 	routes  []*route
 	keys    map[string]credential
+	secrets map[string]jwtSecret // by the key that tokens name
 	byName  map[string]*consumer // by username and by id
 	configs map[string][]*pluginConfig
 	order   []string // names of the configured plugins, the first to run first
@@ -88,7 +89,7 @@ func (gw *Gateway) build(d Declarative, now int64) (*snapshot, error) {
 	b := &builder{
 		gw: gw,
 		snap: &snapshot{
-			created: now, keys: map[string]credential{}, byName: map[string]*consumer{},
+			created: now, keys: map[string]credential{}, secrets: map[string]jwtSecret{}, byName: map[string]*consumer{},
 			configs: map[string][]*pluginConfig{},
 		},
 		services: map[string]*service{}, routes: map[string]*route{}, groups: map[string]string{},
@@ -223,6 +224,12 @@ func (b *builder) addConsumers(d Declarative) error {
 				return fmt.Errorf("consumer %q: in 'keyauth_credentials': uniqueness violation", c.Username)
 			}
 			b.snap.keys[k.Key] = credential{id: stableID(k.ID, "keyauth_credentials", k.Key), consumer: cs}
+		}
+		for _, j := range c.JWTSecrets {
+			if _, taken := b.snap.secrets[j.Key]; taken || j.Key == "" || j.Secret == "" {
+				return fmt.Errorf("consumer %q: in 'jwt_secrets': a key of its own and a secret are needed", c.Username)
+			}
+			b.snap.secrets[j.Key] = jwtSecret{[]byte(j.Secret), credential{id: stableID(j.ID, "jwt_secrets", j.Key), consumer: cs}}
 		}
 		for _, p := range c.Plugins {
 			p.Consumer = Ref(c.ID)
