@@ -22,6 +22,9 @@ func (j *judgement) severity() severity {
 		}
 		return rules[j.was].severity
 	}
+	if j.outcome == allowed && j.verdict.Alert {
+		return warning
+	}
 	return rules[j.outcome].severity
 }
 
@@ -60,6 +63,8 @@ func (x *exchange) writeLine(call *pdk.Call, s severity, j judgement) bool {
 		verb = "blocked"
 	case masked:
 		verb = "masked"
+	case allowed:
+		verb = "passed with findings"
 	case unscanned:
 		verb = "passed unscanned"
 	}

@@ -81,7 +81,11 @@ func (e *Engine) judgeMonitored(ctx context.Context, j *job) (o jobOutcome, wait
 	s := found.severity()
 	switch {
 	case s == warning:
-		e.process.notices.add(s, "", e.line(leg.String()+" would be refused", &found, f.requestID, &f.identity, time.Since(start)))
+		verb := " would be refused"
+		if found.outcome == allowed {
+			verb = " would pass with findings"
+		}
+		e.process.notices.add(s, "", e.line(leg.String()+verb, &found, f.requestID, &f.identity, time.Since(start)))
 	case s == failure:
 		// Without what differs from exchange to exchange. Whatever else hangs
 		// on the same setting is the same trouble to an operator.

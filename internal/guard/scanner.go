@@ -97,6 +97,9 @@ type Verdict struct {
 	// Category and Detections say what fired: for logs, never for clients.
 	Category   string
 	Detections []string
+	// Alert asks for a line in Kong's log about an Allow: something fired that
+	// the service was told to let pass.
+	Alert bool
 	// Subject is the profile or application that the scan was judged under.
 	Subject string
 	// Partial tells that a part of the leg was not judged, because the

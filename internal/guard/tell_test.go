@@ -108,6 +108,29 @@ func TestHeadersOfAVerdict(t *testing.T) {
 	}
 }
 
+func TestFindingsThatPassAreLogged(t *testing.T) {
+	found := verdict(guard.Verdict{Action: guard.Allow, ScanID: "scan-9", Category: "malicious", Detections: []string{"injection"}, Subject: "alert-only", Alert: true})
+	k := chatRequest(t).run(guard.New(newWorld(t).Process, prisma(), strict(), both(found)))
+	lines := k.logged("warn")
+	if k.exit != nil || len(lines) != 2 {
+		t.Fatalf("%+v, %q", k.exit, lines)
+	}
+	for i, leg := range []string{"request", "response"} {
+		for _, want := range []string{"SecurePrismaAIRS " + leg + " passed with findings", `outcome="allow"`, `category="malicious"`, `detectors="injection"`, `profile="alert-only"`} {
+			if !strings.Contains(lines[i], want) {
+				t.Errorf("no %s in %s", want, lines[i])
+			}
+		}
+	}
+
+	w := newWorld(t)
+	k = chatRequest(t).run(guard.New(w.Process, prisma(), modes(guard.Monitor, guard.Off), both(found)))
+	w.Flush(t.Context())
+	if k.exit != nil || !strings.Contains(w.stderr.String(), "request would pass with findings") {
+		t.Errorf("monitored: %s", w.stderr.String())
+	}
+}
+
 func TestAPartialVerdictIsNoAllow(t *testing.T) {
 	w := newWorld(t)
 	s := &scanner{response: verdict(guard.Verdict{Action: guard.Allow, ScanID: "scan-9", Partial: true})}

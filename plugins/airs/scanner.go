@@ -21,6 +21,9 @@ const (
 	// userAgent names us to the service's operators.
 	userAgent = "kong-ai-guard"
 
+	// benign is the category of what nothing was found in.
+	benign = "benign"
+
 	reasonKey     = "no usable API key"
 	reasonProfile = "the service does not know the profile"
 )
@@ -95,6 +98,7 @@ func (s *Scanner) Scan(ctx context.Context, scan *guard.Scan) (guard.Verdict, er
 	if s.config.MaskSensitiveData {
 		v = j.mask(p, scan)
 	}
+	v.Alert = v.Action == guard.Allow && (len(v.Detections) > 0 || v.Category != "" && v.Category != benign)
 	v.Subject, v.Partial = p.profile.String(), p.partial
 	v.Header = s.config.headers(scan, &v, time.Since(start))
 	return v, nil
