@@ -47,7 +47,7 @@ func judge(o Options, q *scanRequest, d Degraded) []byte {
 		// It displaces what else is in the element.
 		malicious = c.ToolEvent.judge(answer)
 	} else {
-		malicious = c.judge(answer)
+		malicious = c.judge(o, answer)
 	}
 	if malicious {
 		answer["category"] = "malicious"
@@ -101,14 +101,15 @@ func (q *scanRequest) profile(o Options, answer map[string]any) {
 }
 
 // judge looks at an element without a tool event.
-func (c *content) judge(answer map[string]any) (malicious bool) {
+func (c *content) judge(o Options, answer map[string]any) (malicious bool) {
 	prompt, response := strings.ToLower(text(c.Prompt)), strings.ToLower(text(c.Response))
 	if c.Prompt != nil || c.CodePrompt != nil {
 		f := finding{
 			"url_cats": maliciousURL.fires(prompt), "injection": injection.fires(prompt),
 			"toxic_content": toxic.fires(prompt), "malicious_code": maliciousCode.fires(strings.ToLower(text(c.CodePrompt))),
-			"source_code": false, "agent": injection.fires(prompt),
+			"source_code": false, "agent": injection.fires(prompt) || memory.fires(prompt),
 		}
+		f.addTopic(o, prompt, "prompt_detection_details", answer)
 		f.addSensitive(text(c.Prompt), "prompt_masked_data", answer)
 		answer["prompt_detected"] = f
 		malicious = f.any()
@@ -120,11 +121,23 @@ func (c *content) judge(answer map[string]any) (malicious bool) {
 			// It needs the pair.
 			"db_security": c.Prompt != nil && changesData.fires(response),
 		}
+		f.addTopic(o, response, "response_detection_details", answer)
 		f.addSensitive(text(c.Response), "response_masked_data", answer)
 		answer["response_detected"] = f
 		malicious = malicious || f.any()
 	}
 	return malicious
+}
+
+// addTopic adds the detector of topics, if the profile has one.
+func (f finding) addTopic(o Options, lower, details string, answer map[string]any) {
+	if o.BlockedTopic == "" {
+		return
+	}
+	f["topic_violation"] = strings.Contains(lower, strings.ToLower(o.BlockedTopic))
+	if f["topic_violation"] {
+		answer[details] = map[string]any{"topic_guardrails_details": map[string]any{"blocked_topics": []string{o.BlockedTopic}}}
+	}
 }
 
 // addSensitive adds the detector of sensitive data and its masked text.

@@ -28,13 +28,15 @@ var (
 	toxic         = detector{[]string{"hack", "bomb"}, regexp.MustCompile(`\bhow\s+to\s+hack\b|\bbuild\s+a\s+bomb\b`)}
 	maliciousURL  = detector{[]string{"/test-malware"}, regexp.MustCompile(`\.\S+/test-malware\b`)}
 	maliciousCode = detector{[]string{"eicar"}, regexp.MustCompile(`eicar`)}
+	memory        = detector{[]string{"<topic"}, regexp.MustCompile(`<topic\s+name=`)}
 	changesData   = detector{[]string{"update", "delete", "drop"}, regexp.MustCompile(`\b(update\s+\S+\s+set|delete\s+from|drop\s+table)\b`)}
 )
 
 // What is sensitive.
 var (
-	ssn    = regexp.MustCompile(`\b\d{3}-\d{2}-\d{4}\b`)
-	digits = regexp.MustCompile(`\b\d(?:[ -]?\d){12,18}\b`)
+	routing = regexp.MustCompile(`\brouting number:?\s+\d{7,9}\b`)
+	ssn     = regexp.MustCompile(`\b\d{3}-\d{2}-\d{4}\b`)
+	digits  = regexp.MustCompile(`\b\d(?:[ -]?\d){12,18}\b`)
 )
 
 // A pattern is a kind of sensitive data that was found, and where: offsets in
@@ -56,7 +58,8 @@ func sensitive(text string) (masked string, found []pattern) {
 		what  *regexp.Regexp
 		valid func(string) bool
 	}{
-		{"Tax Id - US - TIN", ssn, func(string) bool { return true }},
+		{"Bank - American Bankers Association Routing Number - ABA", routing, anything},
+		{"Tax Id - US - TIN", ssn, anything},
 		{"Credit Card Number", digits, card},
 	} {
 		p := pattern{Pattern: kind.name}
@@ -74,6 +77,8 @@ func sensitive(text string) (masked string, found []pattern) {
 	}
 	return masked, found
 }
+
+func anything(string) bool { return true }
 
 // card checks the last digit of a card's number.
 func card(s string) bool {

@@ -34,6 +34,8 @@ type Options struct {
 	Profiles []string
 	// DefaultProfile judges scans that name no profile, "" for an error.
 	DefaultProfile string
+	// BlockedTopic is a word that the profiles allow in no text, "" for none.
+	BlockedTopic string
 	// AlertOnly has the profiles report what they find and allow it.
 	AlertOnly bool
 }
