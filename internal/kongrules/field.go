@@ -23,6 +23,7 @@ type Field struct {
 	Default       any                          `json:"default"`
 	Description   *string                      `json:"description"`
 	Referenceable bool                         `json:"referenceable"`
+	Encrypted     bool                         `json:"encrypted"`
 	OneOf         []any                        `json:"one_of"`
 	Between       []float64                    `json:"between"`
 	GT            *float64                     `json:"gt"`

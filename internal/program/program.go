@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"io"
 	"os"
 	"runtime/debug"
 
@@ -17,6 +18,7 @@ import (
 	"kong-ai-guard/internal/kongschema"
 	"kong-ai-guard/internal/pluginserver"
 	"kong-ai-guard/internal/telemetry"
+	"kong-ai-guard/internal/tracing"
 )
 
 // A Plugin is what a vendor brings.
@@ -30,6 +32,8 @@ type Plugin struct {
 	// operator must not miss. Its error is a kongschema.Problems or a
 	// *guard.Failure, both of which name the field.
 	Configure func(config []byte, notice Notice) (Instance, error)
+	// Metrics adds counts of the vendor's own; nil for none.
+	Metrics func(*telemetry.Metrics)
 }
 
 // Notice takes a line for Kong's log that belongs to no exchange. It holds no
@@ -47,9 +51,29 @@ type Instance struct {
 	Warnings []string
 }
 
+// options are the values of the binary's own flags.
+type options struct {
+	bounds        guard.Bounds
+	metrics, otlp string
+	commands      commands
+}
+
+func (o *options) flags(fs *flag.FlagSet) {
+	fs.Func("metrics", "`address` (host:port) to show Prometheus metrics and health on: /metrics, /healthz, /readyz (default none)", func(s string) error {
+		o.metrics = s
+		return telemetry.CheckAddress(s)
+	})
+	fs.Func("otlp-endpoint", "`URL` of an OpenTelemetry collector to send spans to, over OTLP/HTTP, such as http://127.0.0.1:4318 (default none)", func(s string) error {
+		o.otlp = s
+		return tracing.CheckEndpoint(s)
+	})
+	o.bounds.Flags(fs)
+	o.commands.flags(fs)
+}
+
 // Main runs the binary and gives the code to exit with.
 func Main(p Plugin) int {
-	bounds := guard.DefaultBounds()
+	o := &options{bounds: guard.DefaultBounds()}
 	return pluginserver.Main(pluginserver.Program{
 		Version:  version(),
 		Priority: p.Priority,
@@ -58,23 +82,50 @@ func Main(p Plugin) int {
 			schema.Name = name // Kong knows the plugin by its executable's
 			return schema.Dump(), schema.Check()
 		},
-		Flags: func(fs *flag.FlagSet) { bounds.Flags(fs) },
-		Start: func(own pluginserver.Process) (*pluginserver.Server, error) {
-			if err := bounds.Validate(); err != nil {
-				return nil, err
-			}
-			reportLeftovers(own.Log, "/", own.Name)
-			process := guard.NewProcess(bounds, p.Vendor.LogPrefix, own.Log, telemetry.NewMetrics(p.Vendor.Plugin))
-			return &pluginserver.Server{
-				New:  func(config []byte) pluginserver.Instance { return p.instance(process, config) },
-				Room: process.Room,
-				Flush: func(ctx context.Context) error {
-					process.Flush(ctx)
-					return nil
-				},
-			}, nil
+		Flags: o.flags,
+		Usage: usage,
+		Command: func(name string, priority int, stdout, stderr io.Writer) (int, bool) {
+			return o.commands.run(p.diagnosed(name, priority, stderr), stdout, stderr)
 		},
+		Start: func(own pluginserver.Process) (*pluginserver.Server, error) { return p.start(o, own) },
 	}, os.Args[1:], os.Stdout, os.Stderr)
+}
+
+// start makes the server, with everything beside it that the flags ask for.
+func (p Plugin) start(o *options, own pluginserver.Process) (*pluginserver.Server, error) {
+	if err := o.bounds.Validate(); err != nil {
+		return nil, err
+	}
+	metrics := telemetry.NewMetrics(p.Vendor.Plugin)
+	process := guard.NewProcess(o.bounds, p.Vendor.LogPrefix, own.Log, metrics)
+	if o.otlp != "" {
+		tracer, err := tracing.New(tracing.Options{
+			Endpoint: o.otlp, Service: own.Name, Version: own.Version,
+			Failed: func() { process.Notice(false, "spans are lost: the collector of -otlp-endpoint does not take them") },
+		})
+		if err != nil {
+			return nil, err
+		}
+		process.Tracer = tracer
+	}
+	server := &pluginserver.Server{
+		New:      func(config []byte) pluginserver.Instance { return p.instance(process, metrics, config) },
+		Room:     process.Room,
+		Counters: new(pluginserver.Counters),
+		Flush: func(ctx context.Context) error {
+			process.Flush(ctx)
+			process.Tracer.Shutdown(ctx)
+			return nil
+		},
+	}
+	show(metrics, own.Version, server.Counters, process.Tracer)
+	if p.Metrics != nil {
+		p.Metrics(metrics)
+	}
+	if o.metrics != "" {
+		go serveMetrics(&telemetry.Endpoint{Address: o.metrics, Gatherer: metrics.Registry, Ready: server.Ready, Log: own.Log})
+	}
+	return server, nil
 }
 
 // stamp is the version that the linker was given (-X), "" for none.
@@ -94,13 +145,14 @@ func version() string {
 
 // instance makes the engine of a configuration; of one that cannot be used,
 // an engine that refuses.
-func (p Plugin) instance(process *guard.Process, config []byte) instance {
+func (p Plugin) instance(process *guard.Process, metrics *telemetry.Metrics, config []byte) instance {
 	made, err := p.Configure(config, process.Notice)
 	if err != nil {
 		field, text := problem(err)
 		process.Notice(true, text)
 		return instance{guard.NewRefusing(process, p.Vendor, field)}
 	}
+	showFields(metrics, &made.Settings)
 	for _, w := range made.Warnings {
 		process.Notice(false, w)
 	}

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package diagnose
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+)
+
+// Check tells what is wrong with the plugin's configurations in a file, what
+// they let pass unscanned, and what their neighbours do to them. It gives
+// ExitOK when there are no errors, whatever the warnings.
+func Check(p *Plugin, file string, stdout, stderr io.Writer) int {
+	doc, ours, err := p.load(file)
+	var schemaErr error
+	schema, schemaErr := p.schema()
+	if err == nil {
+		err = schemaErr
+	}
+	if err != nil {
+		fmt.Fprintln(stderr, err)
+		return ExitUsage
+	}
+	fmt.Fprintf(stdout, "%s: %s, %s\n", file, doc.kind, number(len(ours), "configuration of ", "configurations of ")+p.Name)
+	var all findings
+	seen := map[string]bool{}
+	for _, in := range ours {
+		made, found := p.configure(schema, in)
+		scope := strings.Join([]string{in.service, in.route, in.consumer, in.group}, "\x00")
+		if doc.declarative && seen[scope] {
+			found.add(levelError, "this scope has a configuration of the plugin already: Kong takes one")
+		}
+		seen[scope] = true
+		if !in.enabled {
+			found.add(levelWarning, "it is disabled: nothing is scanned under it")
+		}
+		if made != nil && doc.declarative && in.enabled {
+			found = append(found, p.neighbours(doc, in, made)...)
+		}
+		if made != nil && !made.Settings.ScanErrorAnswers {
+			found.add(levelNote, "scan_error_answers is false: upstream answers with status 400 and above pass unscanned, those of MCP excepted")
+		}
+		fmt.Fprintf(stdout, "\n%s\n", in.where())
+		found.print(stdout)
+		if found == nil {
+			fmt.Fprintln(stdout, "  sound")
+		}
+		all = append(all, found...)
+	}
+	var rest findings
+	if bare := p.bareRoutes(doc, ours); len(bare) > 0 {
+		rest.add(levelNote, "routes without %s: %s", p.Name, strings.Join(bare, ", "))
+	}
+	rest.add(levelNote, "not to be seen in a file: Kong's client_body_buffer_size. Over it (8k, unless kong.conf sets nginx_http_client_body_buffer_size)"+
+		" a body goes through a file, which the plugin must be able to read; 1m spares most of them")
+	fmt.Fprintf(stdout, "\n%s\n", "as a whole")
+	rest.print(stdout)
+	errors, warnings := all.count(levelError), all.count(levelWarning)
+	fmt.Fprintf(stdout, "\n%s, %s\n", number(errors, "error", "errors"), number(warnings, "warning", "warnings"))
+	if errors > 0 {
+		return ExitUsage
+	}
+	return ExitOK
+}
+
+func number(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}
+
+// bareRoutes lists the routes that no configuration of ours is on for every
+// caller.
+func (p *Plugin) bareRoutes(doc *document, ours []*instance) []string {
+	var bare []string
+	for _, r := range doc.routes {
+		covered := slices.ContainsFunc(ours, func(in *instance) bool {
+			return in.enabled && in.consumer == "" && in.group == "" &&
+				(in.route == r.name || in.route == "" && (in.service == "" || in.service == r.service))
+		})
+		if !covered {
+			bare = append(bare, clean(r.name))
+		}
+	}
+	return bare
+}

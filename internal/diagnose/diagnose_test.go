@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package diagnose_test
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"kong-ai-guard/internal/diagnose"
+	"kong-ai-guard/internal/llm"
+	"kong-ai-guard/plugins/airs"
+	"kong-ai-guard/plugins/noma"
+)
+
+// plugin gives one of the two, with an environment.
+func plugin(t testing.TB, vendor string, env map[string]string) *diagnose.Plugin {
+	t.Helper()
+	p := airs.Plugin()
+	if vendor == "noma" {
+		p = noma.Plugin()
+	}
+	return &diagnose.Plugin{
+		Name: p.Vendor.Plugin, Priority: p.Priority, Vendor: p.Vendor, Schema: p.Schema(),
+		Configure: func(config []byte) (diagnose.Instance, error) {
+			made, err := p.Configure(config, func(bool, string) {})
+			return diagnose.Instance{Settings: made.Settings, Scanner: made.Scanner, Warnings: made.Warnings}, err
+		},
+		Env: func(name string) (string, bool) {
+			v, ok := env[name]
+			return v, ok
+		},
+	}
+}
+
+func write(t testing.TB, content string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func check(t testing.TB, p *diagnose.Plugin, content string) (code int, out string) {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	code = diagnose.Check(p, write(t, content), &stdout, &stderr)
+	return code, stdout.String() + stderr.String()
+}
+
+// TestCheckTellsWhatIsWrong: each fault with its field and its cure, in each
+// kind of file.
+func TestCheckTellsWhatIsWrong(t *testing.T) {
+	route := func(plugins string) string {
+		return "_format_version: '3.0'\nservices:\n- name: llm\n  url: http://llm.example\n  routes:\n  - name: chat\n    paths: [/chat]\n    plugins:\n" + plugins
+	}
+	for _, c := range []struct {
+		name, vendor, file string
+		env                map[string]string
+		code               int
+		want, not          []string
+	}{
+		{name: "bare configuration in JSON", vendor: "airs", file: `{"api_key":"k","profile_name":"p"}`, want: []string{"the configuration of prisma-airs-intercept", "0 errors", "api_key stands in the file in plain text"}},
+		{name: "bare configuration in YAML", vendor: "airs", file: "api_key: '{vault://env/k}'\nprofile_name: p\n", want: []string{"config.api_key is not known here: it comes from {vault://env/k}"}, not: []string{"plain text"}},
+		{name: "plugin entity", vendor: "noma", file: `{"name":"noma-runtime-protection","config":{"client_id":"{vault://hcv/noma/id}","client_secret":"{vault://hcv/noma/secret}"}}`, want: []string{"one plugin", "config.client_id is not known here", "0 errors"}},
+		{name: "missing", vendor: "airs", file: `{}`, code: 2, want: []string{"config.profile_name is required: set it", "config.api_key is required: set it, or api_key_file"}},
+		{name: "unknown field", vendor: "airs", file: `{"api_key":"k","profile_nme":"p","profile_name":"p"}`, code: 2, want: []string{"config.profile_nme: unknown field: did you mean profile_name?"}},
+		{name: "bounds", vendor: "airs", file: `{"api_key":"k","profile_name":"p","timeout_ms":7}`, code: 2, want: []string{"config.timeout_ms must be between 100 and 45000 (Kong: value should be between 100 and 45000)"}},
+		{name: "type", vendor: "airs", file: `{"api_key":"k","profile_name":"p","ssl_verify":"yes"}`, code: 2, want: []string{"config.ssl_verify must be true or false (Kong: expected a boolean)"}},
+		{name: "reference in a wrong field", vendor: "airs", file: `{"api_key":"k","profile_name":"{vault://env/p}"}`, code: 2, want: []string{"config.profile_name cannot be a vault reference"}},
+		{name: "both secrets", vendor: "airs", file: `{"api_key":"k","api_key_file":"/k","profile_name":"p"}`, code: 2, want: []string{"config.api_key and api_key_file are both set"}},
+		{name: "resolved badly", vendor: "airs", file: `{"api_key":"{vault://env/my-key}","profile_name":"p"}`, env: map[string]string{"MY_KEY": "two words"}, code: 2, want: []string{"config.api_key holds a space"}, not: []string{"two words"}},
+		{name: "consumer", vendor: "airs", file: "_format_version: '3.0'\nconsumers:\n- username: alice\n  plugins:\n  - name: prisma-airs-intercept\n    config: {api_key: k, profile_name: p}\n", code: 2, want: []string{"consumer: value must be null"}},
+		{name: "protocols", vendor: "noma", file: route("    - name: noma-runtime-protection\n      protocols: [http, tcp]\n      config: {client_id: a, client_secret: b}\n"), code: 2, want: []string{"protocols.2: expected one of: http, https"}},
+		{name: "twice in a scope", vendor: "airs", file: route("    - {name: prisma-airs-intercept, config: {api_key: k, profile_name: p}}\n    - {name: prisma-airs-intercept, config: {api_key: k, profile_name: q}}\n"), code: 2, want: []string{"this scope has a configuration"}},
+		{name: "decK, not set", vendor: "airs", file: route("    - name: prisma-airs-intercept\n      config:\n        api_key: \"${{ env \"DECK_KEY\" }}\"\n        profile_name: ${{ env \"DECK_PROFILE\" }}\n        timeout_ms: ${{ env \"DECK_TIMEOUT\" | toInt }}\n"), want: []string{
+			`config.api_key is not known here: it comes from ${{ env "DECK_KEY" }}`, "config.profile_name is not known here", "config.timeout_ms is not known here", "0 errors",
+		}, not: []string{"plain text"}},
+		{name: "decK, set", vendor: "airs", file: route("    - name: prisma-airs-intercept\n      config:\n        api_key: '{vault://env/k}'\n        profile_name: p\n        timeout_ms: ${{ env \"DECK_TIMEOUT\" | toInt }}\n"), env: map[string]string{"DECK_TIMEOUT": "7"}, code: 2, want: []string{"config.timeout_ms must be between"}},
+		{name: "decK, shared configuration", vendor: "airs", file: "_format_version: '3.0'\n_plugin_configs:\n  base: {api_key: '{vault://env/k}', profile_name: p}\nplugins:\n- name: prisma-airs-intercept\n  _config: base\n  config: {block_failures: false}\n", want: []string{"block_failures is false", "0 errors"}},
+		{name: "Kubernetes", vendor: "airs", file: "apiVersion: v1\nkind: Secret\n---\napiVersion: configuration.konghq.com/v1\nkind: KongPlugin\nplugin: prisma-airs-intercept\nconfig: {api_key: '{vault://env/k}', profile_name: p, unscannable: allow}\n", want: []string{"Kubernetes resources", "unscannable is allow"}},
+		{name: "Kubernetes, from a secret", vendor: "airs", file: "apiVersion: configuration.konghq.com/v1\nkind: KongPlugin\nplugin: prisma-airs-intercept\nconfigFrom: {secretKeyRef: {name: a, key: b}}\n", want: []string{"not checked: its configuration comes from configFrom"}},
+		{name: "CA file elsewhere", vendor: "airs", file: `{"api_key":"k","profile_name":"p","ca_file":"/no/such/ca.pem"}`, want: []string{"config.ca_file cannot be used here"}},
+		{name: "none of ours", vendor: "airs", file: route("    - name: key-auth\n"), code: 2, want: []string{"without a plugin prisma-airs-intercept"}},
+		{name: "no format version", vendor: "airs", file: "services: []\n", code: 2, want: []string{"_format_version is missing"}},
+		{name: "not YAML", vendor: "airs", file: "api_key: 'my-secret\nb: [", code: 2, want: []string{"is not YAML or JSON"}, not: []string{"my-secret"}},
+		{name: "a list", vendor: "airs", file: "[1]", code: 2, want: []string{"is not a map"}},
+		{name: "empty", vendor: "airs", file: "", code: 2, want: []string{"is empty"}},
+		{name: "escape sequences", vendor: "airs", file: "_format_version: '3.0'\nroutes:\n- name: \"a\\e[2Jb\"\n  plugins:\n  - {name: prisma-airs-intercept, config: {api_key: k, profile_name: p}}\n", want: []string{"a?[2Jb"}, not: []string{"\x1b"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			code, out := check(t, plugin(t, c.vendor, c.env), c.file)
+			if code != c.code {
+				t.Errorf("code %d, want %d", code, c.code)
+			}
+			for _, want := range c.want {
+				if !strings.Contains(out, want) {
+					t.Errorf("does not say %q", want)
+				}
+			}
+			for _, not := range c.not {
+				if strings.Contains(out, not) {
+					t.Errorf("says %q", not)
+				}
+			}
+			if t.Failed() {
+				t.Log(out)
+			}
+		})
+	}
+}
+
+// TestCheckWarnsOfEveryWeakSetting: whatever lets something pass unscanned.
+func TestCheckWarnsOfEveryWeakSetting(t *testing.T) {
+	for setting, warning := range map[string]string{
+		`"monitor_mode":true`:               "request_mode is monitor",
+		`"response_mode":"off"`:             "response_mode is off",
+		`"block_failures":false`:            "block_failures is false",
+		`"block_failures_response":false`:   "block_failures_response is false",
+		`"ssl_verify":false`:                "ssl_verify is false",
+		`"unscannable":"allow"`:             "unscannable is allow",
+		`"media_parts":"allow"`:             "media_parts is allow",
+		`"scan_scope":"user"`:               "scan_scope is narrower",
+		`"mcp_get_stream":"pass"`:           "mcp_get_stream is pass",
+		`"allow_early_mask":true`:           "allow_early_mask is true",
+		`"scan_error_answers":false`:        "scan_error_answers is false",
+		`"api_endpoint":"http://airs:8080"`: "api_endpoint is an http URL",
+	} {
+		_, out := check(t, plugin(t, "airs", nil), `{"api_key":"k","profile_name":"p",`+setting+`}`)
+		if !strings.Contains(out, warning) {
+			t.Errorf("%s: no %q in\n%s", setting, warning, out)
+		}
+		if _, strict := check(t, plugin(t, "airs", nil), `{"api_key":"k","profile_name":"p","media_parts":"block","scan_error_answers":true}`); strings.Contains(strict, warning) {
+			t.Errorf("a strict configuration is warned of: %s", warning)
+		}
+	}
+}
+
+// TestCheckSeesNeighbours: what other plugins on the same route mean.
+func TestCheckSeesNeighbours(t *testing.T) {
+	const ours = "{name: prisma-airs-intercept, config: {api_key: '{vault://env/k}', profile_name: p, mask_sensitive_data: true}}"
+	file := func(onRoute, onOther, global string) string {
+		return "_format_version: '3.0'\nservices:\n- name: llm\n  routes:\n  - name: chat\n    protocols: [http, ws]\n    plugins: [" + ours + onRoute +
+			"]\n- name: other\n  routes: [{name: bare}]\n  plugins: [{name: cors}" + onOther + "]\nplugins: [{name: cors}" + global + "]\n"
+	}
+	for _, c := range []struct{ name, plugin, want string }{
+		{"a later transformer", ", {name: request-transformer, config: {}}", "request-transformer (priority 801) runs after this plugin (1000)"},
+		{"an earlier one", ", {name: pre-function, config: {}}", ""},
+		{"an answer's transformer", ", {name: response-transformer}", "response-transformer changes the answer after it was scanned"},
+		{"a function", ", {name: aws-lambda}", "aws-lambda may answer in the access phase"},
+		{"ai-proxy", ", {name: ai-proxy}", "ai-proxy may switch response buffering off"},
+		{"a later scanner", ", {name: noma-runtime-protection, config: {}}", "noma-runtime-protection (priority 900) runs later"},
+		{"a later scanner that is off", ", {name: noma-runtime-protection, config: {response_mode: 'off'}}", ""},
+		{"one that is disabled", ", {name: ai-proxy, enabled: false}", ""},
+	} {
+		p := plugin(t, "airs", nil)
+		for place, content := range map[string]string{"route": file(c.plugin, "", ""), "global": file("", "", c.plugin), "elsewhere": file("", c.plugin, "")} {
+			code, out := check(t, p, content)
+			if code != 0 {
+				t.Fatalf("%s: code %d: %s", c.name, code, out)
+			}
+			want := c.want != "" && place != "elsewhere"
+			name := strings.SplitN(strings.TrimPrefix(c.plugin, ", {name: "), ",", 2)[0]
+			name = strings.TrimSuffix(name, "}")
+			said := strings.Contains(out, name)
+			if said != want || want && !strings.Contains(out, c.want) {
+				t.Errorf("%s on %s: said %t, want %q:\n%s", c.name, place, said, c.want, out)
+			}
+			for _, always := range []string{"route chat takes ws", "routes without prisma-airs-intercept: bare", "client_body_buffer_size"} {
+				if !strings.Contains(out, always) {
+					t.Errorf("%s: no %q", c.name, always)
+				}
+			}
+		}
+	}
+	_, out := check(t, plugin(t, "airs", nil), file(", {name: ai-proxy}, {name: post-function, config: {access: ['kong.service.request.enable_buffering()']}}", "", ""))
+	if strings.Contains(out, "ai-proxy may switch") {
+		t.Error("the post-function that keeps answers was not seen")
+	}
+	moved := plugin(t, "airs", nil)
+	moved.Priority = 700
+	if _, out := check(t, moved, file(", {name: ai-proxy}", "", "")); !strings.Contains(out, "ai-proxy (priority 770) runs before this plugin (700)") {
+		t.Errorf("the flag -priority is not heeded:\n%s", out)
+	}
+}
+
+func FuzzCheck(f *testing.F) {
+	for _, s := range []string{"_format_version: '3.0'\nplugins: [{name: prisma-airs-intercept, config: {}}]", `{"api_key":"k"}`, "a: &a [*a]", "apiVersion: v1\nkind: KongPlugin\n---\n- 1"} {
+		f.Add([]byte(s))
+	}
+	p := plugin(f, "airs", nil)
+	dir := f.TempDir()
+	f.Fuzz(func(t *testing.T, data []byte) {
+		path := filepath.Join(dir, "fuzz")
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var out bytes.Buffer
+		if code := diagnose.Check(p, path, &out, &out); code != 0 && code != 2 {
+			t.Fatalf("code %d", code)
+		}
+	})
+}
+
+// explain gives what Explain says of a body.
+func explain(t testing.TB, body diagnose.Body, config string) (int, string) {
+	t.Helper()
+	var out bytes.Buffer
+	code := diagnose.Explain(plugin(t, "airs", nil), config, "", body, &out, &out)
+	return code, out.String()
+}
+
+// TestExplainGolden: UPDATE_GOLDEN=1 writes the files anew.
+func TestExplainGolden(t *testing.T) {
+	paths, err := filepath.Glob(filepath.Join("testdata", "*.body"))
+	if err != nil || len(paths) == 0 {
+		t.Fatalf("no test data: %v", err)
+	}
+	for _, path := range paths {
+		body, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := diagnose.Body{Bytes: body}
+		if strings.HasPrefix(filepath.Base(path), "answer") {
+			b.Leg = llm.ResponseLeg
+		}
+		_, got := explain(t, b, "")
+		golden := strings.TrimSuffix(path, ".body") + ".golden"
+		if os.Getenv("UPDATE_GOLDEN") != "" {
+			if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(golden)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(string(want), got); d != "" {
+			t.Errorf("%s: %s", path, d)
+		}
+	}
+}
+
+// TestExplainCoversTheTestData: every body that can be read is explained, and
+// every turn of it is shown.
+func TestExplainCoversTheTestData(t *testing.T) {
+	paths, err := filepath.Glob(filepath.Join("..", "..", "testdata", "llm", "*", "*"))
+	if err != nil || len(paths) == 0 {
+		t.Fatalf("no test data: %v", err)
+	}
+	for _, path := range paths {
+		if strings.HasSuffix(path, ".golden") {
+			continue
+		}
+		body, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := diagnose.Body{Bytes: body}
+		if strings.HasPrefix(filepath.Base(path), "answer") {
+			b.Leg = llm.ResponseLeg
+		}
+		m, readErr := llm.Read(llm.Input{Leg: b.Leg, Body: body}, llm.Limits{DecodedBytes: llm.DefaultDecodedBytes, Ratio: llm.DefaultRatio, Depth: llm.DefaultDepth})
+		code, out := explain(t, b, "")
+		if (readErr != nil) != (code == diagnose.ExitBlocked) {
+			t.Errorf("%s: code %d, read: %v", path, code, readErr)
+		}
+		if readErr == nil && strings.Count(out, "\nturn ") != len(m.Turns) {
+			t.Errorf("%s: %d turns shown, %d are there", path, strings.Count(out, "\nturn "), len(m.Turns))
+		}
+	}
+}
+
+func TestExplainUnderAConfiguration(t *testing.T) {
+	body := diagnose.Body{Bytes: []byte(`{"messages":[{"role":"system","content":"be kind"},{"role":"user","content":"hello"}]}`)}
+	code, out := explain(t, body, write(t, `{"api_key":"{vault://env/k}","profile_name":"p","scan_scope":"user"}`))
+	if code != 0 || strings.Count(out, "NOT SCANNED") != 1 {
+		t.Errorf("code %d:\n%s", code, out)
+	}
+	code, out = explain(t, body, write(t, `{"api_key":"k"}`))
+	if code != 2 || !strings.Contains(out, "profile_name is required") {
+		t.Errorf("code %d:\n%s", code, out)
+	}
+	code, out = explain(t, diagnose.Body{Bytes: []byte(`{"a":1,"a":2}`)}, "")
+	if code != diagnose.ExitBlocked || !strings.Contains(out, "refused      malformed") {
+		t.Errorf("code %d:\n%s", code, out)
+	}
+	if _, out = explain(t, diagnose.Body{Bytes: []byte(`{"messages":[{"role":"user","content":"a\u001b[2J\u202eb"}]}`)}, ""); strings.ContainsAny(out, "\x1b\u202e") {
+		t.Errorf("a terminal is commanded: %q", out)
+	}
+}

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package diagnose
+
+import (
+	"slices"
+	"strings"
+
+	"kong-ai-guard/internal/guard"
+)
+
+// A deed is what a plugin of Kong's does that matters to one that scans.
+type deed uint8
+
+const (
+	authenticates   deed = 1 << iota // sets the consumer
+	changesRequest                   // after a scan: unscanned
+	changesAnswer                    // after the response phase: unscanned
+	answersItself                    // in access, so the response phase is skipped
+	speaksForModels                  // ai-proxy: formats differ, streams may lose buffering
+	scansToo                         // one of ours
+)
+
+// neighboursOfKong are the plugins that matter, with Kong's priorities.
+var neighboursOfKong = map[string]struct {
+	priority int
+	deeds    deed
+}{
+	"jwt":                          {1450, authenticates},
+	"oauth2":                       {1400, authenticates},
+	"key-auth":                     {1250, authenticates},
+	"key-auth-enc":                 {1250, authenticates},
+	"ldap-auth":                    {1200, authenticates},
+	"basic-auth":                   {1100, authenticates},
+	"openid-connect":               {1050, authenticates},
+	"hmac-auth":                    {1030, authenticates},
+	"request-transformer":          {801, changesRequest},
+	"request-transformer-advanced": {802, changesRequest},
+	"response-transformer":         {800, changesAnswer},
+	"ai-request-transformer":       {777, changesRequest},
+	"ai-prompt-template":           {773, changesRequest},
+	"ai-prompt-decorator":          {772, changesRequest},
+	"ai-proxy":                     {770, speaksForModels},
+	"ai-proxy-advanced":            {770, speaksForModels},
+	"ai-response-transformer":      {769, changesAnswer},
+	"ai-semantic-cache":            {765, answersItself},
+	"aws-lambda":                   {750, answersItself},
+	"azure-functions":              {749, answersItself},
+	"proxy-cache":                  {100, answersItself},
+	"proxy-cache-advanced":         {100, answersItself},
+	"request-termination":          {2, answersItself},
+	"prisma-airs-intercept":        {1000, scansToo},
+	"noma-runtime-protection":      {900, scansToo},
+}
+
+// neighbours tells what the other plugins that meet an instance mean for it.
+func (p *Plugin) neighbours(doc *document, in *instance, made *Instance) findings {
+	var found findings
+	s := &made.Settings
+	keepsAnswers, authenticated := false, false
+	for _, other := range doc.instances {
+		if other.meets(in) && other.name == "post-function" && strings.Contains(find(other.config(), func(code string) bool {
+			return strings.Contains(code, "enable_buffering")
+		}), "enable_buffering") {
+			keepsAnswers = true
+		}
+	}
+	for _, other := range doc.instances {
+		known, ok := neighboursOfKong[other.name]
+		if !ok || other.name == in.name || !other.meets(in) {
+			continue
+		}
+		does := func(d deed) bool { return known.deeds&d != 0 }
+		later := known.priority < p.Priority
+		scansAnswers := s.ResponseMode != guard.Off
+		switch {
+		case does(authenticates) && later:
+			found.add(levelWarning, "%s (priority %d) runs after this plugin (%d): the consumer is not known yet", other.name, known.priority, p.Priority)
+		case does(authenticates):
+			authenticated = true
+		case does(changesRequest) && later && s.RequestMode != guard.Off:
+			found.add(levelWarning, "%s (priority %d) runs after this plugin (%d): what it puts into the request is not scanned", other.name, known.priority, p.Priority)
+		case does(changesAnswer) && scansAnswers:
+			found.add(levelWarning, "%s changes the answer after it was scanned: what it puts in is not scanned", other.name)
+		case does(answersItself) && scansAnswers:
+			found.add(levelWarning, "%s may answer in the access phase: Kong shows such answers to no plugin, so they are not scanned", other.name)
+		case does(speaksForModels):
+			if !later {
+				found.add(levelWarning, "%s (priority %d) runs before this plugin (%d): requests are scanned in the provider's format", other.name, known.priority, p.Priority)
+			}
+			if scansAnswers && !keepsAnswers {
+				found.add(levelWarning, "%s may switch response buffering off for streams, whose answers then go out unscanned: add the post-function with kong.service.request.enable_buffering() to the route", other.name)
+			}
+		case does(scansToo) && later && scansAnswers && masks(in) && scans(other) && !s.AllowEarlyMask:
+			found.add(levelWarning, "it masks, and %s (priority %d) runs later: an answer that would be masked is blocked, since a mask ends the phase before the later one has scanned", other.name, known.priority)
+		}
+	}
+	if p.Vendor.NeedsConsumer && !authenticated && text(in.config()["application_ID"]) == "" && text(in.config()["application_id"]) == "" {
+		found.add(levelNote, "no authentication plugin on the same routes: exchanges are reported under the application kong")
+	}
+	for name := range in.config() {
+		if strings.HasSuffix(name, "claim_header") && text(in.config()[name]) != "" && !authenticated {
+			found.add(levelWarning, "%s is trusted, and no authentication plugin on the same routes overwrites it: a caller can choose the policy", clean(name))
+		}
+	}
+	p.protocols(doc, in, &found)
+	return found
+}
+
+// protocols warns of traffic on the instance's routes that Kong does not run
+// the plugin for.
+func (p *Plugin) protocols(doc *document, in *instance, found *findings) {
+	runs := p.Schema.Protocols
+	if own, ok := in.entity["protocols"].([]any); ok {
+		runs = nil
+		for _, v := range own {
+			runs = append(runs, text(v))
+		}
+	}
+	for _, r := range doc.routes {
+		if !in.covers(r) {
+			continue
+		}
+		for _, spoken := range r.protocols {
+			if !slices.Contains(runs, spoken) {
+				found.add(levelWarning, "route %s takes %s, for which the plugin does not run: it passes unscanned", clean(r.name), clean(spoken))
+			}
+		}
+	}
+}
+
+func (in *instance) covers(r *route) bool {
+	return in.route == r.name || in.route == "" && (in.service == "" || in.service == r.service)
+}
+
+// meets tells whether two instances may run in one exchange.
+func (in *instance) meets(other *instance) bool {
+	differ := func(a, b string) bool { return a != "" && b != "" && a != b }
+	return in.enabled && !differ(in.service, other.service) && !differ(in.route, other.route) &&
+		!differ(in.consumer, other.consumer)
+}
+
+// masks tells whether the instance may rewrite answers.
+func masks(in *instance) bool {
+	for _, field := range []string{"mask_sensitive_data", "anonymize_input"} {
+		if on, _ := in.config()[field].(bool); on {
+			return true
+		}
+	}
+	return false
+}
+
+// scans tells whether an instance of another of our plugins looks at answers.
+func scans(in *instance) bool { return text(in.config()["response_mode"]) != string(guard.Off) }

@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package diagnose
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+
+	"go.uber.org/zap"
+
+	"kong-ai-guard/internal/guard"
+	"kong-ai-guard/internal/llm"
+	"kong-ai-guard/internal/telemetry"
+)
+
+// A Body is what Scan and Explain look at.
+type Body struct {
+	Leg                          llm.Leg
+	Path                         string
+	ContentType, ContentEncoding string
+	Bytes                        []byte
+}
+
+func (b *Body) input() llm.Input {
+	return llm.Input{Leg: b.Leg, Path: b.Path, ContentType: b.ContentType, ContentEncoding: b.ContentEncoding, Body: b.Bytes}
+}
+
+// choose gives the one configuration of the plugin in a file that is on the
+// route, service, consumer or group of that name; any when there is only one.
+func (p *Plugin) choose(file, name string) (*instance, error) {
+	_, ours, err := p.load(file)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	var found *instance
+	for _, in := range ours {
+		own := in.scope()
+		names = append(names, clean(own))
+		if found == nil && (own == name || name == "" && len(ours) == 1) {
+			found = in
+		}
+	}
+	switch {
+	case found != nil:
+		return found, nil
+	case name == "":
+		return nil, fmt.Errorf("%s holds %d configurations of %s: choose one with -for: %s", file, len(ours), p.Name, strings.Join(names, ", "))
+	}
+	return nil, fmt.Errorf("%s has no configuration of %s on %q; there are: %s", file, p.Name, clean(name), strings.Join(names, ", "))
+}
+
+// scope is the name of the narrowest thing that the instance belongs to.
+func (in *instance) scope() string {
+	for _, name := range []string{in.consumer, in.group, in.route, in.service} {
+		if name != "" {
+			return name
+		}
+	}
+	return "global"
+}
+
+// usable gives the configuration of choose as a running plugin would use it.
+// A secret that is not known here is an error.
+func (p *Plugin) usable(file, name string) (*Instance, error) {
+	in, err := p.choose(file, name)
+	if err != nil {
+		return nil, err
+	}
+	schema, err := p.schema()
+	if err != nil {
+		return nil, err
+	}
+	fields := schema.Fields.Named("config").Fields
+	made, found := p.configure(schema, in)
+	if made == nil {
+		var b strings.Builder
+		found.print(&b)
+		return nil, fmt.Errorf("%s cannot be used:\n%s", in.where(), strings.TrimRight(b.String(), "\n"))
+	}
+	if _, open := settle(fields, in.config(), p.Env); len(open) > 0 {
+		var missing []string
+		for _, field := range slices.Sorted(maps.Keys(open)) {
+			missing = append(missing, "config."+field+" from "+telemetry.Line(open[field]))
+		}
+		return nil, fmt.Errorf("%s cannot be used: not known here: %s", in.where(), strings.Join(missing, ", "))
+	}
+	return made, nil
+}
+
+// Scan has the service judge one body under a configuration, and prints what
+// it says. It calls the service as a running plugin would.
+func Scan(ctx context.Context, p *Plugin, file, name string, body Body, stdout, stderr io.Writer) int {
+	made, err := p.usable(file, name)
+	if err != nil {
+		fmt.Fprintln(stderr, err)
+		return ExitUsage
+	}
+	trial := p.try(ctx, made, &body)
+	code := ExitOK
+	switch {
+	case trial.NoVerdict:
+		code = ExitNoVerdict
+	case trial.Status != 0:
+		code = ExitBlocked
+	}
+	v := &trial.Verdict
+	put := func(label, value string) {
+		if value != "" {
+			fmt.Fprintf(stdout, "%-12s %s\n", label, value)
+		}
+	}
+	put("outcome", trial.Outcome)
+	put("meaning", meaning(&trial, &made.Settings, body.Leg))
+	put("reason", trial.Reason)
+	if trial.Hint != "" {
+		put("look at", "config."+trial.Hint)
+	}
+	put("category", clean(v.Category))
+	put("detections", clean(strings.Join(v.Detections, ", ")))
+	put("scan id", clean(v.ScanID))
+	put("report id", clean(v.ReportID))
+	put(p.Vendor.Subject, clean(v.Subject))
+	put("request id", trial.requestID)
+	put("leg", body.Leg.String())
+	if m := trial.Message; m != nil {
+		put("format", string(m.Format))
+		put("scanned", fmt.Sprintf("%s of %d", number(len(trial.Picked), "turn", "turns"), len(m.Turns)))
+	}
+	if len(v.Masked) > 0 {
+		put("masked", number(len(v.Masked), "turn", "turns"))
+	}
+	if trial.Latency > 0 {
+		put("latency", fmt.Sprintf("%.1f ms", float64(trial.Latency.Microseconds())/1000))
+	}
+	return code
+}
+
+type trial struct {
+	guard.Trial
+	requestID string
+}
+
+func (p *Plugin) try(ctx context.Context, made *Instance, body *Body) trial {
+	process := guard.NewProcess(guard.DefaultBounds(), p.Vendor.LogPrefix, zap.NewNop(), telemetry.NewMetrics(p.Name))
+	defer process.Flush(ctx)
+	var random [16]byte
+	_, _ = rand.Read(random[:]) // never fails
+	id := hex.EncodeToString(random[:])
+	return trial{guard.New(process, p.Vendor, made.Settings, made.Scanner).Try(ctx, body.input(), id), id}
+}
+
+// meaning says what would become of an exchange under the configuration.
+func meaning(t *trial, s *guard.Settings, leg llm.Leg) string {
+	mode, opens := s.RequestMode, !s.BlockFailures
+	if leg == llm.ResponseLeg {
+		mode, opens = s.ResponseMode, !s.BlockFailuresResponse
+	}
+	would := "the " + leg.String() + " goes on"
+	switch {
+	case t.Status != 0 && t.Outcome == "no_verdict" && opens:
+		would = "the " + leg.String() + " goes on unscanned, as block_failures says"
+	case t.Status != 0:
+		would = fmt.Sprintf("the caller gets a %d", t.Status)
+	case t.Verdict.Action == guard.Mask:
+		would = "the " + leg.String() + " goes on with masks in it"
+	}
+	switch mode {
+	case guard.Monitor:
+		would += ", were the leg enforced: it is only monitored"
+	case guard.Off:
+		would += ", were the leg enforced: it is off"
+	}
+	return would
+}

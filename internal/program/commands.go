@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package program
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"kong-ai-guard/internal/diagnose"
+	"kong-ai-guard/internal/llm"
+)
+
+// commands are the flags that ask for an answer instead of a server.
+type commands struct {
+	check, scan, scanFile, explain    string
+	config, instance                  string
+	leg, path, contentType, contentEn string
+}
+
+func (c *commands) flags(fs *flag.FlagSet) {
+	fs.StringVar(&c.check, "check", "", "check the plugin's configurations in a `file`: Kong's declarative format, decK's, Kubernetes resources, or one plugin's configuration in YAML or JSON; - is the standard input")
+	fs.StringVar(&c.scan, "scan", "", "have the service judge a `text`, under the configuration of -config")
+	fs.StringVar(&c.scanFile, "scan-file", "", "have the service judge the body of a request or an answer in a `file`")
+	fs.StringVar(&c.explain, "explain", "", "show what would be scanned of the body in a `file`, without calling anybody")
+	fs.StringVar(&c.config, "config", "", "`file` with the configuration for -scan, -scan-file and -explain, as for -check")
+	fs.StringVar(&c.instance, "for", "", "`name` of the route, service, consumer or group whose configuration to take, or global")
+	fs.StringVar(&c.leg, "leg", "request", "which leg the text or body belongs to: request or response")
+	fs.StringVar(&c.contentType, "content-type", "", "Content-Type that came with the body")
+	fs.StringVar(&c.contentEn, "content-encoding", "", "Content-Encoding that came with the body")
+	fs.StringVar(&c.path, "path", "/", "path that the request was sent to")
+}
+
+// run does what the flags ask for; ran is false when they ask for nothing.
+func (c *commands) run(p *diagnose.Plugin, stdout, stderr io.Writer) (code int, ran bool) {
+	asked := 0
+	for _, one := range []string{c.check, c.scan, c.scanFile, c.explain} {
+		if one != "" {
+			asked++
+		}
+	}
+	fail := func(err error) (int, bool) {
+		fmt.Fprintln(stderr, err)
+		return diagnose.ExitUsage, true
+	}
+	switch {
+	case asked == 0 && (c.config != "" || c.instance != ""):
+		return fail(errors.New("-config and -for belong to -scan, -scan-file and -explain"))
+	case asked == 0:
+		return 0, false
+	case asked > 1:
+		return fail(errors.New("-check, -scan, -scan-file and -explain: choose one"))
+	case c.check != "":
+		return diagnose.Check(p, c.check, stdout, stderr), true
+	}
+	body := diagnose.Body{Path: c.path, ContentType: c.contentType, ContentEncoding: c.contentEn, Bytes: []byte(c.scan)}
+	switch c.leg {
+	case "request":
+	case "response":
+		body.Leg = llm.ResponseLeg
+	default:
+		return fail(errors.New("-leg must be request or response"))
+	}
+	if file := c.scanFile + c.explain; file != "" {
+		var err error
+		if body.Bytes, err = diagnose.ReadFile(file); err != nil {
+			return fail(err)
+		}
+	} else if body.ContentType == "" {
+		body.ContentType = "text/plain"
+	}
+	if c.explain != "" {
+		return diagnose.Explain(p, c.config, c.instance, body, stdout, stderr), true
+	}
+	if c.config == "" {
+		return fail(errors.New("-scan and -scan-file need -config: the configuration to scan with"))
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	return diagnose.Scan(ctx, p, c.config, c.instance, body, stdout, stderr), true
+}
+
+// diagnosed is the plugin as package diagnose wants it.
+func (p Plugin) diagnosed(name string, priority int, stderr io.Writer) *diagnose.Plugin {
+	schema := p.Schema()
+	schema.Name = name
+	notice := func(_ bool, text string) { fmt.Fprintln(stderr, text) }
+	return &diagnose.Plugin{
+		Name: name, Priority: priority, Vendor: p.Vendor, Schema: schema, Env: os.LookupEnv,
+		Configure: func(config []byte) (diagnose.Instance, error) {
+			made, err := p.Configure(config, notice)
+			return diagnose.Instance{Settings: made.Settings, Scanner: made.Scanner, Warnings: made.Warnings}, err
+		},
+	}
+}
