@@ -276,15 +276,6 @@ func TestPlugin(t *testing.T) {
 			t.Errorf("%d token calls", n)
 		}
 	})
-	t.Run("the calls it costs", func(t *testing.T) {
-		r := h.post(t, path, chat(hello), "ok")
-		x, ok := h.gateway.Exchange(r.id)
-		// Twelve for the exchange, the consumer included, and one for the
-		// client's address, which the service is told.
-		if n := x.CallCount("noma-runtime-protection"); !ok || n > 13 {
-			t.Errorf("%d PDK calls: %v", n, x.Calls)
-		}
-	})
 	t.Run("generic application", func(t *testing.T) {
 		found := 0
 		for _, line := range h.gateway.Logs() {
