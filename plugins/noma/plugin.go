@@ -32,6 +32,7 @@ func Plugin() program.Plugin {
 		Priority:  900,
 		Schema:    Schema,
 		Configure: configure,
+		Metrics:   metrics,
 	}
 }
 

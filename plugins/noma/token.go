@@ -207,6 +207,11 @@ func (s *source) renew(ctx context.Context, timeout time.Duration, from fetcher,
 		return token, nil
 	}
 	g, works, fail := from.fetch(ctx, worked)
+	if fail == nil {
+		tokens.fetched.Add(1)
+	} else {
+		tokens.failed.Add(1)
+	}
 	if fail != nil && beside {
 		from.late(fail)
 	}
