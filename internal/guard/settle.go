@@ -160,6 +160,9 @@ func (x *exchange) calledAPI(m *llm.Message) (llm.Format, *llm.RPC) {
 		switch m.Format {
 		case llm.None, llm.Unknown, llm.Text, llm.Form, llm.Media:
 		default:
+			if m.Leg == llm.ResponseLeg {
+				return m.Format, nil // its ids are the upstream's words, and unscanned
+			}
 			return m.Format, m.RPC
 		}
 	}

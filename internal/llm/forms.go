@@ -26,19 +26,23 @@ func (r *reader) form(body []byte) error {
 }
 
 // formOfJSON adds what a reader of forms sees in a body that is JSON: the same
-// texts, unless some are percent-encoded.
+// texts, unless some are percent-encoded or have plus signs for blanks.
 func (r *reader) formOfJSON(body []byte) {
-	plain := unescapePercent(body)
-	if len(plain) == len(body) {
+	plain := unescapeForm(body)
+	if bytes.Equal(plain, body) {
 		return
 	}
 	r.other(RoleNone, 0, strings.ToValidUTF8(string(plain), "\ufffd"))
 }
 
-// unescapePercent resolves percent escapes where they are sound.
-func unescapePercent(s []byte) []byte {
+// unescapeForm resolves percent escapes where they are sound, and plus signs.
+func unescapeForm(s []byte) []byte {
 	out := make([]byte, 0, len(s))
 	for i := 0; i < len(s); i++ {
+		if s[i] == '+' {
+			out = append(out, ' ')
+			continue
+		}
 		if s[i] == '%' && i+2 < len(s) && isHex(s[i+1]) && isHex(s[i+2]) {
 			out = append(out, unhex(s[i+1])<<4|unhex(s[i+2]))
 			i += 2

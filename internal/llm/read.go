@@ -259,7 +259,7 @@ func (r *reader) plain(label mediatype.Label, body []byte) error {
 		return nil
 	}
 	kind := mediatype.Media(body)
-	labelled := strings.HasPrefix(label.Type, "image/") || strings.HasPrefix(label.Type, "audio/") || strings.HasPrefix(label.Type, "video/") ||
+	labelled := strings.HasPrefix(label.Type, "image/") || strings.HasPrefix(label.Type, "audio/") || strings.HasPrefix(label.Type, "video/") || strings.HasPrefix(label.Type, "font/") ||
 		label.Type == "application/octet-stream" || label.Type == "application/pdf" || label.Type == "application/zip" || label.Type == "application/gzip"
 	switch {
 	case !utf8.Valid(body) && (label.Type == "" || strings.HasPrefix(label.Type, "text/") || jsonType(label.Type)) && kind == "":

@@ -19,7 +19,9 @@ type assembler struct {
 	// class is the event's type without its "delta" or "start", for
 	// formats whose clients go by the type; "" for those that go by choices.
 	class string
-	key   []byte // scratch
+	// begins tells that the event holds what deltas of its class continue.
+	begins bool
+	key    []byte // scratch
 	// excess tells that there are more texts than are taken.
 	excess bool
 	calls  map[callKey]*streamedCall
@@ -44,12 +46,13 @@ func newAssembler() *assembler { return &assembler{byKey: make(map[string]*strea
 func (m *assembler) text(r *reader, a at, slot string) *streamed {
 	k := m.key[:0]
 	k = append(append(append(k, byte(a.kind), '|'), a.role...), '|')
-	k = append(k, m.class...)
-	k = append(k, '|')
 	if slot != "" {
+		if r != nil {
+			k = m.thread(k, r.path, slot)
+		}
 		k = append(append(k, '#'), slot...)
 	} else {
-		k = append(k, r.path...)
+		k = append(append(append(k, m.class...), '|'), r.path...)
 	}
 	for _, n := range [...]int{a.choice, a.block, a.call} {
 		k = strconv.AppendInt(append(k, '|'), int64(n), 10)
@@ -66,6 +69,36 @@ func (m *assembler) text(r *reader, a at, slot string) *streamed {
 		m.texts = append(m.texts, s)
 	}
 	return s
+}
+
+// thread appends what a piece of text shares with those that its clients join
+// it to: the member of the event's root that it came through, since clients of
+// one API do not see what another's look at, and the event's class for the
+// APIs whose clients go by the type.
+func (m *assembler) thread(k, path []byte, slot string) []byte {
+	root, below, _ := bytes.Cut(bytes.TrimPrefix(path, []byte("/")), []byte("/"))
+	class := m.class
+	switch string(root) {
+	case "choices", "candidates":
+		class = ""
+	case "message", "part", "item":
+		// What an event begins with is continued by deltas.
+		if m.begins {
+			root = nil
+		} else if string(root) == "message" {
+			class = "" // Ollama's
+		}
+	case "response", "thinking":
+		if len(below) == 0 {
+			class = "" // Ollama's
+		}
+	case "delta", "content_block", "start", "contentBlockStart", "contentBlockDelta":
+		root = nil
+	}
+	if slot == slotArguments && (m.begins || strings.HasSuffix(class, "call_arguments") || strings.HasSuffix(class, "call_input")) {
+		class = "call"
+	}
+	return append(append(append(k, class...), '|'), root...)
 }
 
 // add adds string v as the next piece of its text.
@@ -189,8 +222,10 @@ func (r *reader) push(name []byte) int {
 // has one, since chunks hold parts of arrays.
 func (r *reader) pushElement(v, position int) int {
 	n := len(r.path)
-	if i := r.doc.Member(v, "index"); i >= 0 && r.doc.Kind(i) == strictjson.Number {
-		position = number(r.doc.Raw(i))
+	if i := r.doc.Member(v, "index"); i >= 0 {
+		if n, ok := r.place(i); ok {
+			position = n
+		}
 	}
 	r.path = strconv.AppendInt(append(r.path, '/'), int64(position), 10)
 	return n
@@ -198,26 +233,33 @@ func (r *reader) pushElement(v, position int) int {
 
 func (r *reader) pop(n int) { r.path = r.path[:n] }
 
+// beginnings are the events that hold the first piece of a text, and the class
+// of those that bring the others.
+var beginnings = map[string]string{
+	"message_start":                         "content_block",
+	"response.output_item.added":            "response.output_text",
+	"response.content_part.added":           "response.output_text",
+	"response.reasoning_summary_part.added": "response.reasoning_summary_text",
+}
+
 // classOf gives the class of an event from its type: events that continue one
 // another share it, those that say all once more ("done") have their own.
-func classOf(d *strictjson.Doc) string {
-	for _, name := range [...]string{"choices", "candidates", "done"} { // OpenAI's, Gemini's and Ollama's
-		if d.Member(strictjson.Root, name) >= 0 {
-			return ""
-		}
-	}
+func classOf(d *strictjson.Doc) (class string, begins bool) {
 	for _, name := range [...]string{"type", "event_type"} {
 		if t := d.Member(strictjson.Root, name); t >= 0 && d.Kind(t) == strictjson.String {
 			s := string(d.Bytes(t))
+			if class, ok := beginnings[s]; ok {
+				return class, true
+			}
 			for _, end := range [...]string{"delta", "start", "stop", "end"} {
 				if rest, ok := bytes.CutSuffix([]byte(s), []byte(end)); ok && len(rest) > 0 {
-					return string(rest[:len(rest)-1])
+					return string(rest[:len(rest)-1]), false
 				}
 			}
-			return s
+			return s, false
 		}
 	}
-	return ""
+	return "", false
 }
 
 // kindOf gives the kind of text that events of a class bring, for formats that

@@ -40,8 +40,8 @@ func (r *reader) event(in Input, e *eventstream.Event) error {
 			plain = isIdent(s)
 		case eventstream.NearData:
 			// A careless client takes it for data.
-			if _, value, ok := bytes.Cut(s, []byte(":")); ok && r.doc.Parse(value, r.maxDepth) == nil {
-				if err := r.chunk(in, value, 0, false); err != nil {
+			if r.doc.Parse(s, r.maxDepth) == nil {
+				if err := r.chunk(in, s, 0, false); err != nil {
 					return err
 				}
 				plain = true
@@ -116,7 +116,7 @@ func (r *reader) chunk(in Input, data []byte, base int, fixed bool) error {
 	if r.msg.ID == "" {
 		r.msg.ID = idOf(r.doc)
 	}
-	asm.class = classOf(r.doc)
+	asm.class, asm.begins = classOf(r.doc)
 	a := at{kind: kindOf(asm.class), message: -1, role: RoleAssistant}
 	r.path = r.path[:0]
 	if !r.isObject(root) {

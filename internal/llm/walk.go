@@ -4,6 +4,9 @@ package llm
 
 import (
 	"bytes"
+	"hash/fnv"
+	"math"
+	"strconv"
 
 	"kong-ai-guard/internal/strictjson"
 )
@@ -142,16 +145,19 @@ func (r *reader) enter(a at, s *shape, v int) (at, callMembers) {
 				a.found = a.found || bytes.HasSuffix(d.Bytes(c), []byte("search_result"))
 			}
 		case "index", "output_index", "contentBlockIndex":
-			if d.Kind(c) != strictjson.Number {
-				continue
-			}
-			switch n := number(d.Raw(c)); {
+			n, ok := r.place(c)
+			switch {
+			case !ok:
 			case s.choice:
 				a.choice = n
 			case s == callShape:
 				a.call = n
 			case r.asm != nil && !a.joined:
 				a.block = n
+			}
+		case "content_index", "summary_index":
+			if n, ok := r.place(c); ok && r.asm != nil && !a.joined {
+				a.call = n
 			}
 		case "tool_call_id", "tool_use_id", "toolUseId", "call_id":
 			if r.isString(c) {
@@ -273,6 +279,14 @@ func (r *reader) array(a at, f field, v int) error {
 			depth = r.pushElement(c, n)
 			if f.numbered {
 				a.block = n
+			}
+			if r.asm.begins {
+				switch string(r.path[:depth]) {
+				case "/message/content":
+					a.block = n
+				case "/item/content":
+					a.call = n
+				}
 			}
 		}
 		if err := r.value(a, f, c); err != nil {
@@ -479,6 +493,34 @@ func (r *reader) other(role Role, choice int, s string) {
 		return
 	}
 	r.others = append(r.others, Turn{Role: role, Kind: KindOther, Message: -1, Choice: choice, Text: s})
+}
+
+// place gives the number by which clients tell choices, blocks and calls apart.
+// Numbers are the same as scripts compare them: 1, 1.0, 1e0 and "1" are one.
+// Whatever else stands there is a place of its own.
+func (r *reader) place(v int) (n int, ok bool) {
+	var raw []byte
+	switch r.doc.Kind(v) {
+	case strictjson.Number:
+		raw = r.doc.Raw(v)
+	case strictjson.String:
+		raw = r.doc.Bytes(v)
+	default:
+		return 0, false
+	}
+	if len(raw) == 1 && isDigit(raw[0]) {
+		return int(raw[0] - '0'), true
+	}
+	f, err := strconv.ParseFloat(string(raw), 64)
+	switch {
+	case err == nil && f >= 0 && f < 1<<53 && f == math.Trunc(f):
+		return int(f), true
+	case err == nil:
+		raw = strconv.AppendFloat(nil, f, 'g', -1, 64)
+	}
+	h := fnv.New64a()
+	h.Write(raw)
+	return int(h.Sum64()>>1 | 1<<62), true
 }
 
 // number reads a small number; anything else is 0.
