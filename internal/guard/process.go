@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"kong-ai-guard/internal/llm"
 	"kong-ai-guard/internal/telemetry"
 	"kong-ai-guard/internal/tracing"
 )
@@ -113,4 +114,16 @@ func (p *Process) export() {
 	m.Gauge("record_bytes", "Memory taken by remembered exchanges.", func() float64 { _, b := p.records.count(); return float64(b) })
 	m.Gauge("monitor_items", "Legs waiting to be monitored, or being judged.", func() float64 { n, _ := p.monitor.held(); return float64(n) })
 	m.Gauge("monitor_bytes", "Memory taken by them.", func() float64 { _, b := p.monitor.held(); return float64(b) })
+	// What alerts look for is there from the start, at 0: of a series that
+	// begins with its first event, the increase is not seen.
+	for _, leg := range []llm.Leg{llm.RequestLeg, llm.ResponseLeg} {
+		m.Unscanned.WithLabelValues(leg.String(), rules[unavailable].name)
+		m.Unscanned.WithLabelValues(leg.String(), rules[unscannable].name)
+	}
+	for _, job := range []jobOutcome{jobQueued, jobSent, jobRetried, jobFailed, jobDropped} {
+		m.MonitorJobs.WithLabelValues(string(job))
+	}
+	for _, cause := range []string{causeAge, causeCount, causeBytes} {
+		m.RecordsDropped.WithLabelValues(cause)
+	}
 }
