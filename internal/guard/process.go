@@ -120,7 +120,7 @@ func (p *Process) export() {
 		m.Unscanned.WithLabelValues(leg.String(), rules[unavailable].name)
 		m.Unscanned.WithLabelValues(leg.String(), rules[unscannable].name)
 	}
-	for _, job := range []jobOutcome{jobQueued, jobSent, jobRetried, jobFailed, jobDropped} {
+	for _, job := range []jobOutcome{jobQueued, jobSent, jobAgain, jobFailed, jobDropped} {
 		m.MonitorJobs.WithLabelValues(string(job))
 	}
 	for _, cause := range []string{causeAge, causeCount, causeBytes} {
