@@ -31,10 +31,21 @@ func (b *breakable) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // A fault is how a scan service is to misbehave.
 type fault struct {
-	down, hang bool
-	status     int
-	retryAfter int // seconds
-	delay      time.Duration
+	down, hang, garbage bool
+	status              int
+	retryAfter          int // seconds
+	delay, dribble      time.Duration
+}
+
+// garbage is what a captive portal might answer.
+const garbage = "<html><body>Please sign in</body></html>"
+
+// body is the answer of a fault, "" for the service's own.
+func (f fault) body() string {
+	if f.garbage {
+		return garbage
+	}
+	return ""
 }
 
 func readFault(q url.Values) (f fault, err error) {
@@ -45,6 +56,8 @@ func readFault(q url.Values) (f fault, err error) {
 			f.down, err = strconv.ParseBool(value)
 		case "hang":
 			f.hang, err = strconv.ParseBool(value)
+		case "garbage":
+			f.garbage, err = strconv.ParseBool(value)
 		case "status":
 			if f.status, err = strconv.Atoi(value); err == nil && (f.status < 200 || f.status > 599) {
 				err = strconv.ErrRange
@@ -53,8 +66,10 @@ func readFault(q url.Values) (f fault, err error) {
 			f.retryAfter, err = strconv.Atoi(value)
 		case "delay":
 			f.delay, err = time.ParseDuration(value)
+		case "dribble":
+			f.dribble, err = time.ParseDuration(value)
 		default:
-			return f, fmt.Errorf("there is no fault %q: use down, hang, status, retry_after, delay", name)
+			return f, fmt.Errorf("there is no fault %q: use down, hang, garbage, status, retry_after, delay, dribble", name)
 		}
 		if err != nil {
 			return f, fmt.Errorf("%s: %q cannot be used", name, value)
@@ -65,7 +80,7 @@ func readFault(q url.Values) (f fault, err error) {
 
 func (s *sandbox) breakAIRS(f fault) {
 	s.airsOff.down.Store(f.down)
-	a := fakeairs.Fault{Status: f.status, Delay: f.delay, Hang: f.hang}
+	a := fakeairs.Fault{Status: f.status, Body: f.body(), Delay: f.delay, Dribble: f.dribble, Hang: f.hang}
 	if f.retryAfter > 0 {
 		a.RetryAfter, a.Unit = f.retryAfter, "second"
 	}
@@ -74,7 +89,7 @@ func (s *sandbox) breakAIRS(f fault) {
 
 func (s *sandbox) breakNoma(f fault) {
 	s.nomaOff.down.Store(f.down)
-	n := fakenoma.Fault{Status: f.status, Delay: f.delay, Hang: f.hang}
+	n := fakenoma.Fault{Status: f.status, Body: f.body(), Delay: f.delay, Dribble: f.dribble, Hang: f.hang}
 	if f.retryAfter > 0 {
 		n.RetryAfter = strconv.Itoa(f.retryAfter)
 	}
@@ -128,6 +143,21 @@ func (s *sandbox) control() http.Handler {
 			w.WriteHeader(http.StatusNoContent)
 		})
 	}
+	mux.HandleFunc("POST /noma/options", func(w http.ResponseWriter, r *http.Request) {
+		change, err := readNomaOptions(r.URL.Query())
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		s.noma.Configure(change)
+		s.noma.Revoke() // so that what changed about tokens shows at once
+		w.WriteHeader(http.StatusNoContent)
+	})
+	mux.HandleFunc("DELETE /noma/options", func(w http.ResponseWriter, _ *http.Request) {
+		s.noma.Configure(func(o *fakenoma.Options) { *o = soundNoma() })
+		s.noma.Revoke()
+		w.WriteHeader(http.StatusNoContent)
+	})
 	return mux
 }
 

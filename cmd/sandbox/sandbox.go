@@ -57,7 +57,7 @@ type sandbox struct {
 func start(o options, log *logWriter) (*sandbox, error) {
 	s := &sandbox{
 		airs: fakeairs.New(fakeairs.Options{Keys: []string{airsKey}, Profiles: []string{airsProfile}}),
-		noma: fakenoma.New(fakenoma.Options{ClientID: nomaID, ClientSecret: nomaSecret}),
+		noma: fakenoma.New(soundNoma()),
 		llm:  fakellm.New(fakellm.Options{}),
 	}
 	s.airsOff, s.nomaOff = &breakable{handler: s.airs}, &breakable{handler: s.noma}

@@ -281,3 +281,45 @@ func TestDocumentedGreps(t *testing.T) {
 		}
 	}
 }
+
+// TestNomaOptions: the stand-in for Noma can be each kind of service that the
+// plugin must get along with.
+func TestNomaOptions(t *testing.T) {
+	s := started(t)
+	gateway, control := "http://"+s.at.gateway, "http://"+s.at.control
+	const sensitive = `{"model":"gpt-3.5-turbo","messages":[{"role":"user","content":"I am a@b.example"}]}`
+	for _, c := range []struct {
+		options, body string
+		status        int
+	}{
+		{"client_secret=changed", chat, 503},
+		{"tokens=oauth-json&snake_case=true", chat, 200},
+		{"tokens=oauth-form", chat, 200},
+		{"tokens=auth-json,oauth-form&lifetime=1s", chat, 200},
+		{"dialect=action", sensitive, 200},
+		{"block_sensitive=true", sensitive, 400},
+		{"dialect=result", sensitive, 400},
+		{"dialect=verdict", chat, 200},
+	} {
+		send(t, "DELETE", control+"/noma/options", "")
+		if status, body := send(t, "POST", control+"/noma/options?"+c.options, ""); status != 204 {
+			t.Fatalf("%s: %d %s", c.options, status, body)
+		}
+		var status int
+		var body string
+		for end := time.Now().Add(5 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+			// A refusal of the credentials is remembered for a moment.
+			if status, body = send(t, "POST", gateway+"/noma", c.body); status == c.status || time.Now().After(end) {
+				break
+			}
+		}
+		if status != c.status {
+			t.Errorf("%s: %d %s, want %d", c.options, status, body, c.status)
+		}
+	}
+	for _, wrong := range []string{"dialect=x", "tokens=auth-json,x", "lifetime=soon", "x=y", "snake_case=maybe"} {
+		if status, _ := send(t, "POST", control+"/noma/options?"+wrong, ""); status != 400 {
+			t.Errorf("%s: %d", wrong, status)
+		}
+	}
+}

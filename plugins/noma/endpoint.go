@@ -62,20 +62,15 @@ func (c *credentials) fetch(ctx context.Context, worked endpoint) (grant, endpoi
 	if err != nil { // it quotes neither the path nor the content
 		return grant{}, endpoint{}, &guard.Failure{Kind: guard.Misconfigured, Reason: err.Error(), Hint: "client_secret_file"}
 	}
-	var last *guard.Failure
+	candidates := c.endpoints
 	if worked.url != "" {
-		g, status, fail := c.ask(ctx, worked, secret)
-		if unauthorized(status) {
-			c.cfg.ReloadSecret()
-		}
-		if fail == nil || !absent(status) {
-			return g, worked, fail
-		}
-		last = fail
+		candidates = append([]endpoint{worked}, c.endpoints...)
 	}
+	var last *guard.Failure
 	refused := false // by an endpoint that exists, because of the credentials
-	for i, e := range c.endpoints {
-		if e == worked {
+	only := ""       // the URL that exists: what is left is its other form
+	for i, e := range candidates {
+		if i > 0 && e == worked || only != "" && e.url != only {
 			continue
 		}
 		g, status, fail := c.ask(ctx, e, secret)
@@ -86,8 +81,9 @@ func (c *credentials) fetch(ctx context.Context, worked endpoint) (grant, endpoi
 			last = fail
 		}
 		refused = refused || unauthorized(status)
-		otherForm := i+1 < len(c.endpoints) && c.endpoints[i+1].url == e.url
-		if !absent(status) && !(otherForm && misunderstood(status)) {
+		if misunderstood(status) {
+			only = e.url
+		} else if !absent(status) {
 			break
 		}
 	}

@@ -68,6 +68,22 @@ func TestTokenForms(t *testing.T) {
 			}
 		})
 	}
+	t.Run("an endpoint that wants another form now", func(t *testing.T) {
+		fake, config := service(t, fakenoma.Options{ClientID: "id", ClientSecret: "s", TokenForms: fakenoma.OAuthJSON})
+		s := scanner(t, config)
+		if err := ask(t, s); err != nil {
+			t.Fatal(err)
+		}
+		fake.Revoke()
+		fake.Configure(func(o *fakenoma.Options) { o.TokenForms = fakenoma.OAuthForm })
+		if err := ask(t, s); err != nil {
+			t.Fatal(err)
+		}
+		want := []string{auth, oauth, scanned, scanned, oauth, form, scanned}
+		if got := paths(fake); !slices.Equal(got, want) {
+			t.Errorf("calls %q, want %q", got, want)
+		}
+	})
 	t.Run("an endpoint that moved", func(t *testing.T) {
 		fake, config := service(t, fakenoma.Options{ClientID: "id", ClientSecret: "s"})
 		s := scanner(t, config)
