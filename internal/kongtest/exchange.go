@@ -3,9 +3,12 @@
 package kongtest
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net"
 	"net/http"
@@ -65,10 +68,11 @@ type exchange struct {
 	start   time.Time
 	req     *http.Request
 	header  map[string][]string // names in lower case; what plugins changed
-	body    []byte
-	inFile  bool   // the body is handed over as a file
-	file    string // its path once it is written
-	path    string // of the request, without the query
+	body    []byte              // of the request, when it is not in a file
+	file    string              // the path of a body over bodyBuffer, "" for none
+	size    int64               // of the body
+	inFile  bool                // the body is the file's, no plugin has set another one
+	path    string              // of the request, without the query
 	query   string
 
 	route      *route
@@ -150,16 +154,32 @@ func (x *exchange) remoteIP() string {
 	return ip
 }
 
-// bodyFile writes the body to a file for a plugin, once.
-func (x *exchange) bodyFile() (string, error) {
-	if x.file == "" {
-		path := filepath.Join(x.gw.bodyDir, fmt.Sprintf("%010d", x.gw.bodies.Add(1)))
-		if err := os.WriteFile(path, x.body, 0o600); err != nil {
-			return "", err
-		}
-		x.file = path
+// readBody reads the request's body, into a file when it is over bodyBuffer: a
+// gateway that holds hundreds of large ones must not need the memory for them.
+func (x *exchange) readBody(r io.Reader) error {
+	head, err := io.ReadAll(io.LimitReader(r, bodyBuffer+1))
+	if err != nil || len(head) <= bodyBuffer {
+		x.body, x.size = head, int64(len(head))
+		return err
 	}
-	return x.file, nil
+	f, err := os.OpenFile(filepath.Join(x.gw.bodyDir, fmt.Sprintf("%010d", x.gw.bodies.Add(1))), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	x.file, x.inFile = f.Name(), true
+	x.size, err = io.Copy(f, io.MultiReader(bytes.NewReader(head), r))
+	return errors.Join(err, f.Close())
+}
+
+// openBody gives the body that goes to the upstream.
+func (x *exchange) openBody() (io.ReadCloser, error) {
+	switch {
+	case x.inFile:
+		return os.Open(x.file)
+	case len(x.body) == 0:
+		return http.NoBody, nil
+	}
+	return io.NopCloser(bytes.NewReader(x.body)), nil
 }
 
 // finish ends the exchange: its files go, its record stays.
@@ -207,7 +227,7 @@ func (x *exchange) record() Exchange {
 // what does not change from one run to the next, with what plugins added.
 func (x *exchange) accessLog() map[string]any {
 	entry := map[string]any{
-		"request":   map[string]any{"id": x.id, "method": x.req.Method, "uri": requestURI(x.req), "size": float64(len(x.body))},
+		"request":   map[string]any{"id": x.id, "method": x.req.Method, "uri": requestURI(x.req), "size": float64(x.size)},
 		"response":  map[string]any{"status": float64(x.sent)},
 		"client_ip": x.remoteIP(),
 	}

@@ -29,7 +29,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"net"
 	"net/http"
@@ -350,8 +349,7 @@ func (gw *Gateway) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	}
 	x.scheme = x.route.service.Protocol
 	x.upstream = x.route.upstreamPath(x.path, x.matched)
-	body, err := io.ReadAll(http.MaxBytesReader(w, req.Body, gw.cfg.MaxBody))
-	if err != nil {
+	if err := x.readBody(http.MaxBytesReader(w, req.Body, gw.cfg.MaxBody)); err != nil {
 		var tooLarge *http.MaxBytesError
 		if !errors.As(err, &tooLarge) {
 			x.sent = 400
@@ -361,7 +359,6 @@ func (gw *Gateway) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		x.respond(w, x.exit.status, x.exit.body)
 		return
 	}
-	x.body, x.inFile = body, len(body) > bodyBuffer
 	number, _ := req.Context().Value(workerKey{}).(int)
 	collected := x.access(number)
 	if x.exit != nil {

@@ -273,8 +273,7 @@ func requestHeaders(x *exchange, args []byte) ([]byte, error) {
 // rawBody hands over the body, or the path of the file that holds it.
 func rawBody(x *exchange, _ []byte) ([]byte, error) {
 	if x.inFile {
-		path, err := x.bodyFile()
-		return appendString(nil, 2, path), err
+		return appendString(nil, 2, x.file), nil
 	}
 	return appendMessage(nil, 1, x.body), nil
 }
@@ -385,7 +384,7 @@ func setRawBody(x *exchange, args []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	x.body, x.inFile = []byte(body), false
+	x.body, x.size, x.inFile = []byte(body), int64(len(body)), false
 	x.header["content-length"] = []string{strconv.Itoa(len(body))}
 	delete(x.header, "transfer-encoding")
 	return nil, nil

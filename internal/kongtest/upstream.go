@@ -3,7 +3,6 @@
 package kongtest
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -36,7 +35,13 @@ func (x *exchange) proxy(w http.ResponseWriter, run func(phase string) error) {
 	defer timer.Stop()
 
 	x.buffered = truthy(x.ctx[buffering]) && !x.websocket
-	res, err := x.gw.transport.RoundTrip(x.upstreamRequest(ctx))
+	body, err := x.openBody()
+	if err != nil {
+		x.fail(http.StatusInternalServerError, "")
+		x.respond(w, x.exit.status, x.exit.body)
+		return
+	}
+	res, err := x.gw.transport.RoundTrip(x.upstreamRequest(ctx, body))
 	if err != nil {
 		x.upstreamFailed(w, err, !timer.Stop(), run)
 		return
@@ -51,15 +56,15 @@ func (x *exchange) proxy(w http.ResponseWriter, run func(phase string) error) {
 		x.answerHeader[name] = values
 	}
 	x.answerHeader.Set("Via", "1.1 kong/3.9.1")
-	body := &patientReader{r: res.Body, timer: timer, patience: patience}
+	answer := &patientReader{r: res.Body, timer: timer, patience: patience}
 	if x.buffered {
-		x.answerBuffered(w, body, run)
+		x.answerBuffered(w, answer, run)
 		return
 	}
-	x.stream(w, body)
+	x.stream(w, answer)
 }
 
-func (x *exchange) upstreamRequest(ctx context.Context) *http.Request {
+func (x *exchange) upstreamRequest(ctx context.Context, body io.ReadCloser) *http.Request {
 	s := x.route.service
 	host := net.JoinHostPort(s.Host, strconv.Itoa(s.Port))
 	if x.target != "" {
@@ -71,11 +76,8 @@ func (x *exchange) upstreamRequest(ctx context.Context) *http.Request {
 		URL:           &url.URL{Scheme: x.scheme, Host: host, Opaque: "/" + strings.TrimLeft(x.upstream, "/"), RawQuery: x.query},
 		Host:          host,
 		Header:        http.Header{},
-		Body:          http.NoBody,
-		ContentLength: int64(len(x.body)),
-	}
-	if len(x.body) > 0 {
-		req.Body = io.NopCloser(bytes.NewReader(x.body))
+		ContentLength: x.size,
+		Body:          body,
 	}
 	for name, values := range x.header {
 		req.Header[http.CanonicalHeaderKey(name)] = values
