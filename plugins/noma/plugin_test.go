@@ -68,7 +68,9 @@ func (h *house) setAnswer(f http.HandlerFunc) {
 	h.answer = f
 }
 
-func build(t testing.TB, config map[string]any) *house {
+// build starts it. Args stand in the plugin's start command; in config, nil
+// leaves out what is there by default.
+func build(t testing.TB, config map[string]any, args ...string) *house {
 	t.Helper()
 	path, err := binary()
 	if err != nil {
@@ -100,7 +102,7 @@ func build(t testing.TB, config map[string]any) *house {
 		all[k] = v
 	}
 	h.gateway, err = kongtest.New(kongtest.Config{
-		Servers: []kongtest.PluginServer{{Path: path}},
+		Servers: []kongtest.PluginServer{{Path: path, Args: args}},
 		Declarative: kongtest.Declarative{
 			FormatVersion: "3.0",
 			Services: []kongtest.Service{{
