@@ -49,16 +49,21 @@ func TestMain(m *testing.M) {
 }
 
 // A house is a gateway with the real plugin on a route to an upstream that
-// answers what the request's header X-Say holds, as it is.
+// answers what it is told to say.
 type house struct {
 	gateway *kongtest.Gateway
 	airs    *fakeairs.Server
 
-	mu    sync.Mutex
-	asked []string // bodies that the upstream got
+	mu     sync.Mutex
+	say    string
+	asked  []string      // bodies that the upstream got
+	header []http.Header // and their headers
 }
 
-func build(t *testing.T, config map[string]any) *house {
+func build(t *testing.T, config map[string]any) *house { return buildWith(t, config, nil, nil) }
+
+// buildWith has other plugins of the route beside it, and consumers.
+func buildWith(t *testing.T, config map[string]any, others []kongtest.Plugin, consumers []kongtest.Consumer) *house {
 	t.Helper()
 	path, err := binary()
 	if err != nil {
@@ -71,14 +76,22 @@ func build(t *testing.T, config map[string]any) *house {
 		body, _ := io.ReadAll(r.Body)
 		h.mu.Lock()
 		h.asked = append(h.asked, string(body))
+		h.header = append(h.header, r.Header)
+		say := h.say
 		h.mu.Unlock()
 		w.Header().Set("Content-Type", "application/json")
-		_, _ = io.WriteString(w, r.Header.Get("X-Say"))
+		if strings.HasPrefix(say, "data:") || strings.HasPrefix(say, "event:") {
+			w.Header().Set("Content-Type", "text/event-stream")
+		}
+		_, _ = io.WriteString(w, say)
 	}))
 	t.Cleanup(upstream.Close)
 	all := map[string]any{"api_key": apiKey, "profile_name": "strict", "api_endpoint": service.URL, "timeout_ms": 2000}
 	for k, v := range config {
 		all[k] = v
+		if v == nil {
+			delete(all, k)
+		}
 	}
 	h.gateway, err = kongtest.New(kongtest.Config{
 		Servers: []kongtest.PluginServer{{Path: path}},
@@ -86,8 +99,9 @@ func build(t *testing.T, config map[string]any) *house {
 			FormatVersion: "3.0",
 			Services: []kongtest.Service{{
 				Name: "llm", URL: upstream.URL,
-				Routes: []kongtest.Route{{Name: "llm", Paths: []string{"/llm"}, Plugins: []kongtest.Plugin{{Name: name, Config: all}}}},
+				Routes: []kongtest.Route{{Name: "llm", Paths: []string{"/llm"}, Plugins: append([]kongtest.Plugin{{Name: name, Config: all}}, others...)}},
 			}},
+			Consumers: consumers,
 		},
 	})
 	if err != nil {
@@ -122,14 +136,21 @@ type result struct {
 	id     string
 }
 
-func (h *house) post(t *testing.T, path, body, say string) result {
+// post sends a body, with pairs of names and values as headers, to an upstream
+// that will answer what say holds.
+func (h *house) post(t *testing.T, path, body, say string, header ...string) result {
 	t.Helper()
+	h.mu.Lock()
+	h.say = say
+	h.mu.Unlock()
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, h.gateway.URL()+path, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
 	r.Header.Set("Content-Type", "application/json")
-	r.Header.Set("X-Say", say)
+	for i := 0; i < len(header); i += 2 {
+		r.Header.Add(header[i], header[i+1])
+	}
 	start := time.Now()
 	resp, err := http.DefaultClient.Do(r)
 	if err != nil {
