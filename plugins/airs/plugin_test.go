@@ -3,6 +3,7 @@
 package airs_test
 
 import (
+	"encoding/json"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -364,4 +365,13 @@ func TestMonitorMode(t *testing.T) {
 			t.Fatalf("%d of 2 scans", len(h.airs.Requests()))
 		}
 	}
+}
+
+func jsonOf(t *testing.T, v any) []byte {
+	t.Helper()
+	b, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
 }
