@@ -57,6 +57,7 @@ type house struct {
 
 	mu     sync.Mutex
 	say    string
+	status int           // of what it says, 0 for 200
 	asked  []string      // bodies that the upstream got
 	header []http.Header // and their headers
 }
@@ -78,11 +79,14 @@ func buildWith(t *testing.T, config map[string]any, others []kongtest.Plugin, co
 		h.mu.Lock()
 		h.asked = append(h.asked, string(body))
 		h.header = append(h.header, r.Header)
-		say := h.say
+		say, status := h.say, h.status
 		h.mu.Unlock()
 		w.Header().Set("Content-Type", "application/json")
 		if strings.HasPrefix(say, "data:") || strings.HasPrefix(say, "event:") {
 			w.Header().Set("Content-Type", "text/event-stream")
+		}
+		if status != 0 {
+			w.WriteHeader(status)
 		}
 		_, _ = io.WriteString(w, say)
 	}))
