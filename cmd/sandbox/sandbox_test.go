@@ -323,3 +323,47 @@ func TestNomaOptions(t *testing.T) {
 		}
 	}
 }
+
+// TestTroubleshooting reproduces the cases of noma-runtime-protection's
+// documentation as docs/sandbox.md says, where verdicts are waited for and
+// where not: by the second request the gateway's log names the setting.
+func TestTroubleshooting(t *testing.T) {
+	for _, c := range []struct{ name, cause, says string }{
+		{"wrong credentials", "noma/options?client_secret=changed", `reason="token endpoint: status 401" check="client_ID and client_secret"`},
+		{"no egress", "noma/fault?down=true", `connection closed by the service" check="API_base or http_proxy"`},
+		{"timeout", "noma/fault?hang=true", `reason="timeout" check="timeout_ms"`},
+		{"a portal", "noma/fault?garbage=true", `reason="answer is not JSON" check="API_base"`},
+		{"generic application", "noma/options?dialect=action", "reported under the application kong: set application_ID"},
+	} {
+		for _, route := range []string{"/noma", "/monitor"} {
+			t.Run(c.name+route, func(t *testing.T) {
+				t.Parallel()
+				s := started(t)
+				gateway, control := "http://"+s.at.gateway, "http://"+s.at.control
+				if status, body := send(t, "POST", control+"/"+c.cause, ""); status != 204 {
+					t.Fatalf("%d %s", status, body)
+				}
+				lines := func(shown bool) (n int) {
+					for _, line := range s.gateway.Logs() {
+						if line.Output != shown && strings.Contains(strings.ReplaceAll(line.Text, `\"`, `"`), c.says) && strings.Contains(line.Text, "[noma-runtime-protection]") {
+							n++
+						}
+					}
+					return n
+				}
+				send(t, "POST", gateway+route, chat)
+				if lines(true) == 0 { // nobody waited: it is known a moment later
+					for end := time.Now().Add(20 * time.Second); lines(false) == 0; time.Sleep(20 * time.Millisecond) {
+						if time.Now().After(end) {
+							t.Fatal("no line on stderr")
+						}
+					}
+				}
+				send(t, "POST", gateway+route, chat)
+				if n := lines(true); n == 0 || route == "/monitor" && n != 1 {
+					t.Errorf("%d lines after the second request", n)
+				}
+			})
+		}
+	}
+}

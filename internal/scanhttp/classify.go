@@ -76,7 +76,7 @@ func (c *Client) statusHint(status int) string {
 // networkFailure says what a transport error means and whether another
 // attempt may do better. It looks at types only: the texts quote addresses.
 func (c *Client) networkFailure(ctx context.Context, err error) (fail *guard.Failure, retry bool) {
-	f := &guard.Failure{Kind: guard.Unavailable, Reason: ReasonNetwork}
+	f := &guard.Failure{Kind: guard.Unavailable, Reason: ReasonNetwork, Hint: c.opts.EndpointField}
 	var (
 		dns   *net.DNSError
 		cert  *tls.CertificateVerificationError
@@ -87,20 +87,20 @@ func (c *Client) networkFailure(ctx context.Context, err error) (fail *guard.Fai
 	)
 	switch {
 	case errors.Is(ctx.Err(), context.Canceled):
-		f.Reason = ReasonCanceled
+		f.Reason, f.Hint = ReasonCanceled, ""
 		return f, false
 	case ctx.Err() != nil:
 		f.Reason, f.Hint = ReasonTimeout, "timeout_ms"
 		return f, false
 	case errors.Is(err, errAnswerTooLarge):
-		f.Kind, f.Reason, f.Hint = guard.Degraded, ReasonAnswerTooLarge, c.opts.EndpointField
+		f.Kind, f.Reason = guard.Degraded, ReasonAnswerTooLarge
 		return f, false
 	case errors.As(err, &cert):
 		f.Reason, f.Hint = ReasonCertificate, "ca_file"
 		return f, false
 	case errors.As(err, &hello), errors.As(err, &op) && (op.Op == "remote error" || op.Op == "local error"):
 		// crypto/tls gives alerts these names and no type.
-		f.Reason, f.Hint = ReasonTLS, c.opts.EndpointField
+		f.Reason = ReasonTLS
 		return f, false
 	case errors.As(err, &proxy):
 		f.Reason, f.Hint = ReasonProxy, "http_proxy"
@@ -109,11 +109,11 @@ func (c *Client) networkFailure(ctx context.Context, err error) (fail *guard.Fai
 		}
 		return f, proxy.status >= 500
 	case errors.As(err, &dns):
-		f.Reason, f.Hint = ReasonHost, c.opts.EndpointField
+		f.Reason = ReasonHost
 	case errors.Is(err, syscall.ECONNREFUSED):
-		f.Reason, f.Hint = ReasonRefused, c.opts.EndpointField
+		f.Reason = ReasonRefused
 	case errors.As(err, &nerr) && nerr.Timeout():
-		f.Reason, f.Hint = ReasonConnectTimeout, c.opts.EndpointField
+		f.Reason = ReasonConnectTimeout
 	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		f.Reason = ReasonReset
 	}

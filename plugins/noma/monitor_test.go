@@ -34,7 +34,7 @@ import (
 var faults = map[string]fakenoma.Fault{
 	"sound":   {},
 	"hung":    {Hang: true},
-	"slow":    {Delay: 100 * time.Millisecond},
+	"slow":    {Delay: 50 * time.Millisecond},
 	"garbage": {Body: "<html>"},
 	"failing": {Status: 500},
 	"refuses": {Status: 401},

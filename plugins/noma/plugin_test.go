@@ -324,9 +324,18 @@ func TestTroubleshooting(t *testing.T) {
 			if r.status != c.status {
 				t.Errorf("status %d, want %d: %s", r.status, c.status, r.body)
 			}
-			for _, want := range []string{"[noma-runtime-protection]", c.says, c.lookAt} {
-				if !strings.Contains(r.logs, want) {
-					t.Errorf("no %q in %q", want, r.logs)
+			var lines []string
+			for line := range strings.Lines(r.logs) {
+				if strings.Contains(line, " request refused: ") || strings.Contains(line, " request passed unscanned: ") {
+					lines = append(lines, line)
+				}
+			}
+			if len(lines) != 1 {
+				t.Fatalf("%d lines about the request: %q", len(lines), r.logs)
+			}
+			for _, want := range []string{"err [noma-runtime-protection]", c.says, c.lookAt} {
+				if !strings.Contains(lines[0], want) {
+					t.Errorf("no %q in %q", want, lines[0])
 				}
 			}
 			if strings.Contains(r.logs+r.body, "s3cret") || strings.Contains(r.logs, hello) {
