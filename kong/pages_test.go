@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kong_test
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"kong-ai-guard/internal/kongtest"
+)
+
+// pages are those of the documentation, by name.
+func pages(t *testing.T) map[string]string {
+	t.Helper()
+	all := map[string]string{"README.md": string(read(t, "../README.md"))}
+	found, err := filepath.Glob("../docs/*.md")
+	if err != nil || len(found) == 0 {
+		t.Fatalf("no pages: %v", err)
+	}
+	for _, path := range found {
+		all["docs/"+filepath.Base(path)] = string(read(t, path))
+	}
+	return all
+}
+
+// The plugins in the curl lines of the pages are such as Kong takes.
+func TestPluginsInPages(t *testing.T) {
+	body := regexp.MustCompile(`(?s)(?:-d|--data) '(\{.*?\n?\})'`)
+	for page, wanted := range map[string]int{"docs/install-kong-conf.md": 4, "docs/install-konnect.md": 2} {
+		var ours []string
+		for _, m := range body.FindAllStringSubmatch(pages(t)[page], -1) {
+			var p struct {
+				Name   string
+				Config map[string]any
+			}
+			if err := json.Unmarshal([]byte(m[1]), &p); err != nil {
+				t.Errorf("%s: %v in %s", page, err, m[1])
+				continue
+			}
+			ours = append(ours, check(t, page, kongtest.Plugin{Name: p.Name, Config: p.Config}))
+		}
+		both(t, page, ours)
+		if len(ours) != wanted {
+			t.Errorf("%s has %d requests that are judged, want %d", page, len(ours), wanted)
+		}
+	}
+}
+
+// anchor is what a heading is called in a link.
+func anchor(heading string) string {
+	heading = regexp.MustCompile("[^a-z0-9 _-]").ReplaceAllString(strings.ToLower(heading), "")
+	return strings.ReplaceAll(heading, " ", "-")
+}
+
+func TestLinksInPages(t *testing.T) {
+	all := pages(t)
+	headings := func(page string) (anchors []string) {
+		for _, m := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(all[page], -1) {
+			anchors = append(anchors, anchor(m[1]))
+		}
+		return anchors
+	}
+	link := regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	for page, text := range all {
+		for _, m := range link.FindAllStringSubmatch(text, -1) {
+			target, fragment, _ := strings.Cut(m[1], "#")
+			if strings.Contains(target, "://") {
+				continue
+			}
+			at := page
+			if target != "" {
+				at = filepath.ToSlash(filepath.Join(filepath.Dir(page), target))
+				if _, err := os.Stat(filepath.Join("..", at)); err != nil {
+					t.Errorf("%s leads to %s, which is not there", page, target)
+				}
+			}
+			if fragment != "" && all[at] != "" && !slices.Contains(headings(at), fragment) {
+				t.Errorf("%s leads to %s, which has no heading %q", page, at, fragment)
+			}
+		}
+	}
+}
+
+// The outcomes that the pages name are the plugins'.
+func TestOutcomesInPages(t *testing.T) {
+	source := string(read(t, "../internal/guard/outcome.go"))
+	for page, text := range pages(t) {
+		for _, m := range regexp.MustCompile("outcome=\"([a-z_0-9]+)\"").FindAllStringSubmatch(text, -1) {
+			if !strings.Contains(source, `name: "`+m[1]+`"`) {
+				t.Errorf("%s tells of the outcome %q, which there is not", page, m[1])
+			}
+		}
+	}
+}
+
+// What the vendors' documentation answers, ours does too.
+func TestTroubleshootAnswersEachSymptom(t *testing.T) {
+	page := strings.ToLower(pages(t)["docs/troubleshoot.md"])
+	for symptom, words := range map[string][]string{
+		"plugin not found, in hybrid mode":    {"requests get 500 and the data plane says", "every** data plane"},
+		"the variable KONG_PLUGINS":           {"printenv kong_plugins"},
+		"the path of Lua":                     {"luarocks list | grep noma"},
+		"egress":                              {"api.noma.security", "egress"},
+		"credentials":                         {"client id and secret are wrong"},
+		"timeouts":                            {"proxy_timeout"},
+		"a generic application":               {"everything is reported as application `kong`", "application_id", "consumer"},
+		"monitor mode":                        {"monitor_mode: false"},
+		"where the plugin's files are":        {"/usr/local/share/lua/5.1/kong/plugins/"},
+		"errors while plugins load":           {"grep -i error", "pluginserver"},
+		"not in Konnect: the schema":          {"the schema is not uploaded"},
+		"not in Konnect: the data plane":      {"the data plane is not connected"},
+		"not in Konnect: synchronisation":     {"the data plane does not take the configuration"},
+		"good requests blocked: the key":      {`check="api_key"`, "expired"},
+		"good requests blocked: the profile":  {"profile_name"},
+		"good requests blocked: the scan log": {"scan_id", "console"},
+		"a missing prompt":                    {`outcome="missing_prompt"`},
+		"no verdict":                          {`outcome="no_verdict"`},
+	} {
+		for _, w := range words {
+			if !strings.Contains(page, strings.ToLower(w)) {
+				t.Errorf("%s: nothing about %q", symptom, w)
+			}
+		}
+	}
+}
