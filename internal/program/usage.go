@@ -8,13 +8,11 @@ import (
 	"strings"
 )
 
-// groups order the flags by what they are for. Every flag is in one of them.
+// groups order the flags by what they are for. All others are bounds.
 var groups = []struct{ title, flags string }{
 	{"Kong's own", "kong-prefix dump help"},
 	{"Running", "priority log-level metrics otlp-endpoint"},
 	{"Asking (the process answers and ends)", "version check scan scan-file explain config for leg path content-type content-encoding"},
-	{"Bounds, all exchanges of the process together", "max-held-bytes room-wait max-scans max-scans-per-leg max-records max-record-age max-record-bytes " +
-		"max-monitor-items max-monitor-bytes monitor-workers max-json-depth max-compression-ratio"},
 }
 
 const exitCodes = `
@@ -39,14 +37,20 @@ Usage:
   %[1]s -scan "text" -config FILE [-for NAME]  one real scan
   %[1]s -explain body.json                     what would be scanned of a body
 `, name)
+	shown := map[string]bool{}
 	for _, g := range groups {
 		fmt.Fprintf(w, "\n%s:\n", g.title)
 		for flagName := range strings.FieldsSeq(g.flags) {
-			if f := fs.Lookup(flagName); f != nil {
-				printFlag(fs, f)
-			}
+			printFlag(fs, fs.Lookup(flagName))
+			shown[flagName] = true
 		}
 	}
+	fmt.Fprint(w, "\nBounds, all exchanges of the process together:\n")
+	fs.VisitAll(func(f *flag.Flag) {
+		if !shown[f.Name] {
+			printFlag(fs, f)
+		}
+	})
 	fmt.Fprint(w, exitCodes)
 }
 

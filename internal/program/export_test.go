@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package program
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+
+	"kong-ai-guard/internal/guard"
+	"kong-ai-guard/internal/pluginserver"
+	"kong-ai-guard/internal/telemetry"
+)
+
+// Registry gives the metrics of a plugin's process, as start makes them.
+func Registry(p Plugin) *prometheus.Registry {
+	m := telemetry.NewMetrics(p.Vendor.Plugin)
+	guard.NewProcess(guard.DefaultBounds(), "", zap.NewNop(), m)
+	show(m, "v", new(pluginserver.Counters), nil)
+	if p.Metrics != nil {
+		p.Metrics(m)
+	}
+	return m.Registry
+}
