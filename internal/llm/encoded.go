@@ -90,8 +90,7 @@ func (r *reader) reveal(a at) {
 // anything else that is inlined is media, and a plain URL is both.
 func (r *reader) link(a at, v int, s []byte) error {
 	if kind, data, ok := mediatype.DataURL(string(s)); ok {
-		r.media(a, kind, string(s), data)
-		return nil
+		return r.media(a, kind, string(s), data)
 	}
 	if !a.found {
 		r.addMedia(a, a.mediaKind(r.doc.Name(v)), string(s))
@@ -102,8 +101,7 @@ func (r *reader) link(a at, v int, s []byte) error {
 // inline reads string v, which should be base64 of media.
 func (r *reader) inline(a at, v int, s []byte) error {
 	if kind, data, ok := mediatype.DataURL(string(s)); ok {
-		r.media(a, kind, string(s), data)
-		return nil
+		return r.media(a, kind, string(s), data)
 	}
 	if bytes.HasPrefix(s, []byte("http://")) || bytes.HasPrefix(s, []byte("https://")) {
 		return r.link(a, v, s)
@@ -115,8 +113,7 @@ func (r *reader) inline(a at, v int, s []byte) error {
 		return nil
 	}
 	data := mediatype.Base64(string(s))
-	r.media(a, a.mediaKind(r.doc.Name(v)), "", data)
-	return nil
+	return r.media(a, a.mediaKind(r.doc.Name(v)), "", data)
 }
 
 // isProse reports whether s, which could be base64, is short and full of words.
@@ -128,12 +125,47 @@ func isProse(s []byte) bool {
 	return n >= 3 && n*10 >= len(s)
 }
 
-// media adds inlined data: as a turn if it reads as text, else as media.
-func (r *reader) media(a at, kind, url string, data []byte) {
-	if !mediatype.Text(data) {
-		r.addMedia(a, kind, url)
-		return
+// errIllegible refuses what says that it is text and is none that we can read.
+var errIllegible = &Error{Unscannable, "a text in a charset that cannot be read"}
+
+// legible gives the text of data whose label is a media type, nil when it is
+// media. A text need not be labelled as one, and need not be UTF-8.
+func legible(label string, data []byte) ([]byte, error) {
+	if mediatype.Text(data) {
+		return data, nil
 	}
+	known := mediatype.Media(data) != ""
+	if !known || isTextType(label) {
+		if text, ok := mediatype.Lenient(data); ok {
+			return []byte(text), nil
+		}
+	}
+	if !known && isTextType(label) {
+		return nil, errIllegible
+	}
+	return nil, nil
+}
+
+func isTextType(t string) bool {
+	return strings.HasPrefix(t, "text/") || jsonType(t) || strings.HasSuffix(t, "xml") || strings.HasSuffix(t, "yaml") || strings.HasSuffix(t, "javascript")
+}
+
+// media adds inlined data: as a turn if it reads as text, else as media.
+func (r *reader) media(a at, kind, url string, data []byte) error {
+	text, err := legible(kind, data)
+	if err != nil {
+		return err
+	}
+	if text == nil {
+		r.addMedia(a, kind, url)
+		return nil
+	}
+	r.inlined(a, text)
+	return nil
+}
+
+// inlined adds a text that was a file's.
+func (r *reader) inlined(a at, data []byte) {
 	if len(bytes.TrimSpace(data)) == 0 {
 		return
 	}
@@ -156,6 +188,7 @@ func (r *reader) media(a at, kind, url string, data []byte) {
 	r.turn(a, r.arena.copy(data))
 	r.hidden(data)
 	r.reveal(a)
+	r.escaped(data)
 }
 
 func (r *reader) addMedia(a at, kind, url string) {

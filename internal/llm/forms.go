@@ -184,18 +184,25 @@ func (r *reader) file(in Input, p *formdata.Part) error {
 			}
 		}
 		return nil
-	case mediatype.Text(p.Body) && contentcoding.Sniff(p.Body) == "":
-		if len(bytes.TrimSpace(p.Body)) > 0 {
-			r.turn(a, string(p.Body))
-			r.hidden(p.Body)
-			r.reveal(a)
+	}
+	label := p.ContentType
+	if label == "" {
+		label = "text/plain" // as the standard has it
+	}
+	text, err := legible(label, p.Body)
+	switch {
+	case err != nil:
+		return err
+	case text == nil || contentcoding.Sniff(text) != "":
+		if kind := mediatype.Media(p.Body); kind != "" {
+			label = kind
 		}
-		return nil
+		r.addMedia(a, label, "")
+	case len(bytes.TrimSpace(text)) > 0:
+		r.turn(a, string(text))
+		r.hidden(text)
+		r.reveal(a)
+		r.escaped(text)
 	}
-	kind := mediatype.Media(p.Body)
-	if kind == "" {
-		kind = p.ContentType
-	}
-	r.addMedia(a, kind, "")
 	return nil
 }

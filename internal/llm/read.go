@@ -269,10 +269,15 @@ func (r *reader) plain(label mediatype.Label, body []byte) error {
 	case kind == "" && !labelled:
 		return &Error{Unscannable, "neither text nor known media"}
 	}
-	m.Format = Media
 	if kind == "" {
+		if text, ok := mediatype.Lenient(body); ok {
+			m.Format = Text
+			r.inlined(at{kind: KindDocument, message: -1}, []byte(text))
+			return nil
+		}
 		kind = label.Type
 	}
+	m.Format = Media
 	m.Media = append(m.Media, MediaPart{Type: kind, Message: -1})
 	return nil
 }

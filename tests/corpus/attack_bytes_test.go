@@ -71,6 +71,10 @@ func attackBytes() []testcase {
 	l.ask("text that begins as an image", "GIF89a $MARK").typed("image/gif")
 	l.ask("text that begins as a document", "%PDF- $MARK").typed("application/pdf")
 	l.ask("text with some control characters", "\x01\x02 $MARK, and many more words so that it is text").typed("application/octet-stream")
+	l.ask("Latin 1 as octets", "caf\xe9 $MARK").typed("application/octet-stream")
+	l.ask("Latin 1 as an image", "caf\xe9 $MARK").typed("image/png")
+	l.ask("UTF-16 as octets", utf16LE(marker)).typed("application/octet-stream")
+	l.ask("UTF-32 as octets", utf32LE(marker)).typed("application/octet-stream")
 	l.ask("plain text that says it is JSON", "$MARK").must(malformed)
 	l.ask("batch file of requests", `{"custom_id":"1","method":"POST","url":"/v1/chat/completions","body":{"model":"m","messages":[{"role":"user","content":"hi"}]}}`+"\n"+
 		`{"custom_id":"2","method":"POST","url":"/v1/chat/completions","body":{"model":"m","messages":[{"role":"user","content":"$MARK"}]}}`+"\n").to("/v1/files").typed("application/jsonl")

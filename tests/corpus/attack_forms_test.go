@@ -3,6 +3,7 @@
 package corpus_test
 
 import (
+	"net/url"
 	"strings"
 )
 
@@ -35,6 +36,7 @@ func attackForms() []testcase {
 	l.ask("model", "model=the+grey+heron+hides+seven+copper+lanterns").to(path).typed(form)
 	l.ask("second of two", "prompt=hi&prompt=the+grey+heron+hides+seven+copper+lanterns").to(path).typed(form)
 	l.ask("JSON in a value", `input=%7B%22a%22%3A%22$PERCENT%22%7D`).to(path).typed(form)
+	l.ask("chat in a value", `messages=%5B%7B%22role%22%3A%22user%22%2C%22content%22%3A%22`+url.QueryEscape(escape(marker))+`%22%7D%5D`).typed(form)
 	l.ask("semicolons", "a=1;prompt=the+grey+heron+hides+seven+copper+lanterns").to(path).typed(form).must(malformed)
 	l.ask("bad escape", "a=%zz&prompt=the+grey+heron+hides+seven+copper+lanterns").to(path).typed(form).must(malformed)
 	l.ask("not UTF-8", "a=%ff%fe&prompt=the+grey+heron+hides+seven+copper+lanterns").to(path).typed(form).must(malformed)
@@ -62,6 +64,14 @@ func attackForms() []testcase {
 	part("batch file", "Content-Disposition: form-data; name=\"file\"; filename=\"a.jsonl\"\n\n{\"body\":{\"messages\":[]}}\n{\"body\":{\"messages\":[{\"role\":\"user\",\"content\":\"$ESCAPED\"}]}}")
 	part("base64 file", "Content-Disposition: form-data; name=\"file\"; filename=\"a.txt\"\nContent-Transfer-Encoding: base64\n\n$BASE64").must(unscannable)
 	part("UTF-16 file", "Content-Disposition: form-data; name=\"file\"; filename=\"a.txt\"\nContent-Type: text/plain; charset=utf-16\n\n"+utf16LE(marker)).must(unscannable)
+	part("UTF-16 file that says nothing of it", "Content-Disposition: form-data; name=\"file\"; filename=\"a.txt\"\nContent-Type: text/plain\n\n\xff\xfe"+utf16LE(marker))
+	part("UTF-16 file without a type", "Content-Disposition: form-data; name=\"file\"; filename=\"a.txt\"\n\n\xff\xfe"+utf16LE(marker))
+	part("Latin 1 file", "Content-Disposition: form-data; name=\"file\"; filename=\"a.txt\"\nContent-Type: text/plain\n\ncaf\xe9 $MARK")
+	part("Latin 1 as octets", "Content-Disposition: form-data; name=\"file\"; filename=\"a\"\nContent-Type: application/octet-stream\n\ncaf\xe9 $MARK")
+	part("unknown charset", "Content-Disposition: form-data; name=\"file\"; filename=\"a.txt\"\nContent-Type: text/plain\n\n"+noise(300)).must(unscannable)
+	part("chat in a field", "Content-Disposition: form-data; name=\"messages\"\n\n[{\"role\":\"user\",\"content\":\"$ESCAPED\"}]")
+	part("JSON file that only lenient parsers take", "Content-Disposition: form-data; name=\"file\"; filename=\"a.json\"\nContent-Type: application/json\n\n{\"a\":\"$ESCAPED\",}")
+	part("JSON file with a byte order mark", "Content-Disposition: form-data; name=\"file\"; filename=\"a.json\"\n\n\xef\xbb\xbf{\"a\":\"$ESCAPED\"}")
 	part("two names", "Content-Disposition: form-data; name=\"prompt\"; name=\"x\"\n\n$MARK").must(malformed)
 	part("name in quotes with an escape", "Content-Disposition: form-data; name=\"pro\\\"mpt\"\n\n$MARK").must(malformed)
 	part("multipart in multipart", "Content-Disposition: form-data; name=\"a\"\nContent-Type: multipart/mixed; boundary=inner\n\n--inner\r\nContent-Type: text/plain\r\n\r\n$MARK\r\n--inner--\r\n")

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package mediatype
+
+import (
+	"encoding/binary"
+	"strings"
+	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+// Lenient gives the text that a forgiving reader finds in bytes that are no
+// UTF-8: UTF-16 and UTF-32, by their mark or by their look, and text in which at
+// most one byte in ten is bad, which becomes U+FFFD, as one in Latin 1 is. It is
+// false for binary data. The text is at most three times as long as b.
+func Lenient(b []byte) (text string, ok bool) {
+	for i := range wides {
+		if s, ok := wides[i].text(b); ok {
+			return s, true
+		}
+	}
+	if junk(b) > len(b)/10 {
+		return "", false
+	}
+	return strings.ToValidUTF8(string(b), "\uFFFD"), true
+}
+
+// wides are the encodings whose characters take two or four bytes. A mark of
+// UTF-32 begins with one of UTF-16, so it comes first.
+var wides = [...]wide{
+	{4, binary.LittleEndian, "\xff\xfe\x00\x00"},
+	{4, binary.BigEndian, "\x00\x00\xfe\xff"},
+	{2, binary.LittleEndian, "\xff\xfe"},
+	{2, binary.BigEndian, "\xfe\xff"},
+}
+
+type wide struct {
+	size  int // of a unit
+	order binary.ByteOrder
+	mark  string
+}
+
+// text decodes b if it has the mark, and reads as text then, or if three units
+// in four are ASCII, which bytes of another meaning hardly are.
+func (w *wide) text(b []byte) (string, bool) {
+	marked := strings.HasPrefix(string(b[:min(len(b), len(w.mark))]), w.mark)
+	units := len(b) / w.size
+	if units < base64Min/2 || !marked && w.ascii(b) < units-units/4 {
+		return "", false
+	}
+	text := w.decode(b)
+	bad := 0
+	for _, r := range text {
+		if r == utf8.RuneError || !unicode.IsPrint(r) && !unicode.IsSpace(r) && !unicode.Is(unicode.Cf, r) {
+			bad++
+		}
+	}
+	return text, bad <= units/10
+}
+
+func (w *wide) unit(b []byte) rune {
+	if w.size == 2 {
+		return rune(w.order.Uint16(b))
+	}
+	// Beyond Unicode, the sign does not matter.
+	return rune(w.order.Uint32(b))
+}
+
+// ascii counts the units of b that are printable ASCII.
+func (w *wide) ascii(b []byte) (n int) {
+	for ; len(b) >= w.size; b = b[w.size:] {
+		if u := w.unit(b); u >= ' ' && u < 0x7f || u == '\n' || u == '\r' || u == '\t' {
+			n++
+		}
+	}
+	return n
+}
+
+func (w *wide) decode(b []byte) string {
+	out := make([]byte, 0, len(b))
+	for len(b) >= w.size {
+		u := w.unit(b)
+		b = b[w.size:]
+		if w.size == 2 && utf16.IsSurrogate(u) && len(b) >= w.size {
+			if pair := utf16.DecodeRune(u, w.unit(b)); pair != utf8.RuneError {
+				u, b = pair, b[w.size:]
+			}
+		}
+		out = utf8.AppendRune(out, u)
+	}
+	return string(out)
+}
