@@ -33,6 +33,9 @@ const (
 
 var plugins = []string{"prisma-airs-intercept", "noma-runtime-protection"}
 
+// metrics is where each shows its own: they run in one container.
+var metrics = map[string]string{"prisma-airs-intercept": "127.0.0.1:9542", "noma-runtime-protection": "127.0.0.1:9543"}
+
 // An instruction is one of a Dockerfile's.
 type instruction struct{ name, args string }
 
@@ -171,9 +174,9 @@ func TestDockerfile(t *testing.T) {
 			t.Errorf("%s is not copied to /usr/local/bin: %v", plugin, copied)
 		}
 		variable := "KONG_PLUGINSERVER_" + strings.ToUpper(strings.ReplaceAll(plugin, "-", "_"))
-		start := "/usr/local/bin/" + plugin + " -kong-prefix " + prefix
-		want[variable+"_START_CMD"] = start
-		want[variable+"_QUERY_CMD"] = start + " -dump"
+		command := "/usr/local/bin/" + plugin + " -kong-prefix " + prefix
+		want[variable+"_START_CMD"] = command + " -metrics " + metrics[plugin]
+		want[variable+"_QUERY_CMD"] = command + " -dump"
 		// The binary itself says where it listens.
 		query := strings.Fields(env[variable+"_QUERY_CMD"])
 		if len(query) == 0 {
@@ -192,6 +195,10 @@ func TestDockerfile(t *testing.T) {
 			t.Fatal(err)
 		}
 		want[variable+"_SOCKET"] = dump.SocketPath
+		start := append(strings.Fields(env[variable+"_START_CMD"]), "-version")
+		if out, err := exec.Command(filepath.Join(bin, path.Base(start[0])), start[1:]...).CombinedOutput(); err != nil {
+			t.Errorf("%v: %v: %s", start, err, out)
+		}
 		if len(dump.Plugins) != 1 || dump.Plugins[0].Name != plugin || dump.Plugins[0].Version != version {
 			t.Errorf("%v says %+v", query, dump.Plugins)
 		}

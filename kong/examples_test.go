@@ -318,6 +318,7 @@ func TestKubernetes(t *testing.T) {
 // with Kong's prefix.
 func settings(prefix string) map[string]string {
 	names := []string{"prisma-airs-intercept", "noma-runtime-protection"}
+	metrics := map[string]string{"prisma-airs-intercept": "127.0.0.1:9542", "noma-runtime-protection": "127.0.0.1:9543"}
 	all := map[string]string{
 		"plugins":                            "bundled," + strings.Join(names, ","),
 		"pluginserver_names":                 strings.Join(names, ","),
@@ -327,7 +328,7 @@ func settings(prefix string) map[string]string {
 		setting := "pluginserver_" + strings.ReplaceAll(name, "-", "_")
 		command := "/usr/local/bin/" + name + " -kong-prefix " + prefix
 		all[setting+"_socket"] = prefix + "/" + name + ".socket"
-		all[setting+"_start_cmd"] = command
+		all[setting+"_start_cmd"] = command + " -metrics " + metrics[name]
 		all[setting+"_query_cmd"] = command + " -dump"
 	}
 	return all

@@ -208,6 +208,25 @@ func TestFailClosedWithTheRealMarks(t *testing.T) {
 	}
 }
 
+// The binaries find nothing wrong with the examples.
+func TestExamplesPassTheCheck(t *testing.T) {
+	bin, err := binaries()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range []string{"kong.yml", "ai-proxy.yml", "old-kong.yml", "access-log.yml", "deck.yaml", "kubernetes/plugins.yaml"} {
+		for name := range schemas {
+			if !strings.Contains(string(read(t, file)), name) {
+				continue
+			}
+			out, err := exec.Command(filepath.Join(bin, name), "-check", file).CombinedOutput()
+			if err != nil || !strings.Contains(string(out), "\n0 errors") {
+				t.Errorf("%s -check %s: %v\n%s", name, file, err, out)
+			}
+		}
+	}
+}
+
 // leaves gives the dotted names of what an entry holds below a name.
 func leaves(prefix string, v any) (names []string) {
 	m, ok := v.(map[string]any)
