@@ -4,9 +4,11 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -35,6 +37,7 @@ type fault struct {
 	status              int
 	retryAfter          int // seconds
 	delay, dribble      time.Duration
+	degraded            fakeairs.Degraded // AIRS alone
 }
 
 // garbage is what a captive portal might answer.
@@ -68,8 +71,11 @@ func readFault(q url.Values) (f fault, err error) {
 			f.delay, err = time.ParseDuration(value)
 		case "dribble":
 			f.dribble, err = time.ParseDuration(value)
+		case "degraded":
+			f.degraded = fakeairs.Degraded(value)
+			err = known(slices.Contains([]fakeairs.Degraded{fakeairs.ScanError, fakeairs.ScanTimeout, fakeairs.DetectorTimeout}, f.degraded))
 		default:
-			return f, fmt.Errorf("there is no fault %q: use down, hang, garbage, status, retry_after, delay, dribble", name)
+			return f, fmt.Errorf("there is no fault %q: use down, hang, garbage, status, retry_after, delay, dribble, degraded", name)
 		}
 		if err != nil {
 			return f, fmt.Errorf("%s: %q cannot be used", name, value)
@@ -80,7 +86,7 @@ func readFault(q url.Values) (f fault, err error) {
 
 func (s *sandbox) breakAIRS(f fault) {
 	s.airsOff.down.Store(f.down)
-	a := fakeairs.Fault{Status: f.status, Body: f.body(), Delay: f.delay, Dribble: f.dribble, Hang: f.hang}
+	a := fakeairs.Fault{Status: f.status, Body: f.body(), Delay: f.delay, Dribble: f.dribble, Hang: f.hang, Degraded: f.degraded}
 	if f.retryAfter > 0 {
 		a.RetryAfter, a.Unit = f.retryAfter, "second"
 	}
@@ -131,6 +137,9 @@ func (s *sandbox) control() http.Handler {
 	for name, set := range map[string]func(fault){"airs": s.breakAIRS, "noma": s.breakNoma} {
 		mux.HandleFunc("POST /"+name+"/fault", func(w http.ResponseWriter, r *http.Request) {
 			f, err := readFault(r.URL.Query())
+			if err == nil && f.degraded != "" && name != "airs" {
+				err = errors.New("degraded: only AIRS knows such answers")
+			}
 			if err != nil {
 				http.Error(w, err.Error(), http.StatusBadRequest)
 				return
@@ -143,6 +152,19 @@ func (s *sandbox) control() http.Handler {
 			w.WriteHeader(http.StatusNoContent)
 		})
 	}
+	mux.HandleFunc("POST /airs/options", func(w http.ResponseWriter, r *http.Request) {
+		o, err := readAIRSOptions(r.URL.Query())
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		s.airs.SetOptions(o)
+		w.WriteHeader(http.StatusNoContent)
+	})
+	mux.HandleFunc("DELETE /airs/options", func(w http.ResponseWriter, _ *http.Request) {
+		s.airs.SetOptions(soundAIRS())
+		w.WriteHeader(http.StatusNoContent)
+	})
 	mux.HandleFunc("POST /noma/options", func(w http.ResponseWriter, r *http.Request) {
 		change, err := readNomaOptions(r.URL.Query())
 		if err != nil {

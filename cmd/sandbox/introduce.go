@@ -41,6 +41,7 @@ Try, in another terminal:
   curl -i http://GATEWAY/your-route -H 'Content-Type: application/json' \
     -d '{"model":"gpt-3.5-turbo","messages":[{"role":"user","content":"What is 2+2?"}]}'
   curl -X DELETE http://CONTROL/airs/fault
+  # other faults: hang=true status=500 status=429&retry_after=5 delay=8s dribble=200ms garbage=true degraded=timeout
 
 More routes: /mask /fail-open /noma /monitor /models/v1/... /mcp. docs/sandbox.md has the rest.
 The log below is Kong's error log, and one line of its access log for each request. Ctrl-C stops everything.

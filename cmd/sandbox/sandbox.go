@@ -56,7 +56,7 @@ type sandbox struct {
 // error.
 func start(o options, log *logWriter) (*sandbox, error) {
 	s := &sandbox{
-		airs: fakeairs.New(fakeairs.Options{Keys: []string{airsKey}, Profiles: []string{airsProfile}}),
+		airs: fakeairs.New(soundAIRS()),
 		noma: fakenoma.New(soundNoma()),
 		llm:  fakellm.New(fakellm.Options{}),
 	}

@@ -122,17 +122,22 @@ func TestSwitches(t *testing.T) {
 	}{
 		{"airs/fault?down=true", "/your-route", 503},
 		{"airs/fault?status=429&retry_after=1", "/your-route", 503},
+		{"airs/fault?degraded=timeout", "/your-route", 503},
+		{"airs/options?api_key=rotated", "/your-route", 503},
+		{"airs/options?profile=other", "/your-route", 503},
+		{"airs/options?blocked_topic=2%2B2", "/your-route", 403},
+		{"airs/options?alert_only=true&blocked_topic=2%2B2", "/your-route", 200},
 		{"noma/fault?status=500", "/noma", 503},
 		{"noma/fault?delay=10ms", "/noma", 200},
 	} {
-		service, _, _ := strings.Cut(test.fault, "/")
 		if status, body := send(t, "POST", control+"/"+test.fault, ""); status != 204 {
 			t.Fatalf("%s: %d %s", test.fault, status, body)
 		}
 		if status, body := send(t, "POST", gateway+test.route, chat); status != test.status {
 			t.Errorf("%s: %d %s", test.fault, status, body)
 		}
-		send(t, "DELETE", control+"/"+service+"/fault", "")
+		what, _, _ := strings.Cut(test.fault, "?")
+		send(t, "DELETE", control+"/"+what, "")
 		// The breaker lets one call a second through until one is answered.
 		for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
 			status, body := send(t, "POST", gateway+test.route, chat)
@@ -144,7 +149,7 @@ func TestSwitches(t *testing.T) {
 			}
 		}
 	}
-	for _, wrong := range []string{"airs/fault?dwon=1", "noma/fault?delay=soon", "airs/fault?status=99"} {
+	for _, wrong := range []string{"airs/fault?dwon=1", "noma/fault?delay=soon", "airs/fault?status=99", "airs/fault?degraded=much", "noma/fault?degraded=error", "airs/options?alert_only=perhaps", "airs/options?x=1"} {
 		if status, _ := send(t, "POST", control+"/"+wrong, ""); status != 400 {
 			t.Errorf("%s: %d", wrong, status)
 		}

@@ -281,39 +281,3 @@ func TestDocumentedVerdicts(t *testing.T) {
 		t.Errorf("37: %s", got.Raw)
 	}
 }
-
-func TestSwitches(t *testing.T) {
-	s, url := start(t, fakeairs.Options{})
-	control := httptest.NewServer(s.Control())
-	t.Cleanup(control.Close)
-	sound := `{` + profile + `,"contents":[{"prompt":"hi"}]}`
-	for _, tc := range []struct {
-		query  string
-		status int
-		says   string
-	}{
-		{"status=429&retry_after=5&unit=minute", 429, `"retry_after":{"interval":5,"unit":"minute"}`},
-		{"status=429&retry_after=7", 429, `"retry_after":{"interval":7,"unit":"second"}`},
-		{"status=502&body=bad+gateway", 502, "bad gateway"},
-		{"body=%3Chtml%3Eportal", 200, "<html>portal"},
-		{"degraded=timeout&delay=1ms&dribble=1us", 200, `"timeout":true`},
-	} {
-		if status, body := call(t, "POST", control.URL+"/fault?"+tc.query, ""); status != 204 {
-			t.Fatalf("%s: %d %s", tc.query, status, body)
-		}
-		if status, body := call(t, "POST", url+fakeairs.Path, sound); status != tc.status || !strings.Contains(body, tc.says) {
-			t.Errorf("%s: %d %s", tc.query, status, body)
-		}
-	}
-	for _, query := range []string{"status=99", "status=x", "delay=-1s", "delay=1h", "degraded=much", "hang=maybe", "typo=1", "times=a"} {
-		if status, _ := call(t, "POST", control.URL+"/fault?"+query, ""); status != 400 {
-			t.Errorf("%s: %d", query, status)
-		}
-	}
-	if status, _ := call(t, "DELETE", control.URL+"/fault", ""); status != 204 {
-		t.Fatal(status)
-	}
-	if status, body := call(t, "POST", url+fakeairs.Path, sound); status != 200 || !strings.Contains(body, `"action":"allow"`) {
-		t.Errorf("after the fault: %d %s", status, body)
-	}
-}
