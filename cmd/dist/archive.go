@@ -6,10 +6,8 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
-	"crypto/sha256"
 	"debug/buildinfo"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -51,16 +49,17 @@ func pack(name string, files []file, at time.Time) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// modules lists, for each command in dir, what it was built of: Go's version,
-// and each module with its version and checksum, as the binary itself says.
-func modules(dir string) ([]byte, error) {
+// modules lists, for each of these binaries, what it was built of: Go's
+// version, and each module with its version and checksum, as the binary itself
+// says.
+func modules(binaries []file) ([]byte, error) {
 	var list strings.Builder
-	for _, command := range commands {
-		info, err := buildinfo.ReadFile(filepath.Join(dir, command))
+	for _, b := range binaries {
+		info, err := buildinfo.Read(bytes.NewReader(b.content))
 		if err != nil {
 			return nil, err
 		}
-		fmt.Fprintf(&list, "%s (%s)\n", command, info.GoVersion)
+		fmt.Fprintf(&list, "%s (%s)\n", b.path, info.GoVersion)
 		for _, m := range info.Deps {
 			if m.Replace != nil {
 				m = m.Replace
@@ -70,5 +69,3 @@ func modules(dir string) ([]byte, error) {
 	}
 	return []byte(list.String()), nil
 }
-
-func sum(b []byte) [sha256.Size]byte { return sha256.Sum256(b) }

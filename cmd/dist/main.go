@@ -8,12 +8,14 @@
 package main
 
 import (
+	"crypto/sha256"
 	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -42,8 +44,8 @@ func main() {
 var validVersion = regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z.+_-]*$`)
 
 // release makes the archives of one version in out. Files lists what is
-// shipped, make builds the commands for a platform into a directory.
-func release(version, out string, at time.Time, files func() ([]string, error), make func(arch, version, dir string) error) error {
+// shipped, binaries makes what is built for a platform.
+func release(version, out string, at time.Time, files func() ([]string, error), binaries func(arch, version string) ([]file, error)) error {
 	if !validVersion.MatchString(version) {
 		return fmt.Errorf("%q is no version", version)
 	}
@@ -51,59 +53,34 @@ func release(version, out string, at time.Time, files func() ([]string, error), 
 	if err != nil {
 		return err
 	}
+	var common []file
+	for _, path := range paths {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		common = append(common, file{path, 0o644, b})
+	}
 	if err := os.MkdirAll(out, 0o755); err != nil {
 		return err
 	}
 	var sums strings.Builder
 	for _, arch := range platforms {
 		name := "kong-ai-guard_" + version + "_linux_" + arch
-		contents, err := collect(arch, version, paths, make)
+		built, err := binaries(arch, version)
 		if err != nil {
 			return err
 		}
-		archive, err := pack(name, contents, at)
+		archive, err := pack(name, slices.Concat(built, common), at)
 		if err != nil {
 			return err
 		}
 		if err := os.WriteFile(filepath.Join(out, name+".tar.gz"), archive, 0o644); err != nil {
 			return err
 		}
-		fmt.Fprintf(&sums, "%x  %s.tar.gz\n", sum(archive), name)
+		fmt.Fprintf(&sums, "%x  %s.tar.gz\n", sha256.Sum256(archive), name)
 	}
 	return os.WriteFile(filepath.Join(out, "SHA256SUMS"), []byte(sums.String()), 0o644)
-}
-
-// collect gives the files of one platform's archive.
-func collect(arch, version string, paths []string, make func(arch, version, dir string) error) ([]file, error) {
-	dir, err := os.MkdirTemp("", "dist")
-	if err != nil {
-		return nil, err
-	}
-	defer os.RemoveAll(dir)
-	if err := make(arch, version, dir); err != nil {
-		return nil, err
-	}
-	var contents []file
-	for _, command := range commands {
-		b, err := os.ReadFile(filepath.Join(dir, command))
-		if err != nil {
-			return nil, err
-		}
-		contents = append(contents, file{"bin/" + command, 0o755, b})
-	}
-	list, err := modules(dir)
-	if err != nil {
-		return nil, err
-	}
-	contents = append(contents, file{"MODULES.txt", 0o644, list})
-	for _, path := range paths {
-		b, err := os.ReadFile(path)
-		if err != nil {
-			return nil, err
-		}
-		contents = append(contents, file{path, 0o644, b})
-	}
-	return contents, nil
 }
 
 // tracked lists the shipped files that git knows: what else lies about, such
@@ -122,8 +99,14 @@ func tracked() ([]string, error) {
 	return paths, nil
 }
 
-// build makes the commands as the Makefile does.
-func build(arch, version, dir string) error {
+// build makes the commands for a platform, as the Makefile does, and the list
+// of what they are built of.
+func build(arch, version string) ([]file, error) {
+	dir, err := os.MkdirTemp("", "dist")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
 	args := []string{
 		"build", "-trimpath", "-buildvcs=false",
 		"-ldflags", "-s -w -X kong-ai-guard/internal/program.stamp=" + version,
@@ -136,7 +119,16 @@ func build(arch, version, dir string) error {
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+arch)
 	cmd.Stderr = os.Stderr
 	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("go build for %s: %w", arch, err)
+		return nil, fmt.Errorf("go build for %s: %w", arch, err)
 	}
-	return nil
+	var files []file
+	for _, command := range commands {
+		b, err := os.ReadFile(filepath.Join(dir, command))
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, file{"bin/" + command, 0o755, b})
+	}
+	list, err := modules(files)
+	return append(files, file{"MODULES.txt", 0o644, list}), err
 }
