@@ -118,3 +118,23 @@ func TestScanAsksTheRealService(t *testing.T) {
 		t.Error("the services were not asked")
 	}
 }
+
+// TestTheCodesAreDocumented: docs/diagnose.md and -help name the same codes,
+// and the page no flag that is not there.
+func TestTheCodesAreDocumented(t *testing.T) {
+	page, err := os.ReadFile("../../docs/diagnose.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _, help := run(t, nil, airs, "-help")
+	for _, m := range regexp.MustCompile("`-([a-z-]+)[` ]").FindAllStringSubmatch(string(page), -1) {
+		if !strings.Contains(help, "\n  -"+m[1]) {
+			t.Errorf("there is no flag -%s", m[1])
+		}
+	}
+	for _, code := range []string{"0", "2", "3", "4"} {
+		if !strings.Contains(string(page), "\n| "+code+" |") || !strings.Contains(help, "\n  "+code+"  ") {
+			t.Errorf("code %s is missing", code)
+		}
+	}
+}
