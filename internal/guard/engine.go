@@ -64,6 +64,7 @@ type Engine struct {
 	claimMember string
 
 	service     atomic.Pointer[string] // the name, once known, when scoped
+	consumer    atomic.Pointer[Consumer]
 	warnedGet   atomic.Bool
 	legs        [2][outcomes]prometheus.Counter
 	scanSeconds [2]prometheus.Observer

@@ -127,7 +127,11 @@ func (x *exchange) identityCalls() (c identityCalls) {
 		}
 	}
 	if e.vendor.NeedsConsumer {
-		c.askConsumer, c.consumer = true, pdk.ClientConsumer()
+		if known := e.consumer.Load(); known != nil {
+			x.facts.identity.Consumer = *known
+		} else {
+			c.askConsumer, c.consumer = true, pdk.ClientConsumer()
+		}
 	}
 	if e.vendor.NeedsClientIP && !e.settings.SkipClientIP {
 		c.askClient, c.clientIP = true, pdk.ClientForwardedIP()
@@ -168,6 +172,10 @@ func (x *exchange) identify(c *identityCalls) error {
 			return err
 		}
 		id.Consumer = Consumer(consumer)
+		if x.engine.settings.ScopedToConsumer && id.Consumer != (Consumer{}) {
+			known := id.Consumer
+			x.engine.consumer.Store(&known)
+		}
 	}
 	if c.askClient {
 		ip, err := c.clientIP.Text()

@@ -221,7 +221,8 @@ func (a *away) Scan(context.Context, *guard.Scan) (guard.Verdict, error) {
 	if a.back {
 		return guard.Verdict{Action: guard.Allow}, nil
 	}
-	return guard.Verdict{}, a.fail
+	fail := *a.fail
+	return guard.Verdict{}, &fail
 }
 
 func (a *away) count() int {
@@ -294,7 +295,9 @@ func TestMonitorWaitsAsAsked(t *testing.T) {
 		if n := sc.count(); n != 2 {
 			t.Errorf("%d tries in 14 s", n)
 		}
+		sc.mu.Lock()
 		fail.RetryAfter = time.Hour
+		sc.mu.Unlock()
 		time.Sleep(2 * time.Minute)
 		if n := sc.count(); n < 4 {
 			t.Errorf("%d tries in 134 s", n)

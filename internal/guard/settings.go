@@ -77,4 +77,6 @@ type Settings struct {
 	// Scoped tells that the plugin instance belongs to one service or route,
 	// so that the service's name is the same for each of its requests.
 	Scoped bool
+	// ScopedToConsumer tells the same of the consumer.
+	ScopedToConsumer bool
 }

@@ -322,6 +322,29 @@ func TestInstancesShareNothingButTheProcess(t *testing.T) {
 	}
 }
 
+// An instance of one consumer knows who calls; another asks each time.
+func TestConsumerOfAnInstance(t *testing.T) {
+	for _, scoped := range []bool{true, false} {
+		w := newWorld(t)
+		s := strict()
+		s.ScopedToConsumer = scoped
+		sc := &scanner{}
+		e := guard.New(w.Process, noma(), s, sc)
+		asked := 0
+		for range 3 {
+			asked += chatRequest(t).run(e).count("kong.client.get_consumer")
+		}
+		if want := map[bool]int{true: 1, false: 3}[scoped]; asked != want {
+			t.Errorf("scoped %v: asked %d times", scoped, asked)
+		}
+		for _, scan := range sc.seen(llm.RequestLeg) {
+			if scan.Identity.Consumer.Username != "alice" {
+				t.Errorf("scoped %v: consumer %+v", scoped, scan.Identity.Consumer)
+			}
+		}
+	}
+}
+
 // Many large bodies at once: those that have their body in memory get to work
 // on it, the others end by policy, and memory stays within its bound.
 func TestManyLargeBodies(t *testing.T) {

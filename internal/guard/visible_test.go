@@ -21,6 +21,8 @@ import (
 // more than twelve, both legs together.
 func TestCallBudget(t *testing.T) {
 	all := func(s guard.Settings) guard.Settings { s.Scoped = true; return s }
+	withIP, without, oneConsumer := noma(), strict(), strict()
+	withIP.NeedsClientIP, without.SkipClientIP, oneConsumer.ScopedToConsumer = true, true, true
 	for _, c := range []struct {
 		name     string
 		vendor   guard.Vendor
@@ -31,6 +33,9 @@ func TestCallBudget(t *testing.T) {
 		{"prisma", prisma(), strict(), 12, 3},
 		{"prisma, scoped", prisma(), all(strict()), 11, 3},
 		{"noma", noma(), strict(), 12, 3},
+		{"noma, with the client's address", withIP, strict(), 13, 3},
+		{"noma, without it again", withIP, without, 12, 3},
+		{"noma, with it, scoped to a consumer", withIP, oneConsumer, 12, 3},
 		{"noma, monitored", noma(), modes(guard.Monitor, guard.Monitor), 12, 4},
 		{"prisma, requests only", prisma(), modes(guard.Enforce, guard.Off), 8, 2},
 		{"prisma, answers only", prisma(), modes(guard.Off, guard.Enforce), 11, 3},

@@ -95,7 +95,7 @@ func TestDecode(t *testing.T) {
 		}},
 		{"of a service", `,"service_id":"3f0"`, func(c *airs.Config) { c.Scoped = true }},
 		{"of a route", `,"route_id":"3f0"`, func(c *airs.Config) { c.Scoped = true }},
-		{"of nothing", `,"route_id":null,"consumer_id":"3f0"`, func(*airs.Config) {}},
+		{"of a consumer", `,"route_id":null,"consumer_id":"3f0"`, func(c *airs.Config) { c.ScopedToConsumer = true }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got, err := airs.Decode(config(c.fields))

@@ -316,7 +316,11 @@ func TestTenThousandMonitoredExchanges(t *testing.T) {
 			fake.SetFault(fakenoma.ScanPath, fault)
 			service := httptest.NewServer(fake)
 			defer service.Close()
-			config, err := noma.Decode(fmt.Appendf(nil, `{"API_base":%q,"monitor_mode":true,"timeout_ms":200}`, service.URL))
+			timeout := 10_000 // a machine that is busy is no service that is away
+			if fault.Hang {
+				timeout = 200
+			}
+			config, err := noma.Decode(fmt.Appendf(nil, `{"API_base":%q,"monitor_mode":true,"timeout_ms":%d}`, service.URL, timeout))
 			if err != nil {
 				t.Fatal(err)
 			}
