@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/tidwall/gjson"
 
@@ -112,4 +114,21 @@ func TestDetails(t *testing.T) {
 			}
 		})
 	}
+}
+
+// FuzzClaim: whatever a client says, what is taken of it can stand in a console.
+func FuzzClaim(f *testing.F) {
+	f.Add([]byte(`{"g":{"extra_body":{"application_id":" a "}}}`), "header-app")
+	f.Add([]byte(`{"g":{"extra_body":{"application_id":"\u0000"}},"h":7}`), "\xe9")
+	f.Add([]byte(`{`), "")
+	s, err := noma.NewScanner(&noma.Config{APIBase: "http://noma.invalid", TrustClientApplication: true}, func(bool, string) {})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, member []byte, header string) {
+		id := s.Claim(member, http.Header{"X-Noma-Application-Id": {header}})
+		if !utf8.ValidString(id) || utf8.RuneCountInString(id) > 100 || strings.ContainsFunc(id, unicode.IsControl) || id != strings.TrimSpace(id) {
+			t.Errorf("%q of %q and %q", id, member, header)
+		}
+	})
 }

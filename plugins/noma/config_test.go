@@ -235,6 +235,35 @@ func TestSecret(t *testing.T) {
 	}
 }
 
+// TestMigrationNamesFields: what docs/migrate-from-litellm.md sends its readers
+// to is there.
+func TestMigrationNamesFields(t *testing.T) {
+	page, err := os.ReadFile("../../docs/migrate-from-litellm.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	schema := noma.Schema()
+	fields := configFields(t, schema.Dump())
+	for _, name := range []string{
+		"api_key", "api_base", "client_id", "client_secret", "client_secret_file", "token_url", "application_id", "scan_path",
+		"monitor_mode", "monitor_streams", "block_failures", "block_failures_response", "anonymize_input",
+		"request_mode", "response_mode", "timeout_ms", "trust_client_application_id", "block_details",
+	} {
+		if fields[name] == nil || !strings.Contains(string(page), "`"+name) {
+			t.Errorf("%s is not a field, or not on the page", name)
+		}
+	}
+	for _, variable := range []string{"KEY", "BASE", "APPLICATION_ID", "MONITOR_MODE", "BLOCK_FAILURES", "ANONYMIZE_INPUT", "CLIENT_ID", "CLIENT_SECRET", "TOKEN_URL"} {
+		name := "NOMA_" + variable
+		if variable == "KEY" || variable == "BASE" {
+			name = "NOMA_API_" + variable
+		}
+		if !strings.Contains(string(page), "`"+name+"`") {
+			t.Errorf("%s is not on the page", name)
+		}
+	}
+}
+
 func FuzzDecode(f *testing.F) {
 	f.Add([]byte(`{"API_base":"https://a","api_base":"https://b","client_id":"i","client_secret":"s"}`))
 	f.Add([]byte(`{"client_ID":"i","client_secret_file":"/s","application_id":" ","route_id":"r"}`))
