@@ -21,6 +21,7 @@ func FuzzPlan(f *testing.F) {
 	f.Add(`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":5}`, `null`, "r")
 	f.Add(`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":{"a":1},"arguments":[" "]}}`, `{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":"x"}}`, "r")
 	f.Add(`{"jsonrpc":"2.0","id":1,"method":"tools/list"}`, `{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"\n","description":"\u2028"}]}}`, "r")
+	f.Add(`[{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"t","arguments":{"x":"y"}}},{"jsonrpc":"2.0","id":2,"method":"tools/list"},{"jsonrpc":"2.0","method":{"a":1},"params":[5]}]`, `[{"jsonrpc":"2.0","id":2,"result":{"tools":[{"name":"t","description":"d"}]}},{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"x"}]}}]`, "r")
 	f.Add(`{"x":"a://b c://d","y":[1,true,null,"www.x"]}`, `[" ","\t"]`, "r")
 	service := fakeairs.New(fakeairs.Options{})
 	limits := llm.Limits{DecodedBytes: 1 << 20, Ratio: 100, Depth: 256}

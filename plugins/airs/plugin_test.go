@@ -67,6 +67,17 @@ func build(t *testing.T, config map[string]any) *house { return buildWith(t, con
 // buildWith has other plugins of the route beside it, and consumers.
 func buildWith(t *testing.T, config map[string]any, others []kongtest.Plugin, consumers []kongtest.Consumer) *house {
 	t.Helper()
+	return buildAll(t, config, nil, others, consumers)
+}
+
+// buildBeside has the plugin of another binary on the route.
+func buildBeside(t *testing.T, config map[string]any, binary string, other kongtest.Plugin) *house {
+	t.Helper()
+	return buildAll(t, config, []kongtest.PluginServer{{Path: binary}}, []kongtest.Plugin{other}, nil)
+}
+
+func buildAll(t *testing.T, config map[string]any, servers []kongtest.PluginServer, others []kongtest.Plugin, consumers []kongtest.Consumer) *house {
+	t.Helper()
 	path, err := binary()
 	if err != nil {
 		t.Fatal(err)
@@ -99,7 +110,7 @@ func buildWith(t *testing.T, config map[string]any, others []kongtest.Plugin, co
 		}
 	}
 	h.gateway, err = kongtest.New(kongtest.Config{
-		Servers: []kongtest.PluginServer{{Path: path}},
+		Servers: append([]kongtest.PluginServer{{Path: path}}, servers...),
 		Declarative: kongtest.Declarative{
 			FormatVersion: "3.0",
 			Services: []kongtest.Service{{
