@@ -86,8 +86,8 @@ func open(t *testing.T, cases []testcase) *house {
 	}
 	h.direct = upstream.URL
 	config := map[string]map[string]any{
-		prisma: {"api_key": "key", "profile_name": "strict", "api_endpoint": airs.URL, "timeout_ms": 20000},
-		noma:   {"API_base": ai.URL, "client_ID": "id", "client_secret": "s3cret", "timeout_ms": 20000},
+		prisma: {"api_key": "key", "profile_name": "strict", "api_endpoint": airs.URL, "timeout_ms": 45000},
+		noma:   {"API_base": ai.URL, "client_ID": "id", "client_secret": "s3cret", "timeout_ms": 45000},
 	}
 	service := kongtest.Service{Name: "llm", URL: upstream.URL}
 	var servers []kongtest.PluginServer

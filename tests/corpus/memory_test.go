@@ -46,8 +46,8 @@ func TestMemory(t *testing.T) {
 	bounds := guard.DefaultBounds()
 
 	for plugin, config := range map[string]map[string]any{
-		prisma: {"api_key": "key", "profile_name": "strict", "api_endpoint": service.URL, "timeout_ms": 20000},
-		noma:   {"API_base": service.URL, "timeout_ms": 20000},
+		prisma: {"api_key": "key", "profile_name": "strict", "api_endpoint": service.URL, "timeout_ms": 45000},
+		noma:   {"API_base": service.URL, "timeout_ms": 45000},
 	} {
 		t.Run(plugin, func(t *testing.T) {
 			gw := startGateway(t, []kongtest.PluginServer{{Path: filepath.Join(binaries, plugin)}}, kongtest.Service{
