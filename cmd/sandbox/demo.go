@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -122,7 +123,12 @@ func play(ctx context.Context, s *sandbox, w io.Writer) error {
 			return errors.New("interrupted")
 		}
 	}
-	fmt.Fprintf(w, "\n%d of %d steps went as they should.\n", len(steps)-failed, len(steps))
+	fmt.Fprintf(w, "\n%d. The metrics have counted it\n", len(steps)+1)
+	if err := s.showMetrics(ctx, w); err != nil {
+		failed++
+		fmt.Fprintf(w, "   WRONG: %v\n", err)
+	}
+	fmt.Fprintf(w, "\n%d of %d steps went as they should.\n", len(steps)+1-failed, len(steps)+1)
 	if failed > 0 {
 		return fmt.Errorf("%d steps went wrong", failed)
 	}
@@ -164,6 +170,36 @@ func (s *sandbox) playStep(ctx context.Context, st *step, w io.Writer) error {
 		fmt.Fprintf(w, "   %s\n", shown)
 	}
 	return err
+}
+
+// showMetrics shows how the legs of the demonstration were counted.
+func (s *sandbox) showMetrics(ctx context.Context, w io.Writer) error {
+	fmt.Fprintf(w, "   $ curl -s http://%s/metrics | grep ai_guard_legs_total\n", s.at.airsMetrics)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.at.airsMetrics+"/metrics", nil)
+	if err != nil {
+		return err
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	blocked := false
+	lines := bufio.NewScanner(res.Body)
+	for lines.Scan() {
+		line := lines.Text()
+		if strings.HasPrefix(line, "ai_guard_legs_total{") && !strings.HasSuffix(line, " 0") {
+			fmt.Fprintf(w, "   %s\n", line)
+			blocked = blocked || strings.Contains(line, `outcome="policy_block"`)
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return err
+	}
+	if !blocked {
+		return errors.New("no block was counted")
+	}
+	return nil
 }
 
 // ask sends the request of a step, as the curl line that is shown would.

@@ -16,6 +16,8 @@ configured by kong/kong.yml. The scan services and the model are stand-ins.
   model stand-in      http://LLM
   Prisma AIRS         http://AIRS (stand-in)
   Noma                http://NOMA (stand-in)
+  metrics             http://MAIRS/metrics (prisma-airs-intercept)
+                      http://MNOMA/metrics (noma-runtime-protection)
 
 Try, in another terminal:
 
@@ -43,6 +45,9 @@ Try, in another terminal:
   curl -X DELETE http://CONTROL/airs/fault
   # other faults: hang=true status=500 status=429&retry_after=5 delay=8s dribble=200ms garbage=true degraded=timeout
 
+  # what was counted
+  curl -s http://MAIRS/metrics | grep ai_guard_legs_total
+
 More routes: /mask /fail-open /noma /monitor /models/v1/... /mcp. docs/sandbox.md has the rest.
 The log below is Kong's error log, and one line of its access log for each request. Ctrl-C stops everything.
 
@@ -51,7 +56,7 @@ The log below is Kong's error log, and one line of its access log for each reque
 // introduce says what runs where, and what to type.
 func (s *sandbox) introduce(w io.Writer) {
 	text := strings.NewReplacer(
-		"GATEWAY", s.at.gateway, "CONTROL", s.at.control, "LLM", s.at.llm, "AIRS (", s.at.airs+" (", "NOMA", s.at.noma,
+		"GATEWAY", s.at.gateway, "CONTROL", s.at.control, "LLM", s.at.llm, "AIRS (", s.at.airs+" (", "MAIRS", s.at.airsMetrics, "MNOMA", s.at.nomaMetrics, "NOMA", s.at.noma,
 	).Replace(introduction)
 	_, _ = io.WriteString(w, text) // nobody may be listening
 }

@@ -11,6 +11,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/signal"
 	"syscall"
@@ -37,6 +38,8 @@ func run(stop context.Context, args []string, stdout, stderr io.Writer) int {
 	flags.StringVar(&o.listen.llm, "llm", configuredModel, "`address` of the stand-in for the model")
 	flags.StringVar(&o.listen.airs, "airs", "127.0.0.1:8004", "`address` of the stand-in for Prisma AIRS")
 	flags.StringVar(&o.listen.noma, "noma", "127.0.0.1:8005", "`address` of the stand-in for Noma")
+	flags.StringVar(&o.listen.airsMetrics, "airs-metrics", "127.0.0.1:9542", "`address` of the metrics of prisma-airs-intercept")
+	flags.StringVar(&o.listen.nomaMetrics, "noma-metrics", "127.0.0.1:9543", "`address` of the metrics of noma-runtime-protection")
 	flags.BoolVar(&freePorts, "free-ports", false, "listen on free ports of 127.0.0.1, whatever the other flags say")
 	flags.BoolVar(&demo, "demo", false, "play what the plugins do, and end")
 	flags.Func("log-level", "what to show of Kong's log: debug, info, notice, warn or err (default notice, as Kong's)", o.level.set)
@@ -51,7 +54,7 @@ func run(stop context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	if freePorts {
 		const free = "127.0.0.1:0"
-		o.listen = addresses{free, free, free, free, free}
+		o.listen = addresses{free, free, free, free, free, freeAddress(), freeAddress()}
 	}
 	log := &logWriter{w: stderr, level: o.level}
 	if demo {
@@ -72,4 +75,15 @@ func run(stop context.Context, args []string, stdout, stderr io.Writer) int {
 		return 1
 	}
 	return 0
+}
+
+// freeAddress gives an address that is free now. The plugins cannot tell which
+// one they got, so it is chosen for them.
+func freeAddress() string {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "127.0.0.1:0"
+	}
+	defer listener.Close()
+	return listener.Addr().String()
 }

@@ -37,8 +37,9 @@ type options struct {
 	level       level
 }
 
-// addresses are where things listen.
-type addresses struct{ gateway, control, llm, airs, noma string }
+// addresses are where things listen; the last two are where the plugins show
+// their metrics.
+type addresses struct{ gateway, control, llm, airs, noma, airsMetrics, nomaMetrics string }
 
 // A sandbox is everything that runs.
 type sandbox struct {
@@ -104,10 +105,11 @@ func (s *sandbox) startGateway(o options, declarative kongtest.Declarative, log 
 		return err
 	}
 	secrets := s.environment()
+	s.at.airsMetrics, s.at.nomaMetrics = o.listen.airsMetrics, o.listen.nomaMetrics
 	gateway, err := kongtest.New(kongtest.Config{
 		Servers: []kongtest.PluginServer{
-			{Path: filepath.Join(bin, "prisma-airs-intercept"), Args: o.level.args()},
-			{Path: filepath.Join(bin, "noma-runtime-protection"), Args: o.level.args()},
+			{Path: filepath.Join(bin, "prisma-airs-intercept"), Args: append(o.level.args(), "-metrics", s.at.airsMetrics)},
+			{Path: filepath.Join(bin, "noma-runtime-protection"), Args: append(o.level.args(), "-metrics", s.at.nomaMetrics)},
 		},
 		Declarative: declarative,
 		Addr:        o.listen.gateway,

@@ -48,7 +48,7 @@ func TestDemonstration(t *testing.T) {
 	if code := run(t.Context(), []string{"-demo", "-free-ports", "-bin", bin, "-config", config}, &stdout, &stderr); code != 0 {
 		t.Fatalf("exit code %d: %s\n%s", code, stderr.String(), stdout.String())
 	}
-	if !strings.Contains(stdout.String(), "\n10 of 10 steps went as they should.\n") || !strings.Contains(stdout.String(), "NOT Kong") {
+	if !strings.Contains(stdout.String(), "\n11 of 11 steps went as they should.\n") || !strings.Contains(stdout.String(), "NOT Kong") {
 		t.Error(stdout.String())
 	}
 }
@@ -80,7 +80,7 @@ services:
 func started(t *testing.T) *sandbox {
 	t.Helper()
 	const free = "127.0.0.1:0"
-	s, err := start(options{config: config, bin: bin, listen: addresses{free, free, free, free, free}}, &logWriter{w: io.Discard})
+	s, err := start(options{config: config, bin: bin, listen: addresses{free, free, free, free, free, freeAddress(), freeAddress()}}, &logWriter{w: io.Discard})
 	t.Cleanup(func() {
 		if err := s.close(); err != nil {
 			t.Error(err)
@@ -258,7 +258,7 @@ func TestDocumentedGreps(t *testing.T) {
 	var log bytes.Buffer
 	out := &logWriter{w: &log}
 	const free = "127.0.0.1:0"
-	s, err := start(options{config: config, bin: bin, listen: addresses{free, free, free, free, free}}, out)
+	s, err := start(options{config: config, bin: bin, listen: addresses{free, free, free, free, free, freeAddress(), freeAddress()}}, out)
 	if err != nil {
 		t.Fatal(err, s.close())
 	}
