@@ -283,10 +283,15 @@ func BenchmarkExchange(b *testing.B) {
 		if err := cmd.Start(); err != nil {
 			b.Fatal(err)
 		}
-		defer func() {
-			_ = cmd.Process.Signal(syscall.SIGTERM)
-			_ = cmd.Wait()
-		}()
+		stopped := false
+		stop := func() {
+			if !stopped {
+				stopped = true
+				_ = cmd.Process.Signal(syscall.SIGTERM)
+				_ = cmd.Wait()
+			}
+		}
+		defer stop()
 		var conn net.Conn
 		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 			if conn, err = net.Dial("unix", filepath.Join(prefix, name+".socket")); err == nil || time.Now().After(deadline) {
@@ -298,6 +303,10 @@ func BenchmarkExchange(b *testing.B) {
 		}
 		defer conn.Close()
 		t.connect(b, conn).benchmark(b)
+		conn.Close()
+		stop()
+		cpu := cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
+		b.ReportMetric(float64(cpu.Nanoseconds())/float64(b.N), "plugin-cpu-ns/op")
 	})
 }
 
