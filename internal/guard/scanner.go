@@ -1,9 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package guard is the engine that both plugins share: it runs an exchange by
 // policy, from reading it off Kong to allowing, rewriting or refusing it.
 package guard
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"time"
 
@@ -138,3 +141,20 @@ type Failure struct {
 }
 
 func (f *Failure) Error() string { return f.Reason }
+
+// Strictest gives the error that decides for a scan of several calls: one that
+// never passes before one that may, whatever their order; nil if there is none.
+func Strictest(errs []error) error {
+	var worst error
+	for _, err := range errs {
+		if err != nil && (worst == nil || mayPass(worst)) {
+			worst = err
+		}
+	}
+	return worst
+}
+
+func mayPass(err error) bool {
+	var f *Failure
+	return errors.As(err, &f) && f.Kind == Unavailable
+}

@@ -11,6 +11,9 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
+
+	"kong-ai-guard/internal/guard"
+	"kong-ai-guard/internal/pluginserver"
 )
 
 func TestLeftovers(t *testing.T) {
@@ -40,7 +43,10 @@ func TestLeftovers(t *testing.T) {
 		put(path)
 	}
 	core, logged := observer.New(zapcore.DebugLevel)
-	reportLeftovers(zap.New(core), root, plugin)
+	p := Plugin{Vendor: guard.Vendor{Plugin: plugin}}
+	if _, err := p.start(&options{bounds: guard.DefaultBounds(), root: root}, pluginserver.Process{Name: plugin, Log: zap.New(core)}); err != nil {
+		t.Fatal(err)
+	}
 	var got []string
 	for _, line := range logged.FilterLevelExact(zapcore.ErrorLevel).All() {
 		got = append(got, line.ContextMap()["file"].(string))

@@ -56,6 +56,8 @@ type options struct {
 	bounds        guard.Bounds
 	metrics, otlp string
 	commands      commands
+	// root is where the file system begins, for leftovers: "/" but in tests.
+	root string
 }
 
 func (o *options) flags(fs *flag.FlagSet) {
@@ -73,7 +75,7 @@ func (o *options) flags(fs *flag.FlagSet) {
 
 // Main runs the binary and gives the code to exit with.
 func Main(p Plugin) int {
-	o := &options{bounds: guard.DefaultBounds()}
+	o := &options{bounds: guard.DefaultBounds(), root: "/"}
 	return pluginserver.Main(pluginserver.Program{
 		Version:  version(),
 		Priority: p.Priority,
@@ -96,6 +98,7 @@ func (p Plugin) start(o *options, own pluginserver.Process) (*pluginserver.Serve
 	if err := o.bounds.Validate(); err != nil {
 		return nil, err
 	}
+	reportLeftovers(own.Log, o.root, own.Name)
 	metrics := telemetry.NewMetrics(p.Vendor.Plugin)
 	process := guard.NewProcess(o.bounds, p.Vendor.LogPrefix, own.Log, metrics)
 	if o.otlp != "" {
