@@ -63,8 +63,7 @@ func toolEventsOf(head []byte, c *Config, s *guard.Scan) (events [][]byte, rest 
 // known apart from the others.
 func memberScan(c *Config, s *guard.Scan, member *llm.RPCMember) (*guard.Scan, error) {
 	in := llm.Input{Leg: s.Leg, ContentType: "application/json", Body: member.Body, Request: requestOf(s.Request, member.ID)}
-	// The whole batch has kept the limits that were set for it.
-	m, err := llm.Read(in, llm.Limits{DecodedBytes: int64(len(member.Body)), Ratio: 1, Depth: 1 << 16})
+	m, err := llm.Read(in, limitsOf(member.Body))
 	if err != nil {
 		return nil, err
 	}
@@ -119,7 +118,7 @@ func toolEventOf(c *Config, s *guard.Scan) (e *toolEvent, rest []llm.Turn) {
 	switch {
 	case e.method == toolsCall && s.Leg == llm.RequestLeg:
 		e.tool = clip(call.RPC.Tool)
-		e.input, rest = callInput(call.RPC.Params, s.Turns)
+		e.input, rest = callInput(call.RPC, s.Turns)
 	case e.method == toolsCall:
 		e.tool = clip(call.RPC.Tool)
 		e.output = callOutput(s.Turns)
@@ -134,19 +133,53 @@ func toolEventOf(c *Config, s *guard.Scan) (e *toolEvent, rest []llm.Turn) {
 // callInput gives a call's arguments as the JSON they are, and the turns that
 // are no arguments. Escapes that JSON does not need are resolved: a detector
 // that reads the text would not see through them.
-func callInput(params []byte, turns []llm.Turn) (input string, rest []llm.Turn) {
-	arguments := jsontext.Value(gjson.GetBytes(params, "arguments").Raw)
+func callInput(rpc *llm.RPC, turns []llm.Turn) (input string, rest []llm.Turn) {
+	raw := gjson.GetBytes(rpc.Params, "arguments").Raw
+	arguments := jsontext.Value(raw)
 	if len(arguments) == 0 || arguments.Format() != nil {
 		b := append([]byte(`{"arguments":`), quoted(join(turns, false))...)
 		return string(append(b, '}')), nil
 	}
+	said := saidByEvent(rpc.Tool, raw, string(arguments))
 	for i := range turns {
-		if turns[i].Kind == llm.KindToolCall {
+		if turns[i].Text == said {
 			rest = append(rest, turns[:i]...)
 			return string(arguments), append(rest, turns[i+1:]...)
 		}
 	}
 	return string(arguments), turns
+}
+
+// saidByEvent is the text of the turn that an event with this tool and input
+// makes needless, "" for none. It goes by what the turn says: a message may
+// hold more calls than its own, and theirs are in no event. A name that is
+// none, or that the event has only in part, is text, and so are arguments in
+// which JSON holds JSON with escapes.
+func saidByEvent(tool, arguments, input string) string {
+	if !toolName(tool) || strings.Contains(input, `\\u`) {
+		return ""
+	}
+	b := append([]byte(`{"jsonrpc":"2.0","method":"tools/call","params":{"name":`), quoted(tool)...)
+	b = append(append(append(b, `,"arguments":`...), arguments...), "}}"...)
+	m, err := llm.Read(llm.Input{Body: b}, limitsOf(b))
+	if err != nil || len(m.Turns) == 0 || m.Turns[0].Kind != llm.KindToolCall {
+		return ""
+	}
+	return m.Turns[0].Text
+}
+
+// limitsOf are those for a part of a body that has kept its own.
+func limitsOf(body []byte) llm.Limits {
+	return llm.Limits{DecodedBytes: int64(len(body)), Ratio: 1, Depth: 1 << 16}
+}
+
+// maxToolName is the longest name of a tool, in bytes, as MCP has it.
+const maxToolName = 128
+
+func toolName(s string) bool {
+	return s != "" && len(s) <= maxToolName && !strings.ContainsFunc(s, func(r rune) bool {
+		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("_-./:", r))
+	})
 }
 
 // callOutput writes a call's result in MCP's own shape, from its turns: they
