@@ -4,7 +4,6 @@ package airs
 
 import (
 	"context"
-	"errors"
 	"slices"
 
 	"golang.org/x/sync/errgroup"
@@ -54,14 +53,8 @@ func combine(judgements []judgement, errs []error) (judgement, error) {
 	if i := slices.IndexFunc(judgements, func(j judgement) bool { return j.Action == guard.Block }); i >= 0 {
 		return judgements[i], nil
 	}
-	var worst error
-	for _, err := range errs {
-		if err != nil && (worst == nil || mayPass(worst)) {
-			worst = err
-		}
-	}
-	if worst != nil {
-		return judgement{}, worst
+	if err := guard.Strictest(errs); err != nil {
+		return judgement{}, err
 	}
 	all := judgements[0]
 	for _, j := range judgements[1:] {
@@ -74,9 +67,4 @@ func combine(judgements []judgement, errs []error) (judgement, error) {
 		all.maskedResponse += j.maskedResponse
 	}
 	return all, nil
-}
-
-func mayPass(err error) bool {
-	var f *guard.Failure
-	return errors.As(err, &f) && f.Kind == guard.Unavailable
 }

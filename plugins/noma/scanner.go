@@ -145,7 +145,7 @@ func (s *Scanner) judgeAll(ctx context.Context, scan *guard.Scan, choices []int,
 }
 
 // combine gives one verdict: a block of any choice decides, then a failure,
-// then the masks of all.
+// one that never passes before one that may, then the masks of all.
 func combine(verdicts []guard.Verdict, errs []error) (guard.Verdict, error) {
 	all := guard.Verdict{Action: guard.Allow}
 	for _, v := range verdicts {
@@ -153,10 +153,8 @@ func combine(verdicts []guard.Verdict, errs []error) (guard.Verdict, error) {
 			return v, nil
 		}
 	}
-	for _, err := range errs {
-		if err != nil {
-			return guard.Verdict{}, err
-		}
+	if err := guard.Strictest(errs); err != nil {
+		return guard.Verdict{}, err
 	}
 	for _, v := range verdicts {
 		if v.Action == guard.Mask {

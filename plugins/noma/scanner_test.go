@@ -6,6 +6,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync"
@@ -303,6 +305,24 @@ func TestChoices(t *testing.T) {
 		_, err := scanner(t, config).Scan(t.Context(), s)
 		if f := failure(t, err); f.Kind != guard.TooLarge || len(fake.Requests("")) != 0 {
 			t.Errorf("%+v after %d calls", f, len(fake.Requests("")))
+		}
+	})
+	t.Run("a failure that never passes decides", func(t *testing.T) {
+		for _, calls := range [][]string{{"unavailable", "broken"}, {"broken", "unavailable"}} {
+			srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				body, _ := io.ReadAll(r.Body)
+				if strings.Contains(string(body), "unavailable") {
+					w.WriteHeader(http.StatusInternalServerError)
+				}
+				_, _ = w.Write([]byte(`{}`))
+			}))
+			_, config := service(t, fakenoma.Options{})
+			config.APIBase = srv.URL
+			_, err := scanner(t, config).Scan(t.Context(), answer(reply(0, calls[0]), reply(1, calls[1])))
+			srv.Close()
+			if f := failure(t, err); f.Kind != guard.Degraded {
+				t.Errorf("%q: %+v", calls, f)
+			}
 		}
 	})
 	t.Run("one without a verdict", func(t *testing.T) {
