@@ -98,6 +98,31 @@ func TestOutcomesInPages(t *testing.T) {
 	}
 }
 
+// How it works tells each outcome that ends an exchange, with its code.
+func TestEachOutcomeIsExplained(t *testing.T) {
+	page := pages(t)["docs/how-it-works.md"]
+	source := string(read(t, "../internal/guard/outcome.go"))
+	rules := regexp.MustCompile(`(?s)name: "([a-z_0-9]+)", action: action(?:Block|Refuse).*?code: "([a-z_0-9]+)"`).FindAllStringSubmatch(source, -1)
+	if len(rules) < 10 {
+		t.Fatalf("found %d outcomes", len(rules))
+	}
+	for _, rule := range rules {
+		if !regexp.MustCompile("(?m)^\\| " + rule[1] + " \\|.*\\| `" + rule[2] + "` \\|$").MatchString(page) {
+			t.Errorf("the page has no row for the outcome %s with the code %s", rule[1], rule[2])
+		}
+	}
+}
+
+// Each page can be reached from the README.
+func TestReadmeLeadsToEachPage(t *testing.T) {
+	all := pages(t)
+	for page := range all {
+		if page != "README.md" && !strings.Contains(all["README.md"], "]("+page+")") {
+			t.Errorf("the README does not lead to %s", page)
+		}
+	}
+}
+
 // What the vendors' documentation answers, ours does too.
 func TestTroubleshootAnswersEachSymptom(t *testing.T) {
 	page := strings.ToLower(pages(t)["docs/troubleshoot.md"])
