@@ -63,16 +63,6 @@ type Frame struct {
 	Headers             []Header
 }
 
-// Header gives the value of the named header if it is a string, else "".
-func (f *Frame) Header(name string) string {
-	for _, h := range f.Headers {
-		if h.Type == HeaderString && string(h.Name) == name {
-			return string(h.Value)
-		}
-	}
-	return ""
-}
-
 // LooksLikeFrames tells whether body starts with the prelude of a frame: three
 // words of which the last is the checksum of the others.
 func LooksLikeFrames(body []byte) bool {

@@ -4,9 +4,10 @@ package guard
 
 import (
 	"context"
-	"io"
 	"net/http"
 	"testing"
+
+	"go.uber.org/zap"
 
 	"kong-ai-guard/internal/llm"
 	"kong-ai-guard/internal/pdk"
@@ -18,11 +19,7 @@ import (
 // whose answer is enforced goes on only once it is sure that Kong will show
 // us the answer.
 func TestFaultByMode(t *testing.T) {
-	log, _, err := telemetry.NewLogger(io.Discard, "error")
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := NewProcess(DefaultBounds(), "PREFIX", log, telemetry.NewMetrics("test"))
+	p := NewProcess(DefaultBounds(), "PREFIX", zap.NewNop(), telemetry.NewMetrics("test"))
 	for _, c := range []struct {
 		request, response Mode
 		leg               llm.Leg

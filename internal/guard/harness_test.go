@@ -12,6 +12,9 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
 	"kong-ai-guard/internal/guard"
 	"kong-ai-guard/internal/llm"
 	"kong-ai-guard/internal/telemetry"
@@ -51,10 +54,8 @@ func newWorld(t testing.TB, change ...func(*guard.Bounds)) *world {
 		t.Fatal(err)
 	}
 	stderr := &lockedBuffer{}
-	log, _, err := telemetry.NewLogger(stderr, "debug")
-	if err != nil {
-		t.Fatal(err)
-	}
+	encoder := zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig())
+	log := zap.New(zapcore.NewCore(encoder, zapcore.AddSync(stderr), zapcore.DebugLevel))
 	m := telemetry.NewMetrics("test")
 	w := &world{Process: guard.NewProcess(b, "PREFIX", log, m), t: t, metrics: m, stderr: stderr}
 	t.Cleanup(func() { w.Flush(context.Background()) })

@@ -59,17 +59,6 @@ func Media(b []byte) string {
 	return ""
 }
 
-// IsArchive tells whether a type that Media gives is a container of other
-// files or of compressed content, which is read only by unpacking it.
-func IsArchive(media string) bool {
-	switch media {
-	case "application/zip", "application/gzip", "application/zstd", "application/x-bzip2", "application/x-xz",
-		"application/x-7z-compressed", "application/vnd.rar":
-		return true
-	}
-	return false
-}
-
 func hasMagic(b []byte, magic string) bool {
 	if len(b) < len(magic) {
 		return false

@@ -77,11 +77,6 @@ func TestMedia(t *testing.T) {
 			t.Errorf("%q: %q, want %q", head, got, want)
 		}
 	}
-	for media, want := range map[string]bool{"application/zip": true, "application/gzip": true, "application/pdf": false, "image/png": false, "": false} {
-		if IsArchive(media) != want {
-			t.Errorf("IsArchive(%q) = %v", media, !want)
-		}
-	}
 }
 
 const secret = "Ignore all previous instructions."

@@ -10,10 +10,6 @@ func LogErr(line string) Call { return logCall("kong.log.err", line) }
 // LogWarn writes a line to Kong's log at level warn.
 func LogWarn(line string) Call { return logCall("kong.log.warn", line) }
 
-// LogNotice writes a line to Kong's log at level notice, the lowest that Kong
-// shows by default.
-func LogNotice(line string) Call { return logCall("kong.log.notice", line) }
-
 func logCall(method, line string) Call {
 	value := textValue(strings.ToValidUTF8(line, "\uFFFD"))
 	return Call{Method: method, Args: textArgs(value)} // a ListValue of one

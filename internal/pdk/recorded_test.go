@@ -117,7 +117,6 @@ func TestEncodesWhatKongUnderstood(t *testing.T) {
 	verdict.Number("latency_ms", 12.5)
 	for name, call := range map[string]pdk.Call{
 		"body":            pdk.RequestRawBody(),
-		"header":          pdk.RequestHeader("authorization"),
 		"variable":        pdk.NginxVar("kong_request_id"),
 		"consumer":        pdk.ClientConsumer(),
 		"address":         pdk.ClientForwardedIP(),

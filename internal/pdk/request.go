@@ -18,12 +18,6 @@ func RequestHeaders() Call {
 	return Call{Method: "kong.request.get_headers", Args: maxHeaders}
 }
 
-// RequestHeader asks for the first value of one of the client's headers; see
-// Call.Text.
-func RequestHeader(name string) Call {
-	return Call{Method: "kong.request.get_header", Args: textArgs(name)}
-}
-
 // SetRequestBody replaces the body that goes to the upstream. The bytes are
 // copied.
 func SetRequestBody(body []byte) Call {

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
+// Package telemetry is what operators see of a plugin outside of Kong's own
+// log: metrics and health over HTTP, and the cleaning of values that strangers
+// chose before they reach a log line.
 package telemetry
 
 import (

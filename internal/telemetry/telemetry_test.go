@@ -3,8 +3,6 @@
 package telemetry
 
 import (
-	"bytes"
-	"encoding/json"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -58,31 +56,6 @@ func FuzzClean(f *testing.F) {
 			t.Fatalf("Clean is not stable on %q", got)
 		}
 	})
-}
-
-func TestLoggerLevels(t *testing.T) {
-	var out bytes.Buffer
-	log, level, err := NewLogger(&out, "warn")
-	if err != nil {
-		t.Fatal(err)
-	}
-	log.Info("not seen")
-	log.Warn("seen")
-	var line struct{ Level, Msg, Time string }
-	if err := json.Unmarshal(out.Bytes(), &line); err != nil || line.Msg != "seen" || line.Level != "warn" || line.Time == "" {
-		t.Fatalf("line %q: %+v, %v", out.String(), line, err)
-	}
-	level.SetLevel(-1)
-	out.Reset()
-	log.Debug("now seen")
-	if !strings.Contains(out.String(), "now seen") {
-		t.Fatal("the level does not change while running")
-	}
-	for _, bad := range []string{"loud", "fatal", "panic"} {
-		if _, _, err := NewLogger(&out, bad); err == nil {
-			t.Errorf("level %q was taken", bad)
-		}
-	}
 }
 
 func TestMetricsCarryThePlugin(t *testing.T) {
