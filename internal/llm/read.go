@@ -252,7 +252,7 @@ func (r *reader) plain(label mediatype.Label, body []byte) error {
 		}
 		t := r.turn(a, string(body))
 		t.Maskable, t.from, t.to = true, int32(len(m.spans)), int32(len(m.spans)+1)
-		m.spans = append(m.spans, span{0, uint32(len(body)), true})
+		m.spans = append(m.spans, span{end: uint32(len(body)), whole: true, plain: true})
 		r.hidden(body)
 		r.reveal(a)
 		r.escaped(body)
@@ -264,7 +264,7 @@ func (r *reader) plain(label mediatype.Label, body []byte) error {
 	switch {
 	case !utf8.Valid(body) && (label.Type == "" || strings.HasPrefix(label.Type, "text/") || jsonType(label.Type)) && kind == "":
 		return &Error{Malformed, "text that is not UTF-8"}
-	case contentcoding.Sniff(body) != "" && !labelled:
+	case contentcoding.Sniff(body) != "" && !labelled && !(kind == "application/zip" && zippedType(label.Type)):
 		return &Error{Unscannable, "compressed without a label"}
 	case kind == "" && !labelled:
 		return &Error{Unscannable, "neither text nor known media"}
@@ -280,6 +280,13 @@ func (r *reader) plain(label mediatype.Label, body []byte) error {
 	m.Format = Media
 	m.Media = append(m.Media, MediaPart{Type: kind, Message: -1})
 	return nil
+}
+
+// zippedType reports whether files of a type are zip archives: documents of
+// office programs and books.
+func zippedType(t string) bool {
+	return strings.HasSuffix(t, "+zip") || strings.HasPrefix(t, "application/vnd.openxmlformats-officedocument.") ||
+		strings.HasPrefix(t, "application/vnd.oasis.opendocument.")
 }
 
 // escaped adds a text once more with JSON's escapes resolved, if it has any: a

@@ -150,3 +150,26 @@ func TestReadMedia(t *testing.T) {
 		}
 	}
 }
+
+// TestReadZippedDocuments: what office programs write is a zip archive by its
+// bytes, and as a whole body it is media, like in a form.
+func TestReadZippedDocuments(t *testing.T) {
+	zip := "PK\x03\x04\x14\x00\x08\x00\x08\x00\x00\x00\x00\x00\xff\xfe\xfd\xfc"
+	for kind, refused := range map[string]bool{
+		"application/vnd.openxmlformats-officedocument.wordprocessingml.document": false,
+		"application/vnd.oasis.opendocument.text":                                 false,
+		"application/epub+zip":                                                    false,
+		"application/zip":                                                         false,
+		"text/plain":                                                              true,
+		"":                                                                        true,
+	} {
+		m, err := Read(Input{Body: []byte(zip), ContentType: kind}, testLimits)
+		if (err != nil) != refused || err == nil && (m.Format != Media || m.Media[0].Type != "application/zip") {
+			t.Errorf("%q: %v", kind, err)
+		}
+	}
+	gzip := gzipped(t, "text")
+	if _, err := Read(Input{Body: []byte(gzip), ContentType: "application/epub+zip"}, testLimits); err == nil {
+		t.Error("a compressed body is taken for a document")
+	}
+}

@@ -44,7 +44,7 @@ func (m *Message) Replace(rs []Replacement) ([]byte, error) {
 		}
 		out = append(out, m.body[at:e.start]...)
 		if e.whole {
-			out = m.appendText(out, e.span, e.text)
+			out = e.appendText(out, e.text)
 		} else {
 			out = append(out, '"', '"')
 		}
@@ -53,10 +53,10 @@ func (m *Message) Replace(rs []Replacement) ([]byte, error) {
 	return append(out, m.body[at:]...), nil
 }
 
-// appendText appends a text in the notation of the place it goes to: a JSON
-// string, or plain text where the whole body is one.
-func (m *Message) appendText(dst []byte, s span, text string) []byte {
-	if m.Format == Text {
+// appendText appends a text in the notation of the place it goes to. That is
+// not the message's format to tell: it may be the request's.
+func (s span) appendText(dst []byte, text string) []byte {
+	if s.plain {
 		return append(dst, text...)
 	}
 	return strictjson.AppendQuote(dst, text)

@@ -140,3 +140,18 @@ func TestReplaceWithProbabilities(t *testing.T) {
 		}
 	}
 }
+
+// TestReplaceGoesByThePlace: the request's format says nothing about how the
+// answer is written.
+func TestReplaceGoesByThePlace(t *testing.T) {
+	in := Input{Leg: ResponseLeg, Request: &Message{Format: Text}}
+	in.Body = []byte(`{"choices":[{"index":0,"message":{"role":"assistant","content":"card 4111"}}]}`)
+	m, err := Read(in, testLimits)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := `{"choices":[{"index":0,"message":{"role":"assistant","content":"\"XXXX\""}}]}`
+	if out, err := m.Replace([]Replacement{{0, `"XXXX"`}}); err != nil || string(out) != want {
+		t.Errorf("%v\n%s", err, out)
+	}
+}

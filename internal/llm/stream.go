@@ -110,7 +110,7 @@ func (m *assembler) add(r *reader, a at, slot string, v int) {
 		return
 	}
 	start, end := r.doc.Span(v)
-	s.spans = append(s.spans, span{uint32(r.base + start), uint32(r.base + end), len(s.spans) == 0})
+	s.spans = append(s.spans, span{start: uint32(r.base + start), end: uint32(r.base + end), whole: len(s.spans) == 0})
 }
 
 // addText adds text that stands nowhere as it is.

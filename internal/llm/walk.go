@@ -18,12 +18,15 @@ var errVariant = &Error{Malformed, "a name differs only by case from one that ha
 // errTokens refuses token ids in the place of text.
 var errTokens = &Error{Unscannable, "token ids where text is expected"}
 
-// span is one string literal of the body, with its quotes.
+// span is one string literal of the body, with its quotes, or a text that is
+// the whole body.
 type span struct {
 	start, end uint32
 	// whole tells that a replacement goes here; the other pieces of the
 	// same text become empty.
 	whole bool
+	// plain tells that the place holds text as it is, and no literal.
+	plain bool
 }
 
 // at is the place in an exchange that the walk has come to.
@@ -417,7 +420,7 @@ func (r *reader) text(a at, f field, v int) {
 		start, end := r.doc.Span(v)
 		t.Maskable = true
 		t.from = int32(len(r.msg.spans))
-		r.msg.spans = append(r.msg.spans, span{uint32(r.base + start), uint32(r.base + end), true})
+		r.msg.spans = append(r.msg.spans, span{start: uint32(r.base + start), end: uint32(r.base + end), whole: true})
 		t.to = t.from + 1
 	}
 	r.hidden(s)
