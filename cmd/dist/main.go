@@ -27,7 +27,7 @@ var platforms = []string{"amd64", "arm64"}
 var commands = []string{"prisma-airs-intercept", "noma-runtime-protection", "konnect-schema"}
 
 // shipped are the files and directories of the repository that go with them.
-var shipped = []string{"LICENSE", "README.md", "CHANGELOG.md", "docs", "kong", "schema"}
+var shipped = []string{"LICENSE", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docker/Dockerfile", "docs", "kong", "schema"}
 
 func main() {
 	version := flag.String("version", "", "`version` of the release")

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -152,6 +153,23 @@ func TestWhatIsShipped(t *testing.T) {
 	for _, path := range files {
 		if strings.HasSuffix(path, ".go") || strings.HasPrefix(filepath.Base(path), ".") || strings.HasSuffix(path, ".key") {
 			t.Errorf("%s is shipped", path)
+		}
+	}
+	link := regexp.MustCompile(`\]\(([^)\s#:]+)(?:#[^)]*)?\)`)
+	for _, path := range files {
+		if filepath.Ext(path) != ".md" {
+			continue
+		}
+		page, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range link.FindAllSubmatch(page, -1) {
+			target := filepath.ToSlash(filepath.Join(filepath.Dir(path), string(m[1])))
+			inside := func(p string) bool { return p == target || strings.HasPrefix(p, target+"/") }
+			if !slices.ContainsFunc(files, inside) {
+				t.Errorf("%s leads to %s, which is not shipped", path, target)
+			}
 		}
 	}
 }
