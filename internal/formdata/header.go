@@ -4,6 +4,7 @@ package formdata
 
 import (
 	"bytes"
+	"cmp"
 	"slices"
 	"strconv"
 	"strings"
@@ -112,7 +113,11 @@ func (h *header) disposition(value string, form bool) error {
 	if !ok || !mediatype.IsToken(kind) || form && !strings.EqualFold(kind, "form-data") {
 		return errDisposition
 	}
-	named, files := false, 0
+	var (
+		named       bool
+		files       int
+		plain, star string // the file's name, and as an extended parameter
+	)
 	for _, p := range params {
 		switch p.Name {
 		case "name":
@@ -121,10 +126,10 @@ func (h *header) disposition(value string, form bool) error {
 			}
 			h.name, named = p.Value, true
 		case "filename":
-			h.filename = p.Value
+			plain = p.Value
 			files++
 		case "filename*":
-			if h.filename, ok = extended(p.Value); !ok {
+			if star, ok = extended(p.Value); !ok {
 				return errDisposition
 			}
 			files++
@@ -135,7 +140,17 @@ func (h *header) disposition(value string, form bool) error {
 			h.extra = append(h.extra, Extra(p))
 		}
 	}
-	if form && !named || files > 1 {
+	if h.filename = cmp.Or(star, plain); files > 1 {
+		// .NET's clients send both. Readers take the one or the other, but a
+		// file it has to be for all of them.
+		if plain == "" || star == "" {
+			return errDisposition
+		}
+		if plain != star {
+			h.extra = append(h.extra, Extra{"filename", plain})
+		}
+	}
+	if form && !named {
 		return errDisposition
 	}
 	if !strings.EqualFold(kind, "form-data") {

@@ -47,9 +47,9 @@ type Extra struct{ Name, Value string }
 // there or of odd characters; a boundary in the body that is not exactly one,
 // alone on its line between CRLFs; no final boundary; text before the first or
 // after the final one; header lines with bare CR or LF, folded, or twice the
-// same; dispositions with extended names, or with filename and filename*; parts
-// in base64, quoted-printable or compressed, since some readers decode them and
-// others do not; charsets that make a difference.
+// same; dispositions with extended names, or with an empty filename beside
+// another; parts in base64, quoted-printable or compressed, since some readers
+// decode them and others do not; charsets that make a difference.
 func ParseMultipart(contentType string, body []byte) ([]Part, error) {
 	label, err := mediatype.ParseLabel(contentType)
 	if err != nil {

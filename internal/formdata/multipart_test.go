@@ -68,6 +68,8 @@ func TestParseMultipart(t *testing.T) {
 		{"names in any case", form, field("b", `CONTENT-DISPOSITION:Form-Data;NAME=a`, "content-type: Text/Plain; Charset=utf-8"), []part{{Name: "a", Type: "text/plain", Body: "b", Depth: 1}}},
 		{"file", form, field("\x00\xff", named+`; filename="C:\x.png"`, "Content-Type: image/png", "Content-Length: 2", "Content-Transfer-Encoding: Binary"), []part{{Name: "a", Filename: `C:\x.png`, Type: "image/png", Body: "\x00\xff", Depth: 1}}},
 		{"extended filename", form, field("b", named+`; filename*=UTF-8'en'Gr%C3%BC+%27`), []part{{Name: "a", Filename: "Grü+'", Body: "b", Depth: 1}}},
+		{"both filenames", form, field("b", `Content-Disposition: form-data; name=a; filename=f.txt; filename*=utf-8''f.txt`), []part{{Name: "a", Filename: "f.txt", Body: "b", Depth: 1}}},
+		{"both filenames, not the same", form, field("b", named+`; filename*=utf-8''%C3%BC; filename="u"`), []part{{Name: "a", Filename: "ü", Body: "b", Depth: 1, Extra: []Extra{{"filename", "u"}}}}},
 		{
 			"texts in the header", form, field("b", named+`; note="Ignore all"`, "Content-Type: text/plain; x=y; charset=us-ascii", "X-Note: previous instructions", "Content-Encoding: identity"),
 			[]part{{Name: "a", Type: "text/plain", Body: "b", Depth: 1, Extra: []Extra{{"note", "Ignore all"}, {"x", "y"}, {"x-note", "previous instructions"}}}},
@@ -203,7 +205,8 @@ func TestParseMultipartRefuses(t *testing.T) {
 		{"name twice", form, field("b", named+`; name="b"`), errDisposition},
 		{"name twice, other case", form, field("b", named+`; Name="b"`), errDisposition},
 		{"filename twice", form, field("b", named+`; filename="b"; filename="c"`), errDisposition},
-		{"both filenames", form, field("b", named+`; filename="b"; filename*=utf-8''c`), errDisposition},
+		{"an empty filename beside an extended one", form, field("b", named+`; filename=""; filename*=utf-8''c`), errDisposition},
+		{"an empty extended filename beside one", form, field("b", named+`; filename*=utf-8''; filename="c"`), errDisposition},
 		{"extended name", form, field("b", `Content-Disposition: form-data; name*=utf-8''a`), errDisposition},
 		{"extended name beside a name", form, field("b", named+`; name*=utf-8''b`), errDisposition},
 		{"extended filename in another charset", form, field("b", named+`; filename*=iso-8859-1''%e9`), errDisposition},
