@@ -6,16 +6,22 @@ package llm
 // Text in places that the format does not know, and the last turn with all
 // its parts, are always taken.
 func (m *Message) Select(scope Scope) []int {
-	last, lastUser := -1, -1
+	last, lastUser, lastDef := -1, -1, -1
 	for i := range m.Turns {
 		t := &m.Turns[i]
-		if t.Kind == KindOther || t.Kind == KindToolDef {
-			continue
+		switch {
+		case t.Kind == KindOther:
+		case t.Kind == KindToolDef:
+			lastDef = i
+		default:
+			last = i
+			if t.Role == RoleUser {
+				lastUser = i
+			}
 		}
-		last = i
-		if t.Role == RoleUser {
-			lastUser = i
-		}
+	}
+	if last < 0 {
+		last = lastDef // nobody speaks
 	}
 	picked := make([]int, 0, len(m.Turns))
 	for i := range m.Turns {
