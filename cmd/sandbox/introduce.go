@@ -46,7 +46,7 @@ Try, in another terminal:
   # other faults: hang=true status=500 status=429&retry_after=5 delay=8s dribble=200ms garbage=true degraded=timeout
 
   # what was counted
-  curl -s http://MAIRS/metrics | grep ai_guard_legs_total
+  curl -s http://MAIRS/metrics | grep '^ai_guard_legs_total.* [1-9]'
 
 More routes: /mask /fail-open /noma /monitor /models/v1/... /mcp. docs/sandbox.md has the rest.
 The log below is Kong's error log, and one line of its access log for each request. Ctrl-C stops everything.
