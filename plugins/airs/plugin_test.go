@@ -102,7 +102,7 @@ func buildAll(t *testing.T, config map[string]any, servers []kongtest.PluginServ
 		_, _ = io.WriteString(w, say)
 	}))
 	t.Cleanup(upstream.Close)
-	all := map[string]any{"api_key": apiKey, "profile_name": "strict", "api_endpoint": service.URL, "timeout_ms": 2000}
+	all := map[string]any{"api_key": apiKey, "profile_name": "strict", "api_endpoint": service.URL, "timeout_ms": 20000}
 	for k, v := range config {
 		all[k] = v
 		if v == nil {

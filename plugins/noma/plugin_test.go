@@ -93,7 +93,7 @@ func build(t testing.TB, config map[string]any, args ...string) *house {
 		io.WriteString(w, completion(r.Header.Values("X-Say")...))
 	}))
 	t.Cleanup(model.Close)
-	all := map[string]any{"API_base": service.URL, "client_ID": "id", "client_secret": "s3cret", "timeout_ms": 2000}
+	all := map[string]any{"API_base": service.URL, "client_ID": "id", "client_secret": "s3cret", "timeout_ms": 20000}
 	for k, v := range config {
 		if v == nil {
 			delete(all, k)
