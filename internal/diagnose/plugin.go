@@ -179,7 +179,7 @@ func (p *Plugin) configure(schema *kongrules.Field, in *instance) (*Instance, fi
 		found.add(levelWarning, "config.%s cannot be used here: %s", failure.Hint, failure.Reason)
 	}
 	if made != nil {
-		for _, w := range made.Warnings {
+		for _, w := range slices.Concat(made.Warnings, made.Settings.OpenByDefault()) {
 			found.add(levelWarning, "%s", w)
 		}
 	}

@@ -128,7 +128,17 @@ func validPort(port string) bool {
 	return port == "" || err == nil && n > 0
 }
 
-// Warnings names the choices that are weaker than they could be, one sentence
+// OpenByDefault names what passes unscanned unless the operator closes it, as
+// Warnings does. It is for those who ask: a line in the log at each start that
+// nobody's choice has caused would only teach operators to look away.
+func (s *Settings) OpenByDefault() []string {
+	if s.BlockMedia {
+		return nil
+	}
+	return []string{"media_parts is allow: images, audio, video and binary files that the scan service does not judge pass unscanned"}
+}
+
+// Warnings names the choices that are weaker than the defaults, one sentence
 // each, for operators.
 func (s *Settings) Warnings() []string {
 	var warnings []string
@@ -148,7 +158,6 @@ func (s *Settings) Warnings() []string {
 	warn(!s.BlockFailuresResponse, "block_failures_response is false: answers pass unscanned while the scan service cannot be reached")
 	warn(!s.SSLVerify, "ssl_verify is false: anyone on the way can read what is scanned and forge verdicts")
 	warn(s.AllowUnscannable, "unscannable is allow: content that cannot be read passes unscanned")
-	warn(!s.BlockMedia, "media_parts is allow: images, audio, video and binary files that the scan service does not judge pass unscanned")
 	warn(s.Scope != llm.Everything, "scan_scope is narrower than everything: part of what the model reads is not scanned")
 	warn(s.PassMCPGetStream, "mcp_get_stream is pass: event streams opened by a GET pass unscanned")
 	warn(s.AllowEarlyMask, "allow_early_mask is true: plugins that come later do not see masked answers")

@@ -62,6 +62,17 @@ func (ps Problems) Err() error {
 // record stand as "outer.inner".
 type Given map[string]bool
 
+// Decode reads a configuration into what fields bind, and has resolve finish
+// it once they are set. The error is that of Record.Decode, or what resolve
+// finds wrong with the whole.
+func Decode(data []byte, fields Record, resolve func(Given) Problems) error {
+	given, err := fields.Decode(data)
+	if err != nil {
+		return err
+	}
+	return resolve(given).Err()
+}
+
 // Decode reads a configuration as Kong hands it to a plugin, stores the value
 // of each field where the field was bound to, and its default where the
 // configuration holds none or null. Kong adds keys of its own, so unknown ones

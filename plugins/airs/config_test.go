@@ -278,14 +278,17 @@ func TestWarnings(t *testing.T) {
 		{`,"profile_claim":"tier","allowed_profiles":["a"]`, []string{media}},
 		{`,"profile_claim_header":"X-Tier","profile_claim_map":{"a":"b"}`, []string{"profile_claim_header", media}},
 		{`,"scan_sse_responses":false,"sse_truncation_fail_closed":false,"set_observability_headers":true`, []string{"scan_sse_responses", "sse_truncation_fail_closed", "set_observability_headers", media}},
-		{`,"unscannable":"allow","scan_scope":"user","mcp_get_stream":"pass","allow_early_mask":true`, []string{"unscannable", media, "scan_scope", "mcp_get_stream", "allow_early_mask"}},
+		{`,"unscannable":"allow","scan_scope":"user","mcp_get_stream":"pass","allow_early_mask":true`, []string{"unscannable", "scan_scope", "mcp_get_stream", "allow_early_mask", media}},
 	} {
 		config, err := airs.Decode(config(c.fields))
 		if err != nil {
 			t.Fatal(err)
 		}
+		if c.fields == "" && len(config.Warnings()) > 0 {
+			t.Errorf("a default start warns of %q", config.Warnings())
+		}
 		var got []string
-		for _, warning := range config.Warnings() {
+		for _, warning := range slices.Concat(config.Warnings(), config.Settings.OpenByDefault()) {
 			field, _, _ := strings.Cut(warning, " is ")
 			got = append(got, field)
 		}

@@ -73,11 +73,7 @@ func Schema() kongschema.Plugin {
 func Decode(data []byte) (*Config, error) {
 	c := new(Config)
 	fields, resolve := c.declare()
-	given, err := fields.Decode(data)
-	if err != nil {
-		return nil, err
-	}
-	if err := resolve(given).Err(); err != nil {
+	if err := kongschema.Decode(data, fields, resolve); err != nil {
 		return nil, err
 	}
 	return c, nil

@@ -23,9 +23,6 @@ import (
 // TestMemory sends 300 bodies of 10 MiB at once: each ends by policy, the
 // memory stays within what the bounds say, and the process lives on.
 func TestMemory(t *testing.T) {
-	if testing.Short() {
-		t.Skip("moves gigabytes")
-	}
 	const exchanges, size = 300, 10 << 20
 	head, tail := `{"model":"gpt-4o","messages":[{"role":"user","content":"`, `"}]}`
 	body := []byte(head + strings.Repeat("The ferry leaves at noon. ", size)[:size-len(head)-len(tail)] + tail)
