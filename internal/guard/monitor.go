@@ -200,15 +200,27 @@ func (q *monitorQueue) held() (items int, bytes int64) {
 	return q.items, q.bytes
 }
 
-// flush takes no more legs and waits for those it has, each of which is tried
-// once more. When ctx ends first, it drops what waits and cancels what runs.
-func (q *monitorQueue) flush(ctx context.Context) {
+// hurry has the legs that rest tried again at once. More may come, and rest.
+func (q *monitorQueue) hurry() {
 	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.wake()
+}
+
+// wake is called with the lock held.
+func (q *monitorQueue) wake() {
 	for j, timer := range q.resting {
 		timer.Stop()
 		delete(q.resting, j)
 		q.add(j)
 	}
+}
+
+// flush takes no more legs and waits for those it has, each of which is tried
+// once more. When ctx ends first, it drops what waits and cancels what runs.
+func (q *monitorQueue) flush(ctx context.Context) {
+	q.mu.Lock()
+	q.wake()
 	if !q.closed {
 		q.closed = true
 		if q.items == 0 {

@@ -74,6 +74,10 @@ func (p *Process) Notice(err bool, text string) {
 	p.notices.add(s, text, text)
 }
 
+// Leave hears that the process is to go, though exchanges still come: monitored
+// legs that wait for the service to come back are tried again now.
+func (p *Process) Leave() { p.monitor.hurry() }
+
 // Flush waits until all monitored legs are judged, or were tried once more
 // while the service is away. What is left when ctx ends
 // is dropped and counted.

@@ -248,5 +248,5 @@ func TestEventBelongsToItsHandler(t *testing.T) {
 
 func ExampleServer() {
 	fmt.Println(pluginserver.DefaultMaxFrame, pluginserver.DefaultEventTimeout, pluginserver.DefaultDrainTimeout)
-	// Output: 67108864 50s 10s
+	// Output: 67108864 50s 1m0s
 }

@@ -10,10 +10,9 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"runtime"
-	"syscall"
+	"time"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -48,8 +47,9 @@ type Process struct {
 	// Log writes to the process's standard error, which Kong puts into its
 	// own log at level info.
 	Log *zap.Logger
-	// LogLevel is that of the flag -log-level.
-	LogLevel zapcore.Level
+	// LogLevel is that of the flag -log-level, DrainTime of -drain-time.
+	LogLevel  zapcore.Level
+	DrainTime time.Duration
 }
 
 // The codes that Main gives.
@@ -63,13 +63,16 @@ type options struct {
 	kongPrefix          string
 	dump, help, version bool
 	priority            int
+	drainTime           time.Duration
 	logLevel            zapcore.Level
 }
 
 // Main runs a plugin's binary with the arguments that follow its name and
 // gives the code to exit with. It returns when a flag asks for no more than an
-// answer, and else on SIGTERM or SIGINT, after the drain. A second signal ends
-// the process at once. Nothing goes to stdout but what -dump or -version print.
+// answer, and else after a signal: SIGTERM is Kong's, whose other workers are
+// served until they have gone or the drain time is over; SIGINT is somebody's
+// at a terminal, and ends the process as soon as no event runs; a second one
+// ends it at once. Nothing goes to stdout but what -dump or -version print.
 func Main(p Program, args []string, stdout, stderr io.Writer) int {
 	if p.Name == "" {
 		path, err := os.Executable()
@@ -105,6 +108,11 @@ func Main(p Program, args []string, stdout, stderr io.Writer) int {
 	case o.dump:
 		err = p.dump(stdout, o)
 	default:
+		// Kong kills what it has started soon after SIGTERM, whoever still
+		// needs it. So that is only a keeper.
+		if code, ran := keep(args, stdout, stderr); ran {
+			return code
+		}
 		err = p.serve(stderr, o)
 	}
 	if err != nil {
@@ -122,6 +130,7 @@ func (p Program) flags(stderr io.Writer) (*flag.FlagSet, *options) {
 	flags.BoolVar(&o.dump, "dump", false, "Dump info about plugins")
 	flags.BoolVar(&o.help, "help", false, "Show usage info")
 	flags.BoolVar(&o.version, "version", false, "Show the version")
+	flags.DurationVar(&o.drainTime, "drain-time", DefaultDrainTimeout, "how long to go on serving after SIGTERM, for workers of Kong that still have exchanges under way; 0 for not at all")
 	flags.IntVar(&o.priority, "priority", p.Priority, "Place in the order of plugins: Kong runs higher ones first. Give it to the command that dumps")
 	flags.Func("log-level", "What to log on standard error: debug, info, warn or error (default info)", func(s string) error {
 		level, err := zapcore.ParseLevel(s)
@@ -156,10 +165,10 @@ func (p Program) dump(stdout io.Writer, o *options) error {
 
 func (p Program) serve(stderr io.Writer, o *options) error {
 	// Before anything else, so that no signal meets the default handler.
-	stop, release := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
-	defer release()
+	signals := watchSignals()
+	defer signals.release()
 	log := newLog(stderr, o.logLevel)
-	server, err := p.Start(Process{Name: p.Name, Version: p.Version, Log: log, LogLevel: o.logLevel})
+	server, err := p.Start(Process{Name: p.Name, Version: p.Version, Log: log, LogLevel: o.logLevel, DrainTime: o.drainTime})
 	if err != nil {
 		return err
 	}
@@ -174,12 +183,18 @@ func (p Program) serve(stderr io.Writer, o *options) error {
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 	log.Info("listening", zap.String("socket", p.socket(o)), zap.String("version", p.Version))
-	<-stop.Done()
-	release()
+	select {
+	case <-signals.leave:
+		log.Info("draining", zap.Duration("at_most", o.drainTime))
+		drain, cancel := context.WithTimeout(signals.patience, o.drainTime)
+		server.Drain(drain)
+		cancel()
+	case <-signals.patience.Done():
+	}
 	log.Info("shutting down")
-	drain, cancel := context.WithTimeout(context.Background(), server.DrainTimeout)
+	shutdown, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
 	defer cancel()
-	if err := server.Shutdown(drain); err != nil {
+	if err := server.Shutdown(shutdown); err != nil {
 		log.Error("background work did not end", zap.Error(err))
 	}
 	return <-served

@@ -16,6 +16,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -99,6 +101,9 @@ var program = pluginserver.Program{
 				if err := json.Unmarshal(config, h); err != nil {
 					p.Log.Error("config", zap.Error(err))
 				}
+				if h.Mode == "die" {
+					syscall.Kill(os.Getpid(), syscall.SIGKILL)
+				}
 				return plugin{
 					access:   func(_ context.Context, e *pluginserver.Event) { h.Access(e.PDK()) },
 					response: func(_ context.Context, e *pluginserver.Event) { h.Response(e.PDK()) },
@@ -135,10 +140,14 @@ func run(t testing.TB, as, dir string, args ...string) *process {
 	return p
 }
 
+// patience is how long a test waits for what has to come: the machine may be
+// busy, and nothing but a failure takes so long.
+const patience = 2 * time.Minute
+
 // connect waits for the process to listen.
 func (p *process) connect(t testing.TB) *peer {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(patience)
 	for {
 		nc, err := net.Dial("unix", p.socket)
 		if err == nil {
@@ -276,43 +285,324 @@ func TestFlags(t *testing.T) {
 	}
 }
 
+// halfway begins an event of mode "mask" and reads its first frame.
+func halfway(t *testing.T, p *peer) {
+	t.Helper()
+	if err := p.send(eventCall(must[int32](t)(p.start(`{"mode":"mask"}`)), "access")); err != nil {
+		t.Fatal(err)
+	}
+	must[[]byte](t)(p.read())
+}
+
+// finish plays the rest of an event that is halfway.
+func finish(t *testing.T, p *peer) {
+	t.Helper()
+	must[[]byte](t)(p.read())
+	if _, err := p.Write(frame(nil)); err != nil {
+		t.Fatal(err)
+	}
+	if o, err := p.bridge(); err != nil || len(o.calls) != 6 {
+		t.Errorf("the running event: %+v, %v", o, err)
+	}
+}
+
+// ends waits for the process and looks at what it leaves.
+func (p *process) ends(t *testing.T) {
+	t.Helper()
+	if err := p.Wait(); err != nil {
+		t.Errorf("%v\n%s", err, p.stderr.String())
+	}
+	if log := p.stderr.String(); !strings.Contains(log, "flushed") || p.stdout.String() != "" {
+		t.Errorf("stderr %s, stdout %q", log, p.stdout.String())
+	}
+	// On a reload the path belongs to the next process by now.
+	if info, err := os.Stat(p.socket); err != nil || info.Mode().Type() != os.ModeSocket {
+		t.Errorf("the socket is gone: %v", err)
+	}
+}
+
+// TestDrainOnSignal: SIGINT, and SIGTERM without time to drain, end idle
+// connections at once, and running events when they are over.
 func TestDrainOnSignal(t *testing.T) {
-	for _, signal := range []os.Signal{syscall.SIGTERM, syscall.SIGINT} {
-		p := run(t, "ours", shortDir(t))
-		idle, busy := p.connect(t), p.connect(t)
-		id := must[int32](t)(busy.start(`{"mode":"mask"}`))
-		if err := busy.send(eventCall(id, "access")); err != nil {
+	for signal, args := range map[os.Signal][]string{syscall.SIGINT: nil, syscall.SIGTERM: {"-drain-time", "0"}} {
+		t.Run(signal.String(), func(t *testing.T) {
+			p := run(t, "ours", shortDir(t), args...)
+			idle, busy := p.connect(t), p.connect(t)
+			halfway(t, busy)
+			if err := p.Process.Signal(signal); err != nil {
+				t.Fatal(err)
+			}
+			if b, err := idle.read(); !errors.Is(err, io.EOF) {
+				t.Errorf("the idle connection gave %q, %v", b, err)
+			}
+			if _, err := net.Dial("unix", p.socket); err == nil {
+				t.Error("still accepting")
+			}
+			finish(t, busy)
+			p.ends(t)
+		})
+	}
+}
+
+// TestDrainServesUntilKongHasGone: after SIGTERM everything goes on as before,
+// however often it comes, as long as anybody is connected.
+func TestDrainServesUntilKongHasGone(t *testing.T) {
+	p := run(t, "ours", shortDir(t))
+	idle, busy := p.connect(t), p.connect(t)
+	id := must[int32](t)(idle.start(`{"mode":"pass"}`))
+	halfway(t, busy)
+	for range 3 {
+		if err := p.Process.Signal(syscall.SIGTERM); err != nil {
 			t.Fatal(err)
 		}
-		must[[]byte](t)(busy.read()) // the event runs
+	}
+	p.says(t, "draining")
+	for range 3 {
+		if _, err := idle.event(id, "access"); err != nil {
+			t.Fatalf("the connection that was idle: %v", err)
+		}
+	}
+	late := p.connect(t) // nobody else has the path
+	if _, err := late.event(id, "response"); err != nil {
+		t.Errorf("a new connection: %v", err)
+	}
+	finish(t, busy)
+	for _, c := range []*peer{idle, late, busy} {
+		c.Close()
+	}
+	p.ends(t)
+}
+
+// says waits for a line of the process.
+func (p *process) says(t *testing.T, what string) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !strings.Contains(p.stderr.String(), what); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("no %q in %s", what, p.stderr.String())
+		}
+	}
+}
+
+// TestInterruptEndsADrain: somebody at a terminal does not want to wait.
+func TestInterruptEndsADrain(t *testing.T) {
+	p := run(t, "ours", shortDir(t))
+	idle := p.connect(t)
+	must[int32](t)(idle.start(`{}`))
+	for _, signal := range []os.Signal{syscall.SIGTERM, syscall.SIGINT} {
 		if err := p.Process.Signal(signal); err != nil {
 			t.Fatal(err)
 		}
-		if b, err := idle.read(); !errors.Is(err, io.EOF) {
-			t.Errorf("%v: the idle connection gave %q, %v", signal, b, err)
-		}
-		if _, err := net.Dial("unix", p.socket); err == nil {
-			t.Errorf("%v: still accepting", signal)
-		}
-		// The rest of the event; its first frame was read above.
-		must[[]byte](t)(busy.read())
-		if _, err := busy.Write(frame(nil)); err != nil {
-			t.Fatal(err)
-		}
-		if o, err := busy.bridge(); err != nil || len(o.calls) != 6 {
-			t.Errorf("%v: the running event: %+v, %v", signal, o, err)
-		}
-		if err := p.Wait(); err != nil {
-			t.Errorf("%v: %v\n%s", signal, err, p.stderr.String())
-		}
-		if log := p.stderr.String(); !strings.Contains(log, "flushed") || p.stdout.String() != "" {
-			t.Errorf("%v: stderr %s, stdout %q", signal, log, p.stdout.String())
-		}
-		// On a reload the path belongs to the next process by now.
-		if info, err := os.Stat(p.socket); err != nil || info.Mode().Type() != os.ModeSocket {
-			t.Errorf("%v: the socket is gone: %v", signal, err)
+		if signal == syscall.SIGTERM {
+			p.says(t, "draining")
 		}
 	}
+	if b, err := idle.read(); !errors.Is(err, io.EOF) {
+		t.Errorf("the idle connection gave %q, %v", b, err)
+	}
+	p.ends(t)
+}
+
+// TestReloadLosesNothing plays a reload of a Kong with two workers, which hold
+// several connections each. The worker that has started the process ends
+// first, with SIGTERM and then SIGKILL for what it has started; the other one
+// still has exchanges under way and uses its idle connections again and again.
+func TestReloadLosesNothing(t *testing.T) {
+	const connections, events = 6, 40
+	dir := shortDir(t)
+	old := run(t, "ours", dir)
+	first, second := old.pool(t, connections), old.pool(t, connections)
+	id := must[int32](t)(first[0].start(`{"mode":"pass"}`))
+	must[int32](t)(second[0].start(`{"mode":"pass"}`))
+	next := run(t, "ours", dir)
+	next.says(t, "listening")
+
+	var wg sync.WaitGroup
+	use := func(pool []*peer) (failed *atomic.Int64, halfway chan struct{}) {
+		failed, halfway = new(atomic.Int64), make(chan struct{})
+		left := new(atomic.Int64)
+		left.Store(int64(len(pool)) * events / 2)
+		for _, p := range pool {
+			wg.Go(func() {
+				for range events {
+					for _, phase := range []string{"access", "response"} {
+						if _, err := p.event(id, phase); err != nil {
+							t.Error(phase, err)
+							failed.Add(1)
+							return
+						}
+					}
+					if left.Add(-1) == 0 {
+						close(halfway)
+					}
+					time.Sleep(time.Millisecond) // idle now and then
+				}
+			})
+		}
+		return failed, halfway
+	}
+	for _, p := range first { // the first worker has nothing more to do
+		p.Close()
+	}
+	failed, busy := use(second)
+	<-busy
+	for _, signal := range []os.Signal{syscall.SIGTERM, syscall.SIGKILL} {
+		if err := old.Process.Signal(signal); err != nil {
+			t.Error(err)
+		}
+	}
+	wg.Wait()
+	failedAfter, _ := use(second) // they were idle all at once
+	wg.Wait()
+	if n := failed.Load() + failedAfter.Load(); n > 0 {
+		t.Errorf("%d connections broke", n)
+	}
+	if _, err := next.connect(t).start(`{}`); err != nil {
+		t.Errorf("the next process: %v", err)
+	}
+	for _, p := range second {
+		p.Close()
+	}
+	// Wait returns when nobody holds the process's output any more.
+	if err := old.Wait(); err == nil || !strings.Contains(err.Error(), "killed") {
+		t.Errorf("what Kong has started ended with %v", err)
+	}
+	if log := old.stderr.String(); !strings.Contains(log, "flushed") {
+		t.Errorf("stderr %s", log)
+	}
+}
+
+// pool gives connections that a worker has used and keeps.
+func (p *process) pool(t *testing.T, n int) []*peer {
+	t.Helper()
+	pool := make([]*peer, n)
+	for i := range pool {
+		pool[i] = p.connect(t)
+	}
+	return pool
+}
+
+// TestProcessThatIsKilled: what Kong starts ends as the program does.
+func TestProcessThatIsKilled(t *testing.T) {
+	p := run(t, "ours", shortDir(t))
+	k := p.connect(t)
+	if err := k.send(startCall(`{"mode":"die"}`)); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Wait(); err == nil || p.ProcessState.ExitCode() != 128+int(syscall.SIGKILL) {
+		t.Errorf("ended with %v", err)
+	}
+}
+
+// TestBrokenOutputEndsNothing: what reads the process's lines goes before the
+// process does.
+func TestBrokenOutputEndsNothing(t *testing.T) {
+	exe := must[string](t)(os.Executable())
+	dir := shortDir(t)
+	read, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &process{Cmd: exec.Command(exe, "-kong-prefix", dir, "-log-level", "debug"), socket: filepath.Join(dir, filepath.Base(exe)+".socket")}
+	p.Env, p.Stdout, p.Cmd.Stderr = []string{runAs + "=ours"}, write, write
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { p.Process.Kill() })
+	write.Close()
+	k := p.connect(t)
+	read.Close()
+	if err := p.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		if id, err := k.start(`{"mode":"pass"}`); err != nil { // a new instance is logged
+			t.Error(err)
+		} else if _, err := k.event(id, "access"); err != nil {
+			t.Error(err)
+		}
+	}
+	k.Close()
+	if err := p.Wait(); err != nil {
+		t.Error(err)
+	}
+}
+
+// A slowListener gives a connection only when it is let.
+type slowListener struct {
+	*net.UnixListener
+	let chan struct{}
+}
+
+func (l *slowListener) Accept() (net.Conn, error) {
+	<-l.let
+	return l.UnixListener.Accept()
+}
+
+// TestDrainTakesWhoWaits: a connection that nobody has accepted yet when the
+// drain begins is served.
+func TestDrainTakesWhoWaits(t *testing.T) {
+	left := 0
+	s := &pluginserver.Server{New: always(plugin{}), Leave: func() { left++; panic("a bug") }}
+	path := socketPath(t)
+	l := &slowListener{must[net.Listener](t)(pluginserver.Listen(path)).(*net.UnixListener), make(chan struct{})}
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(l) }()
+	for deadline := time.Now().Add(patience); !s.Ready() && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	}
+	nc := must[net.Conn](t)(net.Dial("unix", path))
+	defer nc.Close()
+	nc.SetDeadline(time.Now().Add(patience))
+	drained := make(chan struct{})
+	go func() {
+		s.Drain(t.Context())
+		close(drained)
+	}()
+	for deadline := time.Now().Add(patience); s.Ready() && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	}
+	time.Sleep(10 * time.Millisecond) // it looks for connections, most likely
+	close(l.let)
+	p := newPeer(nc)
+	if id, err := p.start(`{}`); err != nil {
+		t.Error(err)
+	} else if _, err := p.event(id, "access"); err != nil {
+		t.Error(err)
+	}
+	select {
+	case <-drained:
+		t.Error("the drain ended under a connection")
+	case <-time.After(10 * time.Millisecond):
+	}
+	nc.Close()
+	<-drained
+	if err := errors.Join(s.Shutdown(t.Context()), <-served); err != nil || left != 1 {
+		t.Errorf("%v, was told to leave %d times", err, left)
+	}
+}
+
+// TestDrainEndsWithItsTime: a Kong that keeps its connections does not keep
+// the process.
+func TestDrainEndsWithItsTime(t *testing.T) {
+	s := &pluginserver.Server{New: always(plugin{})}
+	bubble(t, s, func(t *testing.T, connect func() *peer) {
+		p := connect()
+		id := must[int32](t)(p.start(`{}`))
+		start := time.Now()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		drained := make(chan struct{})
+		go func() {
+			s.Drain(ctx)
+			close(drained)
+		}()
+		for range 59 {
+			time.Sleep(time.Second)
+			must[outcome](t)(p.event(id, "access"))
+		}
+		<-drained
+		if took := time.Since(start); took != time.Minute {
+			t.Errorf("took %v", took)
+		}
+	})
 }
 
 // TestSocketTakeover is a reload: the next process starts while the one before
@@ -324,7 +614,7 @@ func TestSocketTakeover(t *testing.T) {
 	id := must[int32](t)(old.start(`{"mode":"pass"}`))
 	stat := must[os.FileInfo](t)(os.Stat(first.socket))
 	second := run(t, "ours", dir)
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
 		now, err := os.Stat(first.socket)
 		if err != nil {
 			t.Fatalf("the path was without a socket: %v", err)
@@ -345,6 +635,11 @@ func TestSocketTakeover(t *testing.T) {
 	if err := first.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
+	first.says(t, "draining")
+	if _, err := old.event(id, "access"); err != nil {
+		t.Errorf("the old process after SIGTERM: %v", err)
+	}
+	old.Close()
 	if err := first.Wait(); err != nil {
 		t.Errorf("%v\n%s", err, first.stderr.String())
 	}

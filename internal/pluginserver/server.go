@@ -7,7 +7,7 @@
 // It differs from go-pdk's own server in what production asks for: several
 // PDK calls in one batch, buffered connections, bounds on everything read,
 // deadlines, recovered panics, instances that do not disturb each other, and
-// a drain at shutdown.
+// an end that loses nothing.
 //
 // One rule runs through it: while Kong waits for an event, the connection is
 // closed only after an exit. When a connection closes, Kong forgets every
@@ -18,6 +18,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -64,7 +65,9 @@ type Counters struct {
 const (
 	DefaultMaxFrame     = 64 << 20
 	DefaultEventTimeout = 50 * time.Second
-	DefaultDrainTimeout = 10 * time.Second
+	// DefaultDrainTimeout is that of the flag -drain-time. It covers an answer
+	// for which Kong waits as long as it does by default.
+	DefaultDrainTimeout = time.Minute
 )
 
 const (
@@ -79,6 +82,11 @@ const (
 	linger = time.Minute
 	// flushAtLeast is what Flush gets when the events took all the time.
 	flushAtLeast = time.Second
+	// shutdownTimeout is what Main gives to Shutdown.
+	shutdownTimeout = 10 * time.Second
+	// lastAccept is how long Drain looks for connections that nobody has
+	// accepted yet, before it takes the server for left alone.
+	lastAccept = 50 * time.Millisecond
 )
 
 // A Server serves one plugin. Its exported fields are set before its first
@@ -88,6 +96,8 @@ type Server struct {
 	// for one that was too large to be read. It never fails: what cannot be
 	// used gives an instance that refuses each exchange.
 	New func(config []byte) Instance
+	// Leave hears, once, that the process is to go, while it still serves.
+	Leave func()
 	// Flush ends background work at shutdown, after the last event.
 	Flush func(ctx context.Context) error
 	// Room has to give room before a large reply is read into memory.
@@ -100,8 +110,6 @@ type Server struct {
 	MaxFrame int64
 	// EventTimeout ends an event's context. Kong gives up after 60 s.
 	EventTimeout time.Duration
-	// DrainTimeout is what Main gives to Shutdown.
-	DrainTimeout time.Duration
 
 	setUp     sync.Once
 	base      context.Context
@@ -109,10 +117,13 @@ type Server struct {
 	instances *instances
 
 	mu       sync.Mutex
-	draining bool
+	leaving  bool // Drain has begun: we serve on, and end when we are left alone
+	draining bool // Shutdown has begun
 	listener net.Listener
 	conns    map[*conn]struct{}
 	running  sync.WaitGroup
+	alone    chan struct{} // gets a token when the last connection goes
+	swept    chan bool     // Serve's answers to Drain, see sweep
 }
 
 func (s *Server) init() {
@@ -129,26 +140,25 @@ func (s *Server) init() {
 		if s.EventTimeout == 0 {
 			s.EventTimeout = DefaultEventTimeout
 		}
-		if s.DrainTimeout == 0 {
-			s.DrainTimeout = DefaultDrainTimeout
-		}
 		s.base, s.cancel = context.WithCancel(context.Background())
 		s.instances = newInstances(s)
 		s.conns = make(map[*conn]struct{})
+		s.alone, s.swept = make(chan struct{}, 1), make(chan bool, 1)
 	})
 }
 
-// Ready tells whether the server takes connections: it listens, and does not
+// Ready tells whether the server is there to stay: it listens, and does not
 // drain.
 func (s *Server) Ready() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.listener != nil && !s.draining
+	return s.listener != nil && !s.leaving && !s.draining
 }
 
-// Serve accepts connections until Shutdown, and then returns nil. It closes l.
-// What goes wrong with accepting passes: the process is out of file
-// descriptors, say. So Serve tries again, slower each time, and never gives up.
+// Serve accepts connections until Shutdown, or until Drain finds that there
+// are none, and then returns nil. It closes l. What goes wrong with accepting passes: the process
+// is out of file descriptors, say. So Serve tries again, slower each time, and
+// never gives up.
 func (s *Server) Serve(l net.Listener) error {
 	s.init()
 	defer l.Close()
@@ -164,11 +174,19 @@ func (s *Server) Serve(l net.Listener) error {
 		accepted, err := l.Accept()
 		if err == nil {
 			pause = 0
-			go s.ServeConn(accepted)
+			s.take(accepted)
 			continue
 		}
 		if s.base.Err() != nil || errors.Is(err, net.ErrClosed) {
 			return nil
+		}
+		if errors.Is(err, os.ErrDeadlineExceeded) { // Drain asks
+			left := s.sweep(l)
+			s.swept <- left
+			if left {
+				return nil
+			}
+			continue
 		}
 		pause = min(max(2*pause, 5*time.Millisecond), slowest)
 		s.Log.Error("accepting a connection failed", zap.Error(err), zap.Duration("next_try_in", pause))
@@ -179,16 +197,56 @@ func (s *Server) Serve(l net.Listener) error {
 	}
 }
 
+// sweep accepts who connected already, for Drain: whoever did must not be
+// overlooked. It is true when nobody did and there is no connection.
+func (s *Server) sweep(l net.Listener) bool {
+	setDeadline(l, time.Now().Add(lastAccept))
+	accepted, err := l.Accept()
+	setDeadline(l, time.Time{})
+	switch {
+	case err == nil:
+		s.take(accepted)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return s.isAlone()
+	default: // it passes, see Serve
+		time.Sleep(lastAccept)
+	}
+	return false
+}
+
+// setDeadline has a listener's Accept return at a time, zero for never. It is
+// false for one that cannot.
+func setDeadline(l net.Listener, at time.Time) bool {
+	d, ok := l.(interface{ SetDeadline(at time.Time) error })
+	return ok && d.SetDeadline(at) == nil
+}
+
+// take serves an accepted connection. It is counted before take returns, so
+// that Drain does not overlook it.
+func (s *Server) take(nc net.Conn) {
+	c := newConn(s, nc)
+	if !s.add(c) {
+		nc.Close()
+		return
+	}
+	go s.serveConn(c)
+}
+
 // ServeConn serves one connection and returns when it is closed. Shutdown
 // waits for it.
 func (s *Server) ServeConn(nc net.Conn) {
 	s.init()
 	c := newConn(s, nc)
-	defer nc.Close()
 	if !s.add(c) {
+		nc.Close()
 		return
 	}
+	s.serveConn(c)
+}
+
+func (s *Server) serveConn(c *conn) {
 	defer s.remove(c)
+	defer c.Close()
 	defer func() {
 		if v := recover(); v != nil {
 			s.panicked("connection", v)
@@ -215,6 +273,63 @@ func (s *Server) remove(c *conn) {
 	delete(s.conns, c)
 	s.running.Done()
 	s.Counters.Connections.Add(-1)
+	if len(s.conns) == 0 {
+		s.wake()
+	}
+}
+
+func (s *Server) isAlone() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.conns) == 0
+}
+
+// wake has Drain look whether the server is left alone.
+func (s *Server) wake() {
+	select {
+	case s.alone <- struct{}{}:
+	default: // it will look anyway
+	}
+}
+
+// Drain goes on serving, new connections included, until there is none any
+// more or ctx ends; Shutdown has to follow. Kong sends SIGTERM when the worker
+// ends that has started the process, while others still have exchanges under
+// way; each of them closes its connections when it ends. New connections come
+// only while no other process has taken the socket over.
+func (s *Server) Drain(ctx context.Context) {
+	s.init()
+	s.mu.Lock()
+	s.leaving = true
+	listener := s.listener
+	s.mu.Unlock()
+	if s.Leave != nil {
+		s.leave()
+	}
+	s.wake()
+	for {
+		select {
+		case <-s.alone:
+		case <-ctx.Done():
+			return
+		}
+		if !s.isAlone() {
+			continue
+		}
+		// Serve has the last word: it may be about to accept somebody.
+		if listener == nil || !setDeadline(listener, time.Now()) {
+			return
+		}
+		select {
+		case left := <-s.swept:
+			if left {
+				return
+			}
+			s.wake()
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // Shutdown stops accepting, closes idle connections, and waits for the running
@@ -271,6 +386,15 @@ func (s *Server) abandon(idle <-chan struct{}) {
 	for c := range s.conns {
 		c.Close()
 	}
+}
+
+func (s *Server) leave() {
+	defer func() {
+		if v := recover(); v != nil {
+			s.panicked("leave", v)
+		}
+	}()
+	s.Leave()
 }
 
 func (s *Server) flush(ctx context.Context) (err error) {

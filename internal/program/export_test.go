@@ -15,7 +15,7 @@ import (
 func Registry(p Plugin) *prometheus.Registry {
 	m := telemetry.NewMetrics(p.Vendor.Plugin)
 	guard.NewProcess(guard.DefaultBounds(), "", zap.NewNop(), m)
-	show(m, "v", new(pluginserver.Counters), nil)
+	show(m, pluginserver.Process{Version: "v", DrainTime: pluginserver.DefaultDrainTimeout}, new(pluginserver.Counters), nil)
 	if p.Metrics != nil {
 		p.Metrics(m)
 	}

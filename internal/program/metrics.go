@@ -16,11 +16,11 @@ import (
 )
 
 // show adds what belongs to the process, not to its exchanges, to the metrics.
-func show(m *telemetry.Metrics, version string, c *pluginserver.Counters, t *tracing.Tracer) {
-	m.Build(version, runtime.Version())
+func show(m *telemetry.Metrics, own pluginserver.Process, c *pluginserver.Counters, t *tracing.Tracer) {
+	m.Build(own.Version, runtime.Version())
 	m.Limit("frame_bytes", pluginserver.DefaultMaxFrame)
 	m.Limit("event_seconds", pluginserver.DefaultEventTimeout.Seconds())
-	m.Limit("drain_seconds", pluginserver.DefaultDrainTimeout.Seconds())
+	m.Limit("drain_seconds", own.DrainTime.Seconds())
 
 	count := func(name, help string, labels map[string]string, value func() int64) {
 		m.Counter(name, help, labels, func() float64 { return float64(value()) })
@@ -54,12 +54,12 @@ func showFields(m *telemetry.Metrics, s *guard.Settings) {
 	m.Limit("timeout_seconds", s.Timeout.Seconds())
 }
 
-// serveMetrics shows the metrics until the process ends, the drain included.
-func serveMetrics(e *telemetry.Endpoint) {
+// serveMetrics shows the metrics until ctx ends.
+func serveMetrics(ctx context.Context, e *telemetry.Endpoint) {
 	defer func() {
 		if v := recover(); v != nil {
 			e.Log.Error("the metrics endpoint ended with a panic", zap.Stack("stack"))
 		}
 	}()
-	e.Run(context.Background())
+	e.Run(ctx)
 }

@@ -111,22 +111,29 @@ func (p Plugin) start(o *options, own pluginserver.Process) (*pluginserver.Serve
 		}
 		process.Tracer = tracer
 	}
+	shown, hide := context.WithCancel(context.Background())
 	server := &pluginserver.Server{
 		New:      func(config []byte) pluginserver.Instance { return p.instance(process, metrics, config) },
 		Room:     process.Room,
 		Counters: new(pluginserver.Counters),
+		Leave: func() {
+			// At a reload the next process waits for the address, and is the
+			// one whose health matters.
+			hide()
+			process.Leave()
+		},
 		Flush: func(ctx context.Context) error {
 			process.Flush(ctx)
 			process.Tracer.Shutdown(ctx)
 			return nil
 		},
 	}
-	show(metrics, own.Version, server.Counters, process.Tracer)
+	show(metrics, own, server.Counters, process.Tracer)
 	if p.Metrics != nil {
 		p.Metrics(metrics)
 	}
 	if o.metrics != "" {
-		go serveMetrics(&telemetry.Endpoint{Address: o.metrics, Gatherer: metrics.Registry, Ready: server.Ready, Log: own.Log})
+		go serveMetrics(shown, &telemetry.Endpoint{Address: o.metrics, Gatherer: metrics.Registry, Ready: server.Ready, Log: own.Log})
 	}
 	return server, nil
 }
