@@ -26,9 +26,9 @@ type Vendor struct {
 	BlockMessage [2]string
 	// RefuseMissingPrompt refuses a conversation without anything readable.
 	RefuseMissingPrompt bool
-	// JudgesMedia tells that the service looks at media parts, so that a leg
-	// of nothing else is scanned too.
-	JudgesMedia bool
+	// JudgesMedia tells of a media part whether the service looks at it, so
+	// that a leg of nothing else is scanned too. Nil for one that never does.
+	JudgesMedia func(llm.MediaPart) bool
 	// KeepPrompt hands the request's turns to the scan of the answer.
 	KeepPrompt bool
 	// Masks tells that verdicts may ask for masks.
@@ -63,9 +63,12 @@ type Engine struct {
 	claimer     Claimer
 	claimMember string
 
-	service     atomic.Pointer[string] // the name, once known, when scoped
-	consumer    atomic.Pointer[Consumer]
-	warnedGet   atomic.Bool
+	// The names, once known, of what the instance is scoped to.
+	service, route atomic.Pointer[string]
+	consumer       atomic.Pointer[Consumer]
+	// What was warned of, since it is done once.
+	warnedGet, warnedMedia atomic.Bool
+
 	legs        [2][outcomes]prometheus.Counter
 	scanSeconds [2]prometheus.Observer
 	legSeconds  [2]prometheus.Observer

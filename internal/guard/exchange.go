@@ -111,24 +111,33 @@ func (x *exchange) holdWork(n int64) bool {
 	return true
 }
 
-// identityCalls are the calls for the parts of the identity that scans need.
+// identityCalls are the calls for the parts of the identity that scans need
+// and, where a leg is monitored, for those that its log line names.
 type identityCalls struct {
-	service, consumer, clientIP        pdk.Call
-	askService, askConsumer, askClient bool
+	service, route, consumer, clientIP           pdk.Call
+	askService, askRoute, askConsumer, askClient bool
 }
 
 func (x *exchange) identityCalls() (c identityCalls) {
-	e := x.engine
-	if e.vendor.NeedsService {
+	e, f := x.engine, x.facts
+	named := e.settings.monitorsAny()
+	if e.vendor.NeedsService || named {
 		if name := e.service.Load(); name != nil {
-			x.facts.identity.Service = *name
+			f.serviceIs(*name, *name, e.vendor.NeedsService)
 		} else {
 			c.askService, c.service = true, pdk.RouterService()
 		}
 	}
-	if e.vendor.NeedsConsumer {
+	if named {
+		if name := e.route.Load(); name != nil {
+			f.named.Route = *name
+		} else {
+			c.askRoute, c.route = true, pdk.RouterRoute()
+		}
+	}
+	if e.vendor.NeedsConsumer || named {
 		if known := e.consumer.Load(); known != nil {
-			x.facts.identity.Consumer = *known
+			f.consumerIs(*known, e.vendor.NeedsConsumer)
 		} else {
 			c.askConsumer, c.consumer = true, pdk.ClientConsumer()
 		}
@@ -139,9 +148,28 @@ func (x *exchange) identityCalls() (c identityCalls) {
 	return c
 }
 
+// serviceIs and consumerIs note a part of the identity; needed tells that
+// scans want it.
+func (f *facts) serviceIs(name, shown string, needed bool) {
+	f.named.Service = shown
+	if needed {
+		f.identity.Service = name
+	}
+}
+
+func (f *facts) consumerIs(c Consumer, needed bool) {
+	f.named.Consumer = c
+	if needed {
+		f.identity.Consumer = c
+	}
+}
+
 func (c *identityCalls) appendTo(calls []*pdk.Call) []*pdk.Call {
 	if c.askService {
 		calls = append(calls, &c.service)
+	}
+	if c.askRoute {
+		calls = append(calls, &c.route)
 	}
 	if c.askConsumer {
 		calls = append(calls, &c.consumer)
@@ -152,29 +180,37 @@ func (c *identityCalls) appendTo(calls []*pdk.Call) []*pdk.Call {
 	return calls
 }
 
-// identify reads the replies. An identity that cannot be read is an error: a
-// policy may hang on it.
+// identify reads the replies. An identity that scans need and that cannot be
+// read is an error: a policy may hang on it. A log line goes without.
 func (x *exchange) identify(c *identityCalls) error {
-	id := &x.facts.identity
+	e, f := x.engine, x.facts
 	if c.askService {
 		s, err := c.service.Service()
-		if err != nil {
+		if err != nil && e.vendor.NeedsService {
 			return err
 		}
-		id.Service = s.Name
-		if x.engine.settings.Scoped && s.Name != "" {
-			x.engine.service.Store(&s.Name)
+		f.serviceIs(s.Name, nameOrID(s.Name, s.ID), e.vendor.NeedsService)
+		if e.settings.Scoped && s.Name != "" {
+			e.service.Store(&s.Name)
+		}
+	}
+	if c.askRoute {
+		if r, err := c.route.Route(); err == nil {
+			f.named.Route = nameOrID(r.Name, r.ID)
+			if e.settings.ScopedToRoute && r.Name != "" {
+				e.route.Store(&r.Name)
+			}
 		}
 	}
 	if c.askConsumer {
 		consumer, err := c.consumer.Consumer()
-		if err != nil {
+		if err != nil && e.vendor.NeedsConsumer {
 			return err
 		}
-		id.Consumer = Consumer(consumer)
-		if x.engine.settings.ScopedToConsumer && id.Consumer != (Consumer{}) {
-			known := id.Consumer
-			x.engine.consumer.Store(&known)
+		known := Consumer(consumer)
+		f.consumerIs(known, e.vendor.NeedsConsumer)
+		if e.settings.ScopedToConsumer && known != (Consumer{}) {
+			e.consumer.Store(&known)
 		}
 	}
 	if c.askClient {
@@ -182,7 +218,7 @@ func (x *exchange) identify(c *identityCalls) error {
 		if err != nil {
 			return err
 		}
-		id.ClientIP = ip
+		f.identity.ClientIP = ip
 	}
 	return nil
 }

@@ -18,8 +18,12 @@ type facts struct {
 	requestID    string
 	method, path string
 	identity     Identity
-	claim        string // see Claimer
-	header       http.Header
+	// named is who calls what for the log line of a monitored leg, which no
+	// event is there to ask for. Unlike identity it may lack what could not
+	// be read.
+	named  Identity
+	claim  string // see Claimer
+	header http.Header
 	// token is the bearer token in header, if Kong has verified it.
 	token string
 	// request is what the request said, without its turns; nil when it was
@@ -48,8 +52,11 @@ type unreadBody struct {
 type report struct {
 	outcome outcome
 	reason  string
-	scanID  string
-	latency time.Duration
+	// unscanned is what of the leg nobody has judged though it passed, "" for
+	// nothing.
+	unscanned string
+	scanID    string
+	latency   time.Duration
 }
 
 // recordOverhead is about what a record takes beside its texts.

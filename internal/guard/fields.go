@@ -90,7 +90,7 @@ func (s *Settings) Declare(timeout time.Duration) (fields kongschema.Record, res
 		}
 		// Kong adds these to an instance that belongs to one of them.
 		s.Scoped = given["service_id"] || given["route_id"]
-		s.ScopedToConsumer = given["consumer_id"]
+		s.ScopedToRoute, s.ScopedToConsumer = given["route_id"], given["consumer_id"]
 		var problems kongschema.Problems
 		if s.HTTPProxy != "" {
 			_, text := CheckURL(s.HTTPProxy, true)

@@ -24,6 +24,7 @@ type judgement struct {
 	retryAfter time.Duration
 	verdict    Verdict
 	message    *llm.Message // nil when the body could not be read
+	unjudged   bool         // there are media that the service does not look at
 	turns      []llm.Turn   // those that were judged
 	picked     []int        // their places among the message's, nil for all
 	latency    time.Duration
@@ -50,6 +51,7 @@ const (
 	reasonPassed      = "stream that is not to be scanned"
 	reasonQueueFull   = "monitor queue full"
 	reasonService     = "content over the limit of the service"
+	reasonMedia       = "media"
 )
 
 // judge reads a body within its limit and has it scanned. It knows nothing of
@@ -71,12 +73,13 @@ func (e *Engine) judge(ctx context.Context, in llm.Input, f *facts, deadline tim
 	if e.settings.BlockMedia && len(m.Media) > 0 {
 		return judgement{outcome: mediaRefused, message: m}
 	}
-	if len(m.Turns) == 0 && (len(m.Media) == 0 || !e.vendor.JudgesMedia) {
+	judged, unjudged := e.media(m)
+	if len(m.Turns) == 0 && !judged {
 		o := nothing
 		if e.vendor.RefuseMissingPrompt && in.Leg == llm.RequestLeg && promptMissing(m, &in) {
 			o = missingPrompt
 		}
-		return judgement{outcome: o, message: m}
+		return judgement{outcome: o, message: m, unjudged: unjudged}
 	}
 	turns, picked := m.Turns, []int(nil)
 	if in.Leg == llm.RequestLeg && e.settings.Scope != llm.Everything {
@@ -87,8 +90,39 @@ func (e *Engine) judge(ctx context.Context, in llm.Input, f *facts, deadline tim
 		}
 	}
 	j := e.scan(ctx, m, turns, f, claim, deadline)
-	j.message, j.turns, j.picked = m, turns, picked
+	j.message, j.turns, j.picked, j.unjudged = m, turns, picked, unjudged
 	return j
+}
+
+// media tells whether there are media that the service looks at, and whether
+// there are others.
+func (e *Engine) media(m *llm.Message) (judged, unjudged bool) {
+	for _, part := range m.Media {
+		if e.vendor.JudgesMedia != nil && e.vendor.JudgesMedia(part) {
+			judged = true
+		} else {
+			unjudged = true
+		}
+	}
+	return judged, unjudged
+}
+
+// mediaPass tells whether media go on that nobody has judged.
+func (e *Engine) mediaPass(leg llm.Leg, j *judgement) bool {
+	return j.unjudged && (e.mode(leg) == Monitor || !j.outcome.refuses(leg))
+}
+
+// countMedia counts a leg that goes on with media that nobody has judged, and
+// warns of the first one of the instance. It is not done when the instance
+// starts: who has nothing but text would only learn to look away.
+func (e *Engine) countMedia(leg llm.Leg, j *judgement) {
+	if !e.mediaPass(leg, j) {
+		return
+	}
+	e.process.metrics.Unscanned.WithLabelValues(leg.String(), reasonMedia).Inc()
+	if e.warnedMedia.CompareAndSwap(false, true) {
+		e.process.Notice(false, "media that the scan service does not judge pass unscanned in "+leg.String()+"s, as media_parts says; later ones are only counted")
+	}
 }
 
 // rewrites tells whether the body has to become another one.

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"kong-ai-guard/internal/llm"
 	"kong-ai-guard/internal/pdk"
 	"kong-ai-guard/internal/telemetry"
 )
@@ -68,7 +69,7 @@ func (x *exchange) writeLine(call *pdk.Call, s severity, j judgement) bool {
 	case unscanned:
 		verb = "passed unscanned"
 	}
-	text := x.engine.line(x.leg.String()+" "+verb, &j, x.facts.requestID, &id, time.Since(x.start))
+	text := x.engine.line(x.leg, " "+verb, &j, x.facts.requestID, &id, time.Since(x.start))
 	x.engine.process.log.Log(s.zap(), text)
 	*call = kongLog(s, text)
 	return true
@@ -81,9 +82,18 @@ func nameOrID(name, id string) string {
 	return id
 }
 
-// line is what operators read about a leg: what is what became of it. It holds no text of the exchange
-// and no secret; every value is cleaned, since strangers choose some.
-func (e *Engine) line(what string, j *judgement, requestID string, id *Identity, took time.Duration) string {
+// line is what operators read about a leg, as text is; verb is what became of it.
+func (e *Engine) line(leg llm.Leg, verb string, j *judgement, requestID string, id *Identity, took time.Duration) string {
+	unjudged := ""
+	if e.mediaPass(leg, j) {
+		unjudged = reasonMedia
+	}
+	return e.text(leg.String()+verb, unjudged, j, requestID, id, took)
+}
+
+// text is a line for operators: what is what became of what, unjudged the part of it that nobody has judged. It holds no
+// text of the exchange and no secret; every value is cleaned, since strangers choose some.
+func (e *Engine) text(what, unjudged string, j *judgement, requestID string, id *Identity, took time.Duration) string {
 	var b strings.Builder
 	b.Grow(256)
 	b.WriteString(e.vendor.LogPrefix)
@@ -107,6 +117,7 @@ func (e *Engine) line(what string, j *judgement, requestID string, id *Identity,
 	add("outcome", rules[outcome].name)
 	add("reason", j.reason)
 	add("check", j.hint)
+	add("unscanned", unjudged)
 	add("scan_id", j.verdict.ScanID)
 	add("report_id", j.verdict.ReportID)
 	add("request_id", requestID)

@@ -85,11 +85,11 @@ func (e *Engine) judgeMonitored(ctx context.Context, j *job) (o jobOutcome, wait
 		if found.outcome == allowed {
 			verb = " would pass with findings"
 		}
-		e.process.notices.add(s, "", e.line(leg.String()+verb, &found, f.requestID, &f.identity, time.Since(start)))
+		e.process.notices.add(s, "", e.line(leg, verb, &found, f.requestID, &f.named, time.Since(start)))
 	case s == failure:
 		// Without what differs from exchange to exchange. Whatever else hangs
 		// on the same setting is the same trouble to an operator.
-		e.process.notices.add(s, rules[found.outcome].name+" "+found.hint, e.line("monitored exchange without a verdict", &judgement{
+		e.process.notices.add(s, rules[found.outcome].name+" "+found.hint, e.text("monitored exchange without a verdict", "", &judgement{
 			outcome: found.outcome, reason: found.reason, hint: found.hint,
 		}, "", &Identity{}, 0))
 	}
@@ -98,6 +98,7 @@ func (e *Engine) judgeMonitored(ctx context.Context, j *job) (o jobOutcome, wait
 		return jobAgain, found.retryAfter // counted when it ends
 	}
 	e.count(leg, &found)
+	e.countMedia(leg, &found)
 	if s == failure {
 		return jobFailed, 0
 	}

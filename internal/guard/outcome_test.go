@@ -28,6 +28,7 @@ func TestEachOutcomeOnBothLegs(t *testing.T) {
 		level   string // of the line in Kong's log, "" for none
 		retry   string
 		scanID  string
+		notice  string // of the process, "" for none
 	}
 	unavailable := fails(&guard.Failure{Kind: guard.Unavailable, Reason: "status 429", RetryAfter: 1500 * time.Millisecond})
 	cases := []struct {
@@ -48,8 +49,8 @@ func TestEachOutcomeOnBothLegs(t *testing.T) {
 		},
 		{
 			name: "policy block", scan: block,
-			request:  want{403, "policy_violation", "prompt blocked", "block", "policy_block", "warn", "", "scan-9"},
-			response: want{403, "policy_violation", "answer blocked", "block", "policy_block", "warn", "", "scan-9"},
+			request:  want{403, "policy_violation", "prompt blocked", "block", "policy_block", "warn", "", "scan-9", ""},
+			response: want{403, "policy_violation", "answer blocked", "block", "policy_block", "warn", "", "scan-9", ""},
 		},
 		{
 			name: "policy block of the other vendor", scan: block,
@@ -57,23 +58,23 @@ func TestEachOutcomeOnBothLegs(t *testing.T) {
 				other := noma()
 				v.BlockStatus, v.BlockMessage = other.BlockStatus, other.BlockMessage
 			},
-			request:  want{400, "policy_violation", "Request blocked by Noma guardrail", "block", "policy_block", "warn", "", "scan-9"},
-			response: want{400, "policy_violation", "Response blocked by Noma guardrail", "block", "policy_block", "warn", "", "scan-9"},
+			request:  want{400, "policy_violation", "Request blocked by Noma guardrail", "block", "policy_block", "warn", "", "scan-9", ""},
+			response: want{400, "policy_violation", "Response blocked by Noma guardrail", "block", "policy_block", "warn", "", "scan-9", ""},
 		},
 		{
 			name:      "missing prompt: a conversation of nothing",
 			requestIn: func(k *fakeKong) { k.body = `{"model":"m","messages":[]}` },
-			request:   want{403, "missing_prompt", "The request holds no prompt that could be checked", "block", "missing_prompt", "warn", "", ""},
+			request:   want{403, "missing_prompt", "The request holds no prompt that could be checked", "block", "missing_prompt", "warn", "", "", ""},
 		},
 		{
 			name:      "missing prompt: an empty object",
 			requestIn: func(k *fakeKong) { k.body = " { }\n" },
-			request:   want{403, "missing_prompt", "", "block", "missing_prompt", "warn", "", ""},
+			request:   want{403, "missing_prompt", "", "block", "missing_prompt", "warn", "", "", ""},
 		},
 		{
 			name:      "missing prompt: an empty object under compression",
 			requestIn: func(k *fakeKong) { k.body = gz("{}"); k.set("content-encoding", "gzip") },
-			request:   want{403, "missing_prompt", "", "block", "missing_prompt", "warn", "", ""},
+			request:   want{403, "missing_prompt", "", "block", "missing_prompt", "warn", "", "", ""},
 		},
 		{
 			name:      "an empty object where the vendor does not ask for a prompt",
@@ -97,20 +98,20 @@ func TestEachOutcomeOnBothLegs(t *testing.T) {
 			name:      "malformed",
 			requestIn: func(k *fakeKong) { k.body = `{"messages":[{"role":"user","content":"a","content":"b"}]}` },
 			answerIn:  func(k *fakeKong) { k.answer = `{"choices":[],"choices":[]}` },
-			request:   want{400, "malformed_body", "The request body is malformed", "refuse", "malformed", "warn", "", ""},
-			response:  want{502, "malformed_body", "The answer of the upstream is malformed", "refuse", "malformed", "warn", "", ""},
+			request:   want{400, "malformed_body", "The request body is malformed", "refuse", "malformed", "warn", "", "", ""},
+			response:  want{502, "malformed_body", "The answer of the upstream is malformed", "refuse", "malformed", "warn", "", "", ""},
 		},
 		{
 			name:      "ambiguous: two content types",
 			requestIn: func(k *fakeKong) { k.headers = append(k.headers, [2]string{"content-type", "text/plain"}) },
-			request:   want{400, "ambiguous_request", "", "refuse", "ambiguous", "warn", "", ""},
+			request:   want{400, "ambiguous_request", "", "refuse", "ambiguous", "warn", "", "", ""},
 		},
 		{
 			name: "ambiguous: two content encodings",
 			requestIn: func(k *fakeKong) {
 				k.headers = append(k.headers, [2]string{"content-encoding", "identity"}, [2]string{"content-encoding", "gzip"})
 			},
-			request: want{400, "ambiguous_request", "", "refuse", "ambiguous", "warn", "", ""},
+			request: want{400, "ambiguous_request", "", "refuse", "ambiguous", "warn", "", "", ""},
 		},
 		{
 			name: "ambiguous: more headers than Kong shows",
@@ -119,7 +120,7 @@ func TestEachOutcomeOnBothLegs(t *testing.T) {
 					k.headers = append(k.headers, [2]string{fmt.Sprintf("x-%d", i), "1"})
 				}
 			},
-			request: want{400, "ambiguous_request", "", "refuse", "ambiguous", "warn", "", ""},
+			request: want{400, "ambiguous_request", "", "refuse", "ambiguous", "warn", "", "", ""},
 		},
 		{
 			name:     "too large",
@@ -128,8 +129,8 @@ func TestEachOutcomeOnBothLegs(t *testing.T) {
 				k.body = `{"messages":[{"role":"user","content":"` + strings.Repeat("x", 2000) + `"}]}`
 			},
 			answerIn: func(k *fakeKong) { k.answer = strings.Repeat("x", 2001) },
-			request:  want{413, "body_too_large", "", "refuse", "too_large", "warn", "", ""},
-			response: want{502, "body_too_large", "", "refuse", "too_large", "warn", "", ""},
+			request:  want{413, "body_too_large", "", "refuse", "too_large", "warn", "", "", ""},
+			response: want{502, "body_too_large", "", "refuse", "too_large", "warn", "", "", ""},
 		},
 		{
 			name:     "too large once decompressed",
@@ -142,8 +143,8 @@ func TestEachOutcomeOnBothLegs(t *testing.T) {
 				k.answer = gz(strings.Repeat("abcdefgh", 400))
 				k.answerHeader["content-encoding"] = "gzip"
 			},
-			request:  want{413, "body_too_large", "", "refuse", "too_large", "warn", "", ""},
-			response: want{502, "body_too_large", "", "refuse", "too_large", "warn", "", ""},
+			request:  want{413, "body_too_large", "", "refuse", "too_large", "warn", "", "", ""},
+			response: want{502, "body_too_large", "", "refuse", "too_large", "warn", "", "", ""},
 		},
 		{
 			name:      "too large for a frame",
@@ -151,27 +152,27 @@ func TestEachOutcomeOnBothLegs(t *testing.T) {
 			answerIn: func(k *fakeKong) {
 				k.replyErr = map[string]error{"kong.service.response.get_raw_body": pdk.ErrTooLarge}
 			},
-			request:  want{413, "body_too_large", "", "refuse", "too_large", "warn", "", ""},
-			response: want{502, "body_too_large", "", "refuse", "too_large", "warn", "", ""},
+			request:  want{413, "body_too_large", "", "refuse", "too_large", "warn", "", "", ""},
+			response: want{502, "body_too_large", "", "refuse", "too_large", "warn", "", "", ""},
 		},
 		{
 			name: "too large for the service", scan: fails(&guard.Failure{Kind: guard.TooLarge, Reason: "pieces"}),
-			request:  want{413, "body_too_large", "", "refuse", "too_large", "warn", "", ""},
-			response: want{502, "body_too_large", "", "refuse", "too_large", "warn", "", ""},
+			request:  want{413, "body_too_large", "", "refuse", "too_large", "warn", "", "", ""},
+			response: want{502, "body_too_large", "", "refuse", "too_large", "warn", "", "", ""},
 		},
 		{
 			name:      "unscannable encoding",
 			requestIn: func(k *fakeKong) { k.set("content-encoding", "rot13") },
 			answerIn:  func(k *fakeKong) { k.answerHeader["content-encoding"] = "rot13" },
-			request:   want{415, "unscannable_body", "", "refuse", "unscannable", "warn", "", ""},
-			response:  want{502, "unscannable_body", "", "refuse", "unscannable", "warn", "", ""},
+			request:   want{415, "unscannable_body", "", "refuse", "unscannable", "warn", "", "", ""},
+			response:  want{502, "unscannable_body", "", "refuse", "unscannable", "warn", "", "", ""},
 		},
 		{
 			name:      "unscannable protocol",
 			requestIn: func(k *fakeKong) { k.set("content-type", "Application/gRPC-web+proto"); k.body = "" },
 			answerIn:  func(k *fakeKong) { k.answerHeader["content-type"] = "application/grpc" },
-			request:   want{415, "unscannable_body", "", "refuse", "unscannable", "warn", "", ""},
-			response:  want{502, "unscannable_body", "", "refuse", "unscannable", "warn", "", ""},
+			request:   want{415, "unscannable_body", "", "refuse", "unscannable", "warn", "", "", ""},
+			response:  want{502, "unscannable_body", "", "refuse", "unscannable", "warn", "", "", ""},
 		},
 		{
 			name:      "unscannable that is let pass",
@@ -187,35 +188,35 @@ func TestEachOutcomeOnBothLegs(t *testing.T) {
 			requestIn: func(k *fakeKong) {
 				k.body = `{"model":"m","messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"data:image/png;base64,iVBORw0KGgo="}}]}]}`
 			},
-			request: want{415, "media_not_allowed", "", "refuse", "media_refused", "warn", "", ""},
+			request: want{415, "media_not_allowed", "", "refuse", "media_refused", "warn", "", "", ""},
 		},
 		{
 			name: "media alone are no missing prompt",
 			requestIn: func(k *fakeKong) {
 				k.body = `{"model":"m","messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"data:image/png;base64,iVBORw0KGgo="}}]}]}`
 			},
-			request: want{action: "allow", reason: "nothing_to_scan"},
+			request: want{action: "allow", reason: "nothing_to_scan", notice: "media that the scan service does not judge"},
 		},
 		{
 			name:      "upgrade to WebSocket",
 			requestIn: func(k *fakeKong) { k.set("upgrade", "WebSocket") },
-			request:   want{415, "upgrade_not_supported", "", "refuse", "upgrade_refused", "warn", "", ""},
+			request:   want{415, "upgrade_not_supported", "", "refuse", "upgrade_refused", "warn", "", "", ""},
 		},
 		{
 			name:      "HTTP/2 where the gateway would not show the answer",
 			settings:  func(s *guard.Settings) { s.RefuseHTTP2 = true },
 			requestIn: func(k *fakeKong) { k.line = "POST /v1/chat/completions?HTTP/1.1 HTTP/2.0" },
-			request:   want{505, "http2_not_supported", "", "refuse", "http2_refused", "warn", "", ""},
+			request:   want{505, "http2_not_supported", "", "refuse", "http2_refused", "warn", "", "", ""},
 		},
 		{
 			name:      "an event stream by GET",
 			requestIn: func(k *fakeKong) { k.line = "GET /events HTTP/1.1"; k.body = ""; k.set("accept", "text/event-stream") },
-			request:   want{405, "event_stream_not_supported", "", "refuse", "event_stream_refused", "warn", "", ""},
+			request:   want{405, "event_stream_not_supported", "", "refuse", "event_stream_refused", "warn", "", "", ""},
 		},
 		{
 			name: "no verdict", scan: unavailable,
-			request:  want{503, "scan_unavailable", "", "refuse", "no_verdict", "err", "2", ""},
-			response: want{503, "scan_unavailable", "", "refuse", "no_verdict", "err", "2", ""},
+			request:  want{503, "scan_unavailable", "", "refuse", "no_verdict", "err", "2", "", ""},
+			response: want{503, "scan_unavailable", "", "refuse", "no_verdict", "err", "2", "", ""},
 		},
 		{
 			name: "no verdict that is let pass", scan: unavailable,
@@ -225,57 +226,57 @@ func TestEachOutcomeOnBothLegs(t *testing.T) {
 		},
 		{
 			name: "a degraded verdict", scan: fails(&guard.Failure{Kind: guard.Degraded, Reason: "verdict incomplete"}),
-			request:  want{503, "scan_unavailable", "", "refuse", "degraded_verdict", "err", "5", ""},
-			response: want{503, "scan_unavailable", "", "refuse", "degraded_verdict", "err", "5", ""},
+			request:  want{503, "scan_unavailable", "", "refuse", "degraded_verdict", "err", "5", "", ""},
+			response: want{503, "scan_unavailable", "", "refuse", "degraded_verdict", "err", "5", "", ""},
 		},
 		{
 			name: "a degraded verdict never passes", scan: fails(&guard.Failure{Kind: guard.Degraded, Reason: "verdict incomplete"}),
 			settings: func(s *guard.Settings) { s.BlockFailures, s.BlockFailuresResponse = false, false },
-			request:  want{503, "scan_unavailable", "", "refuse", "degraded_verdict", "err", "5", ""},
-			response: want{503, "scan_unavailable", "", "refuse", "degraded_verdict", "err", "5", ""},
+			request:  want{503, "scan_unavailable", "", "refuse", "degraded_verdict", "err", "5", "", ""},
+			response: want{503, "scan_unavailable", "", "refuse", "degraded_verdict", "err", "5", "", ""},
 		},
 		{
 			name: "misconfigured", scan: fails(&guard.Failure{Kind: guard.Misconfigured, Reason: "status 403", Hint: "api_key"}),
 			settings: func(s *guard.Settings) { s.BlockFailures, s.BlockFailuresResponse = false, false },
-			request:  want{503, "scan_misconfigured", "", "refuse", "misconfigured", "err", "", ""},
-			response: want{503, "scan_misconfigured", "", "refuse", "misconfigured", "err", "", ""},
+			request:  want{503, "scan_misconfigured", "", "refuse", "misconfigured", "err", "", "", ""},
+			response: want{503, "scan_misconfigured", "", "refuse", "misconfigured", "err", "", "", ""},
 		},
 		{
 			name:     "own fault: a panic",
 			scan:     func(context.Context, *guard.Scan) (guard.Verdict, error) { panic("secret prompt") },
 			settings: func(s *guard.Settings) { s.BlockFailures, s.BlockFailuresResponse = false, false },
-			request:  want{503, "guard_failure", "", "refuse", "own_fault", "err", "", ""},
-			response: want{503, "guard_failure", "", "refuse", "own_fault", "err", "", ""},
+			request:  want{503, "guard_failure", "", "refuse", "own_fault", "err", "", "", ""},
+			response: want{503, "guard_failure", "", "refuse", "own_fault", "err", "", "", ""},
 		},
 		{
 			name: "own fault: an error nobody classed", scan: fails(errors.New("secret prompt")),
 			settings: func(s *guard.Settings) { s.BlockFailures, s.BlockFailuresResponse = false, false },
-			request:  want{503, "guard_failure", "", "refuse", "own_fault", "err", "", ""},
-			response: want{503, "guard_failure", "", "refuse", "own_fault", "err", "", ""},
+			request:  want{503, "guard_failure", "", "refuse", "own_fault", "err", "", "", ""},
+			response: want{503, "guard_failure", "", "refuse", "own_fault", "err", "", "", ""},
 		},
 		{
 			name: "own fault: a verdict nobody filled in", scan: verdict(guard.Verdict{}),
 			settings: func(s *guard.Settings) { s.BlockFailures, s.BlockFailuresResponse = false, false },
-			request:  want{503, "guard_failure", "", "refuse", "own_fault", "err", "", ""},
-			response: want{503, "guard_failure", "", "refuse", "own_fault", "err", "", ""},
+			request:  want{503, "guard_failure", "", "refuse", "own_fault", "err", "", "", ""},
+			response: want{503, "guard_failure", "", "refuse", "own_fault", "err", "", "", ""},
 		},
 		{
 			name:      "own fault: a body that Kong could not read",
 			requestIn: func(k *fakeKong) { k.bodyError = "request body is too large" },
-			request:   want{503, "guard_failure", "", "refuse", "own_fault", "err", "", ""},
+			request:   want{503, "guard_failure", "", "refuse", "own_fault", "err", "", "", ""},
 		},
 		{
 			name:      "own fault: a body file that is not there",
 			requestIn: func(k *fakeKong) { k.bodyFile = "/no/such/file" },
-			request:   want{503, "guard_failure", "", "refuse", "own_fault", "err", "", ""},
+			request:   want{503, "guard_failure", "", "refuse", "own_fault", "err", "", "", ""},
 		},
 		{
 			name:      "out of room",
 			requestIn: func(k *fakeKong) { k.replyErr = map[string]error{"kong.request.get_raw_body": pdk.ErrNoRoom} },
 			answerIn:  func(k *fakeKong) { k.replyErr = map[string]error{"kong.service.response.get_raw_body": pdk.ErrNoRoom} },
 			settings:  func(s *guard.Settings) { s.BlockFailures, s.BlockFailuresResponse = false, false },
-			request:   want{503, "guard_overloaded", "", "refuse", "no_room", "err", "5", ""},
-			response:  want{503, "guard_overloaded", "", "refuse", "no_room", "err", "5", ""},
+			request:   want{503, "guard_overloaded", "", "refuse", "no_room", "err", "5", "", ""},
+			response:  want{503, "guard_overloaded", "", "refuse", "no_room", "err", "5", "", ""},
 		},
 		{
 			name:     "an upstream's error",
@@ -288,7 +289,7 @@ func TestEachOutcomeOnBothLegs(t *testing.T) {
 			settings: func(s *guard.Settings) { s.ScanErrorAnswers = true },
 			answerIn: func(k *fakeKong) { k.status, k.answer = 429, `{"error":{"message":"slow down"}}` },
 			scan:     block,
-			response: want{403, "policy_violation", "answer blocked", "block", "policy_block", "warn", "", "scan-9"},
+			response: want{403, "policy_violation", "answer blocked", "block", "policy_block", "warn", "", "scan-9", ""},
 		},
 	}
 	check := func(t *testing.T, k *fakeKong, leg string, w want) {
@@ -328,7 +329,11 @@ func TestEachOutcomeOnBothLegs(t *testing.T) {
 				t.Errorf("cleared %q", got)
 			}
 		}
-		if w.level == "" && len(k.logs) > 0 {
+		if w.notice != "" {
+			if len(k.logs) != 1 || k.logs[0].level != "warn" || !strings.HasPrefix(k.logs[0].text, "PREFIX "+w.notice) {
+				t.Errorf("logged %v, want the notice", k.logs)
+			}
+		} else if w.level == "" && len(k.logs) > 0 {
 			t.Errorf("logged %v", k.logs)
 		}
 		if w.level != "" && (len(k.logs) != 1 || k.logs[0].level != w.level || !strings.HasPrefix(k.logs[0].text, "SecurePrismaAIRS "+leg+" ")) {

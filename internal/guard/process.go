@@ -123,6 +123,7 @@ func (p *Process) export() {
 	for _, leg := range []llm.Leg{llm.RequestLeg, llm.ResponseLeg} {
 		m.Unscanned.WithLabelValues(leg.String(), rules[unavailable].name)
 		m.Unscanned.WithLabelValues(leg.String(), rules[unscannable].name)
+		m.Unscanned.WithLabelValues(leg.String(), reasonMedia)
 	}
 	for _, job := range []jobOutcome{jobQueued, jobSent, jobAgain, jobFailed, jobDropped} {
 		m.MonitorJobs.WithLabelValues(string(job))

@@ -77,6 +77,10 @@ type Settings struct {
 	// Scoped tells that the plugin instance belongs to one service or route,
 	// so that the service's name is the same for each of its requests.
 	Scoped bool
-	// ScopedToConsumer tells the same of the consumer.
-	ScopedToConsumer bool
+	// ScopedToRoute and ScopedToConsumer tell the same of the route and of
+	// the consumer.
+	ScopedToRoute, ScopedToConsumer bool
 }
+
+// monitorsAny tells whether a leg is judged after its exchange has gone on.
+func (s *Settings) monitorsAny() bool { return s.RequestMode == Monitor || s.ResponseMode == Monitor }

@@ -46,7 +46,11 @@ func (x *exchange) report(j judgement) report {
 	case j.outcome != allowed && j.outcome != masked && j.outcome != pending:
 		reason = rules[j.outcome].name
 	}
-	return report{outcome: j.outcome, reason: reason, scanID: j.verdict.ScanID, latency: time.Since(x.start)}
+	r := report{outcome: j.outcome, reason: reason, scanID: j.verdict.ScanID, latency: time.Since(x.start)}
+	if x.engine.mediaPass(x.leg, &j) {
+		r.unscanned = reasonMedia
+	}
+	return r
 }
 
 // conclude sends the last batch of a leg that goes on: calls, what there is
@@ -54,6 +58,7 @@ func (x *exchange) report(j judgement) report {
 // false when Kong is gone.
 func (x *exchange) conclude(j judgement, calls []*pdk.Call, last bool, request, response *report) bool {
 	e := x.engine
+	e.countMedia(x.leg, &j)
 	var line pdk.Call
 	if s := j.severity(); s != quiet && e.mode(x.leg) == Enforce {
 		if !x.writeLine(&line, s, j) {
@@ -61,7 +66,7 @@ func (x *exchange) conclude(j judgement, calls []*pdk.Call, last bool, request, 
 		}
 		calls = append(calls, &line)
 	} else if e.settings.Debug {
-		e.process.log.Info(e.line(x.leg.String()+" passed", &j, x.facts.requestID, &x.facts.identity, time.Since(x.start)))
+		e.process.log.Info(e.line(x.leg, " passed", &j, x.facts.requestID, &x.facts.identity, time.Since(x.start)))
 	}
 	var value pdk.Call
 	if last {
@@ -207,6 +212,9 @@ func accessLog(plugin string, request, response *report) pdk.Call {
 		s.Text("action", rules[leg.r.outcome].action)
 		if leg.r.reason != "" {
 			s.Text("reason", leg.r.reason)
+		}
+		if leg.r.unscanned != "" {
+			s.Text("unscanned", leg.r.unscanned)
 		}
 		if leg.r.scanID != "" {
 			s.Text("scan_id", clean(leg.r.scanID))

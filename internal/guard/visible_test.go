@@ -21,6 +21,7 @@ import (
 // more than twelve, both legs together.
 func TestCallBudget(t *testing.T) {
 	all := func(s guard.Settings) guard.Settings { s.Scoped = true; return s }
+	route := func(s guard.Settings) guard.Settings { s.Scoped, s.ScopedToRoute = true, true; return s }
 	withIP, without, oneConsumer := noma(), strict(), strict()
 	withIP.NeedsClientIP, without.SkipClientIP, oneConsumer.ScopedToConsumer = true, true, true
 	for _, c := range []struct {
@@ -36,7 +37,11 @@ func TestCallBudget(t *testing.T) {
 		{"noma, with the client's address", withIP, strict(), 13, 3},
 		{"noma, without it again", withIP, without, 12, 3},
 		{"noma, with it, scoped to a consumer", withIP, oneConsumer, 12, 3},
-		{"noma, monitored", noma(), modes(guard.Monitor, guard.Monitor), 12, 4},
+		// Of a monitored leg nobody can ask later who called what.
+		{"noma, monitored", noma(), modes(guard.Monitor, guard.Monitor), 14, 4},
+		{"noma, monitored on one service", noma(), all(modes(guard.Monitor, guard.Monitor)), 13, 4},
+		{"noma, monitored on one route", noma(), route(modes(guard.Monitor, guard.Monitor)), 12, 4},
+		{"prisma, monitored on one route", prisma(), route(modes(guard.Monitor, guard.Monitor)), 12, 4},
 		{"prisma, requests only", prisma(), modes(guard.Enforce, guard.Off), 8, 2},
 		{"prisma, answers only", prisma(), modes(guard.Off, guard.Enforce), 11, 3},
 		{"off", prisma(), modes(guard.Off, guard.Off), 2, 2},

@@ -23,7 +23,7 @@ func Plugin() program.Plugin {
 			Subject:       "application",
 			BlockStatus:   http.StatusBadRequest,
 			BlockMessage:  [2]string{"Request blocked by Noma guardrail", "Response blocked by Noma guardrail"},
-			JudgesMedia:   true,
+			JudgesMedia:   isImage,
 			Masks:         true,
 			NeedsConsumer: true,
 			NeedsClientIP: true,
