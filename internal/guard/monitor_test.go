@@ -354,3 +354,35 @@ func TestRepeatsAreCounted(t *testing.T) {
 		w.Flush(t.Context())
 	})
 }
+
+// TestLeave: when the process is to go, what waits for the service is tried
+// again at once, and legs that come meanwhile are judged as well.
+func TestLeave(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		away := true
+		var tried []time.Duration
+		start := time.Now()
+		e := guard.New(w.Process, prisma(), modes(guard.Monitor, guard.Off), &scanner{request: func(context.Context, *guard.Scan) (guard.Verdict, error) {
+			tried = append(tried, time.Since(start))
+			if away {
+				return guard.Verdict{}, &guard.Failure{Kind: guard.Unavailable, Reason: "timeout", RetryAfter: 20 * time.Second}
+			}
+			return guard.Verdict{Action: guard.Allow}, nil
+		}})
+		chatRequest(t).run(e)
+		synctest.Wait()
+		time.Sleep(time.Second)
+		w.Leave() // still away: it rests again
+		synctest.Wait()
+		time.Sleep(time.Second)
+		away = false
+		w.Leave()
+		chatRequest(t).run(e)
+		synctest.Wait()
+		if len(tried) != 4 || tried[1] != time.Second || tried[3] != 2*time.Second || w.metric("monitor_jobs_total", "sent") != 2 {
+			t.Errorf("tried after %v, judged %v", tried, w.metric("monitor_jobs_total", "sent"))
+		}
+		w.Flush(context.Background())
+	})
+}

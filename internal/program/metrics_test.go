@@ -150,7 +150,7 @@ func listen(r io.Reader) lines {
 
 func (l lines) wait(t *testing.T, what string) {
 	t.Helper()
-	timeout := time.After(15 * time.Second)
+	timeout := time.After(patience)
 	for {
 		select {
 		case line, ok := <-l.said:

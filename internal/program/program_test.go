@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -14,6 +15,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -84,7 +86,7 @@ func freeAddress(t testing.TB) string {
 // scrape asks until something listens.
 func scrape(t testing.TB, url string) (int, string) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
 		answer, err := http.Get(url)
 		if err == nil {
 			defer answer.Body.Close()
@@ -102,6 +104,10 @@ func scrape(t testing.TB, url string) (int, string) {
 
 const apiKey = "s3cret-key"
 
+// patience is how long a test waits for what has to come: the machine may be
+// busy, and nothing but a failure takes so long.
+const patience = 2 * time.Minute
+
 // A house is a gateway with both real plugins, each on a route of its own, in
 // front of a model that repeats what it is told.
 type house struct {
@@ -109,6 +115,9 @@ type house struct {
 	airs    *fakeairs.Server
 	noma    *fakenoma.Server
 	metrics map[string]string // addresses by plugin
+	answer  atomic.Pointer[string]
+	// configured gives what Kong is told, with more in both configurations.
+	configured func(more map[string]any) kongtest.Declarative
 }
 
 func build(t testing.TB, flags ...string) *house {
@@ -121,27 +130,30 @@ func build(t testing.TB, flags ...string) *house {
 	airsService, nomaService := httptest.NewServer(h.airs), httptest.NewServer(h.noma)
 	t.Cleanup(airsService.Close)
 	t.Cleanup(nomaService.Close)
+	h.says("fine")
 	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
-		_, _ = io.WriteString(w, `{"id":"chatcmpl-1","object":"chat.completion","model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"fine"}}]}`)
+		_, _ = io.WriteString(w, `{"id":"chatcmpl-1","object":"chat.completion","model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"`+*h.answer.Load()+`"}}]}`)
 	}))
 	t.Cleanup(upstream.Close)
-	route := func(name string, config map[string]any) kongtest.Route {
-		return kongtest.Route{Name: name, Paths: []string{"/" + name}, Plugins: []kongtest.Plugin{{Name: name, Config: config}}}
+	h.configured = func(more map[string]any) kongtest.Declarative {
+		route := func(name string, config map[string]any) kongtest.Route {
+			config["timeout_ms"] = 45000 // the machine may be busy
+			maps.Copy(config, more)
+			return kongtest.Route{Name: name, Paths: []string{"/" + name}, Plugins: []kongtest.Plugin{{Name: name, Config: config}}}
+		}
+		return kongtest.Declarative{FormatVersion: "3.0", Services: []kongtest.Service{{
+			Name: "llm", URL: upstream.URL, Routes: []kongtest.Route{
+				route(airs, map[string]any{"api_key": apiKey, "profile_name": "strict", "api_endpoint": airsService.URL}),
+				route(noma, map[string]any{"client_id": "id", "client_secret": "secret", "api_base": nomaService.URL}),
+			},
+		}}}
 	}
 	var servers []kongtest.PluginServer
 	for _, name := range []string{airs, noma} {
 		servers = append(servers, kongtest.PluginServer{Path: binary(t, name), Args: append([]string{"-metrics", h.metrics[name]}, flags...)})
 	}
-	gateway, err := kongtest.New(kongtest.Config{
-		Servers: servers,
-		Declarative: kongtest.Declarative{FormatVersion: "3.0", Services: []kongtest.Service{{
-			Name: "llm", URL: upstream.URL, Routes: []kongtest.Route{
-				route(airs, map[string]any{"api_key": apiKey, "profile_name": "strict", "api_endpoint": airsService.URL}),
-				route(noma, map[string]any{"client_id": "id", "client_secret": "secret", "api_base": nomaService.URL}),
-			},
-		}}},
-	})
+	gateway, err := kongtest.New(kongtest.Config{Servers: servers, Declarative: h.configured(nil)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,11 +169,18 @@ func build(t testing.TB, flags ...string) *house {
 	return h
 }
 
+// says has the model answer so from now on.
+func (h *house) says(text string) { h.answer.Store(&text) }
+
 // ask sends a chat through a plugin's route.
 func (h *house) ask(t testing.TB, plugin, text string, header ...string) int {
 	t.Helper()
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, h.gateway.URL()+"/"+plugin+"/v1/chat/completions",
-		strings.NewReader(`{"model":"marker-model","messages":[{"role":"user","content":"`+text+`"}]}`))
+	return h.send(t, plugin, `{"model":"marker-model","messages":[{"role":"user","content":"`+text+`"}]}`, header...)
+}
+
+func (h *house) send(t testing.TB, plugin, body string, header ...string) int {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, h.gateway.URL()+"/"+plugin+"/v1/chat/completions", strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -94,7 +94,7 @@ func TestDecode(t *testing.T) {
 			c.Scope, c.PassMCPGetStream, c.AllowEarlyMask = llm.LastUser, true, true
 		}},
 		{"of a service", `,"service_id":"3f0"`, func(c *airs.Config) { c.Scoped = true }},
-		{"of a route", `,"route_id":"3f0"`, func(c *airs.Config) { c.Scoped = true }},
+		{"of a route", `,"route_id":"3f0"`, func(c *airs.Config) { c.Scoped, c.ScopedToRoute = true, true }},
 		{"of a consumer", `,"route_id":null,"consumer_id":"3f0"`, func(c *airs.Config) { c.ScopedToConsumer = true }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
