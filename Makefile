@@ -6,6 +6,8 @@ ARGS ?=
 BENCH ?= .
 COUNT ?= 1
 FUZZTIME ?= 5s
+# TIMEOUT is for the tests of one package: a machine may be slow or busy.
+TIMEOUT ?= 60m
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 PLUGINS := ./cmd/prisma-airs-intercept ./cmd/noma-runtime-protection
@@ -33,15 +35,18 @@ demo: build ## play what the plugins do, and check it
 build: ## build the plugins and the sandbox into bin/
 	@$(BUILD) $(PLUGINS) ./cmd/sandbox
 
-test: lint unit clients ## all checks and tests, with the race detector where there is a C compiler
+# Each part runs whatever became of those before, so that one run tells all.
+test: ## all checks and tests, with the race detector where there is a C compiler
+	@failed=; for part in lint unit clients; do $(MAKE) --no-print-directory $$part || failed="$$failed $$part"; done; \
+	test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
 
 unit:
 	@race="$(RACE)"; test -n "$$race" || echo "No C compiler that works: the tests run without the race detector."; \
-	$(GO) test $$race ./...
+	$(GO) test $$race -timeout $(TIMEOUT) ./...
 
 # Real clients in a module of their own: they take long to build.
 clients: build
-	cd tests/clients && $(GO) test ./...
+	cd tests/clients && $(GO) test -timeout $(TIMEOUT) ./...
 
 lint: ## formatting, vet, staticcheck, and whether the generated files are fresh
 	@files="$$($(GO) tool gofumpt -l .)"; test -z "$$files" || { echo "not formatted by gofumpt:"; echo "$$files"; exit 1; }

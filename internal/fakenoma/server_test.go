@@ -3,6 +3,7 @@
 package fakenoma_test
 
 import (
+	"context"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -219,8 +220,20 @@ func TestFaults(t *testing.T) {
 		t.Errorf("dribbled: status %d, %s", status, answer)
 	}
 	s.SetFault(fakenoma.ScanPath, fakenoma.Fault{Hang: true})
-	client := http.Client{Timeout: 50 * time.Millisecond}
-	if _, err := client.Post(url+fakenoma.ScanPath, jsonType, strings.NewReader(hello)); err == nil {
+	ctx, leave := context.WithCancel(t.Context())
+	go func() { // once the service has the call
+		for len(s.Requests(fakenoma.ScanPath)) < 5 {
+			time.Sleep(time.Millisecond)
+		}
+		time.Sleep(50 * time.Millisecond)
+		leave()
+	}()
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, url+fakenoma.ScanPath, strings.NewReader(hello))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", jsonType)
+	if _, err := http.DefaultClient.Do(r); err == nil {
 		t.Error("a hanging service answered")
 	}
 	s.SetFault(fakenoma.ScanPath, fakenoma.Fault{})

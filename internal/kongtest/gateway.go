@@ -46,7 +46,7 @@ const (
 	// maxExchanges bounds the exchanges that are remembered.
 	maxExchanges = 10000
 	// exchangePatience is how long Exchange waits for one that still runs.
-	exchangePatience = 10 * time.Second
+	exchangePatience = time.Minute
 	kongErrorType    = "application/json; charset=utf-8"
 )
 
@@ -272,7 +272,7 @@ func (gw *Gateway) Logs() []Line { return gw.logs.all() }
 
 // Exchange gives what became of a request by Kong's request id, which the
 // client finds in X-Kong-Request-Id. It waits until the exchange is over, at
-// most 10 s.
+// most a minute.
 func (gw *Gateway) Exchange(requestID string) (Exchange, bool) {
 	gw.mu.Lock()
 	o := gw.exchanges[requestID]

@@ -18,9 +18,10 @@ import (
 )
 
 const (
-	dumpTimeout  = 10 * time.Second
-	startTimeout = 10 * time.Second
-	stopTimeout  = 20 * time.Second
+	// Long enough for a busy machine.
+	dumpTimeout  = time.Minute
+	startTimeout = time.Minute
+	stopTimeout  = 2 * time.Minute
 	restartPause = time.Second
 )
 

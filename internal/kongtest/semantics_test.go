@@ -361,7 +361,7 @@ func TestPanicResetsInstancesAndRunsTheEventAgain(t *testing.T) {
 	if err := gw.Apply(d); err != nil {
 		t.Fatal(err)
 	}
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	for {
 		a = send(t, gw, post(t, gw, "{}"))
 		if a.StatusCode == 502 { // the plugin let it pass, the upstream is dead
@@ -456,6 +456,10 @@ func TestFaultsOfAPluginAre500(t *testing.T) {
 	gw := start(t, Config{
 		Servers:     []PluginServer{probeServer(t, "probe-plugin")},
 		Declarative: scope(),
+	}, hello)
+	impatient := start(t, Config{
+		Servers:     []PluginServer{probeServer(t, "probe-plugin")},
+		Declarative: scope(),
 		RPCTimeout:  300 * time.Millisecond,
 	}, hello)
 	for _, c := range []struct {
@@ -471,6 +475,10 @@ func TestFaultsOfAPluginAre500(t *testing.T) {
 		{"silence", []string{"sleep 2s"}, nil, "timeout"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			gw := gw
+			if c.log == "timeout" {
+				gw = impatient
+			}
 			d := scope(steps("probe-plugin", c.access, c.response))
 			reapply(t, gw, d)
 			a := send(t, gw, post(t, gw, "{}"))
@@ -558,7 +566,7 @@ func TestKilledProcessComesBack(t *testing.T) {
 	if err := gw.Signal("probe-plugin", syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	for {
 		a := send(t, gw, post(t, gw, "{}"))
 		if a.StatusCode == 200 && gw.Starts("probe-plugin") == 2 {

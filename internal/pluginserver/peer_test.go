@@ -204,7 +204,7 @@ func serve(t testing.TB, s *pluginserver.Server) (connect func() *peer) {
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(l) }()
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		if err := errors.Join(s.Shutdown(ctx), <-served); err != nil {
 			t.Error(err)
@@ -217,7 +217,7 @@ func serve(t testing.TB, s *pluginserver.Server) (connect func() *peer) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { nc.Close() })
-		if err := nc.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		if err := nc.SetDeadline(time.Now().Add(patience)); err != nil {
 			t.Fatal(err)
 		}
 		return newPeer(nc)

@@ -27,7 +27,7 @@ func TestCallsAreCountedAndTraced(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	own := http.Header{"X-Key": {"k"}}
 	ask := func(ctx context.Context) { _, _ = client.Post(ctx, scanhttp.Request{URL: service.URL, Header: own}) }

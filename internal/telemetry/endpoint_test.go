@@ -19,7 +19,7 @@ import (
 // get asks an endpoint until it answers, and gives status and body.
 func get(t *testing.T, url string) (int, string) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		answer, err := http.Get(url)
 		if err == nil {
 			defer answer.Body.Close()

@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -157,14 +158,15 @@ func (h *house) lines(text string) (found []string) {
 func TestMonitoredStreamsFlow(t *testing.T) {
 	h := build(t, map[string]any{"monitor_mode": true})
 	first, rest, _ := strings.Cut(streamed, "\n\n")
-	arrived := make(chan struct{})
+	arrived, late := make(chan struct{}), new(atomic.Bool)
 	h.setAnswer(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/event-stream")
 		io.WriteString(w, first+"\n\n")
 		http.NewResponseController(w).Flush()
 		select {
 		case <-arrived:
-		case <-time.After(10 * time.Second):
+		case <-time.After(patience):
+			late.Store(true)
 		case <-r.Context().Done():
 		}
 		io.WriteString(w, rest)
@@ -174,11 +176,10 @@ func TestMonitoredStreamsFlow(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	start := time.Now()
 	in := bufio.NewReader(resp.Body)
 	got, err := in.ReadString('\n')
-	if err != nil || got != first+"\n" || time.Since(start) > 5*time.Second {
-		t.Errorf("%q, %v after %v", got, err, time.Since(start))
+	if err != nil || got != first+"\n" || late.Load() {
+		t.Errorf("%q, %v; the model went on: %v", got, err, late.Load())
 	}
 	close(arrived)
 	if left, err := io.ReadAll(in); err != nil || string(left) != "\n"+rest {
@@ -316,7 +317,7 @@ func TestTenThousandMonitoredExchanges(t *testing.T) {
 			fake.SetFault(fakenoma.ScanPath, fault)
 			service := httptest.NewServer(fake)
 			defer service.Close()
-			timeout := 10_000 // a machine that is busy is no service that is away
+			timeout := 45_000 // a machine that is busy is no service that is away
 			if fault.Hang {
 				timeout = 200
 			}
@@ -353,7 +354,7 @@ func TestTenThousandMonitoredExchanges(t *testing.T) {
 			eventually(t, "the queue is empty again", idle)
 			goroutines, memory := runtime.NumGoroutine(), heap()
 			run(exchanges)
-			flush, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+			flush, cancel := context.WithTimeout(context.Background(), patience)
 			defer cancel()
 			process.Flush(flush)
 			t.Logf("%d exchanges took %v, the service included", exchanges, time.Since(start))

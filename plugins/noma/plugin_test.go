@@ -93,7 +93,7 @@ func build(t testing.TB, config map[string]any, args ...string) *house {
 		io.WriteString(w, completion(r.Header.Values("X-Say")...))
 	}))
 	t.Cleanup(model.Close)
-	all := map[string]any{"API_base": service.URL, "client_ID": "id", "client_secret": "s3cret", "timeout_ms": 20000}
+	all := map[string]any{"API_base": service.URL, "client_ID": "id", "client_secret": "s3cret", "timeout_ms": 45000}
 	for k, v := range config {
 		if v == nil {
 			delete(all, k)
@@ -348,12 +348,16 @@ func TestTroubleshooting(t *testing.T) {
 	}
 }
 
+// patience is how long a test waits for what has to come: the machine may be
+// busy, and nothing but a failure takes so long.
+const patience = 2 * time.Minute
+
 // eventually waits for something that happens beside the exchange.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(patience); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("%s: not so after 10 s", what)
+			t.Fatalf("%s: not so after %v", what, patience)
 		}
 	}
 }

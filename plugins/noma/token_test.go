@@ -201,7 +201,7 @@ func TestSecretInAFile(t *testing.T) {
 // retry calls f until a refusal is no longer remembered.
 func retry(t *testing.T, f func() error) {
 	t.Helper()
-	for end := time.Now().Add(5 * time.Second); ; {
+	for end := time.Now().Add(patience); ; {
 		err := f()
 		if err == nil {
 			return

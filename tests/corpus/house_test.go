@@ -99,10 +99,10 @@ func open(t *testing.T, cases []testcase) *house {
 		})
 	}
 	h.gateway = startGateway(t, servers, service)
-	h.http1 = &http.Client{Transport: &http.Transport{DisableCompression: true}, Timeout: time.Minute}
+	h.http1 = &http.Client{Transport: &http.Transport{DisableCompression: true}, Timeout: 5 * time.Minute}
 	two := new(http.Protocols)
 	two.SetUnencryptedHTTP2(true)
-	h.http2 = &http.Client{Transport: &http.Transport{DisableCompression: true, Protocols: two}, Timeout: time.Minute}
+	h.http2 = &http.Client{Transport: &http.Transport{DisableCompression: true, Protocols: two}, Timeout: 5 * time.Minute}
 	for _, c := range []*http.Client{h.http1, h.http2} {
 		t.Cleanup(c.CloseIdleConnections)
 	}
