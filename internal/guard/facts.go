@@ -19,6 +19,7 @@ type facts struct {
 	method, path string
 	identity     Identity
 	claim        string // see Claimer
+	caller       string // see Scan.Caller
 	header       http.Header
 	// token is the bearer token in header, if Kong has verified it.
 	token string
