@@ -12,8 +12,8 @@ import (
 // What the process has is dealt out to callers: a caller is the consumer that
 // Kong has authenticated, else the client's address as Kong takes it from
 // trusted proxies. To learn who it is costs Kong's worker two calls, so where
-// the scan does not need them they are made only while it matters: while more
-// than half of something is taken, or a scan has failed a moment ago.
+// the scan does not need them they are made only while it matters: while half
+// of something or more is taken, or a scan has failed a moment ago.
 
 // remembersFailure is how long after a failed scan callers are told apart. It
 // is longer than a breaker stays open.

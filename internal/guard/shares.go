@@ -23,7 +23,7 @@ const sharePerFree = 3
 // whenever it is free, however large; see allows.
 type shares struct {
 	size int64
-	// tight tells that more than half is taken: from then on it matters who
+	// tight tells that half or more is taken: from then on it matters who
 	// takes more.
 	tight atomic.Bool
 	// waited and refused count what a caller's share, not the lack of free
@@ -199,7 +199,7 @@ func (s *shares) leave(i int) {
 func (s *shares) give(o *owner, n int64) {
 	o.held += n
 	s.taken += n
-	s.tight.Store(s.taken > s.size/2)
+	s.tight.Store(2*s.taken >= s.size)
 }
 
 func (s *shares) owner(name string) *owner {
