@@ -257,3 +257,31 @@ func TestMonitorQueueIsShared(t *testing.T) {
 		time.Sleep(time.Minute)
 	})
 }
+
+// A caller has one name, whichever parts of it a scan needs: an address must
+// not make a second caller of a consumer.
+func TestACallerHasOneName(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fail := &guard.Failure{Kind: guard.Unavailable, Reason: "status 500"}
+		for _, needs := range [][2]bool{{false, false}, {false, true}, {true, false}, {true, true}} {
+			w := newWorld(t)
+			sc := &scanner{request: fails(fail)}
+			v := prisma()
+			v.NeedsConsumer, v.NeedsClientIP = needs[0], needs[1]
+			e := guard.New(w.Process, v, strict(), sc)
+			for range 3 {
+				from(t, 0, "mallory", "10.0.0.1").access(e)
+			}
+			for i, s := range sc.seen(llm.RequestLeg) {
+				if s.Caller != "consumer mallory" && (i > 0 || s.Caller != "") {
+					t.Errorf("%v: scan %d is %q's", needs, i, s.Caller)
+				}
+			}
+			anonymous := from(t, 0, "", "10.0.0.1")
+			anonymous.access(e)
+			if scans := sc.seen(llm.RequestLeg); scans[len(scans)-1].Caller != "address 10.0.0.1" {
+				t.Errorf("%v: one without a consumer is %q", needs, scans[len(scans)-1].Caller)
+			}
+		}
+	})
+}

@@ -186,7 +186,9 @@ func (x *exchange) identify(c *identityCalls) error {
 		}
 		id.ClientIP = ip
 	}
-	x.own(callerOf(id.Consumer.ID, id.ClientIP))
+	if x.engine.vendor.NeedsConsumer { // else nobody has asked whether there is one
+		x.own(callerOf(id.Consumer.ID, id.ClientIP))
+	}
 	return nil
 }
 

@@ -41,7 +41,7 @@ type Options struct {
 	// HTTPProxy is the URL of a proxy (http, https or socks5), "" for none.
 	// The environment is never asked.
 	HTTPProxy string
-	// MaxConns bounds the connections to one host; 0 means 256.
+	// MaxConns bounds the connections to one host; 0 means 1024.
 	MaxConns int
 	// Account tells callers apart whose quota the service counts separately:
 	// each account has its own breakers. It must not be a secret.

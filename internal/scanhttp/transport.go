@@ -22,7 +22,11 @@ import (
 )
 
 const (
-	defaultConns = 256
+	// defaultConns is what 256 scans of four calls at once take: who has many
+	// slots must not have all connections, or the others would wait for those.
+	defaultConns = 4 * 256
+	// idleConns is how many are kept.
+	idleConns = 256
 	// dialTimeout is short against the usual deadline of 5 s, so that a
 	// blackholed address leaves time for the retry.
 	dialTimeout = 2 * time.Second
@@ -142,7 +146,7 @@ func newTransport(opts Options, ca []byte) (*http.Transport, *guard.Failure) {
 		TLSHandshakeTimeout: dialTimeout,
 		ForceAttemptHTTP2:   true,
 		MaxConnsPerHost:     opts.MaxConns,
-		MaxIdleConnsPerHost: opts.MaxConns,
+		MaxIdleConnsPerHost: min(opts.MaxConns, idleConns),
 		IdleConnTimeout:     90 * time.Second,
 		// Verdicts are small; one way of reading them is enough.
 		DisableCompression:     true,
