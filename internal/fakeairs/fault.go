@@ -3,6 +3,7 @@
 package fakeairs
 
 import (
+	"bytes"
 	"net/http"
 	"time"
 )
@@ -35,6 +36,8 @@ func (d Degraded) apply(answer map[string]any) {
 
 // A Fault makes the service misbehave. Its zero value does not.
 type Fault struct {
+	// In has only calls fail whose body holds this text, "" all.
+	In string
 	// Times is how many calls it lasts; 0 is until the next SetFault.
 	Times int
 	// Delay is how long every answer takes.
@@ -63,8 +66,11 @@ func (s *Server) SetFault(f Fault) {
 	s.fault = f
 }
 
-// take gives the fault of one call and counts it.
-func (f *Fault) take() Fault {
+// take gives the fault of a call with that body and counts it.
+func (f *Fault) take(body []byte) Fault {
+	if !bytes.Contains(body, []byte(f.In)) {
+		return Fault{}
+	}
 	now := *f
 	if f.Times > 0 {
 		if f.Times--; f.Times == 0 {

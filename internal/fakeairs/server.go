@@ -86,7 +86,6 @@ func (s *Server) Requests() []Request {
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	s.calls++
-	options, fault := s.options, s.fault.take()
 	s.mu.Unlock()
 
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
@@ -94,6 +93,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err != nil && !errors.As(err, &tooLarge) {
 		return // the caller left
 	}
+	s.mu.Lock()
+	options, fault := s.options, s.fault.take(body)
+	s.mu.Unlock()
 	status, answer := s.answer(options, r, body, err != nil, fault.Degraded)
 	s.remember(r, body, status)
 	fault.send(w, r, status, answer)

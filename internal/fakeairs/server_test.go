@@ -281,3 +281,21 @@ func TestDocumentedVerdicts(t *testing.T) {
 		t.Errorf("37: %s", got.Raw)
 	}
 }
+
+func TestFaultsOfSomeContent(t *testing.T) {
+	s := fakeairs.New(fakeairs.Options{})
+	s.SetFault(fakeairs.Fault{In: "poison", Status: http.StatusInternalServerError, Times: 2})
+	for i, want := range []int{200, 500, 200, 500, 200} {
+		text := "hello"
+		if i%2 == 1 {
+			text = "poison"
+		}
+		w := httptest.NewRecorder()
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, fakeairs.Path, strings.NewReader(`{"ai_profile":{"profile_name":"p"},"contents":[{"prompt":"`+text+`"}]}`))
+		r.Header.Set("Content-Type", "application/json")
+		r.Header.Set("X-Pan-Token", "key")
+		if s.ServeHTTP(w, r); w.Code != want {
+			t.Errorf("call %d: %d, want %d", i, w.Code, want)
+		}
+	}
+}

@@ -3,12 +3,16 @@
 package fakenoma
 
 import (
+	"bytes"
 	"net/http"
+	"slices"
 	"time"
 )
 
 // A Fault makes the service misbehave. Its zero value does not.
 type Fault struct {
+	// In has only calls fail whose body holds this text, "" all.
+	In string
 	// Delay is how long every answer takes.
 	Delay time.Duration
 	// Status, if it is not 0, and Body replace the answer to every call.
@@ -17,6 +21,8 @@ type Fault struct {
 	Body   string
 	// RetryAfter is sent as the Retry-After header, "" for none.
 	RetryAfter string
+	// Repeat has the answer to a sound call repeat the call's body.
+	Repeat bool
 	// Hang gives no answer before the caller leaves.
 	Hang bool
 	// Dribble sends the answer one byte at a time with this time between.
@@ -31,8 +37,11 @@ func (s *Server) SetFault(path string, f Fault) {
 	s.faults[path] = f
 }
 
-func (f Fault) apply(status int, answer []byte) (int, []byte) {
+func (f Fault) apply(status int, answer, body []byte) (int, []byte) {
 	switch {
+	case f.Repeat && status == http.StatusOK:
+		head, _ := bytes.CutSuffix(bytes.TrimSpace(answer), []byte("}"))
+		return status, slices.Concat(head, []byte(`,"request":`), body, []byte("}"))
 	case f.Status != 0:
 		return f.Status, []byte(f.Body)
 	case f.Body != "" && status == http.StatusOK:

@@ -7,6 +7,7 @@
 package fakenoma
 
 import (
+	"bytes"
 	"crypto/rand"
 	"crypto/subtle"
 	"io"
@@ -142,7 +143,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	status, answer := s.answer(o, r, body)
-	status, answer = fault.apply(status, answer)
+	if !bytes.Contains(body, []byte(fault.In)) {
+		fault = Fault{}
+	}
+	status, answer = fault.apply(status, answer, body)
 	seen := Request{Path: r.URL.Path, Header: r.Header.Clone(), Body: body}
 	if !fault.Hang {
 		seen.Status = status

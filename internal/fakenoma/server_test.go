@@ -244,3 +244,15 @@ func TestFaults(t *testing.T) {
 		t.Errorf("remembered %d calls", len(got))
 	}
 }
+
+func TestFaultsOfSomeContent(t *testing.T) {
+	s, url := start(t, fakenoma.Options{})
+	s.SetFault(fakenoma.ScanPath, fakenoma.Fault{In: "poison", Repeat: true})
+	poison := strings.Replace(hello, "hello", "poison", 1)
+	if status, answer := send(t, "POST", url+fakenoma.ScanPath, jsonType, "", poison); status != 200 || gjson.Get(answer, "request").Raw != poison {
+		t.Errorf("%d %s", status, answer)
+	}
+	if status, answer := send(t, "POST", url+fakenoma.ScanPath, jsonType, "", hello); status != 200 || gjson.Get(answer, "request").Exists() {
+		t.Errorf("%d %s", status, answer)
+	}
+}

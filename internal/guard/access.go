@@ -49,6 +49,9 @@ func (x *exchange) access() {
 		return
 	}
 	x.guarded = true
+	if s.RequestMode != Off && !x.knowCaller() {
+		return
+	}
 
 	var j judgement
 	switch s.RequestMode {
@@ -90,6 +93,9 @@ func (x *exchange) enforcesAny() bool {
 // the error tells of a reply that cannot be used.
 func (x *exchange) readRequest(r *request) (err error, ok bool) {
 	e, s := x.engine, &x.engine.settings
+	if x.needsBody() && !x.knowCaller() {
+		return nil, false
+	}
 	body, headers := pdk.RequestRawBody(), pdk.RequestHeaders()
 	id, line := pdk.NginxVar("kong_request_id"), pdk.NginxVar("request")
 	who := x.identityCalls()
@@ -190,7 +196,7 @@ func (x *exchange) judgeRequest(r *request) judgement {
 	case !x.holdWork(x.engine.workingMemory(x.leg, len(r.in.Body), r.in.ContentEncoding)):
 		return ended(noRoom, "")
 	}
-	return x.engine.judge(x.ctx, r.in, x.facts, x.engine.deadline(x.start))
+	return x.engine.judge(x.ctx, r.in, x.facts, x.caller, x.engine.deadline(x.start))
 }
 
 // rewriteRequest puts the masks in, leaves out what was meant for us, and lets
@@ -219,7 +225,7 @@ func (x *exchange) rewriteRequest(r *request, j judgement) {
 func (x *exchange) finishAccess(r *request, j judgement, calls []*pdk.Call) {
 	e, s := x.engine, &x.engine.settings
 	f := x.facts
-	f.access = x.report(j)
+	f.access, f.caller = x.report(j), x.caller
 
 	unseen := "" // why the answer will not be looked at
 	switch {

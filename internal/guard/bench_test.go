@@ -43,6 +43,8 @@ func newReplayKong(b *testing.B) *replayKong {
 	return r
 }
 
+func (*replayKong) Own(string) {}
+
 func (r *replayKong) Batch(calls ...*pdk.Call) error {
 	r.calls += len(calls)
 	for _, c := range calls {

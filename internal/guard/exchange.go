@@ -3,6 +3,7 @@
 package guard
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -35,6 +36,8 @@ type exchange struct {
 	// bodies and of the one for work; queued is what it has reserved of the
 	// monitor queue and not used yet, -1 for none.
 	held, working, queued int64
+	// caller is whom that counts for, "" while nobody knows: see callers.go.
+	caller string
 }
 
 func (e *Engine) exchange(ctx context.Context, k Kong, leg llm.Leg) *exchange {
@@ -69,10 +72,10 @@ func (x *exchange) done() {
 	defer x.span.End()
 	x.engine.inFlight[x.leg].Dec()
 	x.engine.legSeconds[x.leg].Observe(time.Since(x.start).Seconds())
-	x.engine.process.Room.Release(x.held)
-	x.engine.process.work.Release(x.working)
+	x.engine.process.Room.Release(x.caller, x.held)
+	x.engine.process.work.Release(x.caller, x.working)
 	if x.queued >= 0 {
-		x.engine.process.monitor.unreserve(x.queued)
+		x.engine.process.monitor.unreserve(x.caller, x.queued)
 	}
 	if v == nil {
 		return
@@ -104,7 +107,7 @@ func (x *exchange) mustRefuseFault() bool {
 
 // holdWork takes memory for work until the event ends.
 func (x *exchange) holdWork(n int64) bool {
-	if x.engine.process.work.Reserve(x.ctx, n) != nil {
+	if x.engine.process.work.Reserve(x.ctx, x.caller, n) != nil {
 		return false
 	}
 	x.working += n
@@ -219,6 +222,9 @@ func (x *exchange) identify(c *identityCalls) error {
 			return err
 		}
 		f.identity.ClientIP = ip
+	}
+	if x.engine.vendor.NeedsConsumer { // else nobody has asked whether there is one
+		x.own(callerOf(cmp.Or(f.identity.Consumer.ID, f.named.Consumer.ID), f.identity.ClientIP))
 	}
 	return nil
 }

@@ -23,6 +23,7 @@ type facts struct {
 	// be read.
 	named  Identity
 	claim  string // see Claimer
+	caller string // see Scan.Caller
 	header http.Header
 	// token is the bearer token in header, if Kong has verified it.
 	token string
@@ -64,7 +65,7 @@ const recordOverhead = 1 << 10
 
 // size is about the memory that the facts take, in bytes.
 func (f *facts) size() int64 {
-	n := recordOverhead + len(f.path) + len(f.requestID) + len(f.claim)
+	n := recordOverhead + len(f.path) + len(f.requestID) + len(f.claim) + len(f.caller)
 	for name, values := range f.header {
 		n += 64 + len(name)
 		for _, v := range values {

@@ -64,6 +64,7 @@ type fakeKong struct {
 	clearedAnswer  []string
 	exit           *exitCall
 	exits          int
+	owner          string
 	lent           [][]byte // replies, valid until the event ends
 }
 
@@ -186,6 +187,8 @@ func (k *fakeKong) allLogs() string {
 	}
 	return b.String()
 }
+
+func (k *fakeKong) Own(caller string) { k.owner = caller }
 
 func (k *fakeKong) Batch(calls ...*pdk.Call) error {
 	if k.exit != nil {

@@ -52,6 +52,8 @@ func TestFaultByMode(t *testing.T) {
 
 type exitOnly struct{ status int }
 
+func (*exitOnly) Own(string) {}
+
 func (*exitOnly) Batch(...*pdk.Call) error { return nil }
 
 func (k *exitOnly) Exit(status int, _ http.Header, _ []byte) error {

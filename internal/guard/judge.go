@@ -22,12 +22,14 @@ type judgement struct {
 	// hint names the setting to look at, "" for none.
 	hint       string
 	retryAfter time.Duration
-	verdict    Verdict
-	message    *llm.Message // nil when the body could not be read
-	unjudged   bool         // there are media that the service does not look at
-	turns      []llm.Turn   // those that were judged
-	picked     []int        // their places among the message's, nil for all
-	latency    time.Duration
+	// provoked is as in Failure: the outcome never passes.
+	provoked bool
+	verdict  Verdict
+	message  *llm.Message // nil when the body could not be read
+	unjudged bool         // there are media that the service does not look at
+	turns    []llm.Turn   // those that were judged
+	picked   []int        // their places among the message's, nil for all
+	latency  time.Duration
 }
 
 func ended(o outcome, reason string) judgement { return judgement{outcome: o, reason: reason} }
@@ -35,6 +37,7 @@ func ended(o outcome, reason string) judgement { return judgement{outcome: o, re
 // The reasons that are made here.
 const (
 	reasonTimeout     = "timeout"
+	reasonNoSlot      = "no free scan in time"
 	reasonEventTime   = "event deadline"
 	reasonGRPC        = "gRPC"
 	reasonHeaders     = "too many headers"
@@ -55,9 +58,9 @@ const (
 )
 
 // judge reads a body within its limit and has it scanned. It knows nothing of
-// Kong and of modes; the memory for the work has been taken already. Deadline
-// is when the event has to be over.
-func (e *Engine) judge(ctx context.Context, in llm.Input, f *facts, deadline time.Time) judgement {
+// Kong; the memory for the work has been taken already. Caller is who counts
+// for it, deadline when the event has to be over.
+func (e *Engine) judge(ctx context.Context, in llm.Input, f *facts, caller string, deadline time.Time) judgement {
 	if in.Leg == llm.RequestLeg {
 		in.Cut = e.claimMember
 	}
@@ -89,7 +92,7 @@ func (e *Engine) judge(ctx context.Context, in llm.Input, f *facts, deadline tim
 			turns[i] = m.Turns[at]
 		}
 	}
-	j := e.scan(ctx, m, turns, f, claim, deadline)
+	j := e.scan(ctx, m, turns, f, claim, caller, deadline)
 	j.message, j.turns, j.picked, j.unjudged = m, turns, picked, unjudged
 	return j
 }
@@ -207,7 +210,7 @@ func emptyObject(body []byte) bool {
 
 // scan asks the service for a verdict, within the scan's time and the event's,
 // whichever ends first. The wait for a slot is part of it.
-func (e *Engine) scan(event context.Context, m *llm.Message, turns []llm.Turn, f *facts, claim string, deadline time.Time) (j judgement) {
+func (e *Engine) scan(event context.Context, m *llm.Message, turns []llm.Turn, f *facts, claim, caller string, deadline time.Time) (j judgement) {
 	start := time.Now()
 	until := start.Add(e.settings.Timeout)
 	eventEnds := deadline.Before(until)
@@ -224,19 +227,15 @@ func (e *Engine) scan(event context.Context, m *llm.Message, turns []llm.Turn, f
 		e.scanSeconds[m.Leg].Observe(j.latency.Seconds())
 	}()
 
-	select {
-	case e.process.slots <- struct{}{}:
-	default:
+	if !e.process.slots.offer(caller, 1) {
 		e.process.waiting.Add(1)
-		select {
-		case e.process.slots <- struct{}{}:
-			e.process.waiting.Add(-1)
-		case <-ctx.Done():
-			e.process.waiting.Add(-1)
+		ok := e.process.slots.take(ctx, caller, 1)
+		e.process.waiting.Add(-1)
+		if !ok {
 			return outOfTime(eventEnds || event.Err() != nil)
 		}
 	}
-	defer func() { <-e.process.slots }()
+	defer e.process.slots.release(caller, 1)
 
 	model := m.Model
 	if f.request != nil && f.request.Model != "" {
@@ -246,13 +245,19 @@ func (e *Engine) scan(event context.Context, m *llm.Message, turns []llm.Turn, f
 		Leg: m.Leg, Message: m, Turns: turns, Model: model,
 		Identity: f.identity, Token: f.token, RequestID: f.requestID, Header: f.header, Claim: claim,
 		MaxCalls: e.process.bounds.ScansPerLeg,
+		Caller:   caller, FailsOpen: e.mode(m.Leg) == Enforce && !e.blockFailures(m.Leg),
+		Late: time.Until(until) < e.settings.Timeout/2,
 	}
 	if m.Leg == llm.ResponseLeg {
 		s.Prompt, s.Request = f.prompt, f.request
 	}
 	v, err := e.scanner.Scan(ctx, s)
 	if err != nil {
-		return failed(err, ctx.Err() != nil, eventEnds || event.Err() != nil)
+		j = failed(err, ctx.Err() != nil, eventEnds || event.Err() != nil)
+		if j.outcome == unavailable {
+			e.process.failed.Store(time.Now().UnixNano())
+		}
+		return j
 	}
 	switch v.Action {
 	case Allow:
@@ -266,11 +271,13 @@ func (e *Engine) scan(event context.Context, m *llm.Message, turns []llm.Turn, f
 	}
 }
 
+// outOfTime is the end of a scan that never began. It does not pass: callers
+// can keep all slots busy.
 func outOfTime(eventEnds bool) judgement {
 	if eventEnds {
 		return ended(ownFault, reasonEventTime)
 	}
-	return ended(unavailable, reasonTimeout)
+	return judgement{outcome: unavailable, reason: reasonNoSlot, provoked: true}
 }
 
 // failed classes an error of the scanner's.
@@ -285,7 +292,7 @@ func failed(err error, timeUp, eventEnds bool) judgement {
 		}
 		return ended(ownFault, "")
 	}
-	j := judgement{reason: f.Reason, hint: f.Hint, retryAfter: f.RetryAfter}
+	j := judgement{reason: f.Reason, hint: f.Hint, retryAfter: f.RetryAfter, provoked: f.Provoked}
 	switch f.Kind {
 	case Unavailable:
 		j.outcome = unavailable

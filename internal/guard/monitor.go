@@ -18,6 +18,7 @@ type job struct {
 	input  llm.Input
 	status int // of the answer
 	facts  *facts
+	caller string
 	size   int64
 
 	until  time.Time // no further try begins after it
@@ -31,18 +32,17 @@ const jobOverhead = 1 << 10
 // monitorQueue holds the legs that wait to be monitored and judges them with
 // a bounded number of workers, which live only while there is work.
 type monitorQueue struct {
-	process  *Process
-	ctx      context.Context // of the scans
-	stop     context.CancelFunc
-	maxItems int
-	maxBytes int64
-	workers  int
+	process *Process
+	ctx     context.Context // of the scans
+	stop    context.CancelFunc
+	workers int
+	// items are the legs that wait, rest, are being copied or are being
+	// judged, bytes the memory that they take.
+	items, bytes *shares
 
 	mu      sync.Mutex
 	waiting []*job
 	resting map[*job]*time.Timer // until their next try
-	items   int                  // waiting, resting, being copied or being judged
-	bytes   int64
 	running int
 	closed  bool
 	empty   chan struct{} // closed when items is 0 after closing
@@ -71,18 +71,19 @@ func newMonitorQueue(p *Process) *monitorQueue {
 	ctx, stop := context.WithCancel(context.Background())
 	return &monitorQueue{
 		process: p, ctx: ctx, stop: stop, empty: make(chan struct{}), resting: map[*job]*time.Timer{},
-		maxItems: p.bounds.MonitorItems, maxBytes: p.bounds.MonitorBytes, workers: p.bounds.MonitorWorkers,
+		items: newShares(int64(p.bounds.MonitorItems), "monitor_items", p.metrics), bytes: newShares(p.bounds.MonitorBytes, "monitor_bytes", p.metrics),
+		workers: p.bounds.MonitorWorkers,
 	}
 }
 
 // reserve makes place for a leg with n bytes to copy. It never waits; what
 // was reserved has to be put. False means that the leg is dropped.
-func (q *monitorQueue) reserve(n int64) bool {
+func (q *monitorQueue) reserve(caller string, n int64) bool {
 	q.mu.Lock()
-	ok := !q.closed && q.items < q.maxItems && q.bytes+n <= q.maxBytes
-	if ok {
-		q.items++
-		q.bytes += n
+	ok := !q.closed && q.items.offerOrCount(caller, 1)
+	if ok && !q.bytes.offerOrCount(caller, n) {
+		q.items.release(caller, 1)
+		ok = false
 	}
 	q.mu.Unlock()
 	if !ok {
@@ -134,17 +135,12 @@ func (q *monitorQueue) resume(j *job) {
 }
 
 // unreserve gives a place back that will not be used.
-func (q *monitorQueue) unreserve(n int64) {
+func (q *monitorQueue) unreserve(caller string, n int64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.leave(n)
-}
-
-// leave is called with the lock held.
-func (q *monitorQueue) leave(n int64) {
-	q.items--
-	q.bytes -= n
-	if q.closed && q.items == 0 {
+	q.items.release(caller, 1)
+	q.bytes.release(caller, n)
+	if q.closed && q.items.held() == 0 {
 		close(q.empty)
 	}
 }
@@ -179,7 +175,7 @@ func (q *monitorQueue) judge(j *job) {
 			result = jobFailed
 		}
 		q.count(result, 1)
-		q.unreserve(j.size)
+		q.unreserve(j.caller, j.size)
 	}()
 	result, wait = j.engine.judgeMonitored(q.ctx, j)
 }
@@ -195,9 +191,7 @@ func (q *monitorQueue) dropped(n int) {
 
 // held tells how many legs and bytes are held.
 func (q *monitorQueue) held() (items int, bytes int64) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return q.items, q.bytes
+	return int(q.items.held()), q.bytes.held()
 }
 
 // hurry has the legs that rest tried again at once. More may come, and rest.
@@ -223,7 +217,7 @@ func (q *monitorQueue) flush(ctx context.Context) {
 	q.wake()
 	if !q.closed {
 		q.closed = true
-		if q.items == 0 {
+		if q.items.held() == 0 {
 			close(q.empty)
 		}
 	}
@@ -239,7 +233,7 @@ func (q *monitorQueue) flush(ctx context.Context) {
 	q.waiting = nil
 	q.mu.Unlock()
 	for _, j := range left {
-		q.unreserve(j.size)
+		q.unreserve(j.caller, j.size)
 	}
 	if len(left) > 0 {
 		q.dropped(len(left))

@@ -30,7 +30,7 @@ func (x *exchange) reserveMonitored(in *llm.Input, ownBody bool, fault error) ju
 		size += e.workingMemory(llm.RequestLeg, len(u.bytes), u.contentEncoding)
 	}
 	j := ended(pending, "")
-	if e.process.monitor.reserve(size) {
+	if e.process.monitor.reserve(x.caller, size) {
 		x.queued = size
 	} else {
 		j = ended(unscanned, reasonQueueFull)
@@ -61,7 +61,7 @@ func (x *exchange) unmonitored(j judgement) judgement {
 func (x *exchange) submit(in llm.Input, status int) {
 	size := x.queued
 	x.queued = -1
-	x.engine.process.monitor.put(&job{engine: x.engine, input: in, status: status, facts: x.facts, size: size})
+	x.engine.process.monitor.put(&job{engine: x.engine, input: in, status: status, facts: x.facts, caller: x.caller, size: size})
 }
 
 // judgeMonitored judges a leg whose exchange has gone on. When the service is
@@ -77,7 +77,7 @@ func (e *Engine) judgeMonitored(ctx context.Context, j *job) (o jobOutcome, wait
 		e.legs[leg][unscanned].Inc()
 		return jobSent, 0
 	}
-	found := e.judge(tracing.In(ctx, f.trace), j.input, f, e.deadline(start))
+	found := e.judge(tracing.In(ctx, f.trace), j.input, f, j.caller, e.deadline(start))
 	s := found.severity()
 	switch {
 	case s == warning:

@@ -34,9 +34,12 @@ type Process struct {
 	notices notices
 	records *records
 	monitor *monitorQueue
-	slots   chan struct{}
+	slots   *shares
 	waiting atomic.Int64 // scans that wait for a slot
-	panics  panics
+	// failed is when a scan ended last without the service's answer, in
+	// nanoseconds since 1970.
+	failed atomic.Int64
+	panics panics
 }
 
 // NewProcess makes the state of a process within bounds that are valid, and
@@ -44,13 +47,13 @@ type Process struct {
 // log that belongs to no exchange.
 func NewProcess(b Bounds, logPrefix string, log *zap.Logger, m *telemetry.Metrics) *Process {
 	p := &Process{
-		Room:    newRoom(b.HeldBytes/3, b.RoomWait, m),
-		work:    newRoom(b.HeldBytes-b.HeldBytes/3, b.RoomWait, m),
+		Room:    newRoom(b.HeldBytes/3, b.RoomWait, "bodies", m),
+		work:    newRoom(b.HeldBytes-b.HeldBytes/3, b.RoomWait, "work", m),
 		bounds:  b,
 		log:     log,
 		metrics: m,
 		notices: notices{log: log, prefix: logPrefix},
-		slots:   make(chan struct{}, b.Scans),
+		slots:   newShares(int64(b.Scans), "scans", m),
 		panics:  panics{log: log, metrics: m},
 	}
 	p.records = newRecords(&b, m, &p.panics, p.lostRecord)
@@ -112,7 +115,7 @@ func (p *Process) export() {
 		m.Limit(name, v)
 	}
 	m.Gauge("held_bytes", "Memory taken by the bodies of running exchanges.", func() float64 { return float64(p.Room.Held() + p.work.Held()) })
-	m.Gauge("scans_running", "Scans that run now.", func() float64 { return float64(len(p.slots)) })
+	m.Gauge("scans_running", "Scans that run now.", func() float64 { return float64(p.slots.held()) })
 	m.Gauge("scans_waiting", "Scans that wait for others to end.", func() float64 { return float64(p.waiting.Load()) })
 	m.Gauge("records", "Exchanges remembered between their legs.", func() float64 { n, _ := p.records.count(); return float64(n) })
 	m.Gauge("record_bytes", "Memory taken by remembered exchanges.", func() float64 { _, b := p.records.count(); return float64(b) })

@@ -40,7 +40,7 @@ func (x *exchange) readBodyFile(path string) ([]byte, error) {
 	if size > x.engine.settings.MaxRequestBytes {
 		return nil, pdk.ErrTooLarge
 	}
-	if x.engine.process.Room.Reserve(x.ctx, size) != nil {
+	if x.engine.process.Room.Reserve(x.ctx, x.caller, size) != nil {
 		return nil, pdk.ErrNoRoom
 	}
 	x.held += size

@@ -21,7 +21,7 @@ type answer struct {
 func (x *exchange) response() {
 	e := x.engine
 	a := &answer{}
-	if !x.readAnswer(a) {
+	if e.process.Room.shares.tight.Load() && !x.knowCaller() || !x.readAnswer(a) {
 		return
 	}
 	if f := e.process.records.take(e.vendor.Plugin, x.facts.requestID); f != nil {
@@ -29,6 +29,7 @@ func (x *exchange) response() {
 		if f.released {
 			return // the phase runs for another plugin's sake
 		}
+		x.own(f.caller)
 	} else if a.fault == nil {
 		var ok bool
 		if a.fault, ok = x.readAgain(); !ok {
@@ -37,6 +38,9 @@ func (x *exchange) response() {
 	}
 	a.in.Path = x.facts.path
 	x.trace()
+	if !x.knowCaller() {
+		return
+	}
 
 	if e.settings.ResponseMode == Monitor {
 		j := x.reserveMonitored(&a.in, false, a.fault)
@@ -146,7 +150,7 @@ func (x *exchange) judgeAnswer(a *answer) judgement {
 	case over:
 		return ended(tooLarge, "")
 	}
-	return e.judge(x.ctx, a.in, x.facts, e.deadline(x.start))
+	return e.judge(x.ctx, a.in, x.facts, x.caller, e.deadline(x.start))
 }
 
 // passesError tells, and counts, an upstream's error that goes to the client

@@ -5,100 +5,49 @@ package guard
 import (
 	"context"
 	"errors"
-	"sync"
 	"time"
 
 	"kong-ai-guard/internal/telemetry"
 )
 
-// Room is memory that all exchanges share, in bytes. What does not fit waits
-// until something is given back. A waiter that fits goes before an older one
-// that does not: a few huge bodies must not hold up the small ones.
+// Room is memory that all exchanges share, in bytes: of each caller's a fair
+// share. What does not fit waits until something is given back. A waiter that
+// fits goes before an older one that does not: a few huge bodies must not hold
+// up the small ones.
 type Room struct {
+	shares  *shares
 	wait    time.Duration
 	metrics *telemetry.Metrics
-
-	mu      sync.Mutex
-	size    int64
-	held    int64
-	waiters []*roomWaiter
 }
 
-type roomWaiter struct {
-	n     int64
-	ready chan struct{}
-}
-
-func newRoom(size int64, wait time.Duration, m *telemetry.Metrics) *Room {
-	return &Room{size: size, wait: wait, metrics: m}
+func newRoom(size int64, wait time.Duration, resource string, m *telemetry.Metrics) *Room {
+	return &Room{shares: newShares(size, resource, m), wait: wait, metrics: m}
 }
 
 // errNoRoom says that no memory became free in time.
 var errNoRoom = errors.New("out of memory room")
 
-// Reserve takes n bytes. It waits for them until ctx ends, and no longer than
-// the bounds say; an error means that it got none. What was got goes back
-// with Release.
-func (r *Room) Reserve(ctx context.Context, n int64) error {
-	r.mu.Lock()
-	if r.held+n <= r.size {
-		r.held += n
-		r.mu.Unlock()
+// Reserve takes n bytes for a caller, "" while nobody knows who it is. It
+// waits for them until ctx ends, and no longer than the bounds say; an error
+// means that it got none. What was got goes back with Release.
+func (r *Room) Reserve(ctx context.Context, caller string, n int64) error {
+	if r.shares.offer(caller, n) {
 		return nil
 	}
-	if n > r.size {
-		r.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, r.wait)
+	defer cancel()
+	if !r.shares.take(ctx, caller, n) {
 		r.metrics.RoomRefused.Inc()
 		return errNoRoom
 	}
-	w := &roomWaiter{n: n, ready: make(chan struct{})}
-	r.waiters = append(r.waiters, w)
-	r.mu.Unlock()
-
-	timer := time.NewTimer(r.wait)
-	defer timer.Stop()
-	select {
-	case <-w.ready:
-		return nil
-	case <-timer.C:
-	case <-ctx.Done():
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for i, other := range r.waiters {
-		if other == w {
-			r.waiters = append(r.waiters[:i], r.waiters[i+1:]...)
-			r.metrics.RoomRefused.Inc()
-			return errNoRoom
-		}
-	}
-	return nil // it was given in the same moment
+	return nil
 }
 
-// Release gives n bytes back.
-func (r *Room) Release(n int64) {
-	if n == 0 {
-		return
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.held -= n
-	still := r.waiters[:0]
-	for _, w := range r.waiters {
-		if r.held+w.n <= r.size {
-			r.held += w.n
-			close(w.ready)
-			continue
-		}
-		still = append(still, w)
-	}
-	clear(r.waiters[len(still):])
-	r.waiters = still
-}
+// Release gives n bytes of a caller's back.
+func (r *Room) Release(caller string, n int64) { r.shares.release(caller, n) }
+
+// Move has n bytes count for another caller than before.
+func (r *Room) Move(from, to string, n int64) { r.shares.move(from, to, n) }
 
 // Held is how many bytes are taken.
-func (r *Room) Held() int64 {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.held
-}
+func (r *Room) Held() int64 { return r.shares.held() }

@@ -65,6 +65,13 @@ type Scan struct {
 	Claim string
 	// MaxCalls is how many calls the scan may be split into.
 	MaxCalls int
+	// Caller tells callers apart, "" while nobody knows who it is. It is for
+	// this process only.
+	Caller string
+	// FailsOpen tells that the leg passes when the service is away.
+	FailsOpen bool
+	// Late tells that the wait for other scans took most of this one's time.
+	Late bool
 }
 
 // Identity says who calls what, as far as Kong knows.
@@ -121,7 +128,8 @@ type Verdict struct {
 // FailureKind says why there is no verdict.
 type FailureKind uint8
 
-// The kinds of failures. Only Unavailable may pass with block_failures=false.
+// The kinds of failures. Only Unavailable may pass with block_failures=false,
+// unless it was provoked.
 const (
 	Unavailable   FailureKind = iota // network, timeout, 5xx, 429, breaker open
 	Degraded                         // a 200 that is no sound verdict
@@ -138,6 +146,10 @@ type Failure struct {
 	Hint string
 	// RetryAfter is how long the caller should wait, 0 if not known.
 	RetryAfter time.Duration
+	// Provoked tells that what was sent, or how much at once, explains why
+	// the service is Unavailable. It never passes: else callers could open
+	// the door for themselves.
+	Provoked bool
 }
 
 func (f *Failure) Error() string { return f.Reason }
@@ -156,5 +168,5 @@ func Strictest(errs []error) error {
 
 func mayPass(err error) bool {
 	var f *Failure
-	return errors.As(err, &f) && f.Kind == Unavailable
+	return errors.As(err, &f) && f.Kind == Unavailable && !f.Provoked
 }

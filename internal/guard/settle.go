@@ -22,7 +22,7 @@ const (
 // settle lets an enforced leg pass unscanned where the configuration says so.
 func (x *exchange) settle(j judgement) judgement {
 	e := x.engine
-	opens := rules[j.outcome].failsOpen && !e.blockFailures(x.leg) ||
+	opens := rules[j.outcome].failsOpen && !j.provoked && !e.blockFailures(x.leg) ||
 		j.outcome == unscannable && e.settings.AllowUnscannable
 	if opens {
 		j.was, j.outcome = j.outcome, unscanned

@@ -151,12 +151,13 @@ func TestScansWaitForASlotInsideTheirTime(t *testing.T) {
 			mu.Unlock()
 			return guard.Verdict{Action: guard.Allow}, nil
 		}}
-		e := guard.New(w.Process, prisma(), strict(), sc)
+		e := guard.New(w.Process, noma(), strict(), sc)
 		var kongs []*fakeKong
 		var wg sync.WaitGroup
 		for range 10 {
 			k := chatRequest(t)
 			k.requestID = fmt.Sprint(len(kongs))
+			k.consumer.ID = k.requestID
 			kongs = append(kongs, k)
 			wg.Go(func() { k.access(e) })
 		}
@@ -191,6 +192,7 @@ func TestRoomIsBounded(t *testing.T) {
 			return k
 		}
 		holder, waiter, small := big(), big(), chatRequest(t)
+		small.consumer.ID = "somebody else"
 		var wg sync.WaitGroup
 		wg.Go(func() { holder.access(e) })
 		synctest.Wait()
@@ -222,18 +224,18 @@ func TestRoomGivesWaitersTheirShare(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		room := newWorld(t, func(b *guard.Bounds) { b.HeldBytes = 300 }).Room
 		ctx := context.Background()
-		if err := room.Reserve(ctx, 100); err != nil {
+		if err := room.Reserve(ctx, "holder", 100); err != nil {
 			t.Fatal(err)
 		}
 		var got [3]error
 		var wg sync.WaitGroup
 		for i, n := range []int64{80, 30, 50} {
-			wg.Go(func() { got[i] = room.Reserve(ctx, n) })
+			wg.Go(func() { got[i] = room.Reserve(ctx, fmt.Sprint(n), n) })
 			synctest.Wait()
 		}
-		room.Release(60) // 30 fits, then nothing
+		room.Release("holder", 60) // 30 fits, then nothing
 		synctest.Wait()
-		room.Release(40) // 50 fits
+		room.Release("holder", 40) // 50 fits
 		wg.Wait()
 		if got[0] == nil || got[1] != nil || got[2] != nil || room.Held() != 80 {
 			t.Errorf("%v, %d held", got, room.Held())
@@ -241,13 +243,13 @@ func TestRoomGivesWaitersTheirShare(t *testing.T) {
 		canceled, cancel := context.WithCancel(ctx)
 		cancel()
 		start := time.Now()
-		if room.Reserve(canceled, 30) == nil || time.Since(start) > 0 {
+		if room.Reserve(canceled, "holder", 30) == nil || time.Since(start) > 0 {
 			t.Error("waited although the context had ended")
 		}
-		if room.Reserve(ctx, 101) == nil || time.Since(start) > 0 {
+		if room.Reserve(ctx, "holder", 101) == nil || time.Since(start) > 0 {
 			t.Error("waited for more than there is")
 		}
-		if err := room.Reserve(ctx, 20); err != nil {
+		if err := room.Reserve(ctx, "holder", 20); err != nil {
 			t.Error(err)
 		}
 	})
@@ -351,7 +353,7 @@ func TestManyLargeBodies(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const size, bound = 64 << 10, 1 << 20
 		w := newWorld(t, func(b *guard.Bounds) { b.HeldBytes = bound })
-		e := guard.New(w.Process, prisma(), modes(guard.Enforce, guard.Off), &scanner{request: func(context.Context, *guard.Scan) (guard.Verdict, error) {
+		e := guard.New(w.Process, noma(), modes(guard.Enforce, guard.Off), &scanner{request: func(context.Context, *guard.Scan) (guard.Verdict, error) {
 			if held := w.metric("held_bytes"); held > bound {
 				t.Errorf("%v bytes are held", held)
 			}
@@ -368,6 +370,7 @@ func TestManyLargeBodies(t *testing.T) {
 		for i := range kongs {
 			kongs[i] = chatRequest(t)
 			kongs[i].bodyFile = path
+			kongs[i].consumer.ID = fmt.Sprint(i)
 			wg.Go(func() { kongs[i].run(e) })
 		}
 		wg.Wait()

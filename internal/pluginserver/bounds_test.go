@@ -39,7 +39,7 @@ type room struct {
 	waited      time.Duration
 }
 
-func (r *room) Reserve(ctx context.Context, n int64) error {
+func (r *room) Reserve(ctx context.Context, _ string, n int64) error {
 	if n > r.left {
 		start := time.Now()
 		<-ctx.Done()
@@ -51,7 +51,9 @@ func (r *room) Reserve(ctx context.Context, n int64) error {
 	return nil
 }
 
-func (r *room) Release(n int64) { r.left += n }
+func (r *room) Release(_ string, n int64) { r.left += n }
+
+func (r *room) Move(string, string, int64) {}
 
 func TestOversizedReplyKeepsStep(t *testing.T) {
 	const limit = 200 << 10

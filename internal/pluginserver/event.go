@@ -85,6 +85,10 @@ func (e *Event) exchange(calls []*pdk.Call) (err error) {
 	return nil
 }
 
+// Own says for whom the memory of this event's replies counts, also of those
+// that were read before.
+func (e *Event) Own(owner string) { e.conn.own(owner) }
+
 // Exit answers the client with a status, headers and a body of our own, in
 // place of what Kong or the upstream would have said. In the response phase
 // the upstream's headers stay, but for those that are set here or were cleared

@@ -44,6 +44,7 @@ type frames struct {
 	room     Room
 	counters *Counters
 	reserved int64
+	owner    string // of what is reserved
 
 	// kept is where small replies lie until the event ends; used counts what
 	// an event needed, so that the next one finds it in one piece.
@@ -134,7 +135,7 @@ func (f *frames) admit(ctx context.Context, n int64) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, roomWait)
 	defer cancel()
-	if f.room.Reserve(ctx, n) != nil {
+	if f.room.Reserve(ctx, f.owner, n) != nil {
 		f.counters.NoRoom.Add(1)
 		return pdk.ErrNoRoom
 	}
@@ -162,12 +163,21 @@ func (f *frames) memory(n int) []byte {
 	return f.kept[start:len(f.kept):len(f.kept)]
 }
 
+// own says whose memory the replies take, also those that were read before.
+func (f *frames) own(owner string) {
+	if f.reserved > 0 {
+		f.room.Move(f.owner, owner, f.reserved)
+	}
+	f.owner = owner
+}
+
 // release ends the life of all replies.
 func (f *frames) release() {
 	if f.reserved > 0 {
-		f.room.Release(f.reserved)
+		f.room.Release(f.owner, f.reserved)
 		f.reserved = 0
 	}
+	f.owner = ""
 	if need := min(f.used, maxKept); need > cap(f.kept) {
 		f.kept = make([]byte, 0, need)
 	}

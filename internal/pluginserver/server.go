@@ -41,10 +41,13 @@ type Instance interface {
 
 // Room is the process's budget of memory for what exchanges hold.
 type Room interface {
-	// Reserve waits until there is room for so many bytes. An error, ctx's
+	// Reserve waits until there is room for so many bytes of an owner's, ""
+	// while nobody knows whose they are. An error, ctx's
 	// end above all, means that there is none.
-	Reserve(ctx context.Context, bytes int64) error
-	Release(bytes int64)
+	Reserve(ctx context.Context, owner string, bytes int64) error
+	Release(owner string, bytes int64)
+	// Move has bytes count for another owner than before.
+	Move(from, to string, bytes int64)
 }
 
 // Counters are what a Server counts. They may be read at any time.

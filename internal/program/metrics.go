@@ -40,6 +40,7 @@ func show(m *telemetry.Metrics, own pluginserver.Process, c *pluginserver.Counte
 	m.Gauge("breakers", "Circuit breakers, one for each host and account.", func() float64 { all, _ := scanhttp.Breakers(); return float64(all) })
 	m.Gauge("breakers_open", "Circuit breakers that let nothing through but probes.", func() float64 { _, open := scanhttp.Breakers(); return float64(open) })
 	count("breaker_openings_total", "How often a circuit breaker has opened.", nil, scanhttp.Openings)
+	count("breaker_holds_total", "How often one has opened for a single caller, whose scans alone had failed.", nil, scanhttp.Holds)
 
 	const spans = "Spans for the collector by what became of them."
 	count("spans_total", spans, map[string]string{"result": "sent"}, func() int64 { sent, _ := t.Counts(); return sent })

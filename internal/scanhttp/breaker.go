@@ -26,15 +26,20 @@ type outcome uint8
 
 const (
 	healthy   outcome = iota // it answered, whatever it answered
-	failed                   // it did not, or says that it cannot
+	failed                   // it gave this call no answer, or says that it cannot
+	away                     // it cannot be reached: no call would be answered
 	throttled                // it asks us to stay away
-	unknown                  // we gave up before we could know
+	unknown                  // nothing, such as that we gave up before we could know
 )
 
 // A breaker keeps calls away from a service that is down, so that neither
 // side waits for nothing. The general-purpose breakers have one delay and a
 // real clock; this one has a delay that grows or is announced, and takes the
 // time as an argument.
+//
+// What a caller wrote can make a service fail for him alone. So failures in a
+// row that all are one caller's open the breaker for him only: the next call
+// of another one shows whether the service is down.
 type breaker struct {
 	mu       sync.Mutex
 	failures int           // in a row, while closed
@@ -42,52 +47,92 @@ type breaker struct {
 	delay    time.Duration // of the last opening that was not announced
 	probed   time.Time     // when the last probe began
 	hint     string        // the setting to look at, by the last failure
+	// sole is whose the failures are that keep the breaker open, or may open
+	// it, "" while he is not known; forAll tells that they are not just his.
+	sole   string
+	forAll bool
 	// epoch counts openings and closings. Attempts that began in an earlier
 	// one say nothing about the present.
 	epoch uint64
 }
 
-// acquire asks to make an attempt. A wait above 0 means no, for that long.
-func (b *breaker) acquire(now time.Time) (epoch uint64, wait time.Duration) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.until.IsZero() {
-		return b.epoch, 0
-	}
-	if wait := b.until.Sub(now); wait > 0 {
-		return b.epoch, wait
-	}
-	if wait := b.probed.Add(probeEvery).Sub(now); wait > 0 {
-		return b.epoch, wait
-	}
-	b.probed = now
-	return b.epoch, 0
+// A refusal is why an attempt may not be made.
+type refusal struct {
+	wait time.Duration // until it may, 0 for now
+	sole bool          // it is only this caller who has to wait
 }
 
-// record tells how an attempt of that epoch ended. after is how long a
-// throttled attempt was told to wait, 0 if it was not told.
-func (b *breaker) record(epoch uint64, now time.Time, o outcome, after time.Duration) {
+// acquire asks to make an attempt for a caller, "" if he is not known. One who
+// insists is not held back for what may be his own doing.
+func (b *breaker) acquire(now time.Time, caller string, insists bool) (epoch uint64, no refusal) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.until.IsZero() || !b.forAll && (caller == "" || caller != b.sole || insists) {
+		return b.epoch, refusal{}
+	}
+	wait := b.until.Sub(now)
+	if wait <= 0 {
+		wait = b.probed.Add(probeEvery).Sub(now)
+	}
+	if wait > 0 {
+		return b.epoch, refusal{wait: wait, sole: !b.forAll}
+	}
+	b.probed = now
+	return b.epoch, refusal{}
+}
+
+// record tells how an attempt of that epoch and caller ended. after is how
+// long a throttled attempt was told to wait, 0 if it was not told.
+func (b *breaker) record(epoch uint64, now time.Time, caller string, o outcome, after time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if epoch != b.epoch || o == unknown {
 		return
 	}
-	switch {
-	case o == healthy:
-		b.failures, b.delay = 0, 0
+	if o == healthy {
+		b.failures, b.delay, b.sole, b.forAll = 0, 0, "", false
 		if !b.until.IsZero() {
 			b.until = time.Time{}
 			b.epoch++
 		}
-	case o == throttled && after > 0:
-		b.open(now, min(after, maxThrottled))
-	default:
-		b.failures++
-		if o == throttled || !b.until.IsZero() || b.failures >= failuresToOpen {
-			b.delay = min(max(2*b.delay, firstOpen), maxOpen)
-			b.open(now, b.delay)
-		}
+		return
 	}
+	open, others := !b.until.IsZero(), b.accuse(caller, o)
+	if o == throttled && after > 0 {
+		b.open(now, min(after, maxThrottled))
+		return
+	}
+	if open && !b.forAll && now.Before(b.until) {
+		return // he was not held back, and nothing new is known
+	}
+	b.failures++
+	switch {
+	case open, o == throttled, others, b.failures >= failuresToOpen:
+		b.delay = min(max(2*b.delay, firstOpen), maxOpen)
+		b.open(now, b.delay)
+	}
+}
+
+// accuse notes whose a failure is. It tells whether that opens for all a
+// breaker that was open for one. A row is one caller's until a failure of
+// another one shows more, or one that no content can provoke; those whose
+// caller was not known yet are taken for his.
+func (b *breaker) accuse(caller string, o outcome) bool {
+	was := b.forAll
+	switch {
+	case o != failed, b.sole != "" && caller != "" && caller != b.sole:
+		b.forAll = true
+	case b.sole == "":
+		b.sole = caller
+	}
+	return !was && b.forAll && !b.until.IsZero()
+}
+
+// isAway tells whether the breaker is open, and not just for one caller.
+func (b *breaker) isAway() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return !b.until.IsZero() && b.forAll
 }
 
 // blame remembers which setting the last failure was about.
@@ -108,5 +153,9 @@ func (b *breaker) open(now time.Time, d time.Duration) {
 	b.failures = 0
 	b.until = now.Add(d)
 	b.epoch++
-	openings.Add(1)
+	if b.forAll {
+		openings.Add(1)
+	} else {
+		held.Add(1)
+	}
 }

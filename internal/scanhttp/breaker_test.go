@@ -11,11 +11,22 @@ import (
 // drive makes one attempt at the time now and records how it went; it tells
 // whether the breaker let it through, and if not for how long.
 func drive(b *breaker, now time.Time, o outcome, after time.Duration) time.Duration {
-	epoch, wait := b.acquire(now)
-	if wait == 0 {
-		b.record(epoch, now, o, after)
+	return driveAs(b, now, "a", false, o, after)
+}
+
+// driveAs is drive for a caller.
+func driveAs(b *breaker, now time.Time, caller string, insists bool, o outcome, after time.Duration) time.Duration {
+	epoch, no := b.acquire(now, caller, insists)
+	if no.wait == 0 {
+		b.record(epoch, now, caller, o, after)
 	}
-	return wait
+	return no.wait
+}
+
+// waits gives how long the caller of drive has to wait.
+func waits(b *breaker, now time.Time) time.Duration {
+	_, no := b.acquire(now, "a", false)
+	return no.wait
 }
 
 func TestBreakerOpensAfterFailuresInARow(t *testing.T) {
@@ -42,11 +53,11 @@ func TestBreakerDelayGrowsAndStartsAgain(t *testing.T) {
 		drive(&b, now, failed, 0)
 	}
 	for _, want := range []time.Duration{1, 2, 4, 8, 15, 15} {
-		_, wait := b.acquire(now)
+		wait := waits(&b, now)
 		if wait != want*time.Second {
 			t.Fatalf("open for %v, want %vs", wait, int(want))
 		}
-		if _, early := b.acquire(now.Add(wait - 1)); early != 1 {
+		if early := waits(&b, now.Add(wait-1)); early != 1 {
 			t.Fatalf("a nanosecond early: wait %v, want 1ns", early)
 		}
 		now = now.Add(wait)
@@ -63,7 +74,7 @@ func TestBreakerDelayGrowsAndStartsAgain(t *testing.T) {
 			t.Fatalf("attempt %d after recovery had to wait %v", i, wait)
 		}
 	}
-	if _, wait := b.acquire(now); wait != firstOpen {
+	if wait := waits(&b, now); wait != firstOpen {
 		t.Fatalf("the first opening after recovery lasts %v, want %v", wait, firstOpen)
 	}
 }
@@ -77,10 +88,10 @@ func TestBreakerLetsOneProbeThroughEachSecond(t *testing.T) {
 	now = now.Add(firstOpen)
 	// Probes that hang: each second one more may try.
 	for range 3 {
-		if _, wait := b.acquire(now); wait != 0 {
+		if wait := waits(&b, now); wait != 0 {
 			t.Fatalf("the probe had to wait %v", wait)
 		}
-		if _, wait := b.acquire(now); wait != probeEvery {
+		if wait := waits(&b, now); wait != probeEvery {
 			t.Fatalf("the second attempt waits %v, want %v", wait, probeEvery)
 		}
 		now = now.Add(probeEvery)
@@ -99,7 +110,7 @@ func TestBreakerThrottled(t *testing.T) {
 		var b breaker
 		now := time.Unix(1000, 0)
 		drive(&b, now, throttled, tc.after)
-		if _, wait := b.acquire(now); wait != tc.want {
+		if wait := waits(&b, now); wait != tc.want {
 			t.Errorf("%s: wait %v, want %v", tc.name, wait, tc.want)
 		}
 	}
@@ -108,16 +119,16 @@ func TestBreakerThrottled(t *testing.T) {
 func TestBreakerIgnoresWhatBeganBeforeItOpened(t *testing.T) {
 	var b breaker
 	now := time.Unix(1000, 0)
-	slow, _ := b.acquire(now)
+	slow, _ := b.acquire(now, "a", false)
 	for range failuresToOpen {
 		drive(&b, now, failed, 0)
 	}
-	b.record(slow, now, healthy, 0)
-	if _, wait := b.acquire(now); wait != firstOpen {
+	b.record(slow, now, "a", healthy, 0)
+	if wait := waits(&b, now); wait != firstOpen {
 		t.Fatalf("an old success closed the breaker: wait %v", wait)
 	}
-	b.record(slow, now, throttled, maxThrottled)
-	if _, wait := b.acquire(now); wait != firstOpen {
+	b.record(slow, now, "a", throttled, maxThrottled)
+	if wait := waits(&b, now); wait != firstOpen {
 		t.Fatalf("an old refusal moved the breaker: wait %v", wait)
 	}
 }

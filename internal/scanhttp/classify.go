@@ -30,6 +30,9 @@ const (
 	ReasonProxy          = "refused by the proxy"
 	ReasonNetwork        = "network error"
 	ReasonBreakerOpen    = "breaker open"
+	ReasonCallerHeld     = "breaker open for this caller"
+	ReasonLargeScan      = "timeout of a large scan"
+	ReasonLateScan       = "timeout of a scan that began late"
 	ReasonAnswerTooLarge = "answer too large"
 	ReasonBadURL         = "not a usable http or https URL"
 	ReasonBadCA          = "no usable certificate authorities in the file"
@@ -121,12 +124,35 @@ func (c *Client) networkFailure(ctx context.Context, err error) (fail *guard.Fai
 }
 
 // outcomeOf says what an attempt without an answer tells of the service:
-// nothing, when it was the caller who gave up.
-func outcomeOf(ctx context.Context) outcome {
-	if errors.Is(ctx.Err(), context.Canceled) {
+// nothing, when it was the caller who gave up or the answer was too long.
+func outcomeOf(ctx context.Context, err error) outcome {
+	switch {
+	case errors.Is(ctx.Err(), context.Canceled), errors.Is(err, errAnswerTooLarge):
 		return unknown
+	case ctx.Err() == nil && unreached(err):
+		return away
 	}
 	return failed
+}
+
+// unreached tells an error of the way to the service, on which nothing of the
+// call has gone yet.
+func unreached(err error) bool {
+	var (
+		dns   *net.DNSError
+		cert  *tls.CertificateVerificationError
+		hello tls.RecordHeaderError
+		op    *net.OpError
+		proxy proxyError
+		nerr  net.Error
+	)
+	switch {
+	case errors.As(err, &dns), errors.As(err, &cert), errors.As(err, &hello), errors.As(err, &proxy), errors.Is(err, syscall.ECONNREFUSED):
+		return true
+	case errors.As(err, &op) && op.Op != "read" && op.Op != "write" && op.Op != "readfrom" && op.Op != "writev":
+		return true // dial, proxyconnect, socks connect, alerts of TLS
+	}
+	return errors.As(err, &nerr) && nerr.Timeout() // of dialing or of TLS: all else has ctx's
 }
 
 func outcomeOfStatus(status int) outcome {
@@ -135,8 +161,10 @@ func outcomeOfStatus(status int) outcome {
 		return throttled
 	case status == http.StatusOK, status >= 400 && status < 500:
 		return healthy
+	case status >= 500:
+		return failed
 	}
-	return failed
+	return unknown // a redirect or a portal: who sent it is not the service
 }
 
 func retryable(status int) bool {

@@ -21,7 +21,8 @@ import (
 )
 
 const (
-	// maxAnswer is the longest answer that is read, in bytes.
+	// maxAnswer is how much longer than what was sent an answer may be, in
+	// bytes: services repeat the text that they judge.
 	maxAnswer = 1 << 20
 	// maxCall bounds a call whose context has no deadline. It lies above the
 	// longest timeout that can be configured.
@@ -40,7 +41,7 @@ type Options struct {
 	// HTTPProxy is the URL of a proxy (http, https or socks5), "" for none.
 	// The environment is never asked.
 	HTTPProxy string
-	// MaxConns bounds the connections to one host; 0 means 256.
+	// MaxConns bounds the connections to one host; 0 means 1024.
 	MaxConns int
 	// Account tells callers apart whose quota the service counts separately:
 	// each account has its own breakers. It must not be a secret.
@@ -74,6 +75,8 @@ type Request struct {
 	// application/json unless it says otherwise.
 	Header http.Header
 	Body   []byte
+	// Scan is what the call is for, nil for nothing that a caller wrote.
+	Scan *Scan
 	// MaxRetries is how often a call is repeated after a connection error or
 	// a status 502, 503 or 504, within the context's deadline.
 	MaxRetries int
@@ -121,17 +124,32 @@ func (c *Client) Post(ctx context.Context, r Request) (Response, error) {
 // try makes one attempt, if the breaker lets it. It tells whether another one
 // may do better.
 func (c *Client) try(ctx context.Context, t *target, header http.Header, r *Request) (resp Response, retry bool, fail *guard.Failure) {
-	epoch, wait := t.breaker.acquire(time.Now())
-	if wait > 0 {
+	explained := r.Scan.explains(len(r.Body))
+	if err := ctx.Err(); err != nil { // too late to learn anything of the service
+		fail, _ = c.networkFailure(ctx, err)
+		t.weigh(fail, r, explained)
+		return Response{}, false, fail
+	}
+	caller, insists := r.Scan.who()
+	epoch, no := t.breaker.acquire(time.Now(), caller, insists)
+	if no.wait > 0 {
 		attempts[HeldBack].Add(1)
-		return Response{}, false, &guard.Failure{Kind: guard.Unavailable, Reason: ReasonBreakerOpen, Hint: t.breaker.blamed(), RetryAfter: wait}
+		fail = &guard.Failure{Kind: guard.Unavailable, Reason: ReasonBreakerOpen, Hint: t.breaker.blamed(), RetryAfter: no.wait}
+		if no.sole {
+			fail.Reason = ReasonCallerHeld
+		}
+		return Response{}, false, fail
 	}
 	resp, err := c.roundTrip(ctx, t.url, header, r.Body)
 	if err != nil {
 		attempts[Unanswered].Add(1)
+		o := outcomeOf(ctx, err)
 		fail, retry = c.networkFailure(ctx, err)
 		t.breaker.blame(fail.Hint)
-		t.breaker.record(epoch, time.Now(), outcomeOf(ctx), 0)
+		if o == failed {
+			t.weigh(fail, r, explained)
+		}
+		t.breaker.record(epoch, time.Now(), caller, r.Scan.counts(o, explained), 0)
 		return resp, retry, fail
 	}
 	attempts[resultOf(resp.Status)].Add(1)
@@ -144,8 +162,24 @@ func (c *Client) try(ctx context.Context, t *target, header http.Header, r *Requ
 		fail.Hint = c.statusHint(resp.Status)
 		t.breaker.blame(fail.Hint)
 	}
-	t.breaker.record(epoch, time.Now(), outcomeOfStatus(resp.Status), after)
+	explained = explained && resp.Status == http.StatusGatewayTimeout // a timeout that somebody else noticed
+	if explained {
+		t.weigh(fail, r, true)
+	}
+	t.breaker.record(epoch, time.Now(), caller, r.Scan.counts(outcomeOfStatus(resp.Status), explained), after)
 	return resp, retryable(resp.Status), fail
+}
+
+// weigh marks a timeout as the scan's own doing, if that explains it and the
+// service is not known to be away.
+func (t *target) weigh(fail *guard.Failure, r *Request, explained bool) {
+	if !explained || fail.Reason == ReasonCanceled || t.breaker.isAway() {
+		return
+	}
+	fail.Provoked = true
+	if fail.Reason == ReasonTimeout {
+		fail.Reason = r.Scan.reason(len(r.Body))
+	}
 }
 
 // target finds or makes what is remembered of a URL.

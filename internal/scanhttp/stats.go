@@ -35,6 +35,7 @@ func Results() []Result {
 var (
 	attempts [results]atomic.Int64
 	openings atomic.Int64
+	held     atomic.Int64
 )
 
 // Attempts tells how many attempts the process has made that ended so.
@@ -42,6 +43,9 @@ func Attempts(r Result) int64 { return attempts[r].Load() }
 
 // Openings tells how often a breaker of the process has opened.
 func Openings() int64 { return openings.Load() }
+
+// Holds tells how often one has opened for a single caller.
+func Holds() int64 { return held.Load() }
 
 // Breakers tells how many breakers the process has, one for each host and
 // account, and how many of them let nothing through now but a probe.
@@ -52,19 +56,13 @@ func Breakers() (all, open int) {
 		c.mu.RLock()
 		for _, b := range c.hosts {
 			all++
-			if b.isOpen() {
+			if b.isAway() {
 				open++
 			}
 		}
 		c.mu.RUnlock()
 	}
 	return all, open
-}
-
-func (b *breaker) isOpen() bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return !b.until.IsZero()
 }
 
 func resultOf(status int) Result {

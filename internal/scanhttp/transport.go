@@ -22,7 +22,11 @@ import (
 )
 
 const (
-	defaultConns = 256
+	// defaultConns is what 256 scans of four calls at once take: who has many
+	// slots must not have all connections, or the others would wait for those.
+	defaultConns = 4 * 256
+	// idleConns is how many are kept.
+	idleConns = 256
 	// dialTimeout is short against the usual deadline of 5 s, so that a
 	// blackholed address leaves time for the retry.
 	dialTimeout = 2 * time.Second
@@ -142,7 +146,7 @@ func newTransport(opts Options, ca []byte) (*http.Transport, *guard.Failure) {
 		TLSHandshakeTimeout: dialTimeout,
 		ForceAttemptHTTP2:   true,
 		MaxConnsPerHost:     opts.MaxConns,
-		MaxIdleConnsPerHost: opts.MaxConns,
+		MaxIdleConnsPerHost: min(opts.MaxConns, idleConns),
 		IdleConnTimeout:     90 * time.Second,
 		// Verdicts are small; one way of reading them is enough.
 		DisableCompression:     true,
@@ -190,7 +194,7 @@ func callHeader(h http.Header) http.Header {
 var errAnswerTooLarge = errors.New("answer too large")
 
 // roundTrip sends one request, without following redirects, and reads the
-// whole answer up to maxAnswer.
+// whole answer, up to maxAnswer more than was sent.
 func (c *Client) roundTrip(ctx context.Context, u *url.URL, header http.Header, body []byte) (Response, error) {
 	req := (&http.Request{
 		Method: http.MethodPost, URL: u, Host: u.Host, Header: header,
@@ -204,7 +208,7 @@ func (c *Client) roundTrip(ctx context.Context, u *url.URL, header http.Header, 
 		return Response{}, err
 	}
 	defer answer.Body.Close()
-	data, err := readAnswer(answer.Body, answer.ContentLength)
+	data, err := readAnswer(answer.Body, answer.ContentLength, int64(len(body)))
 	if err != nil {
 		return Response{}, err
 	}
@@ -212,18 +216,19 @@ func (c *Client) roundTrip(ctx context.Context, u *url.URL, header http.Header, 
 }
 
 // readAnswer reads to the end, so that the connection can be used again, or
-// fails beyond maxAnswer. The announced length is a hint that is trusted for a
-// small buffer only.
-func readAnswer(r io.Reader, length int64) ([]byte, error) {
-	if length > maxAnswer {
+// fails beyond maxAnswer more than was sent. The announced length is a hint
+// that is trusted for a buffer about as large as what was sent.
+func readAnswer(r io.Reader, length, sent int64) ([]byte, error) {
+	most := sent + maxAnswer
+	if length > most {
 		return nil, errAnswerTooLarge
 	}
 	var buf bytes.Buffer
-	buf.Grow(int(min(max(length, 1024), 16<<10)) + bytes.MinRead)
-	if _, err := buf.ReadFrom(io.LimitReader(r, maxAnswer+1)); err != nil {
+	buf.Grow(int(min(max(length, 1024), sent+16<<10)) + bytes.MinRead)
+	if _, err := buf.ReadFrom(io.LimitReader(r, most+1)); err != nil {
 		return nil, err
 	}
-	if buf.Len() > maxAnswer {
+	if int64(buf.Len()) > most {
 		return nil, errAnswerTooLarge
 	}
 	return buf.Bytes(), nil

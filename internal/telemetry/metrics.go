@@ -43,6 +43,9 @@ type Metrics struct {
 	MonitorJobs *prometheus.CounterVec
 	// RoomRefused counts the bodies for which no memory became free in time.
 	RoomRefused prometheus.Counter
+	// ShareLimited counts what a caller's fair share held up, by resource and
+	// whether it waited or was refused.
+	ShareLimited *prometheus.CounterVec
 	// Panics counts recovered panics.
 	Panics prometheus.Counter
 
@@ -67,6 +70,7 @@ func NewMetrics(plugin string) *Metrics {
 	m.RecordsDropped = counter("records_dropped_total", "Exchange records that went before their answer came.", "cause")
 	m.MonitorJobs = counter("monitor_jobs_total", "Monitored legs by what became of them.", "result")
 	m.RoomRefused = counter("room_refused_total", "Bodies for which no memory became free in time.").WithLabelValues()
+	m.ShareLimited = counter("share_limited_total", "What had to wait or was refused because its caller held his fair share already.", "resource", "result")
 	m.Panics = counter("panics_total", "Recovered panics.").WithLabelValues()
 	m.Bodies = counter("bodies_total", "Bodies that were read, by format.", "leg", "format")
 	m.legReasons = counter("leg_reasons_total", "Finished legs without an ordinary verdict, by why.", "leg", "outcome", "reason")

@@ -81,15 +81,16 @@ func (s *Scanner) Scan(ctx context.Context, scan *guard.Scan) (guard.Verdict, er
 	if fail != nil {
 		return guard.Verdict{}, fail
 	}
+	calls := scanhttp.NewScan(scan, len(p.bodies))
 	var j judgement
 	var err error
 	switch len(p.bodies) {
 	case 0:
 		j.Action = guard.Allow
 	case 1:
-		j, err = s.judge(ctx, p.profile, p.bodies[0])
+		j, err = s.judge(ctx, calls, p.profile, p.bodies[0])
 	default:
-		j, err = s.judgeAll(ctx, p.profile, p.bodies)
+		j, err = s.judgeAll(ctx, calls, p.profile, p.bodies)
 	}
 	if err != nil {
 		return guard.Verdict{}, err
@@ -105,8 +106,8 @@ func (s *Scanner) Scan(ctx context.Context, scan *guard.Scan) (guard.Verdict, er
 }
 
 // judge makes one call and reads its verdict.
-func (s *Scanner) judge(ctx context.Context, p profile, body []byte) (judgement, error) {
-	answer, err := s.call(ctx, p, body)
+func (s *Scanner) judge(ctx context.Context, scan *scanhttp.Scan, p profile, body []byte) (judgement, error) {
+	answer, err := s.call(ctx, scan, p, body)
 	if err != nil {
 		return judgement{}, err
 	}
@@ -115,16 +116,16 @@ func (s *Scanner) judge(ctx context.Context, p profile, body []byte) (judgement,
 
 // call posts a payload, a second time when the service refused the key and
 // the key's file holds another one by now.
-func (s *Scanner) call(ctx context.Context, p profile, body []byte) ([]byte, error) {
+func (s *Scanner) call(ctx context.Context, scan *scanhttp.Scan, p profile, body []byte) ([]byte, error) {
 	header, err := s.keyHeader()
 	if err != nil {
 		return nil, err
 	}
-	answer, err := s.post(ctx, header, body)
+	answer, err := s.post(ctx, scan, header, body)
 	if answer.Status == http.StatusUnauthorized || answer.Status == http.StatusForbidden {
 		s.config.ReloadKey()
 		if again, keyErr := s.keyHeader(); keyErr == nil && again != header {
-			answer, err = s.post(ctx, again, body)
+			answer, err = s.post(ctx, scan, again, body)
 		}
 	}
 	if answer.Status == http.StatusBadRequest && namesProfile(answer.Body) {
@@ -144,9 +145,9 @@ func namesProfile(body []byte) bool {
 	return problem >= 0 && strings.Contains(strings.ToLower(textOf(doc, doc.Member(problem, "message"))), "profile")
 }
 
-func (s *Scanner) post(ctx context.Context, header *keyedHeader, body []byte) (scanhttp.Response, error) {
+func (s *Scanner) post(ctx context.Context, scan *scanhttp.Scan, header *keyedHeader, body []byte) (scanhttp.Response, error) {
 	return s.client.Post(ctx, scanhttp.Request{
-		URL: s.config.APIEndpoint, Header: header.header, Body: body,
+		URL: s.config.APIEndpoint, Header: header.header, Body: body, Scan: scan,
 		MaxRetries: s.config.MaxRetries, RetryAfter: retryAfter,
 	})
 }

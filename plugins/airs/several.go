@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"kong-ai-guard/internal/guard"
+	"kong-ai-guard/internal/scanhttp"
 )
 
 // callsAtOnce bounds the calls of one scan that run side by side.
@@ -17,7 +18,7 @@ const callsAtOnce = 4
 // judgeAll judges the pieces of a scan. A block ends the calls that are still
 // running, because they can change nothing; a failure does not, because
 // another piece may still be blocked, and a failure may be configured to pass.
-func (s *Scanner) judgeAll(ctx context.Context, p profile, bodies [][]byte) (judgement, error) {
+func (s *Scanner) judgeAll(ctx context.Context, scan *scanhttp.Scan, p profile, bodies [][]byte) (judgement, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	judgements := make([]judgement, len(bodies))
@@ -30,7 +31,7 @@ func (s *Scanner) judgeAll(ctx context.Context, p profile, bodies [][]byte) (jud
 			// A panic in a goroutine of ours would end the process and with
 			// it every exchange; the caller's goroutine is guarded.
 			defer func() { panics[i] = recover() }()
-			judgements[i], errs[i] = s.judge(ctx, p, body)
+			judgements[i], errs[i] = s.judge(ctx, scan, p, body)
 			if judgements[i].Action == guard.Block {
 				cancel()
 			}

@@ -290,6 +290,8 @@ type kong struct {
 	exits int
 }
 
+func (k *kong) Own(string) {}
+
 func (k *kong) Batch(calls ...*pdk.Call) error {
 	id := pdk.NginxVar("kong_request_id")
 	for _, c := range calls {

@@ -89,12 +89,13 @@ func (s *Scanner) Scan(ctx context.Context, scan *guard.Scan) (guard.Verdict, er
 	if len(split) > max(scan.MaxCalls, 1) {
 		return guard.Verdict{}, &guard.Failure{Kind: guard.TooLarge, Reason: reasonTooManyChoices}
 	}
+	calls := scanhttp.NewScan(scan, len(split))
 	var v guard.Verdict
 	var err error
 	if len(split) == 1 {
-		v, err = s.judge(ctx, scan, split[0], subject)
+		v, err = s.judge(ctx, calls, scan, split[0], subject)
 	} else {
-		v, err = s.judgeAll(ctx, scan, split, subject)
+		v, err = s.judgeAll(ctx, calls, scan, split, subject)
 	}
 	v.Subject = subject
 	return v, err
@@ -123,7 +124,7 @@ func choices(scan *guard.Scan) []int {
 
 // judgeAll judges each choice by itself, so that neither a verdict nor a mask
 // of one can stand for another.
-func (s *Scanner) judgeAll(ctx context.Context, scan *guard.Scan, choices []int, subject string) (guard.Verdict, error) {
+func (s *Scanner) judgeAll(ctx context.Context, calls *scanhttp.Scan, scan *guard.Scan, choices []int, subject string) (guard.Verdict, error) {
 	verdicts := make([]guard.Verdict, len(choices))
 	errs := make([]error, len(choices))
 	ctx, cancel := context.WithCancel(ctx)
@@ -133,7 +134,7 @@ func (s *Scanner) judgeAll(ctx context.Context, scan *guard.Scan, choices []int,
 	for i, choice := range choices {
 		group.Go(func() error {
 			defer recovered(&errs[i])
-			verdicts[i], errs[i] = s.judge(ctx, scan, choice, subject)
+			verdicts[i], errs[i] = s.judge(ctx, calls, scan, choice, subject)
 			if verdicts[i].Action == guard.Block {
 				cancel() // the others can change nothing
 			}
@@ -174,12 +175,12 @@ func combine(verdicts []guard.Verdict, errs []error) (guard.Verdict, error) {
 }
 
 // judge makes one call and reads its verdict. Nothing to judge is an allow.
-func (s *Scanner) judge(ctx context.Context, scan *guard.Scan, choice int, subject string) (guard.Verdict, error) {
+func (s *Scanner) judge(ctx context.Context, calls *scanhttp.Scan, scan *guard.Scan, choice int, subject string) (guard.Verdict, error) {
 	p := newPayload(scan, choice, subject)
 	if len(p.items) == 0 {
 		return guard.Verdict{Action: guard.Allow}, nil
 	}
-	body, err := s.call(ctx, p.body, scan.RequestID)
+	body, err := s.call(ctx, calls, p.body, scan.RequestID)
 	if err != nil {
 		return guard.Verdict{}, err
 	}
@@ -196,12 +197,12 @@ func (s *Scanner) judge(ctx context.Context, scan *guard.Scan, choice int, subje
 
 // call posts a payload, with a new token when the service refuses the one we
 // have.
-func (s *Scanner) call(ctx context.Context, body []byte, requestID string) ([]byte, error) {
-	answer, token, err := s.post(ctx, body, requestID)
+func (s *Scanner) call(ctx context.Context, calls *scanhttp.Scan, body []byte, requestID string) ([]byte, error) {
+	answer, token, err := s.post(ctx, calls, body, requestID)
 	if answer.Status == http.StatusUnauthorized && s.source != nil {
 		s.source.drop(token)
 		s.cfg.ReloadSecret()
-		answer, _, err = s.post(ctx, body, requestID)
+		answer, _, err = s.post(ctx, calls, body, requestID)
 	}
 	if err != nil {
 		return nil, err
@@ -209,7 +210,7 @@ func (s *Scanner) call(ctx context.Context, body []byte, requestID string) ([]by
 	return answer.Body, nil
 }
 
-func (s *Scanner) post(ctx context.Context, body []byte, requestID string) (answer scanhttp.Response, token string, err error) {
+func (s *Scanner) post(ctx context.Context, calls *scanhttp.Scan, body []byte, requestID string) (answer scanhttp.Response, token string, err error) {
 	header := make(http.Header, 2)
 	if requestID != "" {
 		header.Set("X-Noma-Request-ID", requestID)
@@ -223,6 +224,6 @@ func (s *Scanner) post(ctx context.Context, body []byte, requestID string) (answ
 	if token != "" {
 		header.Set("Authorization", "Bearer "+token)
 	}
-	answer, err = s.client.Post(ctx, scanhttp.Request{URL: s.url, Header: header, Body: body, MaxRetries: maxRetries})
+	answer, err = s.client.Post(ctx, scanhttp.Request{URL: s.url, Header: header, Body: body, Scan: calls, MaxRetries: maxRetries})
 	return answer, token, err
 }

@@ -174,7 +174,7 @@ return {
           one_of = { "enforce", "monitor", "off" },
         } },
         { block_failures = {
-          description = "Refuse what the scan service gave no verdict on (network error, timeout, 5xx, 429). False lets exactly these pass, marked as unscanned; every other refusal stays.",
+          description = "Refuse what the scan service gave no verdict on (network error, timeout, 5xx, 429). False lets these pass, marked as unscanned, but not a timeout that the size of what was sent explains; every other refusal stays.",
           type = "boolean",
           default = true,
         } },

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package guard
+
+import (
+	"net/netip"
+	"time"
+
+	"kong-ai-guard/internal/pdk"
+)
+
+// What the process has is dealt out to callers: a caller is the consumer that
+// Kong has authenticated, else the client's address as Kong takes it from
+// trusted proxies. To learn who it is costs Kong's worker two calls, so where
+// the scan does not need them they are made only while it matters: while half
+// of something or more is taken, or a scan has failed a moment ago.
+
+// remembersFailure is how long after a failed scan callers are told apart. It
+// is longer than a breaker stays open.
+const remembersFailure = time.Minute
+
+// callerOf names a caller, "" if nothing is known of him. Of an IPv6 address
+// it takes the network: everybody has as many of those as he likes.
+func callerOf(consumer, address string) string {
+	if consumer != "" {
+		return "consumer " + consumer
+	}
+	if address == "" {
+		return ""
+	}
+	ip, err := netip.ParseAddr(address)
+	if err != nil || ip.Unmap().Is4() {
+		return "address " + address
+	}
+	network, err := ip.WithZone("").Prefix(64)
+	if err != nil {
+		return "address " + address
+	}
+	return "address " + network.String()
+}
+
+// pressed tells whether it matters who takes what.
+func (p *Process) pressed() bool {
+	if p.Room.shares.tight.Load() || p.work.shares.tight.Load() || p.slots.tight.Load() ||
+		p.monitor.items.tight.Load() || p.monitor.bytes.tight.Load() {
+		return true
+	}
+	failed := p.failed.Load()
+	return failed != 0 && time.Since(time.Unix(0, failed)) < remembersFailure
+}
+
+// knowCaller sees to it that the caller is known if that matters. False means
+// that Kong is gone. A reply that cannot be read leaves him unknown.
+func (x *exchange) knowCaller() bool {
+	if x.caller != "" || !x.engine.process.pressed() {
+		return true
+	}
+	if known := x.engine.consumer.Load(); known != nil && known.ID != "" {
+		x.own(callerOf(known.ID, ""))
+		return true
+	}
+	consumer, address := pdk.ClientConsumer(), pdk.ClientForwardedIP()
+	if !x.batch(&consumer, &address) {
+		return false
+	}
+	who, err := consumer.Consumer()
+	if err != nil {
+		return true
+	}
+	ip, err := address.Text()
+	if err != nil {
+		ip = ""
+	}
+	x.own(callerOf(who.ID, ip))
+	return true
+}
+
+// own says who the caller is, once it is known: what the event has taken so
+// far counts for him.
+func (x *exchange) own(caller string) {
+	if x.caller != "" || caller == "" {
+		return
+	}
+	x.caller = caller
+	x.kong.Own(caller)
+	x.engine.process.Room.Move("", caller, x.held)
+	x.engine.process.work.Move("", caller, x.working)
+}
