@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package strictjson
+
+import (
+	"bytes"
+	"unicode/utf16"
+)
+
+// Doubled reports whether an object of the text has two equal names. Names are
+// equal that read the same, lone surrogates replaced.
+func (d *Doc) Doubled() bool { return len(d.copies) > 0 }
+
+// CopyOf counts the members of the same object and name that stand before v.
+func (d *Doc) CopyOf(v int) int {
+	if len(d.copies) == 0 {
+		return 0
+	}
+	return int(d.copies[v])
+}
+
+// manyNames is from how many names on a map is not worth keeping: to clear one
+// takes as long as the most that it ever held.
+const manyNames = 64
+
+// countCopies looks for equal names.
+func (d *Doc) countCopies() {
+	if cap(d.copies) < len(d.nodes) {
+		d.copies = make([]uint32, len(d.nodes))
+	}
+	d.copies = d.copies[:len(d.nodes)]
+	clear(d.copies)
+	doubled := false
+	names := make(map[string]uint32)
+	for v := range d.nodes {
+		if d.nodes[v].kind != Object || d.Next(v)-v < 3 {
+			continue
+		}
+		if len(names) > manyNames {
+			names = make(map[string]uint32)
+		}
+		clear(names)
+		for c := d.First(v); c < d.Next(v); c = d.Next(c) {
+			name := d.Name(c)
+			n := names[string(name)]
+			d.copies[c] = n
+			doubled = doubled || n > 0
+			names[string(name)] = n + 1
+		}
+	}
+	if !doubled {
+		d.copies = d.copies[:0]
+	}
+}
+
+// A Reading is what a parser makes of equal names.
+type Reading uint8
+
+// The readings of the parsers in use.
+const (
+	FirstCopy Reading = iota // the first of equal names counts
+	LastCopy                 // the last does
+	Merged                   // the last does, but objects of one name become one, as in encoding/json
+)
+
+// Readings are all of them.
+var Readings = [...]Reading{FirstCopy, LastCopy, Merged}
+
+// AppendReading appends the text as a parser reads it: without equal names.
+func (d *Doc) AppendReading(dst []byte, how Reading) []byte {
+	return d.appendReading(dst, how, []int{Root})
+}
+
+// appendReading appends the last of some values, or the object that they are
+// together.
+func (d *Doc) appendReading(dst []byte, how Reading, of []int) []byte {
+	v := of[len(of)-1]
+	switch {
+	case d.Kind(v) == Array:
+		dst = append(dst, '[')
+		for c := d.First(v); c < d.Next(v); c = d.Next(c) {
+			dst = append(d.appendReading(dst, how, []int{c}), ',')
+		}
+		return closed(dst, ']')
+	case d.Kind(v) == Object && len(of) == 1 && !d.anyCopy(v):
+		dst = append(dst, '{')
+		for c := d.First(v); c < d.Next(v); c = d.Next(c) {
+			dst = append(append(dst, d.RawName(c)...), ':')
+			dst = append(d.appendReading(dst, how, []int{c}), ',')
+		}
+		return closed(dst, '}')
+	case d.Kind(v) == Object:
+		dst = append(dst, '{')
+		for _, members := range d.byName(of) {
+			dst = append(append(dst, d.RawName(members[0])...), ':')
+			switch how {
+			case FirstCopy:
+				members = members[:1]
+			case LastCopy:
+				members = members[len(members)-1:]
+			case Merged:
+				members = d.objects(members)
+			}
+			dst = append(d.appendReading(dst, how, members), ',')
+		}
+		return closed(dst, '}')
+	}
+	return append(dst, d.Raw(v)...)
+}
+
+// closed puts the end of a container in the place of the last comma.
+func closed(dst []byte, end byte) []byte {
+	if n := len(dst) - 1; dst[n] == ',' {
+		dst = dst[:n]
+	}
+	return append(dst, end)
+}
+
+// byName gives the members of some objects, those of one name together, in the
+// order in which the names come first.
+func (d *Doc) byName(objects []int) [][]int {
+	var members [][]int
+	place := make(map[string]int)
+	for _, v := range objects {
+		for c := d.First(v); c < d.Next(v); c = d.Next(c) {
+			name := d.Name(c)
+			i, ok := place[string(name)]
+			if !ok {
+				i = len(members)
+				place[string(name)] = i
+				members = append(members, nil)
+			}
+			members[i] = append(members[i], c)
+		}
+	}
+	return members
+}
+
+// anyCopy reports whether object v has equal names.
+func (d *Doc) anyCopy(v int) bool {
+	for c := d.First(v); c < d.Next(v); c = d.Next(c) {
+		if d.CopyOf(c) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// objects gives those of some values that become one object, or the last value.
+func (d *Doc) objects(values []int) []int {
+	last := values[len(values)-1:]
+	if d.Kind(last[0]) != Object {
+		return last
+	}
+	var all []int
+	for _, v := range values {
+		if d.Kind(v) == Object {
+			all = append(all, v)
+		}
+	}
+	return all
+}
+
+// Halved reports whether string v has a lone surrogate.
+func (d *Doc) Halved(v int) bool { return d.lenient && loneSurrogate(d.Raw(v)) >= 0 }
+
+// AppendHalves is Append, but that a lone surrogate stays one, in three bytes
+// that are no UTF-8, until JoinHalves.
+func (d *Doc) AppendHalves(dst []byte, v int) []byte { return appendString(dst, d.Raw(v), true) }
+
+// JoinHalves makes characters of the surrogates that AppendHalves kept: one of
+// each pair, and U+FFFD of what stays alone. It writes over s.
+func JoinHalves(s []byte) []byte {
+	out := s[:0]
+	for len(s) > 0 {
+		i := bytes.IndexByte(s, 0xED)
+		if i < 0 {
+			i = len(s)
+		}
+		out = append(out, s[:i]...)
+		s = s[i:]
+		r, n := half(s)
+		if n == 0 {
+			n = min(1, len(s))
+			out = append(out, s[:n]...)
+			s = s[n:]
+			continue
+		}
+		if low, m := half(s[n:]); m > 0 {
+			if pair := utf16.DecodeRune(r, low); pair != '\uFFFD' {
+				r, n = pair, n+m
+			}
+		}
+		s = s[n:]
+		out = append(out, string(r)...) // of a surrogate: U+FFFD
+	}
+	return out
+}
+
+// half gives the surrogate that s starts with, and its length, 0 for none.
+func half(s []byte) (r rune, n int) {
+	if len(s) < 3 || s[0] != 0xED || s[1] < 0xA0 {
+		return 0, 0
+	}
+	return 0xD000 | rune(s[1]&0x3F)<<6 | rune(s[2]&0x3F), 3
+}
+
+// loneSurrogate gives the offset of the first escape in raw that is half of a
+// pair, -1 for none.
+func loneSurrogate(raw []byte) int {
+	for at := 0; ; {
+		i := bytes.IndexByte(raw[at:], '\\')
+		if i < 0 || at+i+1 >= len(raw) {
+			return -1
+		}
+		at += i
+		if raw[at+1] != 'u' {
+			at += 2
+			continue
+		}
+		r := hex4(raw[at+2:])
+		switch {
+		case !utf16.IsSurrogate(r):
+			at += 6
+		case len(raw) > at+12 && raw[at+6] == '\\' && raw[at+7] == 'u' && utf16.DecodeRune(r, hex4(raw[at+8:])) != '\uFFFD':
+			at += 12
+		default:
+			return at
+		}
+	}
+}
