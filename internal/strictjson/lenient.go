@@ -60,7 +60,7 @@ type Reading uint8
 const (
 	FirstCopy Reading = iota // the first of equal names counts
 	LastCopy                 // the last does
-	Merged                   // the last does, but objects of one name become one, as in encoding/json
+	Merged                   // the last does, but containers of one name become one, as in encoding/json
 )
 
 // Readings are all of them.
@@ -71,11 +71,17 @@ func (d *Doc) AppendReading(dst []byte, how Reading) []byte {
 	return d.appendReading(dst, how, []int{Root})
 }
 
-// appendReading appends the last of some values, or the object that they are
+// appendReading appends the last of some values, or the container that they are
 // together.
 func (d *Doc) appendReading(dst []byte, how Reading, of []int) []byte {
 	v := of[len(of)-1]
 	switch {
+	case d.Kind(v) == Array && len(of) > 1:
+		dst = append(dst, '[')
+		for _, elements := range d.byPlace(of) {
+			dst = append(d.appendReading(dst, how, d.together(elements)), ',')
+		}
+		return closed(dst, ']')
 	case d.Kind(v) == Array:
 		dst = append(dst, '[')
 		for c := d.First(v); c < d.Next(v); c = d.Next(c) {
@@ -99,7 +105,7 @@ func (d *Doc) appendReading(dst []byte, how Reading, of []int) []byte {
 			case LastCopy:
 				members = members[len(members)-1:]
 			case Merged:
-				members = d.objects(members)
+				members = d.together(members)
 			}
 			dst = append(d.appendReading(dst, how, members), ',')
 		}
@@ -146,15 +152,35 @@ func (d *Doc) anyCopy(v int) bool {
 	return false
 }
 
-// objects gives those of some values that become one object, or the last value.
-func (d *Doc) objects(values []int) []int {
+// byPlace gives the elements of some arrays, those of one place together, as
+// many as the last has.
+func (d *Doc) byPlace(arrays []int) [][]int {
+	var elements [][]int
+	last := arrays[len(arrays)-1]
+	for c := d.First(last); c < d.Next(last); c = d.Next(c) {
+		elements = append(elements, nil)
+	}
+	for _, v := range arrays {
+		c := d.First(v)
+		for i := 0; i < len(elements) && c < d.Next(v); i++ {
+			elements[i] = append(elements[i], c)
+			c = d.Next(c)
+		}
+	}
+	return elements
+}
+
+// together gives those of some values that become one container with the last,
+// or the last value.
+func (d *Doc) together(values []int) []int {
 	last := values[len(values)-1:]
-	if d.Kind(last[0]) != Object {
+	kind := d.Kind(last[0])
+	if kind < Array || len(values) == 1 {
 		return last
 	}
 	var all []int
 	for _, v := range values {
-		if d.Kind(v) == Object {
+		if d.Kind(v) == kind {
 			all = append(all, v)
 		}
 	}
