@@ -105,7 +105,11 @@ func (e *Engine) line(what string, j *judgement, requestID string, id *Identity,
 		outcome = j.was
 	}
 	add("outcome", rules[outcome].name)
-	add("reason", j.reason)
+	reason := j.reason
+	if j.place != "" {
+		reason += ": " + j.place
+	}
+	add("reason", reason)
 	add("check", j.hint)
 	add("scan_id", j.verdict.ScanID)
 	add("report_id", j.verdict.ReportID)

@@ -11,7 +11,7 @@ import (
 // variant refuses member v, whose name differs from known only by case.
 func (r *reader) variant(v int, known string) error {
 	start, _ := r.doc.NameSpan(v)
-	return r.placedAt(errVariant, "like "+strconv.Quote(known), start)
+	return r.placedAt(errVariant, "like '"+known+"'", start)
 }
 
 // placed gives e the place that the document was refused for, if there is one.
@@ -20,11 +20,11 @@ func (r *reader) placed(e *Error) error {
 	if !f.Known {
 		return e
 	}
-	name := ""
+	name := "" // in single quotes, since it stands between double ones in a log
 	if f.Name != nil {
 		name = "a name of " + strconv.Itoa(len(f.Name)) + " bytes"
 		if knownNames()[string(f.Name)] {
-			name = strconv.Quote(string(f.Name))
+			name = "'" + string(f.Name) + "'"
 		}
 	}
 	return r.placedAt(e, name, f.Offset)

@@ -28,7 +28,7 @@ func (r *reader) parseTo(d *strictjson.Doc, data []byte) error {
 	if r.view == nil {
 		return nil
 	}
-	return d.ParseLenient(d.AppendReading(nil, *r.view), r.maxDepth)
+	return d.Choose(*r.view, r.maxDepth)
 }
 
 // addReadings adds what an answer with equal names says to a client that does
@@ -49,7 +49,6 @@ func (r *reader) addReadings(in Input, label mediatype.Label, body []byte) error
 	for _, how := range strictjson.Readings {
 		one := r.readAgain(how)
 		err := one.body(in, label, body)
-		one.doc.Return()
 		if err != nil {
 			return err
 		}
@@ -81,7 +80,7 @@ func (r *reader) addReadings(in Input, label mediatype.Label, body []byte) error
 // readAgain gives a reader of the same body, of which it has read nothing.
 func (r *reader) readAgain(how strictjson.Reading) *reader {
 	again := &reader{
-		msg: &Message{Leg: r.msg.Leg, body: r.msg.body}, doc: strictjson.Borrow(),
+		msg: &Message{Leg: r.msg.Leg, body: r.msg.body}, doc: r.doc,
 		maxDepth: r.maxDepth, view: &how,
 	}
 	again.arena.chunk = r.arena.chunk

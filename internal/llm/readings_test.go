@@ -342,14 +342,14 @@ func TestPlaces(t *testing.T) {
 	for _, tt := range []struct {
 		kind, body, reason, place string
 	}{
-		{"", `{"model":"m","messages":[{"role":"user","content":"a","content":"b"}]}`, "duplicate name in a JSON object", `"content" at byte 54`},
+		{"", `{"model":"m","messages":[{"role":"user","content":"a","content":"b"}]}`, "duplicate name in a JSON object", `'content' at byte 54`},
 		{"", `{"model":"m","messages":[],"` + secret + `":1,"` + secret + `":2}`, "duplicate name in a JSON object", "a name of 16 bytes at byte 48"},
 		{"", `{"model":"m","messages":[{"role":"user","content":"` + secret + `\ud83d"}]}`, "a lone surrogate in a JSON string", "at byte 67"},
-		{"", `{"model":"m","messages":[{"role":"user","Content":"b"}]}`, errVariant.Reason, `like "content" at byte 40`},
-		{"", `{"model":"m","Messages":[]}`, errVariant.Reason, `like "messages" at byte 13`},
-		{"", `{"Messages":[]}`, errVariant.Reason, `like "messages" at byte 1`},
+		{"", `{"model":"m","messages":[{"role":"user","Content":"b"}]}`, errVariant.Reason, `like 'content' at byte 40`},
+		{"", `{"model":"m","Messages":[]}`, errVariant.Reason, `like 'messages' at byte 13`},
+		{"", `{"Messages":[]}`, errVariant.Reason, `like 'messages' at byte 1`},
 		{"application/jsonl", `{"custom_id":"1","body":{}}` + "\n" + `{"body":{},"body":{}}`, "duplicate name in a JSON object", "a name of 4 bytes at byte 39"},
-		{"text/event-stream", "data: {\"messages\":[]}\n\ndata: {\"messages\":[],\"messages\":[]}\n\n", "duplicate name in a JSON object", `"messages" at byte 44`},
+		{"text/event-stream", "data: {\"messages\":[]}\n\ndata: {\"messages\":[],\"messages\":[]}\n\n", "duplicate name in a JSON object", `'messages' at byte 44`},
 		{"", `{"model":"m"`, "not valid JSON", ""},
 	} {
 		_, err := Read(Input{Body: []byte(tt.body), ContentType: tt.kind}, testLimits)

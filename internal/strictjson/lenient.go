@@ -19,10 +19,6 @@ func (d *Doc) CopyOf(v int) int {
 	return int(d.copies[v])
 }
 
-// manyNames is from how many names on a map is not worth keeping: to clear one
-// takes as long as the most that it ever held.
-const manyNames = 64
-
 // countCopies looks for equal names.
 func (d *Doc) countCopies() {
 	if cap(d.copies) < len(d.nodes) {
@@ -31,26 +27,67 @@ func (d *Doc) countCopies() {
 	d.copies = d.copies[:len(d.nodes)]
 	clear(d.copies)
 	doubled := false
-	names := make(map[string]uint32)
+	var names nameSet
 	for v := range d.nodes {
 		if d.nodes[v].kind != Object || d.Next(v)-v < 3 {
 			continue
 		}
-		if len(names) > manyNames {
-			names = make(map[string]uint32)
-		}
-		clear(names)
+		names.clear()
 		for c := d.First(v); c < d.Next(v); c = d.Next(c) {
-			name := d.Name(c)
-			n := names[string(name)]
-			d.copies[c] = n
-			doubled = doubled || n > 0
-			names[string(name)] = n + 1
+			if first := names.first(d.Name(c), c); first != c {
+				// The first one counts them for as long as the object is read.
+				d.copies[first]++
+				d.copies[c] = d.copies[first]
+				doubled = true
+			}
+		}
+		for _, first := range names.firsts {
+			d.copies[first] = 0
 		}
 	}
 	if !doubled {
 		d.copies = d.copies[:0]
 	}
+}
+
+// A nameSet knows for each name which number came with it first. Most objects
+// have few names, which are compared faster than they are hashed.
+type nameSet struct {
+	names  [][]byte
+	firsts []int
+	many   map[string]int // once there are more than fewNames
+}
+
+const fewNames = 16
+
+func (s *nameSet) clear() {
+	// To clear a map takes as long as the most that it ever held.
+	s.names, s.firsts, s.many = s.names[:0], s.firsts[:0], nil
+}
+
+// first gives the number that came first with name: n if none did.
+func (s *nameSet) first(name []byte, n int) int {
+	if s.many != nil {
+		if first, ok := s.many[string(name)]; ok {
+			return first
+		}
+		s.many[string(name)] = n
+		s.firsts = append(s.firsts, n)
+		return n
+	}
+	for i := range s.names {
+		if bytes.Equal(s.names[i], name) {
+			return s.firsts[i]
+		}
+	}
+	s.names, s.firsts = append(s.names, name), append(s.firsts, n)
+	if len(s.names) > fewNames {
+		s.many = make(map[string]int, 4*fewNames)
+		for i, name := range s.names {
+			s.many[string(name)] = s.firsts[i]
+		}
+	}
+	return n
 }
 
 // A Reading is what a parser makes of equal names.
@@ -66,9 +103,15 @@ const (
 // Readings are all of them.
 var Readings = [...]Reading{FirstCopy, LastCopy, Merged}
 
-// AppendReading appends the text as a parser reads it: without equal names.
-func (d *Doc) AppendReading(dst []byte, how Reading) []byte {
-	return d.appendReading(dst, how, []int{Root})
+// Choose makes the text another one, without equal names: what a parser reads in
+// it. Offsets are those of that text.
+func (d *Doc) Choose(how Reading, maxDepth int) error {
+	if !d.Doubled() {
+		return nil
+	}
+	d.src = d.appendReading(make([]byte, 0, len(d.src)), how, []int{Root})
+	d.nodes, d.copies = d.nodes[:0], d.copies[:0]
+	return d.index(maxDepth)
 }
 
 // appendReading appends the last of some values, or the container that they are
@@ -126,14 +169,11 @@ func closed(dst []byte, end byte) []byte {
 // order in which the names come first.
 func (d *Doc) byName(objects []int) [][]int {
 	var members [][]int
-	place := make(map[string]int)
+	var places nameSet
 	for _, v := range objects {
 		for c := d.First(v); c < d.Next(v); c = d.Next(c) {
-			name := d.Name(c)
-			i, ok := place[string(name)]
-			if !ok {
-				i = len(members)
-				place[string(name)] = i
+			i := places.first(d.Name(c), len(members))
+			if i == len(members) {
 				members = append(members, nil)
 			}
 			members[i] = append(members[i], c)

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"reflect"
 	"strings"
 	"testing"
@@ -74,6 +75,14 @@ func TestFault(t *testing.T) {
 	}
 }
 
+func parsed(t testing.TB, text string) *Doc {
+	d := new(Doc)
+	if err := d.ParseLenient([]byte(text), 64); err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
 func TestReadings(t *testing.T) {
 	for _, tt := range []struct{ text, first, last, merged string }{
 		{`{"a":1,"a":2,"a":3}`, `{"a":1}`, `{"a":3}`, `{"a":3}`},
@@ -85,13 +94,10 @@ func TestReadings(t *testing.T) {
 		{`{"\ud800":1,"\udc00":2}`, `{"\ud800":1}`, `{"\ud800":2}`, `{"\ud800":2}`},
 		{`[{"a":","}]`, `[{"a":","}]`, `[{"a":","}]`, `[{"a":","}]`},
 	} {
-		var d Doc
-		if err := d.ParseLenient([]byte(tt.text), 8); err != nil {
-			t.Fatal(err)
-		}
 		for i, want := range []string{tt.first, tt.last, tt.merged} {
-			if got := string(d.AppendReading(nil, Readings[i])); got != want {
-				t.Errorf("%s, reading %d: got %s, want %s", tt.text, i, got, want)
+			one := parsed(t, tt.text)
+			if err := one.Choose(Readings[i], 8); err != nil || string(one.Source()) != want || one.Doubled() {
+				t.Errorf("%s, reading %d: %v, got %s, want %s", tt.text, i, err, one.Source(), want)
 			}
 		}
 	}
@@ -126,6 +132,30 @@ func TestHalves(t *testing.T) {
 	}
 }
 
+// TestManyCopies: an object may have many names, each of them many times.
+func TestManyCopies(t *testing.T) {
+	for _, names := range []int{1, fewNames - 1, fewNames, fewNames + 1, 500} {
+		var b, first strings.Builder
+		for i := range 3 * names {
+			fmt.Fprintf(&b, `,"n%d":%d`, i%names, i)
+		}
+		for i := range names {
+			fmt.Fprintf(&first, `,"n%d":%d`, i, i)
+		}
+		d := parsed(t, "{"+b.String()[1:]+"}")
+		i := 0
+		for c := d.First(Root); c < d.Next(Root); c = d.Next(c) {
+			if d.CopyOf(c) != i/names {
+				t.Fatalf("%d names: member %d is copy %d", names, i, d.CopyOf(c))
+			}
+			i++
+		}
+		if err := d.Choose(FirstCopy, 8); err != nil || string(d.Source()) != "{"+first.String()[1:]+"}" {
+			t.Errorf("%d names: %v %s", names, err, d.Source())
+		}
+	}
+}
+
 // FuzzParseLenient: what is accepted reads in one of our readings as it does
 // for a parser that takes the first of equal names, and for one that takes the
 // last; and each reading has one reading.
@@ -144,19 +174,26 @@ func FuzzParseLenient(f *testing.F) {
 		if strict.Parse(text, 64) == nil && d.Doubled() {
 			t.Fatal("doubled, and has one reading")
 		}
-		last := d.AppendReading(nil, LastCopy)
+		chosen := func(how Reading) []byte {
+			one := parsed(t, string(text))
+			if err := one.Choose(how, 64); err != nil {
+				t.Fatal(err)
+			}
+			return one.Source()
+		}
+		last := chosen(LastCopy)
 		if got, want := stdTree(t, last), stdTree(t, text); !reflect.DeepEqual(got, want) {
 			t.Fatalf("the last copies are %s", last)
 		}
 		for _, how := range Readings {
-			text := d.AppendReading(nil, how)
+			text := chosen(how)
 			var again Doc
 			if err := again.ParseLenient(text, 64); err != nil || again.Doubled() {
 				t.Fatalf("reading %d is %s: %v", how, text, err)
 			}
 		}
 		var first map[string]json.RawMessage
-		if d.Kind(Root) == Object && json.Unmarshal(d.AppendReading(nil, FirstCopy), &first) == nil && !bytes.ContainsRune(text, '\\') {
+		if d.Kind(Root) == Object && json.Unmarshal(chosen(FirstCopy), &first) == nil && !bytes.ContainsRune(text, '\\') {
 			for name, value := range first {
 				path := gjson.Escape(name)
 				if name == "" || !gjson.ValidBytes(text) || strings.ContainsAny(name, ".*?|#@\\!{}[]()=<>%\"':,~") {
