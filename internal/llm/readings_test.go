@@ -101,6 +101,51 @@ func TestEveryCopyIsScanned(t *testing.T) {
 	}
 }
 
+// FuzzEveryCopyIsScanned: in whatever answer a name stands twice, both values
+// are scanned.
+func FuzzEveryCopyIsScanned(f *testing.F) {
+	for _, path := range bodies(f) {
+		body, err := os.ReadFile(path)
+		if err != nil {
+			f.Fatal(err)
+		}
+		if strings.HasPrefix(filepath.Base(path), "answer") {
+			f.Add(body, uint16(3), len(body)%2 == 0)
+		}
+	}
+	f.Fuzz(func(t *testing.T, body []byte, n uint16, before bool) {
+		places := documentsOf(body)
+		in := Input{Leg: ResponseLeg, Body: body}
+		if _, err := Read(in, testLimits); err != nil || len(places) == 0 {
+			return
+		}
+		place := places[int(n)%len(places)]
+		d := new(strictjson.Doc)
+		if d.ParseLenient(body[place[0]:place[1]:place[1]], DefaultDepth) != nil {
+			return
+		}
+		v := int(n) % d.Len()
+		start, nameEnd := d.NameSpan(v)
+		if nameEnd == 0 {
+			return
+		}
+		_, end := d.Span(v)
+		member := string(d.RawName(v)) + `:"` + marker + `"`
+		at, text := place[0]+end, ","+member
+		if before {
+			at, text = place[0]+start, member+","
+		}
+		in.Body = slices.Concat(body[:at], []byte(text), body[at:])
+		m, err := Read(in, testLimits)
+		if err != nil {
+			t.Fatalf("%v: %q", err, in.Body)
+		}
+		if !scanned(m) {
+			t.Fatalf("not scanned: %q", in.Body)
+		}
+	})
+}
+
 // documentsOf gives the places of the JSON documents of a body.
 func documentsOf(body []byte) [][2]int {
 	if strictjson.Loose(body) {
