@@ -50,7 +50,7 @@ func Explain(p *Plugin, file, name string, body Body, stdout, stderr io.Writer) 
 	}
 	m, err := llm.Read(body.input(), limits)
 	if err != nil {
-		fmt.Fprintf(stdout, "refused      %s: %s\n", refusals[classOf(err)], err)
+		fmt.Fprintf(stdout, "refused      %s: %s\n", refusals[classOf(err)], withPlace(err.Error(), llm.PlaceOf(err)))
 		return ExitBlocked
 	}
 	describe(stdout, m)
@@ -69,6 +69,14 @@ func Explain(p *Plugin, file, name string, body Body, stdout, stderr io.Writer) 
 }
 
 var refusals = map[llm.Class]string{llm.Malformed: "malformed", llm.TooLarge: "too large", llm.Unscannable: "unscannable"}
+
+// withPlace adds to a reason where in the body it lies.
+func withPlace(reason, place string) string {
+	if place == "" {
+		return reason
+	}
+	return reason + ": " + place
+}
 
 func classOf(err error) llm.Class {
 	var bad *llm.Error
@@ -142,7 +150,7 @@ func describeRest(w io.Writer, body []byte, m *llm.Message) {
 	}
 	// A stream's pieces may be cut inside of JSON: only letters and digits
 	// stay the same then.
-	whole := jsontext.Value(body).IsValid()
+	whole := jsontext.Value(body).IsValid(asAnswers...)
 	letters := ""
 	if !whole {
 		letters = lettersOf(said.String())
@@ -192,17 +200,20 @@ func lettersOf(s string) string {
 // maxValues is how many values are shown of one place.
 const maxValues = 10
 
+// asAnswers reads what an answer may hold: equal names and lone surrogates.
+var asAnswers = []jsontext.Options{jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)}
+
 // documents gives the JSON documents of a body: itself, or the data of a
 // stream's events or lines.
 func documents(body []byte) func(yield func([]byte) bool) {
 	return func(yield func([]byte) bool) {
-		if jsontext.Value(body).IsValid() {
+		if jsontext.Value(body).IsValid(asAnswers...) {
 			yield(body)
 			return
 		}
 		for line := range bytes.Lines(body) {
 			line = bytes.TrimSpace(bytes.TrimPrefix(bytes.TrimSpace(line), []byte("data:")))
-			if len(line) > 0 && line[0] == '{' && jsontext.Value(line).IsValid() && !yield(line) {
+			if len(line) > 0 && line[0] == '{' && jsontext.Value(line).IsValid(asAnswers...) && !yield(line) {
 				return
 			}
 		}
@@ -213,7 +224,7 @@ func documents(body []byte) func(yield func([]byte) bool) {
 // "messages[].role".
 func stringsOf(doc []byte) func(yield func(place, value string) bool) {
 	return func(yield func(place, value string) bool) {
-		dec := jsontext.NewDecoder(bytes.NewReader(doc))
+		dec := jsontext.NewDecoder(bytes.NewReader(doc), asAnswers...)
 		for {
 			token, err := dec.ReadToken()
 			if err != nil {

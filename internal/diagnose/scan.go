@@ -118,7 +118,7 @@ func Scan(ctx context.Context, p *Plugin, file, name string, body Body, stdout, 
 	}
 	put("outcome", trial.Outcome)
 	put("meaning", meaning(&trial, &made.Settings, body.Leg))
-	put("reason", trial.Reason)
+	put("reason", withPlace(trial.Reason, trial.Place))
 	if trial.Hint != "" {
 		put("look at", "config."+trial.Hint)
 	}

@@ -223,7 +223,7 @@ func (x *exchange) identify(c *identityCalls) error {
 		}
 		f.identity.ClientIP = ip
 	}
-	if x.engine.vendor.NeedsConsumer { // else nobody has asked whether there is one
+	if e.vendor.NeedsConsumer || e.settings.monitorsAny() { // else nobody has asked whether there is one
 		x.own(callerOf(cmp.Or(f.identity.Consumer.ID, f.named.Consumer.ID), f.identity.ClientIP))
 	}
 	return nil

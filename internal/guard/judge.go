@@ -19,6 +19,9 @@ type judgement struct {
 	was outcome
 	// reason is one of a fixed set of texts, "" for none.
 	reason string
+	// place says more than the reason: where in a body that could not be read.
+	// It is for log lines only.
+	place string
 	// hint names the setting to look at, "" for none.
 	hint       string
 	retryAfter time.Duration
@@ -179,7 +182,7 @@ func unreadable(err error) judgement {
 	}
 	switch bad.Class {
 	case llm.Malformed:
-		return ended(malformed, bad.Reason)
+		return judgement{outcome: malformed, reason: bad.Reason, place: llm.PlaceOf(err)}
 	case llm.TooLarge:
 		return ended(tooLarge, bad.Reason)
 	default:

@@ -115,7 +115,11 @@ func (e *Engine) text(what, unjudged string, j *judgement, requestID string, id 
 		outcome = j.was
 	}
 	add("outcome", rules[outcome].name)
-	add("reason", j.reason)
+	reason := j.reason
+	if j.place != "" {
+		reason += ": " + j.place
+	}
+	add("reason", reason)
 	add("check", j.hint)
 	add("unscanned", unjudged)
 	add("scan_id", j.verdict.ScanID)

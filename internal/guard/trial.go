@@ -18,9 +18,9 @@ type Trial struct {
 	Status int
 	// NoVerdict tells that the service did not judge although it was to.
 	NoVerdict bool
-	// Reason and Hint are as in Failure.
-	Reason, Hint string
-	Verdict      Verdict
+	// Reason and Hint are as in Failure. Place is as in llm.PlacedError.
+	Reason, Place, Hint string
+	Verdict             Verdict
 	// Message is nil when the body could not be read. Picked are the places
 	// of the judged turns among the message's.
 	Message *llm.Message
@@ -54,6 +54,6 @@ func (e *Engine) Try(ctx context.Context, in llm.Input, requestID string) Trial 
 	}
 	return Trial{
 		Outcome: rules[j.outcome].name, Status: status, NoVerdict: rules[j.outcome].severity == failure,
-		Reason: j.reason, Hint: j.hint, Verdict: j.verdict, Message: j.message, Picked: picked, Latency: j.latency,
+		Reason: j.reason, Place: j.place, Hint: j.hint, Verdict: j.verdict, Message: j.message, Picked: picked, Latency: j.latency,
 	}
 }

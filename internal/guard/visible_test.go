@@ -277,3 +277,29 @@ func TestErrorAnswers(t *testing.T) {
 		}
 	}
 }
+
+// A line says which name of a body stands twice, and where. Metrics, whose
+// labels are few, and clients do not.
+func TestLineHoldsThePlace(t *testing.T) {
+	w := newWorld(t)
+	k := chatRequest(t)
+	k.body = `{"model":"m","messages":[{"role":"user","content":"a","content":"b"}]}`
+	k.run(guard.New(w.Process, prisma(), strict(), &scanner{}))
+	const reason = "duplicate name in a JSON object"
+	if line := k.allLogs(); !strings.Contains(line, `reason="`+reason+`: 'content' at byte 54"`) {
+		t.Errorf("the line is %s", line)
+	}
+	if k.exit == nil || k.exit.status != 400 || !strings.Contains(k.exit.body, reason+`"`) || strings.Contains(k.exit.body, "54") {
+		t.Errorf("answered with %+v", k.exit)
+	}
+	if n := w.metric("leg_reasons_total", "request", "malformed", reason); n != 1 {
+		t.Errorf("counted %v times", n)
+	}
+	k = chatRequest(t)
+	k.body = `{"model":"m","messages":[],"marker-of-text":1,"marker-of-text":2}`
+	k.run(guard.New(w.Process, prisma(), modes(guard.Monitor, guard.Off), &scanner{}))
+	w.Flush(context.Background())
+	if line := w.stderr.String(); !strings.Contains(line, "a name of 14 bytes at byte 46") || strings.Contains(line, "marker") {
+		t.Errorf("stderr is %s", line)
+	}
+}

@@ -125,16 +125,18 @@ func conversational(d *strictjson.Doc) bool {
 // variantNames are those of chatNames that no other API is likely to use.
 var variantNames = wordSet(`messages contents prompt input chat_history inputtext instructions systeminstruction tools`)
 
-// variantOfChat reports whether a root's name differs only by case from one
-// that would make the document a conversation.
-func variantOfChat(d *strictjson.Doc) bool {
+// variantOfChat gives the root's member whose name differs only by case from one
+// that would make the document a conversation, and that name; -1 for none.
+func variantOfChat(d *strictjson.Doc) (v int, known string) {
 	for c := d.First(strictjson.Root); c < d.Next(strictjson.Root); c = d.Next(c) {
 		name := d.Name(c)
-		if len(name) <= 32 && !chatNames[string(name)] && variantNames[strings.ToLower(fold(name))] {
-			return true
+		if len(name) <= 32 && !chatNames[string(name)] {
+			if lower := strings.ToLower(fold(name)); variantNames[lower] {
+				return c, lower
+			}
 		}
 	}
-	return false
+	return -1, ""
 }
 
 // asksForStream reports whether a request asks for a streamed answer.

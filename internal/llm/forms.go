@@ -168,16 +168,17 @@ func (r *reader) labels(p *formdata.Part) {
 // file reads a part that is a file: JSON, JSON lines, text or media.
 func (r *reader) file(in Input, p *formdata.Part) error {
 	a := at{kind: KindDocument, message: -1, role: RoleUser}
-	if r.doc.Parse(p.Body, r.maxDepth) == nil && (r.isObject(strictjson.Root) || r.isArray(strictjson.Root)) {
+	bad := r.parse(p.Body)
+	if bad == nil && (r.isObject(strictjson.Root) || r.isArray(strictjson.Root)) {
 		return r.document(in)
 	}
 	switch {
 	case strictjson.Loose(p.Body) && (firstByte(p.Body) == '{' || firstByte(p.Body) == '['):
-		return &Error{Malformed, strictjson.ErrDuplicateName.Error()}
+		return r.jsonError(bad)
 	case eventstream.LooksLikeLines(p.Body):
 		for l := range eventstream.Lines(p.Body) {
-			if err := r.doc.Parse(p.Body[l.Start:l.End], r.maxDepth); err != nil {
-				return jsonError(err)
+			if err := r.parse(p.Body[l.Start:l.End]); err != nil {
+				return r.jsonError(err)
 			}
 			if err := r.document(in); err != nil {
 				return err

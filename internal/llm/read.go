@@ -20,7 +20,7 @@ const (
 	DefaultDepth        = 256
 )
 
-// Read reads a body. The error is always an *Error. A body of nothing but
+// Read reads a body. The error always is or wraps an *Error. A body of nothing but
 // white space is empty: its Format is None and it has no turns.
 //
 // The Message keeps the decoded body for Replace and may share memory with
@@ -51,6 +51,11 @@ func Read(in Input, lim Limits) (*Message, error) {
 	}
 	r.addProbs()
 	r.addMentions()
+	if r.doubled {
+		if err := r.addReadings(in, label, body); err != nil {
+			return nil, err
+		}
+	}
 	if r.excess {
 		return nil, errTooMany
 	}
@@ -119,7 +124,7 @@ func (r *reader) body(in Input, label mediatype.Label, body []byte) error {
 	case strings.HasPrefix(label.Type, "multipart/"):
 		return r.multipart(in, body)
 	}
-	err := r.doc.Parse(body, r.maxDepth)
+	err := r.parse(body)
 	if err == nil {
 		m.Turns = make([]Turn, 0, min(r.doc.Len()/4+4, 1<<12))
 		if err := r.document(in); err != nil {
@@ -132,11 +137,11 @@ func (r *reader) body(in Input, label mediatype.Label, body []byte) error {
 	}
 	switch {
 	case strictjson.Loose(body) && first != '"' && !isDigit(first):
-		return &Error{Malformed, err.Error()} // more than one reading
+		return r.placed(&Error{Malformed, err.Error()}) // more than one reading
 	case err == strictjson.ErrBOM && opensJSON(bytes.TrimPrefix(body, []byte("\xef\xbb\xbf"))):
-		return jsonError(err)
+		return r.jsonError(err)
 	case err == strictjson.ErrDepth || err == strictjson.ErrTooLarge && (first == '{' || first == '['):
-		return jsonError(err)
+		return r.jsonError(err)
 	case eventstream.LooksLikeFrames(body):
 		return r.frames(in, body)
 	case label.Type == formType:
@@ -147,7 +152,7 @@ func (r *reader) body(in Input, label mediatype.Label, body []byte) error {
 	case (in.Leg == ResponseLeg || linesType(label.Type)) && eventstream.LooksLikeLines(body):
 		return r.lines(in, body)
 	case jsonType(label.Type) || opensJSON(body):
-		return jsonError(err)
+		return r.jsonError(err)
 	}
 	return r.plain(label, body)
 }
@@ -177,11 +182,12 @@ func opensJSON(body []byte) bool {
 	}
 }
 
-func jsonError(err error) error {
+// jsonError gives the error for the document that could not be parsed.
+func (r *reader) jsonError(err error) error {
 	if err == strictjson.ErrTooLarge {
 		return &Error{TooLarge, err.Error()}
 	}
-	return &Error{Malformed, err.Error()}
+	return r.placed(&Error{Malformed, err.Error()})
 }
 
 // document reads the JSON document that the reader has parsed.
@@ -212,8 +218,10 @@ func (r *reader) document(in Input) error {
 	case r.isObject(root) && m.Format != Unknown:
 		return r.object(a, s, root)
 	case r.isObject(root):
-		if in.Leg == RequestLeg && variantOfChat(r.doc) {
-			return errVariant
+		if in.Leg == RequestLeg {
+			if v, name := variantOfChat(r.doc); v >= 0 {
+				return r.variant(v, name)
+			}
 		}
 		return r.unknown(a, root)
 	case r.isArray(root) && in.Leg == ResponseLeg && m.Format != Unknown:

@@ -70,7 +70,7 @@ func TestReadBody(t *testing.T) {
 		{name: "JSON lines", kind: "application/x-ndjson", body: "{\"a\":1}\n" + chat},
 		{name: "duplicate name as text", kind: "text/plain", body: `{"a":1,"a":"` + marker + `"}`, refused: true},
 		{name: "comments", kind: "text/plain", body: "{/*x*/\"messages\":[]}", refused: true},
-		{name: "lone surrogate", kind: "application/json", body: `{"a":"\ud800"}`, refused: true},
+		{name: "lone surrogate", kind: "application/json", body: `{"a":"\ud800 ` + marker + `"}`, refused: true},
 		{name: "deep", kind: "application/json", body: strings.Repeat("[", 300) + strings.Repeat("]", 300), refused: true},
 		{name: "deep as text", kind: "text/plain", body: strings.Repeat(`{"a":`, 300) + "1" + strings.Repeat("}", 300), refused: true},
 		{name: "escaped", kind: "application/json", body: `{"messages":[{"role":"user","content":"\u004bindly zq7 the marker"}]}`},

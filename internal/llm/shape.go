@@ -86,3 +86,14 @@ func (s *shape) variant(name []byte) bool {
 	// Longer than any name we know, folded or not: not worth the folding.
 	return len(name) <= 64 && s.folds[fold(name)]
 }
+
+// meant gives the name of s that name differs from only by case.
+func (s *shape) meant(name []byte) string {
+	folded := fold(name)
+	for known := range s.fields {
+		if fold([]byte(known)) == folded {
+			return known
+		}
+	}
+	return ""
+}

@@ -36,8 +36,11 @@ type streamed struct {
 	buf   []byte
 	spans []span
 	fixed bool // every piece has a span
-	probs bool // log probabilities, which repeat other texts
-	last  int  // offset of the last piece's start, to drop repeated numbers
+	// halved tells that buf holds halves of surrogate pairs, for which there is
+	// no mask.
+	halved bool
+	probs  bool // log probabilities, which repeat other texts
+	last   int  // offset of the last piece's start, to drop repeated numbers
 }
 
 func newAssembler() *assembler { return &assembler{byKey: make(map[string]*streamed)} }
@@ -54,7 +57,7 @@ func (m *assembler) text(r *reader, a at, slot string) *streamed {
 	} else {
 		k = append(append(append(k, m.class...), '|'), r.path...)
 	}
-	for _, n := range [...]int{a.choice, a.block, a.call} {
+	for _, n := range [...]int{a.choice, a.block, a.call, int(a.copy)} {
 		k = strconv.AppendInt(append(k, '|'), int64(n), 10)
 	}
 	m.key = k
@@ -104,8 +107,13 @@ func (m *assembler) thread(k, path []byte, slot string) []byte {
 // add adds string v as the next piece of its text.
 func (m *assembler) add(r *reader, a at, slot string, v int) {
 	s := m.text(r, a, slot)
-	s.buf = r.doc.Append(s.buf, v)
-	if !r.fixed {
+	halved := r.doc.Halved(v)
+	if halved {
+		s.buf, s.halved = r.doc.AppendHalves(s.buf, v), true
+	} else {
+		s.buf = r.doc.Append(s.buf, v)
+	}
+	if !r.fixed || halved {
 		s.fixed = false
 		return
 	}
@@ -159,7 +167,11 @@ func (r *reader) pieces(a at, f field, v int, label string) error {
 			r.label(a, []byte(label))
 		}
 		n := 0
+		outer := a.copy
 		for c := d.First(v); c < d.Next(v); c = d.Next(c) {
+			if r.doubled {
+				a.copy = r.copyOf(outer, c)
+			}
 			var depth int
 			if name := d.Name(c); name != nil {
 				depth = r.push(name)
@@ -302,6 +314,11 @@ func idOf(d *strictjson.Doc) string {
 func (r *reader) flush() {
 	r.excess = r.excess || r.asm.excess
 	r.asm.markCalls()
+	for _, s := range r.asm.texts {
+		if s.halved {
+			s.buf = strictjson.JoinHalves(s.buf)
+		}
+	}
 	seen, said := make(map[string]*copies), make(map[string]bool)
 	for _, s := range r.asm.texts {
 		if s.json || s.whole {

@@ -40,7 +40,7 @@ func (r *reader) event(in Input, e *eventstream.Event) error {
 			plain = isIdent(s)
 		case eventstream.NearData:
 			// A careless client takes it for data.
-			if r.doc.Parse(s, r.maxDepth) == nil {
+			if r.parse(s) == nil {
 				if err := r.chunk(in, s, 0, false); err != nil {
 					return err
 				}
@@ -70,7 +70,7 @@ func (r *reader) event(in Input, e *eventstream.Event) error {
 		return r.chunk(in, data, e.Offset(0), true)
 	}
 	// Some clients join the lines, others take each for a message.
-	if r.doc.Parse(data, r.maxDepth) == nil {
+	if r.parse(data) == nil {
 		return r.chunk(in, data, 0, false)
 	}
 	for _, l := range e.Lines {
@@ -91,10 +91,10 @@ func (r *reader) chunk(in Input, data []byte, base int, fixed bool) error {
 	outer, asm := r.fixed, r.asm
 	r.base, r.fixed = base, fixed && outer
 	defer func() { r.fixed, r.base, r.asm = outer, 0, asm }()
-	err := r.doc.Parse(data, r.maxDepth)
+	err := r.parse(data)
 	if err != nil {
 		if strictjson.Loose(data) || err == strictjson.ErrDepth || err == strictjson.ErrTooLarge || opensJSON(data) {
-			return jsonError(err)
+			return r.jsonError(err)
 		}
 		if !mediatype.Text(data) {
 			return &Error{Malformed, "text that is not UTF-8"}
@@ -160,10 +160,10 @@ func (r *reader) lines(in Input, body []byte) error {
 	}
 	// A batch file: each line is a request of its own.
 	for l := range eventstream.Lines(body) {
-		if err := r.doc.Parse(body[l.Start:l.End], r.maxDepth); err != nil {
-			return jsonError(err)
-		}
 		r.base = l.Start
+		if err := r.parse(body[l.Start:l.End]); err != nil {
+			return r.jsonError(err)
+		}
 		if err := r.document(in); err != nil {
 			return err
 		}
@@ -192,7 +192,7 @@ func (r *reader) frames(in Input, body []byte) error {
 		if len(payload) == 0 {
 			continue
 		}
-		if inner, ok := invokeChunk(payload, r.maxDepth); ok {
+		if inner, ok := r.invokeChunk(payload); ok {
 			payload = inner
 		}
 		if err := r.chunk(in, payload, 0, false); err != nil {
@@ -207,9 +207,10 @@ func (r *reader) frames(in Input, body []byte) error {
 
 // invokeChunk takes the model's own event out of a chunk of
 // InvokeModelWithResponseStream: {"bytes":"<base64>","p":"<padding>"}.
-func invokeChunk(payload []byte, maxDepth int) ([]byte, bool) {
-	d, err := strictjson.Parse(payload, maxDepth)
-	if err != nil || d.Kind(strictjson.Root) != strictjson.Object {
+func (r *reader) invokeChunk(payload []byte) ([]byte, bool) {
+	d := new(strictjson.Doc)
+	// Where a name stands twice, each reading has a chunk of its own.
+	if r.parseTo(d, payload) != nil || d.Doubled() || d.Kind(strictjson.Root) != strictjson.Object {
 		return nil, false
 	}
 	v := d.Member(strictjson.Root, "bytes")

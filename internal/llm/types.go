@@ -11,6 +11,8 @@
 // costs labels, order and places for masks; it never means unscanned.
 package llm
 
+import "errors"
+
 // A Leg is one of the two directions of an exchange.
 type Leg uint8
 
@@ -193,6 +195,30 @@ type Error struct {
 }
 
 func (e *Error) Error() string { return e.Reason }
+
+// A PlacedError is an Error whose cause has a place in the body.
+type PlacedError struct {
+	Err *Error
+	// Place is for logs, and not for clients: which name it is, if it is one that
+	// we know and else only its length, and where it is in the decoded body. It
+	// quotes nothing else of the body.
+	Place string
+}
+
+// Error gives the reason, without the place.
+func (e *PlacedError) Error() string { return e.Err.Reason }
+
+// Unwrap gives the Error.
+func (e *PlacedError) Unwrap() error { return e.Err }
+
+// PlaceOf gives the place that err names, "" for none.
+func PlaceOf(err error) string {
+	var placed *PlacedError
+	if errors.As(err, &placed) {
+		return placed.Place
+	}
+	return ""
+}
 
 // Input is one body as it came off the wire.
 type Input struct {

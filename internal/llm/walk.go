@@ -44,6 +44,7 @@ type at struct {
 	// joined tells that clients join all pieces of the choice, whatever type
 	// or number stands beside them.
 	joined bool
+	copy   uint64 // of names that stand twice: see copyOf
 }
 
 // A reader reads one body. It visits every value once: each string either
@@ -66,6 +67,8 @@ type reader struct {
 	inner     int    // layers of JSON in strings above
 	excess    bool   // there are more texts than are taken
 	maxDepth  int
+	view      *strictjson.Reading // of equal names; nil for all copies
+	doubled   bool                // an object has equal names
 }
 
 func (r *reader) isObject(v int) bool { return r.doc.Kind(v) == strictjson.Object }
@@ -76,12 +79,16 @@ func (r *reader) isString(v int) bool { return r.doc.Kind(v) == strictjson.Strin
 func (r *reader) object(a at, s *shape, v int) error {
 	d := r.doc
 	a, call := r.enter(a, s, v)
+	outer := a.copy
 	for c := d.First(v); c < d.Next(v); c = d.Next(c) {
 		name := d.Name(c)
+		if r.doubled {
+			a.copy = r.copyOf(outer, c)
+		}
 		f, known := s.fields[string(name)]
 		if !known {
 			if s.variant(name) {
-				return errVariant
+				return r.variant(c, s.meant(name))
 			}
 			if s.counts && d.Kind(c) < strictjson.String && isCount(name) || r.empty(c) && isIdent(name) {
 				continue
@@ -416,7 +423,7 @@ func (r *reader) text(a at, f field, v int) {
 		return
 	}
 	t := r.turn(a, r.arena.string(from))
-	if r.fixed {
+	if r.fixed && !r.doc.Halved(v) {
 		start, end := r.doc.Span(v)
 		t.Maskable = true
 		t.from = int32(len(r.msg.spans))

@@ -5,6 +5,10 @@
 // value, valid UTF-8, no byte order mark, no lone surrogates, no object with
 // two equal names, bounded depth and size. (RFC 7493, I-JSON, with bounds.)
 //
+// ParseLenient also accepts what parsers read each in its own way: equal names
+// and lone surrogates. All of it is in the index then, and Readings give what
+// the parsers make of it.
+//
 // An accepted text is kept as an index over its own bytes: what each value is,
 // where it starts and ends, and which name it has. Nothing is decoded until it
 // is asked for, numbers stay bytes, and a value can be replaced in the original
@@ -16,6 +20,7 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -39,6 +44,7 @@ var (
 	ErrTrailing      = &Error{"more than one JSON value"}
 	ErrDuplicateName = &Error{"duplicate name in a JSON object"}
 	ErrUTF8          = &Error{"JSON text is not valid UTF-8"}
+	ErrSurrogate     = &Error{"a lone surrogate in a JSON string"}
 	ErrBOM           = &Error{"JSON text starts with a byte order mark"}
 	ErrDepth         = &Error{"JSON is nested too deep"}
 	ErrTooLarge      = &Error{"JSON text has too many values"}
@@ -78,22 +84,70 @@ type node struct {
 type Doc struct {
 	src   []byte
 	nodes []node
+
+	lenient bool     // the text may hold lone surrogates
+	copies  []uint32 // by value: equal names that stand before its own; empty if there are none
+	fault   Fault
 }
+
+// A Fault is where a text has what it was refused for, as far as that is known:
+// a name that stands twice, or the string with a lone surrogate.
+type Fault struct {
+	// Offset counts the text's bytes before it.
+	Offset int
+	// Name is the name, escapes resolved; nil for a value. It is not for logs.
+	Name []byte
+	// Known tells that there is such a place.
+	Known bool
+}
+
+// Fault tells where the text has what the last Parse refused it for.
+func (d *Doc) Fault() Fault { return d.fault }
 
 // Parse checks src and indexes it. src must not change while the Doc is used.
 // The error is one of the package's variables.
 func (d *Doc) Parse(src []byte, maxDepth int) error {
-	d.src, d.nodes = src, d.nodes[:0]
-	if len(src) > maxBytes {
-		return ErrTooLarge
+	if err := d.begin(src); err != nil {
+		return err
 	}
 	if !jsontext.Value(src).IsValid() {
-		return reason(src, maxDepth)
+		return d.reason(maxDepth)
+	}
+	return d.index(maxDepth)
+}
+
+// ParseLenient is Parse for a text that may have equal names and lone
+// surrogates. All copies of a name are in the index: a loop over an object's
+// members sees each, and Member the first.
+func (d *Doc) ParseLenient(src []byte, maxDepth int) error {
+	if err := d.begin(src); err != nil {
+		return err
+	}
+	if jsontext.Value(src).IsValid() {
+		return d.index(maxDepth)
+	}
+	if !Loose(src) || !utf8.Valid(src) {
+		return d.reason(maxDepth, loosely...)
+	}
+	d.lenient = true
+	if err := d.index(maxDepth); err != nil {
+		return err
+	}
+	d.countCopies()
+	return nil
+}
+
+// begin takes a new text.
+func (d *Doc) begin(src []byte) error {
+	d.src, d.nodes, d.copies = src, d.nodes[:0], d.copies[:0]
+	d.lenient, d.fault = false, Fault{}
+	if len(src) > maxBytes {
+		return ErrTooLarge
 	}
 	if cap(d.nodes) == 0 {
 		d.nodes = make([]node, 0, 16+len(src)/128)
 	}
-	return d.index(maxDepth)
+	return nil
 }
 
 // Parse is a Doc's Parse into a new Doc.
@@ -115,7 +169,7 @@ func Borrow() *Doc { return pool.Get().(*Doc) }
 
 // Return gives d back for others to borrow. Nothing of it may be used after.
 func (d *Doc) Return() {
-	d.src = nil
+	d.src, d.fault = nil, Fault{}
 	if cap(d.nodes) <= pooledNodes {
 		pool.Put(d)
 	}
@@ -222,13 +276,14 @@ func isNumberByte(c byte) bool {
 	return c-'0' < 10 || c == '.' || c == 'e' || c == 'E' || c == '+' || c == '-'
 }
 
-// reason finds out why a text was refused. It reads the text once more, which
-// only refused texts pay for.
-func reason(src []byte, maxDepth int) error {
+// reason finds out why a text was refused, and where. It reads the text once
+// more, which only refused texts pay for.
+func (d *Doc) reason(maxDepth int, options ...jsontext.Options) error {
+	src := d.src
 	if bytes.HasPrefix(src, []byte("\xef\xbb\xbf")) {
 		return ErrBOM
 	}
-	dec := jsontext.NewDecoder(bytes.NewReader(src))
+	dec := jsontext.NewDecoder(bytes.NewReader(src), options...)
 	for {
 		_, err := dec.ReadToken()
 		switch {
@@ -240,20 +295,43 @@ func reason(src []byte, maxDepth int) error {
 			}
 		case err == nil:
 		case errors.Is(err, io.EOF):
+			if Loose(src) { // which leaves nothing but its bytes
+				return ErrUTF8
+			}
 			return ErrSyntax
 		case errors.Is(err, jsontext.ErrDuplicateName):
+			d.locate(int(dec.InputOffset()))
 			return ErrDuplicateName
-		case jsontext.Value(src).IsValid(jsontext.AllowInvalidUTF8(true), jsontext.AllowDuplicateNames(true)):
+		case !Loose(src):
+			return ErrSyntax
+		case !utf8.Valid(src):
 			return ErrUTF8
 		default:
-			return ErrSyntax
+			d.locate(int(dec.InputOffset()))
+			d.fault.Offset += loneSurrogate(src[d.fault.Offset:])
+			d.fault.Name = nil
+			return ErrSurrogate
 		}
 	}
 }
 
+// locate notes the string that follows the text's first bytes as the fault.
+func (d *Doc) locate(from int) {
+	for from < len(d.src) && d.src[from] != '"' {
+		from++
+	}
+	if from == len(d.src) {
+		return
+	}
+	raw := d.src[from:stringEnd(d.src, from)]
+	d.fault = Fault{Offset: from, Name: AppendString(nil, raw), Known: true}
+}
+
+// loosely is how most parsers read: of equal names one counts, and what is no
+// character is replaced by one.
+var loosely = []jsontext.Options{jsontext.AllowInvalidUTF8(true), jsontext.AllowDuplicateNames(true)}
+
 // Loose reports whether src would be one JSON value for a parser that accepts
 // duplicate names and invalid UTF-8, as most do. A text that is Loose but not
 // accepted by Parse has more than one reading.
-func Loose(src []byte) bool {
-	return jsontext.Value(src).IsValid(jsontext.AllowInvalidUTF8(true), jsontext.AllowDuplicateNames(true))
-}
+func Loose(src []byte) bool { return jsontext.Value(src).IsValid(loosely...) }

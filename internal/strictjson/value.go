@@ -86,7 +86,8 @@ func (d *Doc) Bytes(v int) []byte {
 // Append appends string v, escapes resolved. v must be a String.
 func (d *Doc) Append(dst []byte, v int) []byte { return AppendString(dst, d.Raw(v)) }
 
-// Member returns the member of object v that has this name, or -1.
+// Member returns the member of object v that has this name, the first if there
+// are more, or -1.
 func (d *Doc) Member(v int, name string) int {
 	if d.nodes[v].kind != Object {
 		return -1
@@ -101,7 +102,11 @@ func (d *Doc) Member(v int, name string) int {
 
 // AppendString appends what the JSON string literal raw stands for. Parse or
 // Loose must have accepted it; a lone surrogate becomes U+FFFD.
-func AppendString(dst, raw []byte) []byte {
+func AppendString(dst, raw []byte) []byte { return appendString(dst, raw, false) }
+
+// appendString is AppendString, which keeps the halves of surrogate pairs if so
+// asked.
+func appendString(dst, raw []byte, halves bool) []byte {
 	if len(raw) < 2 {
 		return dst
 	}
@@ -131,6 +136,10 @@ func AppendString(dst, raw []byte) []byte {
 				if pair := utf16.DecodeRune(r, hex4(rest[2:])); pair != utf8.RuneError {
 					r, rest = pair, rest[6:]
 				}
+			}
+			if halves && utf16.IsSurrogate(r) {
+				dst = append(dst, byte(0xE0|r>>12), byte(0x80|r>>6&0x3F), byte(0x80|r&0x3F))
+				continue
 			}
 			dst = utf8.AppendRune(dst, r)
 			continue

@@ -109,7 +109,7 @@ func attackStreams() []testcase {
 	lines("event behind a form feed", "data: {}\fdata: "+content("$MARK")+"\n\n").must(malformed)
 	lines("JSON broken by a CR", "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\r\"$MARK\"}}]}\n\n").must(malformed)
 	lines("bad byte", "data: "+content("\xff$MARK")+"\n\n").must(malformed)
-	lines("name twice in a chunk", sse(`{"choices":[{"index":0,"delta":{"content":"ok","content":"$MARK"}}]}`)).must(malformed)
+	lines("name twice in a chunk", sse(`{"choices":[{"index":0,"delta":{"content":"ok","content":"$MARK"}}]}`))
 	lines("two documents in one event", sse(content("ok")+content("$MARK"))).must(malformed)
 	lines("chunk that is cut off", sse(`{"choices":[{"index":0,"delta":{"content":"$MARK`)).must(malformed)
 	lines("Delta", sse(`{"choices":[{"index":0,"delta":{"content":"ok"},"Delta":{"content":"$MARK"}}]}`)).must(malformed)

@@ -23,7 +23,8 @@ func all() []testcase {
 	for _, part := range []func() []testcase{
 		attackRequests, attackTools, attackJSON, attackBytes, attackForms, attackTransport,
 		attackAnswers, attackStreams, attackMCP, attackDisguises,
-		goodRequests, goodAnswers, goodStreams, goodMCP, goodTransport,
+		attackReadings,
+		goodReadings, goodRequests, goodAnswers, goodStreams, goodMCP, goodTransport,
 	} {
 		cases = append(cases, part()...)
 	}

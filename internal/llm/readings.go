@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package llm
+
+import (
+	"kong-ai-guard/internal/mediatype"
+	"kong-ai-guard/internal/strictjson"
+)
+
+// Answers may hold equal names in one object, which clients read each in its
+// own way, and lone surrogates. Models do not choose names, servers do: some
+// write a name twice, and a stream cuts an emoji in two. Such an answer is read
+// once with every copy in it, and once more for each of the ways in which
+// parsers choose among copies; whatever one of them says is scanned.
+
+// parse makes data the reader's document, as its leg and view have it.
+func (r *reader) parse(data []byte) error { return r.parseTo(r.doc, data) }
+
+func (r *reader) parseTo(d *strictjson.Doc, data []byte) error {
+	if r.msg.Leg != ResponseLeg {
+		return d.Parse(data, r.maxDepth)
+	}
+	err := d.ParseLenient(data, r.maxDepth)
+	if err != nil || !d.Doubled() {
+		return err
+	}
+	r.doubled = true
+	if r.view == nil {
+		return nil
+	}
+	return d.Choose(*r.view, r.maxDepth)
+}
+
+// addReadings adds what an answer with equal names says to a client that does
+// not look at every copy, where that is something else. No text of it is masked:
+// a mask would have to be right for all of them.
+func (r *reader) addReadings(in Input, label mediatype.Label, body []byte) error {
+	said := make(map[string]bool)
+	for i := range r.msg.Turns {
+		said[r.msg.Turns[i].Text] = true
+	}
+	for i := range r.others {
+		said[r.others[i].Text] = true
+	}
+	media := make(map[MediaPart]bool)
+	for _, m := range r.msg.Media {
+		media[m] = true
+	}
+	for _, how := range strictjson.Readings {
+		one := r.readAgain(how)
+		err := one.body(in, label, body)
+		if err != nil {
+			return err
+		}
+		one.addProbs()
+		one.addMentions()
+		r.excess = r.excess || one.excess
+		for _, turns := range [...][]Turn{one.msg.Turns, one.others} {
+			for i := range turns {
+				if t := turns[i]; !said[t.Text] {
+					said[t.Text] = true
+					t.from, t.to = 0, 0
+					*r.turn(at{}, "") = t
+				}
+			}
+		}
+		for _, m := range one.msg.Media {
+			if !media[m] {
+				media[m] = true
+				r.msg.Media = append(r.msg.Media, m)
+			}
+		}
+	}
+	for i := range r.msg.Turns {
+		r.msg.Turns[i].Maskable = false
+	}
+	return nil
+}
+
+// readAgain gives a reader of the same body, of which it has read nothing.
+func (r *reader) readAgain(how strictjson.Reading) *reader {
+	again := &reader{
+		msg: &Message{Leg: r.msg.Leg, body: r.msg.body}, doc: r.doc,
+		maxDepth: r.maxDepth, view: &how,
+	}
+	again.arena.chunk = r.arena.chunk
+	return again
+}
+
+// copyOf tells copies of a member apart: a number of its own for each way of
+// choosing copies from the root on, 0 for the first ones, so that each is a text
+// of its own in a stream.
+func (r *reader) copyOf(outer uint64, v int) uint64 {
+	n := r.doc.CopyOf(v)
+	if n == 0 {
+		return outer
+	}
+	const prime = 1099511628211 // of FNV
+	h := outer
+	for _, c := range r.doc.Name(v) {
+		h = (h ^ uint64(c)) * prime
+	}
+	return (h ^ uint64(n)) * prime
+}

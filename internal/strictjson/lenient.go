@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package strictjson
+
+import (
+	"bytes"
+	"unicode/utf16"
+)
+
+// Doubled reports whether an object of the text has two equal names. Names are
+// equal that read the same, lone surrogates replaced.
+func (d *Doc) Doubled() bool { return len(d.copies) > 0 }
+
+// CopyOf counts the members of the same object and name that stand before v.
+func (d *Doc) CopyOf(v int) int {
+	if len(d.copies) == 0 {
+		return 0
+	}
+	return int(d.copies[v])
+}
+
+// countCopies looks for equal names.
+func (d *Doc) countCopies() {
+	if cap(d.copies) < len(d.nodes) {
+		d.copies = make([]uint32, len(d.nodes))
+	}
+	d.copies = d.copies[:len(d.nodes)]
+	clear(d.copies)
+	doubled := false
+	var names nameSet
+	for v := range d.nodes {
+		if d.nodes[v].kind != Object || d.Next(v)-v < 3 {
+			continue
+		}
+		names.clear()
+		for c := d.First(v); c < d.Next(v); c = d.Next(c) {
+			if first := names.first(d.Name(c), c); first != c {
+				// The first one counts them for as long as the object is read.
+				d.copies[first]++
+				d.copies[c] = d.copies[first]
+				doubled = true
+			}
+		}
+		for _, first := range names.firsts {
+			d.copies[first] = 0
+		}
+	}
+	if !doubled {
+		d.copies = d.copies[:0]
+	}
+}
+
+// A nameSet knows for each name which number came with it first. Most objects
+// have few names, which are compared faster than they are hashed.
+type nameSet struct {
+	names  [][]byte
+	firsts []int
+	many   map[string]int // once there are more than fewNames
+}
+
+const fewNames = 16
+
+func (s *nameSet) clear() {
+	// To clear a map takes as long as the most that it ever held.
+	s.names, s.firsts, s.many = s.names[:0], s.firsts[:0], nil
+}
+
+// first gives the number that came first with name: n if none did.
+func (s *nameSet) first(name []byte, n int) int {
+	if s.many != nil {
+		if first, ok := s.many[string(name)]; ok {
+			return first
+		}
+		s.many[string(name)] = n
+		s.firsts = append(s.firsts, n)
+		return n
+	}
+	for i := range s.names {
+		if bytes.Equal(s.names[i], name) {
+			return s.firsts[i]
+		}
+	}
+	s.names, s.firsts = append(s.names, name), append(s.firsts, n)
+	if len(s.names) > fewNames {
+		s.many = make(map[string]int, 4*fewNames)
+		for i, name := range s.names {
+			s.many[string(name)] = s.firsts[i]
+		}
+	}
+	return n
+}
+
+// A Reading is what a parser makes of equal names.
+type Reading uint8
+
+// The readings of the parsers in use.
+const (
+	FirstCopy Reading = iota // the first of equal names counts
+	LastCopy                 // the last does
+	Merged                   // the last does, but containers of one name become one, as in encoding/json
+)
+
+// Readings are all of them.
+var Readings = [...]Reading{FirstCopy, LastCopy, Merged}
+
+// Choose makes the text another one, without equal names: what a parser reads in
+// it. Offsets are those of that text.
+func (d *Doc) Choose(how Reading, maxDepth int) error {
+	if !d.Doubled() {
+		return nil
+	}
+	d.src = d.appendReading(make([]byte, 0, len(d.src)), how, []int{Root})
+	d.nodes, d.copies = d.nodes[:0], d.copies[:0]
+	return d.index(maxDepth)
+}
+
+// appendReading appends the last of some values, or the container that they are
+// together.
+func (d *Doc) appendReading(dst []byte, how Reading, of []int) []byte {
+	v := of[len(of)-1]
+	switch {
+	case d.Kind(v) == Array && len(of) > 1:
+		dst = append(dst, '[')
+		for _, elements := range d.byPlace(of) {
+			dst = append(d.appendReading(dst, how, d.together(elements)), ',')
+		}
+		return closed(dst, ']')
+	case d.Kind(v) == Array:
+		dst = append(dst, '[')
+		for c := d.First(v); c < d.Next(v); c = d.Next(c) {
+			dst = append(d.appendReading(dst, how, []int{c}), ',')
+		}
+		return closed(dst, ']')
+	case d.Kind(v) == Object && len(of) == 1 && !d.anyCopy(v):
+		dst = append(dst, '{')
+		for c := d.First(v); c < d.Next(v); c = d.Next(c) {
+			dst = append(append(dst, d.RawName(c)...), ':')
+			dst = append(d.appendReading(dst, how, []int{c}), ',')
+		}
+		return closed(dst, '}')
+	case d.Kind(v) == Object:
+		dst = append(dst, '{')
+		for _, members := range d.byName(of) {
+			dst = append(append(dst, d.RawName(members[0])...), ':')
+			switch how {
+			case FirstCopy:
+				members = members[:1]
+			case LastCopy:
+				members = members[len(members)-1:]
+			case Merged:
+				members = d.together(members)
+			}
+			dst = append(d.appendReading(dst, how, members), ',')
+		}
+		return closed(dst, '}')
+	}
+	return append(dst, d.Raw(v)...)
+}
+
+// closed puts the end of a container in the place of the last comma.
+func closed(dst []byte, end byte) []byte {
+	if n := len(dst) - 1; dst[n] == ',' {
+		dst = dst[:n]
+	}
+	return append(dst, end)
+}
+
+// byName gives the members of some objects, those of one name together, in the
+// order in which the names come first.
+func (d *Doc) byName(objects []int) [][]int {
+	var members [][]int
+	var places nameSet
+	for _, v := range objects {
+		for c := d.First(v); c < d.Next(v); c = d.Next(c) {
+			i := places.first(d.Name(c), len(members))
+			if i == len(members) {
+				members = append(members, nil)
+			}
+			members[i] = append(members[i], c)
+		}
+	}
+	return members
+}
+
+// anyCopy reports whether object v has equal names.
+func (d *Doc) anyCopy(v int) bool {
+	for c := d.First(v); c < d.Next(v); c = d.Next(c) {
+		if d.CopyOf(c) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// byPlace gives the elements of some arrays, those of one place together, as
+// many as the last has.
+func (d *Doc) byPlace(arrays []int) [][]int {
+	var elements [][]int
+	last := arrays[len(arrays)-1]
+	for c := d.First(last); c < d.Next(last); c = d.Next(c) {
+		elements = append(elements, nil)
+	}
+	for _, v := range arrays {
+		c := d.First(v)
+		for i := 0; i < len(elements) && c < d.Next(v); i++ {
+			elements[i] = append(elements[i], c)
+			c = d.Next(c)
+		}
+	}
+	return elements
+}
+
+// together gives those of some values that become one container with the last,
+// or the last value.
+func (d *Doc) together(values []int) []int {
+	last := values[len(values)-1:]
+	kind := d.Kind(last[0])
+	if kind < Array || len(values) == 1 {
+		return last
+	}
+	var all []int
+	for _, v := range values {
+		if d.Kind(v) == kind {
+			all = append(all, v)
+		}
+	}
+	return all
+}
+
+// Halved reports whether string v has a lone surrogate.
+func (d *Doc) Halved(v int) bool { return d.lenient && loneSurrogate(d.Raw(v)) >= 0 }
+
+// AppendHalves is Append, but that a lone surrogate stays one, in three bytes
+// that are no UTF-8, until JoinHalves.
+func (d *Doc) AppendHalves(dst []byte, v int) []byte { return appendString(dst, d.Raw(v), true) }
+
+// JoinHalves makes characters of the surrogates that AppendHalves kept: one of
+// each pair, and U+FFFD of what stays alone. It writes over s.
+func JoinHalves(s []byte) []byte {
+	out := s[:0]
+	for len(s) > 0 {
+		i := bytes.IndexByte(s, 0xED)
+		if i < 0 {
+			i = len(s)
+		}
+		out = append(out, s[:i]...)
+		s = s[i:]
+		r, n := half(s)
+		if n == 0 {
+			n = min(1, len(s))
+			out = append(out, s[:n]...)
+			s = s[n:]
+			continue
+		}
+		if low, m := half(s[n:]); m > 0 {
+			if pair := utf16.DecodeRune(r, low); pair != '\uFFFD' {
+				r, n = pair, n+m
+			}
+		}
+		s = s[n:]
+		out = append(out, string(r)...) // of a surrogate: U+FFFD
+	}
+	return out
+}
+
+// half gives the surrogate that s starts with, and its length, 0 for none.
+func half(s []byte) (r rune, n int) {
+	if len(s) < 3 || s[0] != 0xED || s[1] < 0xA0 {
+		return 0, 0
+	}
+	return 0xD000 | rune(s[1]&0x3F)<<6 | rune(s[2]&0x3F), 3
+}
+
+// loneSurrogate gives the offset of the first escape in raw that is half of a
+// pair, -1 for none.
+func loneSurrogate(raw []byte) int {
+	for at := 0; ; {
+		i := bytes.IndexByte(raw[at:], '\\')
+		if i < 0 || at+i+1 >= len(raw) {
+			return -1
+		}
+		at += i
+		if raw[at+1] != 'u' {
+			at += 2
+			continue
+		}
+		r := hex4(raw[at+2:])
+		switch {
+		case !utf16.IsSurrogate(r):
+			at += 6
+		case len(raw) > at+12 && raw[at+6] == '\\' && raw[at+7] == 'u' && utf16.DecodeRune(r, hex4(raw[at+8:])) != '\uFFFD':
+			at += 12
+		default:
+			return at
+		}
+	}
+}
