@@ -61,8 +61,10 @@ func TestMonitorQueueIsBounded(t *testing.T) {
 		}})
 		var last *fakeKong
 		var logged []string
-		for range 5 {
-			if last = chatRequest(t).run(e); last.exit != nil {
+		for i := range 5 {
+			last = chatRequest(t)
+			last.consumer.ID = fmt.Sprint("consumer-", i) // one alone gets no more than a fair share
+			if last.run(e); last.exit != nil {
 				t.Fatalf("%s: refused", name)
 			}
 			logged = append(logged, last.logged("err")...)
