@@ -116,15 +116,6 @@ func (r *reader) inline(a at, v int, s []byte) error {
 	return r.media(a, a.mediaKind(r.doc.Name(v)), "", data)
 }
 
-// isProse reports whether s, which could be base64, is short and full of words.
-func isProse(s []byte) bool {
-	n := 0
-	if len(s) <= 256 {
-		n = words(s)
-	}
-	return n >= 3 && n*10 >= len(s)
-}
-
 // errIllegible refuses what says that it is text and is none that we can read.
 var errIllegible = &Error{Unscannable, "a text in a charset that cannot be read"}
 

@@ -46,7 +46,7 @@ func gemini() {
 	i.add(fIdent, "mimeType")
 	sourceShape.add(fInline, "bytesBase64Encoded")
 	sourceShape.add(fLink, "gcsUri")
-	g.add(fDef, "responseSchema", "response_schema", "responseJsonSchema")
+	g.add(fSchema, "responseSchema", "response_schema", "responseJsonSchema")
 	g.add(field{rule: other, shape: generationShape}, "thinkingConfig", "thinking_config")
 
 	toolChoice.add(field{rule: other, shape: toolChoice}, "functionCallingConfig", "function_calling_config")

@@ -4,6 +4,7 @@ package llm
 
 import (
 	"bytes"
+	"math/bits"
 	"strings"
 
 	"kong-ai-guard/internal/mediatype"
@@ -14,16 +15,18 @@ import (
 // value's own shape. docs/RATIONALE.md lists the result.
 
 const (
-	maxModel = 200
-	maxIdent = 256
-	maxEnum  = 64
+	maxModel      = 200
+	maxModelWords = 6
+	maxIdent      = 256
+	maxEnum       = 64
 
 	maxSecret = 8192
 )
 
-// isModel reports whether s looks like a model's name or path.
+// isModel reports whether s looks like a model's name or path. The longest
+// ones say six words; more are a sentence.
 func isModel(s []byte) bool {
-	return len(s) <= maxModel && only(s, "._:/@+-")
+	return len(s) <= maxModel && only(s, "._:/@+-") && words(s) <= maxModelWords
 }
 
 // isIdent reports whether s looks like an id made by a machine: no blanks, and
@@ -39,14 +42,17 @@ func isEnum(s []byte) bool {
 		return false
 	}
 	var word [maxEnum]byte
-	n := 0
+	n, count := 0, 0
 	known := func() bool {
 		for n > 0 && isDigit(word[n-1]) {
 			n--
 		}
 		ok := n == 0 || vocabulary[string(word[:n])]
+		if n > 0 {
+			count++
+		}
 		n = 0
-		return ok
+		return ok && count <= 6 // the API with the longest values has six
 	}
 	for i, c := range s {
 		switch {
@@ -73,15 +79,51 @@ func isOpaque(s []byte) bool {
 		return false
 	}
 	_, ok := mediatype.Base64Text(string(s))
-	// Long ciphertext has words by chance, prose has one in six letters.
-	return !ok && words(s) < 3+len(s)/40
+	return !ok && !isProse(s)
 }
 
-// isSecret reports whether s looks like a key or token, or like a header that
-// holds one.
+// isSecret reports whether s is a token as HTTP's schemes have it, or a header's
+// value that holds one: one piece of base64, hexadecimal or a JSON Web Token, with
+// a prefix perhaps. What stands between the letters makes no token of words.
 func isSecret(s []byte) bool {
-	s = bytes.TrimPrefix(bytes.TrimPrefix(s, []byte("Bearer ")), []byte("Basic "))
-	return len(s) <= maxSecret && only(s, "._:;/@+=|~-") && words(s) < 3+len(s)/40
+	if len(s) > maxSecret {
+		return false
+	}
+	scheme, token, ok := bytes.Cut(s, []byte(" "))
+	if !ok {
+		scheme, token = nil, s
+	}
+	switch string(scheme) {
+	case "", "Bearer", "Basic", "Token":
+	default:
+		return false
+	}
+	// A word without a digit or a capital inside is no key.
+	if !only(token, "._~+/=-") || readable(token) >= 3 || plain(token) || isProse(token) {
+		return false
+	}
+	text, encoded := mediatype.Base64Text(string(token))
+	if string(scheme) == "Basic" {
+		return !encoded || isLogin([]byte(text))
+	}
+	return !encoded || only([]byte(text), "._~+/=:@-") && readable([]byte(text)) < 4
+}
+
+// isLogin reports whether s is what the Basic scheme encodes: a user's name and
+// a password, and no sentence.
+func isLogin(s []byte) bool {
+	_, _, ok := bytes.Cut(s, []byte(":"))
+	return ok && bytes.IndexByte(s, ' ') < 0 && readable(s) < 4
+}
+
+// plain reports whether s is a few words and nothing else.
+func plain(s []byte) bool {
+	for i, c := range s {
+		if isDigit(c) || isUpper(c) && i > 0 && isLower(s[i-1]) {
+			return false
+		}
+	}
+	return readable(s) > 0 || len(s) < 8
 }
 
 // isCount reports whether a member's name is a number, speaks of counting or
@@ -113,40 +155,135 @@ func only(s []byte, marks string) bool {
 
 // words counts the runs of letters in s that look like words: in one case but
 // for the first letter, and pronounceable. Ids made at random hold few of
-// them: hexadecimal ones none, and in a part that changes between small
-// letters, capitals and digits all the time only long runs count.
+// them: hexadecimal ones none, and in a part that is letters and digits without
+// sense for the most, only long runs count.
 func words(s []byte) int {
+	short, long := 0, 0
+	eachPart(s, func(part []byte) {
+		n, l, sense := wordsOf(part)
+		if sense {
+			short += n
+		} else {
+			long += l
+		}
+	})
+	return short + long
+}
+
+// readable counts words as a reader does: those in parts that make no sense are
+// none.
+func readable(s []byte) int {
 	n := 0
+	eachPart(s, func(part []byte) {
+		if short, _, sense := wordsOf(part); sense {
+			n += short
+		}
+	})
+	return n
+}
+
+// eachPart calls f with each part of s that is letters and digits, and no
+// hexadecimal number.
+func eachPart(s []byte, f func(part []byte)) {
 	for len(s) > 0 {
 		end := 0
 		for end < len(s) && isAlnum(s[end]) {
 			end++
 		}
 		if part := s[:end]; !isHexadecimal(part) {
-			n += wordsOf(part)
+			f(part)
 		}
 		s = s[min(end+1, len(s)):]
 	}
-	return n
 }
 
-// wordsOf counts the words of a part of letters and digits.
-func wordsOf(part []byte) int {
-	runs, short, long := 0, 0, 0
-	for i := 0; i < len(part); runs++ {
+// wordsOf counts the words of a part of letters and digits, those of five
+// letters and more besides, and reports whether the part makes sense: nearly all of it is words.
+func wordsOf(part []byte) (short, long int, sense bool) {
+	covered := 0
+	for i := 0; i < len(part); {
 		end := runEnd(part, i)
-		if run := part[i:end]; !isDigit(run[0]) && end-i >= 3 && pronounceable(run) {
-			short++
+		if n := wordsIn(part[i:end]); n > 0 {
+			short += n
+			covered += end - i
 			if end-i >= 5 {
-				long++
+				long += n
 			}
 		}
 		i = end
 	}
-	if len(part) >= 16 && 2*len(part) < 7*runs {
-		return long
+	return short, long, len(part) < 16 || 5*covered >= 3*len(part)
+}
+
+// longWord is the longest run of letters that is taken for one word; in a longer
+// one words are taken to have six letters.
+const longWord = 12
+
+// wordsIn counts the words of a run of letters, or digits.
+func wordsIn(run []byte) int {
+	switch {
+	case isDigit(run[0]) || len(run) < 3:
+		return 0
+	case len(run) > longWord:
+		// Words that are written as one may meet in any row of letters, and
+		// a third of them are vowels.
+		if letters, vowels := lettersOf(run); letters < 8 || vowels*4 < len(run) {
+			return 0
+		}
+		return len(run) / 6
+	case pronounceable(run):
+		return 1
 	}
-	return short
+	return 0
+}
+
+// lettersOf counts the different letters of a run, and its vowels.
+func lettersOf(run []byte) (letters, vowels int) {
+	var seen uint32
+	for _, c := range run {
+		seen |= 1 << (c & 31)
+		if isVowel(c) {
+			vowels++
+		}
+	}
+	return bits.OnesCount32(seen), vowels
+}
+
+func isVowel(c byte) bool { return strings.IndexByte("aeiouyAEIOUY", c) >= 0 }
+
+// isProse reports whether s, which could be base64, has a stretch that reads as
+// words, at any length. Each run of letters speaks for it or against it by as
+// much as it is more, or less, likely in prose than at random; random data has
+// single letters for the most, and the longer it is, the more a stretch has to
+// say.
+func isProse(s []byte) bool {
+	score, most, count := 0, 0, 0
+	for i := 0; i < len(s); {
+		if !isAlnum(s[i]) {
+			i++
+			continue
+		}
+		end := runEnd(s, i)
+		n := end - i
+		switch {
+		case isDigit(s[i]):
+			score--
+		case wordsIn(s[i:end]) > 0:
+			score += n - 2
+			count++
+		case n == 2:
+			score--
+		default:
+			score -= 2
+		}
+		score = max(score, 0)
+		most = max(most, score)
+		i = end
+	}
+	if count >= 3 && most >= 7 && 5*most >= 2*(len(s)-count) {
+		return true // a few words and nothing else
+	}
+	return most >= 18+bits.Len(uint(len(s)))*7/10
 }
 
 // runEnd gives the end of the run of digits, small letters (the first may be
@@ -169,7 +306,7 @@ func runEnd(part []byte, i int) int {
 func pronounceable(run []byte) bool {
 	vowels, row := 0, 0
 	for _, c := range run {
-		if strings.IndexByte("aeiouyAEIOUY", c) >= 0 {
+		if isVowel(c) {
 			vowels++
 			row = 0
 		} else if row++; row > 4 {
@@ -235,6 +372,7 @@ exhaustion resource resources cancellation minimum reasoning paid dynamic simila
 link get set form info notice critical alert emergency this servers accept decline keepalive keep alive heartbeat hybrid sync async parsed raw trace fallback queries query accurate contextual off fast allowed approximate duration encrypted uses confirmed
 notifications resources prompts templates roots progress subscribe unsubscribe elicitation initialized changed cancel tasks
 logging level resource capabilities
+azure anthropic openai claude deployment fallback deny price browser never always candidates thoughts cached hit miss accepted rejected prediction upstream inference queue breakdown write creation input jpeg png pdf webp csv
 `)
 
 func wordSet(s string) map[string]bool {
