@@ -144,10 +144,11 @@ func (d *definition) detail(v int, name string) {
 // model never sees them, and keys among them are for nobody else.
 func (d *definition) headers(v int) {
 	for c := d.doc.First(v); c < d.doc.Next(v); c = d.doc.Next(c) {
-		if d.isString(c) && isIdent(d.doc.Name(c)) && isSecret(d.doc.Bytes(c)) {
-			d.note(d.doc.Name(c))
-		} else {
+		switch name := d.doc.Name(c); {
+		case !d.isString(c) || !isIdent(name) || !isSecret(d.doc.Bytes(c)):
 			d.appendLines(c, true)
+		case !keyHeaders[strings.ToLower(string(name))]:
+			d.note(name)
 		}
 	}
 }
@@ -310,6 +311,9 @@ tool_search_tool_regex tool_search_tool_bm mcp_toolset x_search collections_sear
 	hostedSettings = wordSet(`max_num_results score_threshold search_context_size display_width display_height display_width_px display_height_px
 display_number environment require_approval quality size output_format background partial_images input_fidelity moderation max_characters
 output_compression max_uses max_content_tokens vector_store_ids file_ids defer_loading strict`)
+
+	// keyHeaders are the headers in which keys are sent.
+	keyHeaders = wordSet(`authorization proxy-authorization x-api-key api-key x-auth-token x-goog-api-key`)
 
 	// entryTypes are the other types of entries.
 	entryTypes = wordSet(`function custom`)

@@ -98,6 +98,12 @@ var (
 	resourceShape   = grammar(shape{})
 )
 
+// elicited reports whether object v, a result, is what a user made of a form.
+func (r *reader) elicited(v int) bool {
+	content := r.doc.Member(v, "content")
+	return content >= 0 && r.isObject(content) && r.doc.Member(v, "action") >= 0
+}
+
 // envelope reports whether object v is a JSON-RPC 2.0 message and nothing
 // else: an envelope that also carries a chat's members is read as a chat.
 func (r *reader) envelope(v int) bool {

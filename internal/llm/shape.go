@@ -68,7 +68,7 @@ type shape struct {
 	counts bool
 
 	// free tells that names are the caller's or the server's own: any may
-	// stand beside one that means something, in any case.
+	// stand beside one that means something, in any case, and all are content.
 	free bool
 
 	folds map[string]bool // the case folds of the fields' names

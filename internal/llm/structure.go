@@ -5,6 +5,7 @@ package llm
 import (
 	"bytes"
 	"math/bits"
+	"slices"
 	"strings"
 
 	"kong-ai-guard/internal/mediatype"
@@ -146,7 +147,7 @@ func isCount(name []byte) bool {
 
 func only(s []byte, marks string) bool {
 	for _, c := range s {
-		if !isAlnum(c) && strings.IndexByte(marks, c) < 0 {
+		if classes[c] == 0 && strings.IndexByte(marks, c) < 0 {
 			return false
 		}
 	}
@@ -224,61 +225,68 @@ func wordsIn(run []byte) int {
 	switch {
 	case isDigit(run[0]) || len(run) < 3:
 		return 0
-	case len(run) > longWord:
-		// Words that are written as one may meet in any row of letters, and
-		// a third of them are vowels.
-		if letters, vowels := lettersOf(run); letters < 8 || vowels*4 < len(run) {
-			return 0
+	case len(run) <= longWord:
+		if pronounceable(run) {
+			return 1
 		}
-		return len(run) / 6
-	case pronounceable(run):
-		return 1
+		return 0
 	}
-	return 0
-}
-
-// lettersOf counts the different letters of a run, and its vowels.
-func lettersOf(run []byte) (letters, vowels int) {
-	var seen uint32
-	for _, c := range run {
-		seen |= 1 << (c & 31)
-		if isVowel(c) {
-			vowels++
+	// Words that are written as one may meet in any row of letters, but they
+	// have many letters, and a third of them are vowels.
+	n := 0
+	for ; len(run) >= 6; run = run[min(longWord, len(run)):] {
+		part := run[:min(longWord, len(run))]
+		var seen uint32
+		vowels := 0
+		for _, c := range part {
+			seen |= 1 << (c & 31)
+			vowels += int(classes[c] & vowel / vowel)
+		}
+		if 2*bits.OnesCount32(seen) >= len(part) && 4*vowels >= len(part) {
+			n += len(part) / 6
 		}
 	}
-	return bits.OnesCount32(seen), vowels
+	return n
 }
-
-func isVowel(c byte) bool { return strings.IndexByte("aeiouyAEIOUY", c) >= 0 }
 
 // isProse reports whether s, which could be base64, has a stretch that reads as
 // words, at any length. Each run of letters speaks for it or against it by as
 // much as it is more, or less, likely in prose than at random; random data has
 // single letters for the most, and the longer it is, the more a stretch has to
-// say.
+// say. What is said again at once, as by a picture's rows, says nothing new.
 func isProse(s []byte) bool {
 	score, most, count := 0, 0, 0
+	var last [3][]byte
 	for i := 0; i < len(s); {
-		if !isAlnum(s[i]) {
+		if classes[s[i]] == 0 {
 			i++
 			continue
 		}
 		end := runEnd(s, i)
-		n := end - i
-		switch {
-		case isDigit(s[i]):
-			score--
-		case wordsIn(s[i:end]) > 0:
-			score += n - 2
-			count++
-		case n == 2:
+		run := s[i:end]
+		i = end
+		switch n := len(run); {
+		case n < 3:
+			if classes[run[0]]&digit == 0 || n > 1 {
+				score -= 3 - n
+			}
+		case wordsIn(run) == 0:
+			score -= 2
+		case slices.ContainsFunc(last[:], func(w []byte) bool { return bytes.Equal(w, run) }):
 			score--
 		default:
-			score -= 2
+			if n > longWord {
+				n = 6 * wordsIn(run)
+			}
+			score += n - 2
+			last[count%len(last)] = run
+			count++
 		}
-		score = max(score, 0)
-		most = max(most, score)
-		i = end
+		if score < 0 {
+			score = 0
+		} else if score > most {
+			most = score
+		}
 	}
 	if count >= 3 && most >= 7 && 5*most >= 2*(len(s)-count) {
 		return true // a few words and nothing else
@@ -289,14 +297,11 @@ func isProse(s []byte) bool {
 // runEnd gives the end of the run of digits, small letters (the first may be
 // a capital) or capitals that starts at part[i].
 func runEnd(part []byte, i int) int {
-	in := isUpper
-	switch {
-	case isDigit(part[i]):
-		in = isDigit
-	case isLower(part[i]) || i+1 < len(part) && isLower(part[i+1]):
-		in = isLower
+	in := classes[part[i]] & (digit | upper | lower)
+	if in == upper && i+1 < len(part) && classes[part[i+1]]&lower != 0 {
+		in = lower
 	}
-	for i++; i < len(part) && in(part[i]); i++ {
+	for i++; i < len(part) && classes[part[i]]&in != 0; i++ {
 	}
 	return i
 }
@@ -306,7 +311,7 @@ func runEnd(part []byte, i int) int {
 func pronounceable(run []byte) bool {
 	vowels, row := 0, 0
 	for _, c := range run {
-		if isVowel(c) {
+		if classes[c]&vowel != 0 {
 			vowels++
 			row = 0
 		} else if row++; row > 4 {
@@ -315,6 +320,27 @@ func pronounceable(run []byte) bool {
 	}
 	return vowels > 0 && vowels < len(run)
 }
+
+// What a byte is.
+const (
+	digit = 1 << iota
+	upper
+	lower
+	vowel
+)
+
+var classes = func() (t [256]byte) {
+	for c := byte('0'); c <= '9'; c++ {
+		t[c] = digit
+	}
+	for c := byte('a'); c <= 'z'; c++ {
+		t[c], t[c-'a'+'A'] = lower, upper
+	}
+	for _, c := range "aeiouyAEIOUY" {
+		t[c] |= vowel
+	}
+	return t
+}()
 
 // isHexadecimal reports whether part is a hexadecimal number: with a digit, since
 // some words have no letter beyond f.

@@ -76,7 +76,7 @@ func (r *reader) isString(v int) bool { return r.doc.Kind(v) == strictjson.Strin
 // object reads the members of object v, which has shape s.
 func (r *reader) object(a at, s *shape, v int) error {
 	d := r.doc
-	if s == rpcResult && d.Member(v, "action") >= 0 {
+	if s == rpcResult && r.elicited(v) {
 		s = rpcElicited
 	}
 	a, call := r.enter(a, s, v)
@@ -93,7 +93,7 @@ func (r *reader) object(a at, s *shape, v int) error {
 				}
 				continue
 			}
-			if r.empty(c) && isIdent(name) {
+			if r.empty(c) && !s.free && isIdent(name) {
 				r.note(name)
 				continue
 			}
