@@ -97,7 +97,8 @@ func (d *definition) entry(v int, callers bool) {
 		case name == "parameter_definitions": // Cohere's
 			d.properties(c)
 		case kind != "" && hostedSettings[name] && d.isSetting(c):
-		case kind == "mcp" && name == "authorization" && d.isString(c) && isSecret(d.doc.Bytes(c)):
+		case kind == "mcp" && name == "authorization" && d.isString(c):
+			d.secret(c)
 		case kind == "mcp" && name == "headers" && d.isObject(c):
 			d.headers(c)
 		default:
@@ -145,12 +146,24 @@ func (d *definition) detail(v int, name string) {
 func (d *definition) headers(v int) {
 	for c := d.doc.First(v); c < d.doc.Next(v); c = d.doc.Next(c) {
 		switch name := d.doc.Name(c); {
-		case !d.isString(c) || !isIdent(name) || !isSecret(d.doc.Bytes(c)):
+		case !d.isString(c) || !isIdent(name):
 			d.appendLines(c, true)
+		case !d.secret(c):
 		case !keyHeaders[strings.ToLower(string(name))]:
 			d.note(name)
 		}
 	}
+}
+
+// secret reports whether v, a string, is a key. What is none is appended.
+func (d *definition) secret(v int) bool {
+	s := d.doc.Bytes(v)
+	if isSecret(s) {
+		return true
+	}
+	d.appendLines(v, true)
+	d.behindScheme(s)
+	return false
 }
 
 // isSetting reports whether v, a setting of a tool that the provider runs, is a

@@ -51,6 +51,14 @@ func (r *reader) hiddenIn(s []byte, layers int) {
 	}
 }
 
+// behindScheme looks for text in s, which should be a key, behind the name of
+// HTTP's scheme.
+func (r *reader) behindScheme(s []byte) {
+	if _, token, ok := bytes.Cut(s, []byte(" ")); ok {
+		r.hidden(token)
+	}
+}
+
 // indexData returns where the next "data:", in any case, begins.
 func indexData(s []byte) int {
 	for from := 0; ; {

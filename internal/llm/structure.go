@@ -110,6 +110,32 @@ func isSecret(s []byte) bool {
 	return !encoded || only([]byte(text), "._~+/=:@-") && readable([]byte(text)) < 4
 }
 
+// isConnection reports whether s is a connection string as Azure's services give
+// it out, with their names and a key.
+func isConnection(s []byte) bool {
+	if len(s) > maxSecret {
+		return false
+	}
+	keys := 0
+	for part := range bytes.SplitSeq(s, []byte(";")) {
+		name, value, _ := bytes.Cut(part, []byte("="))
+		switch string(name) {
+		case "AccountKey", "SharedAccessKey", "SharedAccessSignature":
+			if keys++; !isSecret(value) {
+				return false
+			}
+		case "AccountEndpoint", "AccountName", "Endpoint", "EndpointSuffix", "DefaultEndpointsProtocol", "SharedAccessKeyName":
+			if !only(value, "./:-_") || words(value) > 5 {
+				return false
+			}
+		case "":
+		default:
+			return false
+		}
+	}
+	return keys > 0
+}
+
 // isLogin reports whether s is what the Basic scheme encodes: a user's name and
 // a password, and no sentence.
 func isLogin(s []byte) bool {

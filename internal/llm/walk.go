@@ -97,6 +97,9 @@ func (r *reader) object(a at, s *shape, v int) error {
 				r.note(name)
 				continue
 			}
+			if r.empty(c) {
+				r.note(name)
+			}
 			depth := r.push(name)
 			err := r.unknown(a, c)
 			r.pop(depth)
@@ -427,9 +430,10 @@ func (r *reader) str(a at, f field, v int) error {
 			return nil
 		}
 	case secret:
-		if isSecret(s) {
+		if isSecret(s) || isConnection(s) {
 			return nil
 		}
+		r.behindScheme(s)
 	case mention:
 		r.mention(a, v)
 		return nil
