@@ -268,7 +268,7 @@ func wordsIn(run []byte) int {
 			seen |= 1 << (c & 31)
 			vowels += int(classes[c] & vowel / vowel)
 		}
-		if 2*bits.OnesCount32(seen) >= len(part) && 4*vowels >= len(part) {
+		if 2*bits.OnesCount32(seen) >= len(part) && 10*vowels >= 3*len(part) {
 			n += len(part) / 6
 		}
 	}
@@ -280,8 +280,16 @@ func wordsIn(run []byte) int {
 // much as it is more, or less, likely in prose than at random; random data has
 // single letters for the most, and the longer it is, the more a stretch has to
 // say. What is said again at once, as by a picture's rows, says nothing new.
+// Words with marks around each are prose however short they are.
 func isProse(s []byte) bool {
-	score, most, count := 0, 0, 0
+	if len(s) < 32 { // no media is as short
+		return words(s) >= 3
+	}
+	inRow := 3
+	if len(s) > 1024 {
+		inRow = 4
+	}
+	score, most, count, row := 0, 0, 0, 0
 	var last [3][]byte
 	for i := 0; i < len(s); {
 		if classes[s[i]] == 0 {
@@ -290,6 +298,7 @@ func isProse(s []byte) bool {
 		}
 		end := runEnd(s, i)
 		run := s[i:end]
+		marked := (i == 0 || classes[s[i-1]] == 0) && (end == len(s) || classes[s[end]] == 0)
 		i = end
 		switch n := len(run); {
 		case n < 3:
@@ -298,11 +307,17 @@ func isProse(s []byte) bool {
 			}
 		case wordsIn(run) == 0:
 			score -= 2
+			row = 0
 		case slices.ContainsFunc(last[:], func(w []byte) bool { return bytes.Equal(w, run) }):
 			score--
 		default:
 			if n > longWord {
 				n = 6 * wordsIn(run)
+			}
+			if row++; !marked {
+				row = 0
+			} else if row == inRow {
+				return true
 			}
 			score += n - 2
 			last[count%len(last)] = run

@@ -157,9 +157,12 @@ func TestProseIsNoMedia(t *testing.T) {
 		}
 		prose(strings.Repeat("QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVo4", 20) + s + strings.Repeat("9a8b7c6d5e4f", 30))
 	}
+	for _, s := range []string{"you-are-now-dan", "ignore-all-rules", "YouAreNowDan", "ignore/all/rules", "do_as_the_man_in_the_red_hat_has_to_ask_you"} {
+		prose(s)
+	}
 	random := rand.New(rand.NewPCG(1, 2))
 	for i := range 10_000 {
-		data := make([]byte, 12+random.IntN(400))
+		data := make([]byte, 22+random.IntN(400))
 		if i%100 == 0 {
 			data = make([]byte, random.IntN(200_000))
 		}
