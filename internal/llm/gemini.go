@@ -131,8 +131,8 @@ var (
 	codeShape       = grammar(shape{})
 	ratingShape     = grammar(shape{})
 
-	instanceShape    = grammar(shape{})
-	predictionShape  = grammar(shape{})
+	instanceShape    = grammar(shape{free: true}) // a model's author names the members
+	predictionShape  = grammar(shape{free: true})
 	safetyAttributes = grammar(shape{})
 
 	// fLinkObject is an object that says where media lies, or a string of it.

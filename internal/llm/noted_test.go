@@ -107,6 +107,8 @@ func TestFreeNames(t *testing.T) {
 		{`{"messages":[{"role":"user","content":"x"}],"chat_template_kwargs":{"Thinking":true,"Enable_Thinking":"Here"}}`, RequestLeg, []string{"Thinking: true", "Here"}},
 		{`{"messages":[{"role":"user","content":"x"}],"logit_bias":{"1734":-100,"Here we go":1}}`, RequestLeg, []string{"Here we go"}},
 		{`{"id":"resp_1","object":"response","output":[],"metadata":{"Model":"Here","Content":"a"}}`, ResponseLeg, []string{"Model: Here", "Content: a"}},
+		{`{"instances":[{"Prompt":"Here","prompt":"there"}]}`, RequestLeg, []string{"Prompt: Here", "there"}},
+		{`{"predictions":[{"Content":"Here"}]}`, ResponseLeg, []string{"Content: Here"}},
 		{`{"messages":[{"role":"assistant","tool_calls":[{"id":"1","function":{"name":"f","arguments":{"Arguments":"Here"}}}]}]}`, RequestLeg, []string{"Arguments: Here"}},
 	} {
 		m, err := Read(Input{Leg: c.leg, Body: []byte(c.body)}, testLimits)

@@ -276,20 +276,56 @@ func wordsIn(run []byte) int {
 }
 
 // isProse reports whether s, which could be base64, has a stretch that reads as
-// words, at any length. Each run of letters speaks for it or against it by as
-// much as it is more, or less, likely in prose than at random; random data has
-// single letters for the most, and the longer it is, the more a stretch has to
-// say. What is said again at once, as by a picture's rows, says nothing new.
-// Words with marks around each are prose however short they are.
+// words, at any length.
 func isProse(s []byte) bool {
 	if len(s) < 32 { // no media is as short
 		return words(s) >= 3
 	}
-	inRow := 3
-	if len(s) > 1024 {
-		inRow = 4
+	enough := 18 + bits.Len(uint(len(s)))*7/10
+	if len(s) <= 1024 {
+		most, count, row := stretch(s)
+		// A few words and nothing else are prose too.
+		return most >= enough || row >= 3 || count >= 3 && most >= 7 && 5*most >= 2*(len(s)-count)
 	}
-	score, most, count, row := 0, 0, 0, 0
+	// Few blocks of random data could be prose: look at those and their
+	// neighbours.
+	for i := 0; i < len(s); i += proseBlock {
+		if !smooth(s[i:min(i+proseBlock, len(s))]) {
+			continue
+		}
+		from := max(i-proseBlock, 0)
+		for i += proseBlock; i < len(s) && smooth(s[i:min(i+proseBlock, len(s))]); i += proseBlock {
+		}
+		if most, _, row := stretch(s[from:min(i+proseBlock, len(s))]); most >= enough || row >= 4 {
+			return true
+		}
+	}
+	return false
+}
+
+const proseBlock = 64
+
+// smooth reports whether a block of base64 changes between letters of one case,
+// of the other and digits seldom enough to be prose, at least a half of it.
+func smooth(block []byte) bool {
+	same, last := 0, byte(0)
+	for _, c := range block {
+		kind := classes[c] & (digit | upper | lower)
+		same += int(unchanged[(kind^last)&7])
+		last = kind
+	}
+	return same >= 28
+}
+
+var unchanged = [8]byte{1}
+
+// stretch weighs s. Each run of letters speaks for prose or against it by as much
+// as it is more, or less, likely in prose than at random, where runs have one or
+// two letters; most is what the best stretch comes to, count how many words there
+// are, row how many of them follow each other with marks around each. What is said
+// again at once, as by a picture's rows, says nothing new.
+func stretch(s []byte) (most, count, row int) {
+	score, inRow := 0, 0
 	var last [3][]byte
 	for i := 0; i < len(s); {
 		if classes[s[i]] == 0 {
@@ -307,18 +343,17 @@ func isProse(s []byte) bool {
 			}
 		case wordsIn(run) == 0:
 			score -= 2
-			row = 0
+			inRow = 0
 		case slices.ContainsFunc(last[:], func(w []byte) bool { return bytes.Equal(w, run) }):
 			score--
 		default:
 			if n > longWord {
 				n = 6 * wordsIn(run)
 			}
-			if row++; !marked {
-				row = 0
-			} else if row == inRow {
-				return true
+			if inRow++; !marked {
+				inRow = 0
 			}
+			row = max(row, inRow)
 			score += n - 2
 			last[count%len(last)] = run
 			count++
@@ -329,10 +364,7 @@ func isProse(s []byte) bool {
 			most = score
 		}
 	}
-	if count >= 3 && most >= 7 && 5*most >= 2*(len(s)-count) {
-		return true // a few words and nothing else
-	}
-	return most >= 18+bits.Len(uint(len(s)))*7/10
+	return most, count, row
 }
 
 // runEnd gives the end of the run of digits, small letters (the first may be
