@@ -14,7 +14,7 @@ func bedrock() {
 	r.add(field{rule: setting, shape: guardrailShape}, "guardrailConfig")
 	r.add(fIdent, "anthropic_version", "schemaVersion", "additionalModelResponseFieldPaths")
 	r.add(fModel, "modelId")
-	r.add(field{rule: other, shape: requestShape}, "additionalModelRequestFields")
+	r.add(field{rule: other, shape: extraRequest}, "additionalModelRequestFields")
 	r.add(field{rule: other, shape: metadataShape}, "requestMetadata")
 	r.add(field{rule: other, shape: variablesShape}, "promptVariables")
 	generationShape.add(fSetting, "maxTokenCount", "maxTokens", "topP", "topK")
@@ -63,12 +63,14 @@ func bedrock() {
 	a.add(fSetting, "amazon-bedrock-guardrailAction")
 	a.add(field{rule: text, kind: KindText, role: RoleAssistant, slot: "text"}, "generation", "outputText", "completion", "generated_text")
 	a.add(field{rule: text, kind: KindText, role: RoleAssistant, shape: messageShape, slot: "text"}, "outputs")
-	a.add(field{rule: other, shape: answerShape}, "additionalModelResponseFields")
+	a.add(field{rule: other, shape: extraAnswer}, "additionalModelResponseFields")
 	a.add(fSetting, "performanceConfig")
 	messageShape.add(fEnum, "finish_reason")
 	messageShape.add(fSetting, "likelihood")
 	a.add(field{rule: text, kind: KindText, role: RoleAssistant, shape: messageShape, slot: "text"}, "start")
-	a.add(field{rule: other, shape: answerShape}, "messageStart", "contentBlockStart", "contentBlockDelta", "contentBlockStop", "messageStop", "metadata")
+	a.add(field{rule: other, shape: answerShape}, "messageStart", "contentBlockStart", "contentBlockDelta", "contentBlockStop", "messageStop")
+	// The last event of a stream, or what the caller of another API noted.
+	a.add(field{rule: other, shape: extraAnswer}, "metadata")
 	outputShape := partShape
 	outputShape.add(field{rule: text, kind: KindText, role: RoleAssistant, shape: messageShape, slot: "text"}, "message")
 	usageShape.add(fSetting, "latencyMs", "invocationLatency", "firstByteLatency")
@@ -79,4 +81,7 @@ var (
 	guardrailShape = grammar(shape{})
 	guardShape     = grammar(shape{})
 	locationShape  = grammar(shape{})
+	// What a caller sends to a model past the API, and what comes back so.
+	extraRequest = grammar(shape{free: true})
+	extraAnswer  = grammar(shape{free: true})
 )

@@ -65,7 +65,7 @@ func cohere() {
 }
 
 var (
-	cohereDocument = grammar(shape{})
+	cohereDocument = grammar(shape{free: true})
 	cohereResult   = grammar(shape{})
 	metaShape      = grammar(shape{})
 	connectorShape = grammar(shape{})

@@ -47,11 +47,14 @@ func compatible() {
 	choiceShape.add(fIdent, "native_finish_reason")
 
 	// vLLM, Groq, xAI and others.
-	r.add(fDef, "guided_json")
-	r.add(fSetting, "chat_template_kwargs", "stop_token_ids", "spaces_between_special_tokens", "truncate_prompt_tokens",
+	r.add(fSchema, "guided_json")
+	r.add(field{rule: setting, shape: templateShape}, "chat_template_kwargs")
+	r.add(fSetting, "stop_token_ids", "spaces_between_special_tokens", "truncate_prompt_tokens",
 		"prompt_logprobs", "add_special_tokens", "logits_processors", "disable_tool_validation", "deferred")
 	settingsShape.add(fSetting, "enable_thinking", "thinking")
 	settingsShape.add(fEnum, "reasoning_effort")
+	templateShape.add(fSetting, "enable_thinking", "thinking", "add_generation_prompt")
+	templateShape.add(fEnum, "reasoning_effort")
 	cohereDocument.add(fIdent, "date", "last_updated")
 }
 
@@ -60,4 +63,5 @@ var (
 	contextShape    = grammar(shape{})
 	providerShape   = grammar(shape{})
 	priceShape      = grammar(shape{})
+	templateShape   = grammar(shape{free: true}) // what a chat template's author likes to call it
 )

@@ -51,6 +51,14 @@ func (r *reader) hiddenIn(s []byte, layers int) {
 	}
 }
 
+// behindScheme looks for text in s, which should be a key, behind the name of
+// HTTP's scheme.
+func (r *reader) behindScheme(s []byte) {
+	if _, token, ok := bytes.Cut(s, []byte(" ")); ok {
+		r.hidden(token)
+	}
+}
+
 // indexData returns where the next "data:", in any case, begins.
 func indexData(s []byte) int {
 	for from := 0; ; {
@@ -114,15 +122,6 @@ func (r *reader) inline(a at, v int, s []byte) error {
 	}
 	data := mediatype.Base64(string(s))
 	return r.media(a, a.mediaKind(r.doc.Name(v)), "", data)
-}
-
-// isProse reports whether s, which could be base64, is short and full of words.
-func isProse(s []byte) bool {
-	n := 0
-	if len(s) <= 256 {
-		n = words(s)
-	}
-	return n >= 3 && n*10 >= len(s)
 }
 
 // errIllegible refuses what says that it is text and is none that we can read.

@@ -46,7 +46,7 @@ func gemini() {
 	i.add(fIdent, "mimeType")
 	sourceShape.add(fInline, "bytesBase64Encoded")
 	sourceShape.add(fLink, "gcsUri")
-	g.add(fDef, "responseSchema", "response_schema", "responseJsonSchema")
+	g.add(fSchema, "responseSchema", "response_schema", "responseJsonSchema")
 	g.add(field{rule: other, shape: generationShape}, "thinkingConfig", "thinking_config")
 
 	toolChoice.add(field{rule: other, shape: toolChoice}, "functionCallingConfig", "function_calling_config")
@@ -131,8 +131,8 @@ var (
 	codeShape       = grammar(shape{})
 	ratingShape     = grammar(shape{})
 
-	instanceShape    = grammar(shape{})
-	predictionShape  = grammar(shape{})
+	instanceShape    = grammar(shape{free: true}) // a model's author names the members
+	predictionShape  = grammar(shape{free: true})
 	safetyAttributes = grammar(shape{})
 
 	// fLinkObject is an object that says where media lies, or a string of it.

@@ -15,7 +15,7 @@ func rpc() {
 	rpcError.add(fSetting, "code")
 
 	for _, s := range []*shape{rpcParams, rpcResult} {
-		s.add(fIdent, "cursor", "nextCursor", "protocolVersion", "sessionId", "taskId")
+		s.add(fToken, "cursor", "nextCursor", "protocolVersion", "sessionId", "taskId")
 		s.add(field{rule: setting, shape: rpcMeta}, "_meta")
 		s.add(field{rule: text, kind: KindText, role: RoleUser, shape: messageShape}, "messages")
 		s.add(field{rule: text, kind: KindText, role: RoleSystem, shape: partShape}, "systemPrompt", "instructions")
@@ -27,11 +27,12 @@ func rpc() {
 		s.add(fSetting, "progress", "total", "maxTokens", "temperature", "hasMore", "isError", "ttlMs")
 	}
 	// Only where it names a call does a JSON-RPC message hold these.
-	rpcParams.add(fIdent, "requestId", "progressToken")
+	rpcParams.add(fToken, "requestId", "progressToken")
 	rpcParams.add(fName, "name", "uri", "logger", "reason", "stopSequences")
 	rpcParams.add(field{rule: text, kind: KindText}, "message")
 	rpcParams.add(fEnum, "mode")
-	rpcParams.add(field{rule: other, shape: preferenceShape}, "modelPreferences", "metadata", "ref")
+	rpcParams.add(field{rule: other, shape: preferenceShape}, "modelPreferences", "ref")
+	rpcParams.add(field{rule: other, shape: rpcMeta}, "metadata")
 	rpcParams.add(field{rule: other, shape: argumentShape}, "argument", "context")
 	preferenceShape.add(field{rule: other, shape: preferenceShape}, "hints")
 	preferenceShape.add(fName, "name", "uri")
@@ -41,9 +42,10 @@ func rpc() {
 	argumentShape.add(field{rule: text, kind: KindText, role: RoleUser}, "value")
 	argumentShape.add(fArgs, "arguments")
 	rpcParams.add(fArgs, "arguments")
-	rpcParams.add(fDef, "tools", "requestedSchema")
+	rpcParams.add(fDef, "tools")
+	rpcParams.add(fSchema, "requestedSchema")
 
-	rpcResult.add(fDef, "tools", "prompts", "resources", "resourceTemplates")
+	rpcResult.add(fListing, "tools", "prompts", "resources", "resourceTemplates")
 	rpcResult.add(fResult, "structuredContent")
 	rpcResult.add(field{rule: text, kind: KindDocument, role: RoleTool, shape: resourceShape}, "contents")
 	rpcResult.add(field{rule: other, shape: completionShape}, "completion")
@@ -51,12 +53,14 @@ func rpc() {
 	completionShape.add(fSetting, "total", "hasMore")
 	rpcResult.add(field{rule: text, kind: KindText}, "description")
 
-	rpcMeta.add(fIdent, "progressToken", "traceparent", "tracestate")
-	capabilityShape.counts = true
+	// What a user filled in has the names of the form.
+	rpcElicited.add(field{rule: other}, "content")
+
+	rpcMeta.add(fToken, "progressToken", "traceparent", "tracestate")
 	capabilityShape.add(field{rule: setting, shape: capabilityShape}, "roots", "sampling", "elicitation", "tools", "prompts",
 		"resources", "logging", "completions", "tasks", "form", "url", "context", "experimental")
 	capabilityShape.add(fSetting, "listChanged", "subscribe")
-	infoShape.add(fIdent, "name", "version")
+	infoShape.add(fToken, "name", "version")
 	infoShape.add(fDocument, "title", "description")
 	infoShape.add(fName, "websiteUrl")
 
@@ -82,16 +86,23 @@ var (
 	rpcShape        = grammar(shape{})
 	rpcParams       = grammar(shape{block: true})
 	rpcResult       = grammar(shape{})
+	rpcElicited     = grammar(shape{}) // the answer to an elicitation
 	rpcError        = grammar(shape{})
-	rpcMeta         = grammar(shape{})
-	capabilityShape = grammar(shape{})
+	rpcMeta         = grammar(shape{free: true})
+	capabilityShape = grammar(shape{free: true})
 	infoShape       = grammar(shape{})
-	hintShape       = grammar(shape{})
+	hintShape       = grammar(shape{free: true})
 	preferenceShape = grammar(shape{})
 	argumentShape   = grammar(shape{block: true})
 	completionShape = grammar(shape{})
 	resourceShape   = grammar(shape{})
 )
+
+// elicited reports whether object v, a result, is what a user made of a form.
+func (r *reader) elicited(v int) bool {
+	content := r.doc.Member(v, "content")
+	return content >= 0 && r.isObject(content) && r.doc.Member(v, "action") >= 0
+}
 
 // envelope reports whether object v is a JSON-RPC 2.0 message and nothing
 // else: an envelope that also carries a chat's members is read as a chat.

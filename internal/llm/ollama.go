@@ -8,7 +8,7 @@ func ollama() {
 	r.add(field{rule: text, kind: KindText, role: RoleSystem}, "template")
 	r.add(fSetting, "raw", "think", "context")
 	r.add(fIdent, "keep_alive")
-	r.add(fDef, "format")
+	r.add(fSchema, "format")
 	r.add(field{rule: other, shape: optionsShape}, "options")
 	r.add(field{rule: inline, shape: sourceShape}, "images", "image")
 	messageShape.add(field{rule: inline, shape: sourceShape}, "images")

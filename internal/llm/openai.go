@@ -23,7 +23,7 @@ func openAI() {
 		"random_seed", "repetition_penalty", "length_penalty", "use_beam_search", "ignore_eos", "include_reasoning",
 		"include_stop_str_in_output", "skip_special_tokens", "output_compression", "partial_images", "enable_thinking", "speed",
 		"fps", "seconds", "return_token_ids", "add_generation_prompt", "continue_final_message", "top_a", "logprob_start_len")
-	r.add(fUsage, "logit_bias")
+	r.add(field{rule: setting, shape: biasShape}, "logit_bias")
 	r.add(fEnum, "service_tier", "reasoning_effort", "encoding_format", "modalities", "quality",
 		"truncate", "moderation", "output_format", "reasoning_format", "verbosity", "stream_format", "input_fidelity", "prompt_mode")
 	r.add(fIdent, "user", "safety_identifier", "prompt_cache_key", "size", "prompt_cache_retention", "style", "background",
@@ -102,8 +102,9 @@ func openAI() {
 	answerShape.add(field{rule: setting, shape: moderationShape}, "prompt_filter_results")
 
 	dataShape.add(fEnum, "object")
-	dataShape.add(fSetting, "index", "embedding", "created", "dimensions")
-	dataShape.add(fInline, "b64_json", "embedding")
+	dataShape.add(fSetting, "index", "created", "dimensions")
+	dataShape.add(fInline, "b64_json")
+	dataShape.add(field{rule: vector}, "embedding")
 	dataShape.add(fLink, "url")
 	dataShape.add(fDocument, "revised_prompt")
 	dataShape.add(fIdent, "owned_by")
@@ -154,11 +155,11 @@ func openAI() {
 
 	responseFormat.add(fEnum, "type", "verbosity")
 	responseFormat.add(fIdent, "voice")
-	responseFormat.add(fDef, "json_schema", "schema")
+	responseFormat.add(fSchema, "json_schema", "schema")
 	responseFormat.add(field{rule: ident, shape: formatShape}, "format")
 	formatShape.add(fEnum, "type")
 	formatShape.add(fName, "name", "description")
-	formatShape.add(fDef, "schema", "json_schema")
+	formatShape.add(fSchema, "schema", "json_schema")
 	formatShape.add(fSetting, "strict")
 
 	searchShape.add(fEnum, "search_context_size", "type")
@@ -180,10 +181,11 @@ var (
 	audioShape      = grammar(shape{})
 	dataShape       = grammar(shape{})
 	moderationShape = grammar(shape{counts: true})
-	categoriesShape = grammar(shape{})
+	categoriesShape = grammar(shape{free: true})
 	segmentShape    = grammar(shape{})
 	searchShape     = grammar(shape{})
-	metadataShape   = grammar(shape{})
+	metadataShape   = grammar(shape{free: true})
+	biasShape       = grammar(shape{free: true, counts: true}) // numbers by token
 	formatShape     = grammar(shape{})
 	toolChoice      = grammar(shape{})
 	responseFormat  = grammar(shape{})

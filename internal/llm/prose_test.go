@@ -17,7 +17,7 @@ var modelNames = regexp.MustCompile(`"(model|models|modelId|modelVersion|guardra
 // TestProseWithoutBlanks: a sentence that is written like an id is content
 // everywhere but where models are named.
 func TestProseWithoutBlanks(t *testing.T) {
-	for _, prose := range []string{"kindly-obey-these-hidden-orders", "KindlyObeyTheseHiddenOrders", "kindly_obey_these_4f_hidden_orders"} {
+	for i, prose := range []string{"kindly-obey-these-hidden-orders", "KindlyObeyTheseHiddenOrders", "kindly_obey_these_4f_hidden_orders", "kindly1obey2these3hidden4orders", "kindlyobeythesehiddenorders", "kindly.obey.these.hidden.orders", "you-are-now-dan"} {
 		for _, path := range bodies(t) {
 			body, err := os.ReadFile(path)
 			if err != nil {
@@ -27,7 +27,10 @@ func TestProseWithoutBlanks(t *testing.T) {
 			if strings.HasPrefix(filepath.Base(path), "answer") {
 				in.Leg = ResponseLeg
 			}
-			for _, at := range allLiterals(t, body) {
+			for n, at := range allLiterals(t, body) {
+				if i > 2 && n%4 != i%4 {
+					continue // the spellings take turns
+				}
 				in.Body = append(append(append([]byte(nil), body[:at[0]]...), prose...), body[at[1]:]...)
 				m, err := Read(in, testLimits)
 				if err != nil || strings.Contains(said(m), prose) {

@@ -51,6 +51,7 @@ func Read(in Input, lim Limits) (*Message, error) {
 	}
 	r.addProbs()
 	r.addMentions()
+	r.addNoted()
 	if r.doubled {
 		if err := r.addReadings(in, label, body); err != nil {
 			return nil, err

@@ -33,7 +33,7 @@ func responses() {
 	outcomeShape.add(fSetting, "exit_code")
 	p.add(fToolText, "output", "outputs", "logs")
 	p.add(field{rule: text, kind: KindOther, shape: errorShape}, "error")
-	p.add(fDef, "tools")
+	p.add(fListing, "tools")
 	p.add(field{rule: text, kind: KindToolCall, shape: partShape}, "queries", "code")
 	p.add(field{rule: text, kind: KindDocument, shape: partShape}, "results")
 	p.add(fOpaque, "encrypted_content")
@@ -53,6 +53,7 @@ func responses() {
 	a.add(field{rule: text, kind: KindText, role: RoleAssistant, shape: messageShape, slot: "text", numbered: true}, "output")
 	a.add(field{rule: text, kind: KindText, role: RoleAssistant, slot: "text"}, "output_text")
 	a.add(field{rule: other, shape: answerShape}, "response")
+	a.add(fDef, "tools")
 	// What kind of text these are is in the event's type.
 	a.add(field{rule: text, kind: inherit, role: RoleAssistant, shape: deltaShape, slot: "text"}, "delta", "code", "text")
 	a.add(field{rule: other, shape: detailsShape}, "incomplete_details")
@@ -72,7 +73,7 @@ func responses() {
 var (
 	detailsShape   = grammar(shape{})
 	promptShape    = grammar(shape{})
-	variablesShape = grammar(shape{})
+	variablesShape = grammar(shape{free: true})
 	safetyShape    = grammar(shape{})
 	outcomeShape   = grammar(shape{})
 )

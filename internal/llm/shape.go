@@ -18,12 +18,16 @@ const (
 	enum                // one of the words of APIs: see isEnum
 	ident               // an id: see isIdent
 	model               // a model's name: see isModel
+	token               // an id in which nothing reads as a word
 	opaque              // a signature or ciphertext: see isOpaque
 	link                // the URL of media, or a data URL
 	inline              // base64 of media
 	args                // a tool's arguments: a value, or JSON in a string
 	result              // what a tool gave back, as a value
-	define              // a tool's definition
+	define              // the definition of a caller's tool
+	listing             // the entry of a tool, prompt or resource that a server lists
+	schema              // a JSON Schema
+	vector              // an embedding: numbers, or base64 of them
 	tokens              // log probabilities, which repeat the text in pieces
 	secret              // a key or token for a server that the model never sees: see isSecret
 	mention             // the name of a tool that another place defines or calls
@@ -63,6 +67,10 @@ type shape struct {
 	// structure: usage grows new members every month.
 	counts bool
 
+	// free tells that names are the caller's or the server's own: any may
+	// stand beside one that means something, in any case, and all are content.
+	free bool
+
 	folds map[string]bool // the case folds of the fields' names
 }
 
@@ -84,7 +92,7 @@ func fold(name []byte) string {
 // something in s.
 func (s *shape) variant(name []byte) bool {
 	// Longer than any name we know, folded or not: not worth the folding.
-	return len(name) <= 64 && s.folds[fold(name)]
+	return !s.free && len(name) <= 64 && s.folds[fold(name)]
 }
 
 // meant gives the name of s that name differs from only by case.

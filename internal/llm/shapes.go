@@ -46,6 +46,7 @@ var (
 	fSetting   = field{rule: setting, shape: settingsShape}
 	fEnum      = field{rule: enum}
 	fIdent     = field{rule: ident}
+	fToken     = field{rule: token} // an id on which whoever sends it has the say
 	fModel     = field{rule: model}
 	fOpaque    = field{rule: opaque}
 	fLink      = field{rule: link, shape: sourceShape}
@@ -60,6 +61,8 @@ var (
 	fSecret    = field{rule: secret}
 	fMention   = field{rule: mention}
 	fDef       = field{rule: define, kind: KindToolDef}
+	fListing   = field{rule: listing, kind: KindToolDef}
+	fSchema    = field{rule: schema, kind: KindToolDef}
 	fCalls     = field{rule: other, kind: KindToolCall, role: RoleAssistant, shape: callShape}
 	fToolText  = field{rule: text, kind: KindToolResult, role: RoleTool, shape: partShape}
 	fCited     = field{rule: text, kind: KindDocument, shape: citationShape}
@@ -86,6 +89,9 @@ func init() {
 	// are messages, parts and calls side by side. A delta is either, too.
 	inheritFields(messageShape, partShape)
 	inheritFields(deltaShape, messageShape)
+	inheritFields(extraRequest, requestShape)
+	inheritFields(extraAnswer, answerShape)
+	inheritFields(rpcElicited, rpcResult)
 	for _, s := range allShapes {
 		s.folds = make(map[string]bool, len(s.fields))
 		for name := range s.fields {

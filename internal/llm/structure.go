@@ -4,6 +4,8 @@ package llm
 
 import (
 	"bytes"
+	"math/bits"
+	"slices"
 	"strings"
 
 	"kong-ai-guard/internal/mediatype"
@@ -14,16 +16,18 @@ import (
 // value's own shape. docs/RATIONALE.md lists the result.
 
 const (
-	maxModel = 200
-	maxIdent = 256
-	maxEnum  = 64
+	maxModel      = 200
+	maxModelWords = 6
+	maxIdent      = 256
+	maxEnum       = 64
 
 	maxSecret = 8192
 )
 
-// isModel reports whether s looks like a model's name or path.
+// isModel reports whether s looks like a model's name or path. The longest
+// ones say six words; more are a sentence.
 func isModel(s []byte) bool {
-	return len(s) <= maxModel && only(s, "._:/@+-")
+	return len(s) <= maxModel && only(s, "._:/@+-") && words(s) <= maxModelWords
 }
 
 // isIdent reports whether s looks like an id made by a machine: no blanks, and
@@ -39,14 +43,17 @@ func isEnum(s []byte) bool {
 		return false
 	}
 	var word [maxEnum]byte
-	n := 0
+	n, count := 0, 0
 	known := func() bool {
 		for n > 0 && isDigit(word[n-1]) {
 			n--
 		}
 		ok := n == 0 || vocabulary[string(word[:n])]
+		if n > 0 {
+			count++
+		}
 		n = 0
-		return ok
+		return ok && count <= 6 // the API with the longest values has six
 	}
 	for i, c := range s {
 		switch {
@@ -73,15 +80,77 @@ func isOpaque(s []byte) bool {
 		return false
 	}
 	_, ok := mediatype.Base64Text(string(s))
-	// Long ciphertext has words by chance, prose has one in six letters.
-	return !ok && words(s) < 3+len(s)/40
+	return !ok && !isProse(s)
 }
 
-// isSecret reports whether s looks like a key or token, or like a header that
-// holds one.
+// isSecret reports whether s is a token as HTTP's schemes have it, or a header's
+// value that holds one: one piece of base64, hexadecimal or a JSON Web Token, with
+// a prefix perhaps. What stands between the letters makes no token of words.
 func isSecret(s []byte) bool {
-	s = bytes.TrimPrefix(bytes.TrimPrefix(s, []byte("Bearer ")), []byte("Basic "))
-	return len(s) <= maxSecret && only(s, "._:;/@+=|~-") && words(s) < 3+len(s)/40
+	if len(s) > maxSecret {
+		return false
+	}
+	scheme, token, ok := bytes.Cut(s, []byte(" "))
+	if !ok {
+		scheme, token = nil, s
+	}
+	switch string(scheme) {
+	case "", "Bearer", "Basic", "Token":
+	default:
+		return false
+	}
+	// A word without a digit or a capital inside is no key.
+	if !only(token, "._~+/=-") || readable(token) >= 3 || plain(token) || isProse(token) {
+		return false
+	}
+	text, encoded := mediatype.Base64Text(string(token))
+	if string(scheme) == "Basic" {
+		return !encoded || isLogin([]byte(text))
+	}
+	return !encoded || only([]byte(text), "._~+/=:@-") && readable([]byte(text)) < 4
+}
+
+// isConnection reports whether s is a connection string as Azure's services give
+// it out, with their names and a key.
+func isConnection(s []byte) bool {
+	if len(s) > maxSecret {
+		return false
+	}
+	keys := 0
+	for part := range bytes.SplitSeq(s, []byte(";")) {
+		name, value, _ := bytes.Cut(part, []byte("="))
+		switch string(name) {
+		case "AccountKey", "SharedAccessKey", "SharedAccessSignature":
+			if keys++; !isSecret(value) {
+				return false
+			}
+		case "AccountEndpoint", "AccountName", "Endpoint", "EndpointSuffix", "DefaultEndpointsProtocol", "SharedAccessKeyName":
+			if !only(value, "./:-_") || words(value) > 5 {
+				return false
+			}
+		case "":
+		default:
+			return false
+		}
+	}
+	return keys > 0
+}
+
+// isLogin reports whether s is what the Basic scheme encodes: a user's name and
+// a password, and no sentence.
+func isLogin(s []byte) bool {
+	_, _, ok := bytes.Cut(s, []byte(":"))
+	return ok && bytes.IndexByte(s, ' ') < 0 && readable(s) < 4
+}
+
+// plain reports whether s is a few words and nothing else.
+func plain(s []byte) bool {
+	for i, c := range s {
+		if isDigit(c) || isUpper(c) && i > 0 && isLower(s[i-1]) {
+			return false
+		}
+	}
+	return readable(s) > 0 || len(s) < 8
 }
 
 // isCount reports whether a member's name is a number, speaks of counting or
@@ -104,7 +173,7 @@ func isCount(name []byte) bool {
 
 func only(s []byte, marks string) bool {
 	for _, c := range s {
-		if !isAlnum(c) && strings.IndexByte(marks, c) < 0 {
+		if classes[c] == 0 && strings.IndexByte(marks, c) < 0 {
 			return false
 		}
 	}
@@ -113,53 +182,199 @@ func only(s []byte, marks string) bool {
 
 // words counts the runs of letters in s that look like words: in one case but
 // for the first letter, and pronounceable. Ids made at random hold few of
-// them: hexadecimal ones none, and in a part that changes between small
-// letters, capitals and digits all the time only long runs count.
+// them: hexadecimal ones none, and in a part that is letters and digits without
+// sense for the most, only long runs count.
 func words(s []byte) int {
+	short, long := 0, 0
+	eachPart(s, func(part []byte) {
+		n, l, sense := wordsOf(part)
+		if sense {
+			short += n
+		} else {
+			long += l
+		}
+	})
+	return short + long
+}
+
+// readable counts words as a reader does: those in parts that make no sense are
+// none.
+func readable(s []byte) int {
 	n := 0
+	eachPart(s, func(part []byte) {
+		if short, _, sense := wordsOf(part); sense {
+			n += short
+		}
+	})
+	return n
+}
+
+// eachPart calls f with each part of s that is letters and digits, and no
+// hexadecimal number.
+func eachPart(s []byte, f func(part []byte)) {
 	for len(s) > 0 {
 		end := 0
 		for end < len(s) && isAlnum(s[end]) {
 			end++
 		}
 		if part := s[:end]; !isHexadecimal(part) {
-			n += wordsOf(part)
+			f(part)
 		}
 		s = s[min(end+1, len(s)):]
 	}
-	return n
 }
 
-// wordsOf counts the words of a part of letters and digits.
-func wordsOf(part []byte) int {
-	runs, short, long := 0, 0, 0
-	for i := 0; i < len(part); runs++ {
+// wordsOf counts the words of a part of letters and digits, those of five
+// letters and more besides, and reports whether the part makes sense: nearly all of it is words.
+func wordsOf(part []byte) (short, long int, sense bool) {
+	covered := 0
+	for i := 0; i < len(part); {
 		end := runEnd(part, i)
-		if run := part[i:end]; !isDigit(run[0]) && end-i >= 3 && pronounceable(run) {
-			short++
+		if n := wordsIn(part[i:end]); n > 0 {
+			short += n
+			covered += end - i
 			if end-i >= 5 {
-				long++
+				long += n
 			}
 		}
 		i = end
 	}
-	if len(part) >= 16 && 2*len(part) < 7*runs {
-		return long
+	return short, long, len(part) < 16 || 5*covered >= 3*len(part)
+}
+
+// longWord is the longest run of letters that is taken for one word; in a longer
+// one words are taken to have six letters.
+const longWord = 12
+
+// wordsIn counts the words of a run of letters, or digits.
+func wordsIn(run []byte) int {
+	switch {
+	case isDigit(run[0]) || len(run) < 3:
+		return 0
+	case len(run) <= longWord:
+		if pronounceable(run) {
+			return 1
+		}
+		return 0
 	}
-	return short
+	// Words that are written as one may meet in any row of letters, but they
+	// have many letters, and a third of them are vowels.
+	n := 0
+	for ; len(run) >= 6; run = run[min(longWord, len(run)):] {
+		part := run[:min(longWord, len(run))]
+		var seen uint32
+		vowels := 0
+		for _, c := range part {
+			seen |= 1 << (c & 31)
+			vowels += int(classes[c] & vowel / vowel)
+		}
+		if 2*bits.OnesCount32(seen) >= len(part) && 10*vowels >= 3*len(part) {
+			n += len(part) / 6
+		}
+	}
+	return n
+}
+
+// isProse reports whether s, which could be base64, has a stretch that reads as
+// words, at any length.
+func isProse(s []byte) bool {
+	if len(s) < 32 { // no media is as short
+		return words(s) >= 3
+	}
+	enough := 18 + bits.Len(uint(len(s)))*7/10
+	if len(s) <= 1024 {
+		most, count, row := stretch(s)
+		// A few words and nothing else are prose too.
+		return most >= enough || row >= 3 || count >= 3 && most >= 7 && 5*most >= 2*(len(s)-count)
+	}
+	// Few blocks of random data could be prose: look at those and their
+	// neighbours.
+	for i := 0; i < len(s); i += proseBlock {
+		if !smooth(s[i:min(i+proseBlock, len(s))]) {
+			continue
+		}
+		from := max(i-proseBlock, 0)
+		for i += proseBlock; i < len(s) && smooth(s[i:min(i+proseBlock, len(s))]); i += proseBlock {
+		}
+		if most, _, row := stretch(s[from:min(i+proseBlock, len(s))]); most >= enough || row >= 4 {
+			return true
+		}
+	}
+	return false
+}
+
+const proseBlock = 64
+
+// smooth reports whether a block of base64 changes between letters of one case,
+// of the other and digits seldom enough to be prose, at least a half of it.
+func smooth(block []byte) bool {
+	same, last := 0, byte(0)
+	for _, c := range block {
+		kind := classes[c] & (digit | upper | lower)
+		same += int(unchanged[(kind^last)&7])
+		last = kind
+	}
+	return same >= 28
+}
+
+var unchanged = [8]byte{1}
+
+// stretch weighs s. Each run of letters speaks for prose or against it by as much
+// as it is more, or less, likely in prose than at random, where runs have one or
+// two letters; most is what the best stretch comes to, count how many words there
+// are, row how many of them follow each other with marks around each. What is said
+// again at once, as by a picture's rows, says nothing new.
+func stretch(s []byte) (most, count, row int) {
+	score, inRow := 0, 0
+	var last [3][]byte
+	for i := 0; i < len(s); {
+		if classes[s[i]] == 0 {
+			i++
+			continue
+		}
+		end := runEnd(s, i)
+		run := s[i:end]
+		marked := (i == 0 || classes[s[i-1]] == 0) && (end == len(s) || classes[s[end]] == 0)
+		i = end
+		switch n := len(run); {
+		case n < 3:
+			if classes[run[0]]&digit == 0 || n > 1 {
+				score -= 3 - n
+			}
+		case wordsIn(run) == 0:
+			score -= 2
+			inRow = 0
+		case slices.ContainsFunc(last[:], func(w []byte) bool { return bytes.Equal(w, run) }):
+			score--
+		default:
+			if n > longWord {
+				n = 6 * wordsIn(run)
+			}
+			if inRow++; !marked {
+				inRow = 0
+			}
+			row = max(row, inRow)
+			score += n - 2
+			last[count%len(last)] = run
+			count++
+		}
+		if score < 0 {
+			score = 0
+		} else if score > most {
+			most = score
+		}
+	}
+	return most, count, row
 }
 
 // runEnd gives the end of the run of digits, small letters (the first may be
 // a capital) or capitals that starts at part[i].
 func runEnd(part []byte, i int) int {
-	in := isUpper
-	switch {
-	case isDigit(part[i]):
-		in = isDigit
-	case isLower(part[i]) || i+1 < len(part) && isLower(part[i+1]):
-		in = isLower
+	in := classes[part[i]] & (digit | upper | lower)
+	if in == upper && i+1 < len(part) && classes[part[i+1]]&lower != 0 {
+		in = lower
 	}
-	for i++; i < len(part) && in(part[i]); i++ {
+	for i++; i < len(part) && classes[part[i]]&in != 0; i++ {
 	}
 	return i
 }
@@ -169,7 +384,7 @@ func runEnd(part []byte, i int) int {
 func pronounceable(run []byte) bool {
 	vowels, row := 0, 0
 	for _, c := range run {
-		if strings.IndexByte("aeiouyAEIOUY", c) >= 0 {
+		if classes[c]&vowel != 0 {
 			vowels++
 			row = 0
 		} else if row++; row > 4 {
@@ -178,6 +393,27 @@ func pronounceable(run []byte) bool {
 	}
 	return vowels > 0 && vowels < len(run)
 }
+
+// What a byte is.
+const (
+	digit = 1 << iota
+	upper
+	lower
+	vowel
+)
+
+var classes = func() (t [256]byte) {
+	for c := byte('0'); c <= '9'; c++ {
+		t[c] = digit
+	}
+	for c := byte('a'); c <= 'z'; c++ {
+		t[c], t[c-'a'+'A'] = lower, upper
+	}
+	for _, c := range "aeiouyAEIOUY" {
+		t[c] |= vowel
+	}
+	return t
+}()
 
 // isHexadecimal reports whether part is a hexadecimal number: with a digit, since
 // some words have no letter beyond f.
@@ -235,6 +471,7 @@ exhaustion resource resources cancellation minimum reasoning paid dynamic simila
 link get set form info notice critical alert emergency this servers accept decline keepalive keep alive heartbeat hybrid sync async parsed raw trace fallback queries query accurate contextual off fast allowed approximate duration encrypted uses confirmed
 notifications resources prompts templates roots progress subscribe unsubscribe elicitation initialized changed cancel tasks
 logging level resource capabilities
+azure anthropic openai claude deployment fallback deny price browser never always candidates thoughts cached hit miss accepted rejected prediction upstream inference queue breakdown write creation input jpeg png pdf webp csv
 `)
 
 func wordSet(s string) map[string]bool {

@@ -65,7 +65,8 @@ type reader struct {
 	mentioned []Turn // names that may stand elsewhere already
 	messages  int    // how many messages have begun
 	inner     int    // layers of JSON in strings above
-	excess    bool   // there are more texts than are taken
+	noted     noted
+	excess    bool // there are more texts than are taken
 	maxDepth  int
 	view      *strictjson.Reading // of equal names; nil for all copies
 	doubled   bool                // an object has equal names
@@ -78,6 +79,9 @@ func (r *reader) isString(v int) bool { return r.doc.Kind(v) == strictjson.Strin
 // object reads the members of object v, which has shape s.
 func (r *reader) object(a at, s *shape, v int) error {
 	d := r.doc
+	if s == rpcResult && r.elicited(v) {
+		s = rpcElicited
+	}
 	a, call := r.enter(a, s, v)
 	outer := a.copy
 	for c := d.First(v); c < d.Next(v); c = d.Next(c) {
@@ -90,8 +94,18 @@ func (r *reader) object(a at, s *shape, v int) error {
 			if s.variant(name) {
 				return r.variant(c, s.meant(name))
 			}
-			if s.counts && d.Kind(c) < strictjson.String && isCount(name) || r.empty(c) && isIdent(name) {
+			if s.counts && d.Kind(c) < strictjson.String && isCount(name) {
+				if !isEnum(name) {
+					r.noteCount(name)
+				}
 				continue
+			}
+			if r.empty(c) && !s.free && isIdent(name) {
+				r.note(name)
+				continue
+			}
+			if r.empty(c) {
+				r.note(name)
 			}
 			depth := r.push(name)
 			err := r.unknown(a, c)
@@ -246,8 +260,8 @@ func (r *reader) value(a at, f field, v int) error {
 		}
 		r.call(a, v)
 		return nil
-	case define:
-		r.define(a, v)
+	case define, listing, schema:
+		r.define(a, f, v)
 		return nil
 	case tokens:
 		r.tokens(a, v)
@@ -262,6 +276,10 @@ func (r *reader) value(a at, f field, v int) error {
 	case strictjson.Array:
 		if f.rule == other && f.shape == nil {
 			return r.list(a, v)
+		}
+		if r.asm == nil && f.rule >= setting && f.rule <= model && r.isPhrase(f, v) {
+			r.phrase(a, v)
+			return nil
 		}
 		return r.array(a, f, v)
 	case strictjson.String:
@@ -321,6 +339,42 @@ func (r *reader) list(a at, v int) error {
 	return nil
 }
 
+// isPhrase reports whether array v of what should be words of an API, or ids,
+// is something that somebody says: one of its strings has not the shape, or they
+// have three words together that a reader would put in a row.
+func (r *reader) isPhrase(f field, v int) bool {
+	n, foreign := 0, false
+	for c := r.doc.First(v); c < r.doc.Next(v); c = r.doc.Next(c) {
+		if !r.isString(c) {
+			return false
+		}
+		s := r.doc.Bytes(c)
+		switch {
+		case isEnum(s) && !only(s, ""):
+		case isEnum(s), f.rule == ident && isIdent(s), f.rule == model && isModel(s):
+			n += readable(s)
+			foreign = foreign || !isEnum(s)
+		default:
+			return true
+		}
+	}
+	return foreign && n >= 3 && (f.rule != model || n > maxModelWords)
+}
+
+// phrase adds array v of strings as one text.
+func (r *reader) phrase(a at, v int) {
+	r.arena.begin()
+	if name := r.doc.Name(v); len(name) > 0 {
+		r.arena.buf = append(append(r.arena.buf, name...), ":\n"...)
+	}
+	for c := r.doc.First(v); c < r.doc.Next(v); c = r.doc.Next(c) {
+		r.scalar(c)
+		r.arena.buf = append(r.arena.buf, '\n')
+	}
+	r.other(a.role, a.choice, r.arena.end())
+	r.reveal(a)
+}
+
 // empty reports whether v says nothing.
 func (r *reader) empty(v int) bool {
 	switch r.doc.Kind(v) {
@@ -358,16 +412,13 @@ func (r *reader) str(a at, f field, v int) error {
 		return nil
 	}
 	switch f.rule {
-	case setting:
-		if isEnum(s) {
-			return nil
-		}
-	case enum:
+	case setting, enum:
 		if isEnum(s) {
 			return nil
 		}
 	case ident:
 		if isIdent(s) {
+			r.note(s)
 			return nil
 		}
 	case model:
@@ -377,14 +428,19 @@ func (r *reader) str(a at, f field, v int) error {
 			}
 			return nil
 		}
+	case token:
+		if isIdent(s) && readable(s) == 0 {
+			return nil
+		}
 	case opaque:
 		if isOpaque(s) {
 			return nil
 		}
 	case secret:
-		if isSecret(s) {
+		if isSecret(s) || isConnection(s) {
 			return nil
 		}
+		r.behindScheme(s)
 	case mention:
 		r.mention(a, v)
 		return nil
@@ -392,6 +448,10 @@ func (r *reader) str(a at, f field, v int) error {
 		return r.link(a, v, s)
 	case inline:
 		return r.inline(a, v, s)
+	case vector:
+		if !r.inArray(v) {
+			return r.inline(a, v, s)
+		}
 	}
 	return r.unknown(a, v)
 }

@@ -22,9 +22,8 @@ func all() []testcase {
 	var cases []testcase
 	for _, part := range []func() []testcase{
 		attackRequests, attackTools, attackJSON, attackBytes, attackForms, attackTransport,
-		attackAnswers, attackStreams, attackMCP, attackDisguises,
-		attackReadings,
-		goodReadings, goodRequests, goodAnswers, goodStreams, goodMCP, goodTransport,
+		attackAnswers, attackStreams, attackMCP, attackDisguises, attackSchemas, attackPieces, attackReadings,
+		goodRequests, goodAnswers, goodStreams, goodMCP, goodTransport, goodFreeNames, goodReadings,
 	} {
 		cases = append(cases, part()...)
 	}

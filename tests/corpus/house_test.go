@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -272,7 +273,8 @@ func allInput(q gjson.Result) gjson.Result { return q.Get("input") }
 func says(v gjson.Result, layers int) bool {
 	switch v.Type {
 	case gjson.String:
-		if strings.Contains(strings.ToLower(strings.Join(strings.Fields(v.Str), " ")), marker) {
+		text := strings.ToLower(strings.Join(strings.Fields(v.Str), " "))
+		if strings.Contains(text, marker) || slices.ContainsFunc(filled, func(s string) bool { return strings.Contains(text, s) }) {
 			return true
 		}
 		return layers > 0 && gjson.Valid(v.Str) && says(gjson.Parse(v.Str), layers-1)

@@ -1,0 +1,377 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package llm
+
+import (
+	"bytes"
+	"strings"
+
+	"kong-ai-guard/internal/strictjson"
+)
+
+// Definitions of tools, and schemas. Models read both, and MCP servers, whose
+// tools a client passes on, are not trusted. So two things are told apart: the
+// entry of a tool, whose settings are structure when the provider runs the tool,
+// and a schema, in which every string is content except its own few words.
+
+// define adds tool definitions or schemas as turns of lines, one for each: names,
+// descriptions, enum values and whatever else is not their own words.
+func (r *reader) define(a at, f field, v int) {
+	first, end := v, r.doc.Next(v)
+	if r.isArray(v) {
+		first = r.doc.First(v)
+	}
+	for c := first; c < end; c = r.doc.Next(c) {
+		if r.asm != nil {
+			_ = r.piece(a, field{}, c) // a definition in a stream: every string, no order
+			continue
+		}
+		if f.rule == schema && r.isString(c) && string(r.doc.Bytes(c)) == "json" {
+			continue // Ollama has it in the place of a schema
+		}
+		r.arena.begin()
+		d := definition{reader: r, root: c}
+		if f.rule == schema && r.doc.Member(c, "schema") < 0 {
+			d.schema(c)
+		} else {
+			d.entry(c, f.rule == define)
+		}
+		if s := r.arena.end(); s != "" {
+			t := at{role: a.role, kind: KindToolDef, message: -1}
+			if t.role == RoleUser || t.role == RoleAssistant {
+				t.role = RoleNone
+			}
+			r.turn(t, s)
+		}
+		r.reveal(at{kind: KindToolDef, message: -1})
+	}
+}
+
+// A definition is one entry or schema while it is read.
+type definition struct {
+	*reader
+	root  int
+	names map[string]bool // see said
+}
+
+// said gives the names that the definition gives to properties and parts, all of
+// which are content where they are given.
+func (d *definition) said() map[string]bool {
+	if d.names == nil {
+		d.names = make(map[string]bool)
+		for v := d.root; v < d.doc.Next(d.root); v++ {
+			if d.isObject(v) && namesBelow[string(d.doc.Name(v))] {
+				for c := d.doc.First(v); c < d.doc.Next(v); c = d.doc.Next(c) {
+					d.names[string(d.doc.Name(c))] = true
+				}
+			}
+		}
+	}
+	return d.names
+}
+
+// entry appends the entry of a tool, a prompt or a resource. Only callers' tools
+// have settings.
+func (d *definition) entry(v int, callers bool) {
+	if !d.isObject(v) {
+		d.appendLines(v, false)
+		return
+	}
+	kind := ""
+	if t := d.doc.Member(v, "type"); callers && t >= 0 && d.isString(t) {
+		kind = hostedType(d.doc.Bytes(t))
+	}
+	for c := d.doc.First(v); c < d.doc.Next(v); c = d.doc.Next(c) {
+		name := string(d.doc.Name(c))
+		switch {
+		case name == "type" && (kind != "" || d.one(c, entryTypes)):
+		case name == "function" || name == "custom" || name == "toolSpec":
+			d.entry(c, false)
+		case name == "functionDeclarations" || name == "function_declarations" || name == "arguments":
+			d.entries(c)
+		case schemasOfTools[name]:
+			if inner := d.doc.Member(c, "json"); inner >= 0 && inner == d.doc.First(c) && d.doc.Next(inner) == d.doc.Next(c) {
+				c = inner // Bedrock's
+			}
+			d.schema(c)
+		case name == "parameter_definitions": // Cohere's
+			d.properties(c)
+		case kind != "" && hostedSettings[name] && d.isSetting(c):
+		case kind == "mcp" && name == "authorization" && d.isString(c):
+			d.secret(c)
+		case kind == "mcp" && name == "headers" && d.isObject(c):
+			d.headers(c)
+		default:
+			d.detail(c, name)
+		}
+	}
+}
+
+func (d *definition) entries(v int) {
+	if !d.isArray(v) {
+		d.entry(v, false)
+		return
+	}
+	for c := d.doc.First(v); c < d.doc.Next(v); c = d.doc.Next(c) {
+		d.entry(c, false)
+	}
+}
+
+// detail appends a member of an entry that is no schema: what is said, by its
+// value alone, and what the protocols fix not at all.
+func (d *definition) detail(v int, name string) {
+	kind := d.doc.Kind(v)
+	switch {
+	case kind == strictjson.String && spoken[name]:
+		d.line(d.doc.Bytes(v), "")
+		d.hidden(d.doc.Bytes(v))
+	case kind == strictjson.Object && details[name]:
+		for c := d.doc.First(v); c < d.doc.Next(v); c = d.doc.Next(c) {
+			d.detail(c, string(d.doc.Name(c)))
+		}
+	case kind == strictjson.Array && name == "icons":
+		for c := d.doc.First(v); c < d.doc.Next(v); c = d.doc.Next(c) {
+			d.detail(c, name)
+		}
+	case kind <= strictjson.Number && kind != strictjson.String && entrySwitches[name]:
+	case fixedValues[name] != nil && d.one(v, fixedValues[name]):
+	case name == "sizes" && d.eachString(v, isSize), name == "lastModified" && d.eachString(v, isTime):
+	default:
+		d.appendLines(v, true)
+	}
+}
+
+// headers appends the headers that a server of tools is to be called with. The
+// model never sees them, and keys among them are for nobody else.
+func (d *definition) headers(v int) {
+	for c := d.doc.First(v); c < d.doc.Next(v); c = d.doc.Next(c) {
+		switch name := d.doc.Name(c); {
+		case !d.isString(c) || !isIdent(name):
+			d.appendLines(c, true)
+		case !d.secret(c):
+		case !keyHeaders[strings.ToLower(string(name))]:
+			d.note(name)
+		}
+	}
+}
+
+// secret reports whether v, a string, is a key. What is none is appended.
+func (d *definition) secret(v int) bool {
+	s := d.doc.Bytes(v)
+	if isSecret(s) {
+		return true
+	}
+	d.appendLines(v, true)
+	d.behindScheme(s)
+	return false
+}
+
+// isSetting reports whether v, a setting of a tool that the provider runs, is a
+// number, a boolean, a word of the APIs, a size or an id, or an array of those.
+func (d *definition) isSetting(v int) bool {
+	n := 0
+	if d.isObject(v) || !d.eachString(v, func(s []byte) bool { n += readable(s); return isEnum(s) || isSize(s) || isIdent(s) }) || n >= 3 && d.isArray(v) {
+		return false
+	}
+	d.eachString(v, func(s []byte) bool {
+		if !isEnum(s) {
+			d.note(s)
+		}
+		return true
+	})
+	return true
+}
+
+// one reports whether v is a string of the set, or an array of such.
+func (d *definition) one(v int, set map[string]bool) bool {
+	return d.eachString(v, func(s []byte) bool { return set[string(s)] }) && (d.isString(v) || d.isArray(v))
+}
+
+// eachString calls f with v, or with v's elements, as long as it is true. It is
+// false for containers in an array.
+func (d *definition) eachString(v int, f func([]byte) bool) bool {
+	switch d.doc.Kind(v) {
+	case strictjson.String:
+		return f(d.doc.Bytes(v))
+	case strictjson.Object:
+		return false
+	case strictjson.Array:
+		for c := d.doc.First(v); c < d.doc.Next(v); c = d.doc.Next(c) {
+			if d.isArray(c) || !d.eachString(c, f) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// isSize reports whether s is a size of an image, such as "1024x1024".
+func isSize(s []byte) bool {
+	w, h, ok := bytes.Cut(s, []byte("x"))
+	return string(s) == "any" || string(s) == "auto" || ok && number(w) > 0 && number(h) > 0
+}
+
+// isTime reports whether s could be a time, by its characters.
+func isTime(s []byte) bool { return len(s) <= 40 && len(bytes.Trim(s, "0123456789-:.+TZ")) == 0 }
+
+// schema appends a schema. Its own words are structure in their own places only;
+// everything else in it is content.
+func (d *definition) schema(v int) {
+	switch d.doc.Kind(v) {
+	case strictjson.Object:
+	case strictjson.Array:
+		for c := d.doc.First(v); c < d.doc.Next(v); c = d.doc.Next(c) {
+			d.schema(c)
+		}
+		return
+	case strictjson.Null, strictjson.True, strictjson.False:
+		return
+	default:
+		d.appendLines(v, false)
+		return
+	}
+	for c := d.doc.First(v); c < d.doc.Next(v); c = d.doc.Next(c) {
+		name := string(d.doc.Name(c))
+		kind := d.doc.Kind(c)
+		switch {
+		case kind != strictjson.String && kind < strictjson.Array && (bounds[name] || subschemas[name]):
+			// a bound or a switch
+		case kind >= strictjson.Array && subschemas[name]:
+			d.schema(c)
+		case kind == strictjson.Object && namesBelow[name]:
+			d.properties(c)
+		case kind == strictjson.String && spoken[name] && name != "name":
+			d.line(d.doc.Bytes(c), "")
+			d.hidden(d.doc.Bytes(c))
+		case name == "type" && d.one(c, jsonTypes), name == "format" && d.one(c, jsonFormats), name == "$schema" && d.one(c, jsonSchemas):
+		case (name == "required" || name == "propertyOrdering" || name == "property_ordering") && d.one(c, d.said()):
+		case name == "dependentRequired" && d.dependent(c):
+		case (name == "$ref" || name == "$dynamicRef") && kind == strictjson.String && d.refers(d.doc.Bytes(c)):
+		default:
+			d.appendLines(c, true)
+		}
+	}
+}
+
+// properties appends named schemas: "name: description", then what else each
+// says.
+func (d *definition) properties(v int) {
+	if !d.isObject(v) {
+		d.appendLines(v, true)
+		return
+	}
+	for c := d.doc.First(v); c < d.doc.Next(v); c = d.doc.Next(c) {
+		d.arena.buf = append(append(d.arena.buf, d.doc.Name(c)...), ": "...)
+		before := len(d.arena.buf)
+		d.schema(c)
+		if len(d.arena.buf) == before {
+			d.arena.buf = append(d.arena.buf[:before-2], '\n')
+		}
+	}
+}
+
+// dependent reports whether v tells which of the properties that are said need
+// which others.
+func (d *definition) dependent(v int) bool {
+	if !d.isObject(v) {
+		return false
+	}
+	for c := d.doc.First(v); c < d.doc.Next(v); c = d.doc.Next(c) {
+		if !d.said()[string(d.doc.Name(c))] || !d.one(c, d.said()) {
+			return false
+		}
+	}
+	return true
+}
+
+// refers reports whether s is the place of a part of the definition whose name is
+// said there.
+func (d *definition) refers(s []byte) bool {
+	path, ok := strings.CutPrefix(string(s), "#")
+	if path == "" {
+		return ok
+	}
+	path, ok = strings.CutPrefix(path, "/")
+	for ok && path != "" {
+		var step string
+		step, path, _ = strings.Cut(path, "/")
+		ok = namesBelow[step] || subschemas[step] || d.said()[step] || len(step) < 4 && only([]byte(step), "") && number([]byte(step)) > 0 || step == "0"
+	}
+	return ok
+}
+
+// hostedType gives the name of a tool that providers run, without the version
+// that some types end in; "" for any other type.
+func hostedType(s []byte) string {
+	if len(s) > maxEnum {
+		return ""
+	}
+	name := strings.TrimRight(string(s), "0123456789_")
+	if version := len(s) - len(name); version != 0 && version != len("_20250305") && version != len("_2025_03_11") || !hostedTypes[name] {
+		return ""
+	}
+	return name
+}
+
+var (
+	// hostedTypes are the types of tools that providers run.
+	hostedTypes = wordSet(`mcp file_search web_search web_search_preview web_search_premium code_interpreter image_generation
+computer computer_use computer_use_preview local_shell shell apply_patch tool_search web_fetch code_execution bash text_editor memory
+tool_search_tool_regex tool_search_tool_bm mcp_toolset x_search collections_search browser_search document_library`)
+
+	// hostedSettings are the settings of those tools: structure when they are
+	// numbers, booleans, words of the APIs, sizes or ids.
+	hostedSettings = wordSet(`max_num_results score_threshold search_context_size display_width display_height display_width_px display_height_px
+display_number environment require_approval quality size output_format background partial_images input_fidelity moderation max_characters
+output_compression max_uses max_content_tokens vector_store_ids file_ids defer_loading strict`)
+
+	// keyHeaders are the headers in which keys are sent.
+	keyHeaders = wordSet(`authorization proxy-authorization x-api-key api-key x-auth-token x-goog-api-key`)
+
+	// entryTypes are the other types of entries.
+	entryTypes = wordSet(`function custom`)
+
+	// schemasOfTools are the members of an entry that are schemas.
+	schemasOfTools = wordSet(`parameters input_schema inputSchema output_schema outputSchema parameters_json_schema parametersJsonSchema
+response responseJsonSchema schema`)
+
+	// spoken are the members whose names need no saying.
+	spoken = wordSet(`name title description src uri uriTemplate`)
+
+	// details are the members of an entry that are objects of settings.
+	details = wordSet(`annotations icons execution cache_control cachePoint googleSearch google_search codeExecution code_execution urlContext
+url_context googleSearchRetrieval google_search_retrieval dynamicRetrievalConfig dynamic_retrieval_config`)
+
+	// entrySwitches are the numbers and booleans of entries and their details.
+	entrySwitches = wordSet(`strict required defer_loading eager_input_streaming readOnlyHint destructiveHint idempotentHint openWorldHint
+priority size dynamicThreshold dynamic_threshold title description`)
+
+	// fixedValues are the values that the protocols fix, by the name of the member.
+	fixedValues = map[string]map[string]bool{
+		"type": wordSet(`ephemeral default`), "ttl": wordSet(`5m 1h`),
+		"taskSupport": wordSet(`optional required forbidden`), "audience": wordSet(`user assistant`), "theme": wordSet(`light dark`),
+		"mode": wordSet(`MODE_DYNAMIC MODE_UNSPECIFIED`), "behavior": wordSet(`BLOCKING NON_BLOCKING UNSPECIFIED`),
+		"mimeType": wordSet(`text/plain text/csv text/html text/markdown text/css text/xml text/javascript text/x-python text/x-rust
+application/json application/xml application/pdf application/yaml application/octet-stream application/zip
+image/png image/jpeg image/gif image/webp image/svg+xml audio/mpeg audio/wav audio/ogg video/mp4 video/webm inode/directory`),
+	}
+
+	// namesBelow are the members of a schema whose own members are named by its
+	// author, and subschemas those that are schemas or arrays of them.
+	namesBelow = wordSet(`properties patternProperties $defs definitions dependentSchemas parameter_definitions`)
+	subschemas = wordSet(`items prefixItems additionalItems unevaluatedItems contains additionalProperties unevaluatedProperties propertyNames
+anyOf oneOf allOf not if then else contentSchema`)
+
+	// bounds are the members of a schema whose numbers and booleans are structure.
+	bounds = wordSet(`minimum maximum exclusiveMinimum exclusiveMaximum minLength maxLength minItems maxItems uniqueItems multipleOf minProperties
+maxProperties minContains maxContains nullable strict required readOnly writeOnly deprecated title description type format`)
+
+	// The values of type, format and $schema that are structure.
+	jsonTypes = wordSet(`string number integer boolean object array null STRING NUMBER INTEGER BOOLEAN OBJECT ARRAY NULL
+str int float bool dict list`)
+	jsonFormats = wordSet(`date-time date time duration email idn-email hostname idn-hostname ipv4 ipv6 uri uri-reference uri-template iri
+iri-reference uuid json-pointer relative-json-pointer regex int32 int64 float double byte binary enum`)
+	jsonSchemas = wordSet(`http://json-schema.org/schema# http://json-schema.org/draft-04/schema# http://json-schema.org/draft-06/schema#
+http://json-schema.org/draft-07/schema# http://json-schema.org/draft-07/schema https://json-schema.org/draft-07/schema#
+https://json-schema.org/draft-07/schema https://json-schema.org/draft/2019-09/schema https://json-schema.org/draft/2020-12/schema`)
+)
