@@ -61,7 +61,7 @@ func openAI() {
 	sourceShape.add(fParts, "content")
 
 	audioShape.add(fIdent, "id")
-	audioShape.add(fInline, "data")
+	audioShape.add(fNumbers, "data")
 	audioShape.add(field{rule: text, kind: inherit, slot: "transcript"}, "transcript")
 	audioShape.add(fSetting, "expires_at")
 
@@ -103,7 +103,8 @@ func openAI() {
 
 	dataShape.add(fEnum, "object")
 	dataShape.add(fSetting, "index", "embedding", "created", "dimensions")
-	dataShape.add(fInline, "b64_json", "embedding")
+	dataShape.add(fInline, "b64_json")
+	dataShape.add(fNumbers, "embedding")
 	dataShape.add(fLink, "url")
 	dataShape.add(fDocument, "revised_prompt")
 	dataShape.add(fIdent, "owned_by")
