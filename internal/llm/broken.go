@@ -67,6 +67,24 @@ func objectLen(b []byte) int {
 	return 0
 }
 
+// encloses reports whether a text begins and ends as one JSON value does. It
+// spares the parser what are no values, since a stream can have many lines.
+func encloses(s []byte) bool {
+	if s = bytes.TrimSpace(s); len(s) == 0 {
+		return false
+	}
+	switch last := s[len(s)-1]; s[0] {
+	case '{', '[':
+		return last == s[0]+2
+	case '"':
+		return last == '"' && len(s) > 1
+	case 't', 'f', 'n':
+		return len(s) <= len("false")
+	default:
+		return (s[0] == '-' || isDigit(s[0])) && isDigit(last)
+	}
+}
+
 // values reads the values of a broken stream.
 func (r *reader) values(in Input, body []byte, values []eventstream.Span) error {
 	r.msg.Stream = true
@@ -96,7 +114,7 @@ func (r *reader) bare(fields []eventstream.Field) (value []byte, n int) {
 		end = next.End
 	}
 	value = body[fields[0].Text.Start:end]
-	if n < 2 || r.doc.Parse(value, r.maxDepth) != nil && !strictjson.Loose(value) {
+	if n < 2 || !encloses(value) || r.doc.Parse(value, r.maxDepth) != nil && !strictjson.Loose(value) {
 		return nil, 0
 	}
 	return value, n

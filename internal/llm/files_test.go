@@ -5,8 +5,10 @@ package llm
 import (
 	"encoding/base64"
 	"errors"
+	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/text/encoding/charmap"
 	"golang.org/x/text/encoding/japanese"
@@ -193,9 +195,15 @@ func TestTextFilesAreNeverMedia(t *testing.T) {
 		name, kind string
 		refused    bool
 	}{
-		{"a.png", "image/png", false}, {"a", "application/octet-stream", false}, {"a.bin", "", false},
-		{"a.txt", "image/png", true}, {"a.PY", "application/octet-stream", true}, {"a.csv", "", true},
-		{"a.png", "text/plain", true}, {"a", "application/javascript", true}, {"a", "application/json", true},
+		{"a.png", "image/png", false},
+		{"a", "application/octet-stream", false},
+		{"a.bin", "", false},
+		{"a.txt", "image/png", true},
+		{"a.PY", "application/octet-stream", true},
+		{"a.csv", "", true},
+		{"a.png", "text/plain", true},
+		{"a", "application/javascript", true},
+		{"a", "application/json", true},
 	} {
 		in := Input{ContentType: "multipart/form-data; boundary=b", Body: []byte(formOf(tt.name, tt.kind, png))}
 		m, err := Read(in, testLimits)
@@ -277,5 +285,69 @@ func TestStreamsThatEndInABareError(t *testing.T) {
 	twice := sse + "{\n  \"error\": {\n \"message\": \"a\",\n \"message\": \"b\"\n}\n}\n"
 	if m, err := Read(Input{Leg: ResponseLeg, ContentType: "text/event-stream", Body: []byte(twice)}, testLimits); err == nil && (!says(m, "a") || !says(m, "b")) {
 		t.Error("a name twice in a bare error: one is not scanned")
+	}
+}
+
+// FuzzFiles reads any bytes as a file and as a body, under any label: they are
+// read or refused, and plain lines in front of them are scanned.
+func FuzzFiles(f *testing.F) {
+	f.Add("a.txt", "text/plain", []byte("caf\xe9"))
+	f.Add("a", "application/octet-stream", []byte("ID3\x04\x00\x00\x00\x00\x00\x00\xff\xfb\x90\x00"))
+	f.Add("a.jsonl", "application/jsonl", []byte("{\"a\":1}\n{\"b\":\"\\u0041\"}\n"))
+	f.Add("a", "text/event-stream", []byte("data: {}\n\n{\n\"error\": {}\n}\n"))
+	f.Add("a", "application/json", []byte("[{}\n,{\"error\":{}}"))
+	f.Fuzz(func(t *testing.T, name, kind string, content []byte) {
+		inputs := map[string]Input{"request": {ContentType: kind, Body: content}, "answer": {Leg: ResponseLeg, ContentType: kind, Body: content}}
+		if len(content) > 0 {
+			b64 := base64.StdEncoding.EncodeToString(append([]byte(strings.Repeat(marker+"\n", 3)), content...))
+			inputs["inline"] = Input{ContentType: "application/json", Body: []byte(`{"contents":[{"parts":[{"inlineData":{"mimeType":"a/b","data":"` + b64 + `"}}]}]}`)}
+		}
+		for place, in := range inputs {
+			m, err := Read(in, testLimits)
+			var e *Error
+			if err != nil && !errors.As(err, &e) {
+				t.Fatalf("%s: error of type %T", place, err)
+			}
+			if err == nil && place == "inline" && !scanned(m) {
+				t.Fatalf("lines before %q is not scanned:\n%s", content, dump(m))
+			}
+		}
+	})
+}
+
+// TestFilesTakeLinearWork: ten times the bytes allocate about ten times as much,
+// whatever the file is made of.
+func TestFilesTakeLinearWork(t *testing.T) {
+	repeated := func(s string) func(int) string {
+		return func(n int) string { return strings.Repeat(s, n/len(s)) }
+	}
+	for name, tt := range map[string]struct {
+		leg  Leg
+		kind string
+		make func(int) string
+	}{
+		"braces on lines":        {ResponseLeg, "text/event-stream", func(n int) string { return "data: {}\n\n" + strings.Repeat("{\n", n/2) }},
+		"braces in events":       {ResponseLeg, "text/event-stream", func(n int) string { return "data: {}\n\n" + strings.Repeat("{\n{\n\n", n/5) }},
+		"open objects, an error": {ResponseLeg, "text/plain", func(n int) string { return strings.Repeat(`{"a":[`, n/6) + `{"error":1}` }},
+		"errors on end":          {ResponseLeg, "text/plain", repeated(`{"error":1}`)},
+		"pictures on end":        {RequestLeg, "application/octet-stream", repeated("GIF89a\x01\x00\x01\x00\x00\x00\x00;")},
+		"archives on end":        {RequestLeg, "application/octet-stream", repeated("PK\x05\x06" + strings.Repeat("\x00", 18))},
+		"bad bytes":              {RequestLeg, "application/octet-stream", repeated("the grey her\xffon")},
+		"bad bytes on lines":     {RequestLeg, "application/octet-stream", repeated("a\xe9b\n")},
+		"phrases in noise":       {RequestLeg, "application/octet-stream", repeated("a sentence of some words \x00\x01\x02\x03\xff\xfe\x80\x81\x99\x05\x9b\xc1\x03\x07\x08\x0f\x10\xfd\xfc\x1f\x1e\x0e\xfb\x02")},
+	} {
+		read := func(n int) (allocated uint64) {
+			in := Input{Leg: tt.leg, ContentType: tt.kind, Body: []byte(tt.make(n))}
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			start := time.Now()
+			_, _ = Read(in, testLimits)
+			runtime.ReadMemStats(&after)
+			t.Logf("%s, %d: %v, %d bytes", name, n, time.Since(start), after.TotalAlloc-before.TotalAlloc)
+			return after.TotalAlloc - before.TotalAlloc
+		}
+		if small, large := read(100<<10), read(1<<20); large > 12*small+1<<20 {
+			t.Errorf("%s: %d bytes for 100 KB, %d for 1 MB", name, small, large)
+		}
 	}
 }

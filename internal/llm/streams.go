@@ -105,9 +105,13 @@ func (r *reader) chunk(in Input, data []byte, base int, fixed bool) error {
 	outer, asm := r.fixed, r.asm
 	r.base, r.fixed = base, fixed && outer
 	defer func() { r.fixed, r.base, r.asm = outer, 0, asm }()
-	err := r.doc.Parse(data, r.maxDepth)
+	err := error(strictjson.ErrSyntax)
+	enclosed := encloses(data)
+	if enclosed {
+		err = r.doc.Parse(data, r.maxDepth)
+	}
 	if err != nil {
-		if strictjson.Loose(data) || err == strictjson.ErrDepth || err == strictjson.ErrTooLarge || mayBeJSON(in.Leg, data) {
+		if enclosed && strictjson.Loose(data) || err == strictjson.ErrDepth || err == strictjson.ErrTooLarge || mayBeJSON(in.Leg, data) {
 			return jsonError(err)
 		}
 		if !mediatype.Text(data) {

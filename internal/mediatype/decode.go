@@ -117,6 +117,8 @@ func (c *counts) legible() bool {
 	switch {
 	case (p+c.letter)*5 >= c.size*3 && c.control <= c.size/20, c.letter*4 >= c.size:
 		return true
+	case c.size < block && (p+c.letter)*2 >= c.size: // too little to be sure of
+		return true
 	case p == 0 || p < c.size/8:
 		return false
 	}
@@ -156,11 +158,62 @@ func (c *counts) wide16() bool {
 	return c.wide[0]*5 >= units*4 && c.last*16 < units || c.wide[1]*5 >= units*4 && c.first*16 < units
 }
 
-// script tells whether a unit's higher byte is that of a block of letters
-// that are not Latin: Greek to Arabic, Indic to Georgian, kana, Han, Hangul.
-func script(high byte) bool {
-	return high >= 0x03 && high <= 0x06 || high >= 0x09 && high <= 0x10 || high == 0x30 || high >= 0x4e && high <= 0x9f || high >= 0xac && high <= 0xd7
+// scripts tells of a unit's higher byte whether it is that of letters that are
+// not Latin: Greek to Arabic, Indic to Georgian, kana, Han, Hangul.
+var scripts = func() (t [256]uint8) {
+	for i := range t {
+		if i >= 0x03 && i <= 0x06 || i >= 0x09 && i <= 0x10 || i == 0x30 || i >= 0x4e && i <= 0x9f || i >= 0xac && i <= 0xd7 {
+			t[i] = 1
+		}
+	}
+	return t
+}()
+
+// wides counts what counts.wide16 judges by.
+func (c *counts) wides(b []byte) {
+	for ; len(b) >= 2; b = b[2:] {
+		lo, hi := b[0], b[1]
+		c.wide[0] += int(scripts[hi])
+		c.wide[1] += int(scripts[lo])
+		if hi == 0 && lo >= ' ' {
+			c.wide[0]++
+		}
+		if lo == 0 && hi >= ' ' {
+			c.wide[1]++
+		}
+		if lo == ' ' || lo == '\n' {
+			c.first++
+		}
+		if hi == ' ' || hi == '\n' {
+			c.last++
+		}
+	}
 }
+
+// The classes of bytes below 0x80.
+const (
+	isSign = iota
+	isControlByte
+	isBlank
+	isLowerByte
+	isUpperByte
+)
+
+var classes = func() (t [utf8.RuneSelf]uint8) {
+	for i := range t {
+		switch c := byte(i); {
+		case c-'a' < 26:
+			t[i] = isLowerByte
+		case c-'A' < 26:
+			t[i] = isUpperByte
+		case c == ' ' || c >= '\t' && c <= '\r':
+			t[i] = isBlank
+		case isControl(c):
+			t[i] = isControlByte
+		}
+	}
+	return t
+}()
 
 // count counts b in blocks.
 func count(b []byte) []counts {
@@ -170,28 +223,26 @@ func count(b []byte) []counts {
 		row     int    // bad bytes on end
 		differ  bool   // not all of them equal
 	)
-	for pos := 0; pos < len(b); {
-		c := &all[pos/block]
-		n := 1
-		if ch := b[pos]; ch < utf8.RuneSelf {
-			switch {
-			case isLower(ch):
-				c.lower++
-			case isLower(ch | 0x20):
-				c.upper++
-			case ch == ' ' || ch >= '\t' && ch <= '\r':
-				c.blank++
-			case isControl(ch):
-				c.control++
-			default:
-				c.sign++
+	pos := 0
+	for i := range all {
+		c, end := &all[i], min(len(b), (i+1)*block)
+		c.size = end - i*block
+		c.wides(b[i*block : end])
+		var n [isUpperByte + 1]int
+		for pos < end {
+			ch := b[pos]
+			if ch < utf8.RuneSelf {
+				n[classes[ch]]++
+				history, row, differ = history<<1, 0, false
+				pos++
+				continue
 			}
-			history, row, differ = history<<1, 0, false
-		} else if r, size := utf8.DecodeRune(b[pos:]); r != utf8.RuneError || size > 1 {
-			n = size
-			c.letter += n
-			history, row, differ = history<<n, 0, false
-		} else {
+			if r, size := utf8.DecodeRune(b[pos:]); r != utf8.RuneError || size > 1 {
+				c.letter += size
+				history, row, differ = history<<size, 0, false
+				pos += size
+				continue
+			}
 			c.bad++
 			same := row > 0 && b[pos-1] == ch // lines are drawn so
 			if history <<= 1; !same {
@@ -199,36 +250,15 @@ func count(b []byte) []counts {
 			}
 			row++
 			differ = differ || row > 1 && !same
-			if row >= 6 && differ || bits.OnesCount32(history) >= 14 {
+			if !c.dense && (row >= 6 && differ || bits.OnesCount32(history) >= 14) {
 				c.dense = true
 			}
+			pos++
 		}
-		pos += n
-	}
-	for i := range all {
-		c := &all[i]
-		part := b[i*block : min(len(b), (i+1)*block)]
-		c.size = len(part)
-		for j := 0; j+1 < len(part); j += 2 {
-			lo, hi := part[j], part[j+1]
-			if script(hi) || hi == 0 && lo >= ' ' && lo != 0x7f {
-				c.wide[0]++
-			}
-			if script(lo) || lo == 0 && hi >= ' ' && hi != 0x7f {
-				c.wide[1]++
-			}
-			if lo == ' ' || lo == '\n' {
-				c.first++
-			}
-			if hi == ' ' || hi == '\n' {
-				c.last++
-			}
-		}
+		c.sign, c.control, c.blank, c.lower, c.upper = n[isSign], n[isControlByte], n[isBlank], n[isLowerByte], n[isUpperByte]
 	}
 	return all
 }
-
-func isLower(c byte) bool { return c-'a' < 26 }
 
 // A decoder collects the texts of a piece of bytes.
 type decoder struct {
@@ -309,32 +339,36 @@ func (d *decoder) marked(b []byte, marked []bool, rest func([]byte)) {
 	}
 }
 
-// phraseMin is how long a row of printable characters is that noise does not
-// have: of 24 bytes each is printable once in 10^10.
-const phraseMin = 24
+// phraseMin is how long a row of printable characters is that noise hardly has:
+// of 16 bytes each is printable once in eight million.
+const phraseMin = 16
 
-// phrases reads the sentences that stand between bytes of another meaning.
+// phrases reads the sentences that stand between bytes of another meaning: rows
+// of which half is letters of one case, with blanks between them, or nearly all
+// letters beyond ASCII.
 func (d *decoder) phrases(b []byte) {
-	start, blanks := 0, 0
+	var n [isUpperByte + 1]int
+	start, others := 0, 0
 	end := func(pos int) {
-		if pos-start >= phraseMin && blanks >= 2 {
+		if size := pos - start; size >= phraseMin && (n[isBlank] >= 2 && max(n[isLowerByte], n[isUpperByte])*2 >= size || others*4 >= size*3) {
 			d.out = append(append(d.out, b[start:pos]...), '\n')
 		}
 	}
 	for pos := 0; pos < len(b); {
-		n, good := 1, !isControl(b[pos])
-		if b[pos] >= utf8.RuneSelf {
+		size, good := 1, true
+		if c := b[pos]; c >= utf8.RuneSelf {
 			var r rune
-			r, n = utf8.DecodeRune(b[pos:])
-			good = r != utf8.RuneError || n > 1
+			r, size = utf8.DecodeRune(b[pos:])
+			good = r != utf8.RuneError || size > 1
+			others += size
+		} else {
+			n[classes[c]]++
+			good = classes[c] != isControlByte
 		}
-		if !good {
-			end(pos)
-			start, blanks = pos+n, 0
-		} else if b[pos] == ' ' || b[pos] == '\n' {
-			blanks++
+		if pos += size; !good {
+			end(pos - size)
+			n, start, others = [isUpperByte + 1]int{}, pos, 0
 		}
-		pos += n
 	}
 	end(len(b))
 }

@@ -3,6 +3,7 @@
 package mediatype
 
 import (
+	"bytes"
 	"encoding/binary"
 	"strings"
 	"unicode"
@@ -12,7 +13,11 @@ import (
 
 // wideText gives the text of b if it is in one of wides.
 func wideText(b []byte) (text string, ok bool) {
+	few := bytes.Count(b, []byte{0}) < len(b)/4 // ASCII in them has more
 	for i := range wides {
+		if few && !bytes.HasPrefix(b, []byte(wides[i].mark)) {
+			continue
+		}
 		if s, ok := wides[i].text(b); ok {
 			return s, true
 		}

@@ -29,8 +29,12 @@ func goodFiles() []testcase {
 		floats = floats[:i] + "\x3c" + floats[i+1:]
 	}
 	for _, f := range []struct{ name, kind, content string }{
-		{"a.png", "image/png", png}, {"a.wav", "audio/wav", wav}, {"a.pcm", "application/octet-stream", sound()}, {"a.bin", "application/octet-stream", noise(5000)},
-		{"weights.bin", "application/octet-stream", floats}, {"a.zip", "application/zip", zipped("a.txt", strings.Repeat("ferry ", 100))},
+		{"a.png", "image/png", png},
+		{"a.wav", "audio/wav", wav},
+		{"a.pcm", "application/octet-stream", sound()},
+		{"a.bin", "application/octet-stream", noise(5000)},
+		{"weights.bin", "application/octet-stream", floats},
+		{"a.zip", "application/zip", zipped("a.txt", strings.Repeat("ferry ", 100))},
 		{"a.docx", "application/vnd.openxmlformats-officedocument.wordprocessingml.document", zipped("word/document.xml", "<w/>")},
 		{"a.gz", "application/gzip", string(gzipped([]byte(strings.Repeat("ferry ", 100))))},
 		{"a.mp3", "audio/mpeg", "ID3\x04\x00\x00\x00\x00\x00\x00" + strings.Repeat("\xff\xfb\x90\x00"+noise(413), 5)},
@@ -39,8 +43,10 @@ func goodFiles() []testcase {
 		{"a.xls", "application/vnd.ms-excel", "\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + strings.Repeat("\x00", 16) + "\x3e\x00\x03\x00\xfe\xff\x09\x00" + strings.Repeat("\xff", 1500) + noise(500)},
 		{"a.parquet", "application/octet-stream", "PAR1" + noise(3000) + "\x20\x00\x00\x00PAR1"},
 		{"a.safetensors", "application/octet-stream", "\x40\x00\x00\x00\x00\x00\x00\x00{\"w\":{\"dtype\":\"F32\",\"shape\":[1000],\"data_offsets\":[0,4000]}}    " + floats},
-		{"a.txt", "text/plain", "caf\xe9 au lait, pi\xe8ce de r\xe9sistance, na\xefve\n"}, {"a.csv", "text/csv", "pier,time\nN\xf6rd,12:00\n"},
-		{"a.json", "application/json", `{"model":"gpt-4o","messages":[{"role":"user","content":"When?"}]}`}, {"a.jsonl", "application/jsonl", `{"a":1}` + "\n" + `{"b":2}` + "\n"},
+		{"a.txt", "text/plain", "caf\xe9 au lait, pi\xe8ce de r\xe9sistance, na\xefve\n"},
+		{"a.csv", "text/csv", "pier,time\nN\xf6rd,12:00\n"},
+		{"a.json", "application/json", `{"model":"gpt-4o","messages":[{"role":"user","content":"When?"}]}`},
+		{"a.jsonl", "application/jsonl", `{"a":1}` + "\n" + `{"b":2}` + "\n"},
 	} {
 		body := parts("Content-Disposition: form-data; name=\"purpose\"\n\nuser_data", "Content-Disposition: form-data; name=\"file\"; filename=\""+f.name+"\"\nContent-Type: "+f.kind+"\n\n"+f.content)
 		l.pass("upload of "+f.name+", "+f.kind, "/v1/files", body, ok).typed(multipart)
