@@ -52,8 +52,9 @@ type Limits struct {
 }
 
 // RatioFloor is the size in bytes up to which a decoded body may have any ratio
-// to its encoded one: short and repetitive bodies compress well, and harm nobody.
-const RatioFloor = 64 << 10
+// to its encoded one: a short or repetitive body (an answer of blank lines)
+// compresses a thousandfold, and what it unfolds to is held like any other body.
+const RatioFloor = 1 << 20
 
 // bound is the largest result for an encoded body of n bytes, and the error for
 // more than that.

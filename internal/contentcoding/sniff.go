@@ -8,7 +8,7 @@ import "kong-ai-guard/internal/mediatype"
 // "zstd", "deflate" (zlib), "bzip2", "xz", "zip", "7z" or "rar", "" for none.
 // Text is never taken for compressed.
 func Sniff(body []byte) string {
-	switch mediatype.Media(body) {
+	switch mediatype.Magic(body) {
 	case "application/gzip":
 		return "gzip"
 	case "application/zstd":

@@ -85,7 +85,7 @@ func (b *Bounds) Flags(fs *flag.FlagSet) {
 	fs.IntVar(&b.MonitorWorkers, "monitor-workers", b.MonitorWorkers, "monitored legs judged at once")
 	fs.DurationVar(&b.MonitorPatience, "monitor-patience", b.MonitorPatience, "how long monitored legs are tried again while the scan service is away")
 	fs.IntVar(&b.JSONDepth, "max-json-depth", b.JSONDepth, "deepest nesting of JSON")
-	fs.IntVar(&b.Ratio, "max-compression-ratio", b.Ratio, "decompressed to compressed bytes of a body")
+	fs.IntVar(&b.Ratio, "max-compression-ratio", b.Ratio, "decompressed to compressed bytes of a body that unfolds to more than 1 MiB")
 }
 
 // Validate refuses bounds under which nothing could pass.

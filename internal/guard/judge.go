@@ -8,6 +8,7 @@ import (
 	"errors"
 	"time"
 
+	"kong-ai-guard/internal/contentcoding"
 	"kong-ai-guard/internal/llm"
 )
 
@@ -170,7 +171,7 @@ func (e *Engine) workingMemory(leg llm.Leg, size int, encoding string) int64 {
 	n := int64(size)
 	if encoding != "" {
 		// It can unfold to this much, and is then held itself.
-		n = min(n*int64(e.process.bounds.Ratio), e.maxBytes(leg)) * 3 / 2
+		n = min(max(n*int64(e.process.bounds.Ratio), contentcoding.RatioFloor), e.maxBytes(leg)) * 3 / 2
 	}
 	return 2 * n
 }

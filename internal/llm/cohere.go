@@ -52,7 +52,7 @@ func cohere() {
 	a.add(field{rule: setting, shape: dataShape}, "embeddings", "embedding")
 	a.add(field{rule: text, kind: KindText}, "texts", "prompt")
 	dataShape.add(fSetting, "float", "int8", "uint8", "binary", "ubinary")
-	dataShape.add(fInline, "base64")
+	dataShape.add(fNumbers, "base64")
 	metaShape.add(field{rule: setting, shape: usageShape}, "billed_units", "tokens")
 	metaShape.add(fIdent, "version")
 	metaShape.add(fSetting, "is_experimental", "is_deprecated")

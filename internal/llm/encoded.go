@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"strings"
 
+	"kong-ai-guard/internal/eventstream"
 	"kong-ai-guard/internal/mediatype"
 	"kong-ai-guard/internal/strictjson"
 )
@@ -41,8 +42,12 @@ func (r *reader) hiddenIn(s []byte, layers int) {
 		if end < 0 {
 			end = len(rest)
 		}
-		if _, data, ok := mediatype.DataURL(string(rest[:end])); ok && len(data) > 0 && mediatype.Text(data) {
-			keep(string(data))
+		if _, data, ok := mediatype.DataURL(string(rest[:end])); ok && len(data) > 0 {
+			if mediatype.Text(data) {
+				keep(string(data))
+			} else if text, _, _ := mediatype.Decode(data); text != "" {
+				keep(text)
+			}
 		}
 		rest = rest[min(end, len(rest)):]
 		if len(rest) == 0 {
@@ -90,8 +95,10 @@ func (r *reader) reveal(a at) {
 		return
 	}
 	a.kind = KindDocument
-	r.turn(a, strings.Join(r.found, "\n"))
+	text := strings.Join(r.found, "\n")
+	r.turn(a, text)
 	r.found = r.found[:0]
+	r.escaped([]byte(text)) // JSON may have been encoded
 }
 
 // link reads string v, where media lies: text inside of a data URL is content,
@@ -106,6 +113,11 @@ func (r *reader) link(a at, v int, s []byte) error {
 	return r.unknown(a, v)
 }
 
+// slotNumbers marks the places of an answer that hold samples of a sound, in
+// pieces too short to be told from text, or floats: their readers take them for
+// nothing else.
+const slotNumbers = "numbers"
+
 // inline reads string v, which should be base64 of media.
 func (r *reader) inline(a at, v int, s []byte) error {
 	if kind, data, ok := mediatype.DataURL(string(s)); ok {
@@ -118,76 +130,140 @@ func (r *reader) inline(a at, v int, s []byte) error {
 	if !only(s, "+/=-_\r\n") || isProse(s) {
 		a.kind = KindDocument
 		r.text(a, fDocument, v)
+		// A lenient decoder, which skips what is no base64, may find another.
+		if data := mediatype.Base64(string(s)); r.asm == nil && len(data)*4/3 >= len(s)-len(s)/10 && len(data) >= 16 {
+			if text, _, err := legible("", data); err == nil {
+				r.inlined(a, text)
+			}
+		}
 		return nil
 	}
 	data := mediatype.Base64(string(s))
 	return r.media(a, a.mediaKind(r.doc.Name(v)), "", data)
 }
 
-// errIllegible refuses what says that it is text and is none that we can read.
+// errIllegible refuses what may be a text and is none that we can read.
 var errIllegible = &Error{Unscannable, "a text in a charset that cannot be read"}
 
-// legible gives the text of data whose label is a media type, nil when it is
-// media. A text need not be labelled as one, and need not be UTF-8.
-func legible(label string, data []byte) ([]byte, error) {
+// legible gives the text of data, nil when there is none in it, and the kind of
+// file that it is, "" when it is nothing but text. What is media is told by its
+// bytes: the label, a media type or a file's name, only says what must be text.
+func legible(label string, data []byte) (text []byte, kind string, err error) {
 	if mediatype.Text(data) {
-		return data, nil
+		return data, "", nil
 	}
-	known := mediatype.Media(data) != ""
-	if !known || isTextType(label) {
-		if text, ok := mediatype.Lenient(data); ok {
-			return []byte(text), nil
-		}
+	s, kind, ok := mediatype.Decode(data)
+	if !ok || kind != "" && isTextType(label) {
+		return nil, "", errIllegible
 	}
-	if !known && isTextType(label) {
-		return nil, errIllegible
+	if s != "" {
+		text = []byte(s)
 	}
-	return nil, nil
+	return text, kind, nil
 }
 
+// textTypes are parts of the names of media types whose files are text.
+var textTypes = [...]string{"json", "xml", "yaml", "csv", "script", "python", "perl", "ruby", "php", "markdown", "sql", "toml", "latex", "x-tex", "x-sh", "x-csh", "graphql", "rtf", "x-subrip"}
+
+// isTextType reports whether files of a media type are text.
 func isTextType(t string) bool {
-	return strings.HasPrefix(t, "text/") || jsonType(t) || strings.HasSuffix(t, "xml") || strings.HasSuffix(t, "yaml") || strings.HasSuffix(t, "javascript")
+	if strings.HasPrefix(t, "text/") {
+		return true
+	}
+	// Office documents are archives of XML, and pictures and sound are none.
+	if !strings.HasPrefix(t, "application/") || zippedType(t) {
+		return false
+	}
+	for _, s := range textTypes {
+		if strings.Contains(t, s) && t != "application/postscript" && !strings.Contains(t, "sqlite") {
+			return true
+		}
+	}
+	return false
+}
+
+// textEndings are the endings of names whose files are text.
+var textEndings = wordSet(`txt text md markdown rst csv tsv json jsonl ndjson geojson ipynb xml html htm xhtml svg yaml yml toml ini cfg conf env properties log
+tex srt vtt eml ics sql graphql proto py pyi js mjs cjs jsx tsx java kt c h cc cpp cxx hpp cs go rs rb php pl pm sh bash zsh ps1 bat lua r jl swift scala clj hs
+ml ex exs erl dart vue svelte css scss less tf gradle cmake diff patch rtf`)
+
+// labelOf gives the media type to judge a file by: its own, unless its name
+// says that it is text.
+func labelOf(label, name string) string {
+	if i := strings.LastIndexByte(name, '.'); i >= 0 && textEndings[strings.ToLower(strings.Trim(name[i+1:], " \t\"'."))] {
+		return "text/plain"
+	}
+	return label
 }
 
 // media adds inlined data: as a turn if it reads as text, else as media.
 func (r *reader) media(a at, kind, url string, data []byte) error {
-	text, err := legible(kind, data)
+	text, known, err := legible(labelOf(kind, a.file), data)
+	if err != nil && a.kind == KindReasoning && !isTextType(kind) {
+		return nil // ciphertext, which can be short
+	}
 	if err != nil {
 		return err
 	}
-	if text == nil {
+	if known != "" {
 		r.addMedia(a, kind, url)
-		return nil
 	}
 	r.inlined(a, text)
 	return nil
 }
 
-// inlined adds a text that was a file's.
+// inlined adds a text that was a file's: a document, whatever it looks like. What
+// is JSON in it, as a whole or line by line, is added as lines of names and
+// values, none of which is structure.
 func (r *reader) inlined(a at, data []byte) {
 	if len(bytes.TrimSpace(data)) == 0 {
 		return
 	}
 	a.kind = KindDocument
-	if first := firstByte(data); first == '{' || first == '[' {
-		outer := r.doc
-		r.doc = new(strictjson.Doc)
-		if r.doc.Parse(data, r.maxDepth) == nil {
-			r.arena.begin()
+	first := firstByte(data)
+	lines := eventstream.LooksLikeLines(data) || eventstream.LooksLike(data)
+	if !lines && first != '{' && first != '[' {
+		r.turn(a, r.arena.copy(data))
+		r.hidden(data)
+		r.reveal(a)
+		r.escaped(data)
+		return
+	}
+	r.arena.begin()
+	if lines {
+		r.appendRecords(data)
+	} else {
+		r.appendInner(data)
+	}
+	if s := r.arena.end(); s != "" {
+		r.turn(a, s)
+	}
+	r.reveal(a)
+}
+
+// appendRecords appends the lines of a file of JSON lines or of events: what
+// is JSON in one as lines, and all else as it stands.
+func (r *reader) appendRecords(data []byte) {
+	outer, doc := r.doc, new(strictjson.Doc)
+	defer func() { r.doc = outer }()
+	for line := range bytes.Lines(data) {
+		value := line
+		if name, rest, ok := bytes.Cut(line, []byte(":")); ok && isIdent(name) {
+			value = rest // an event's field
+		}
+		if first := firstByte(value); (first == '{' || first == '[') && doc.Parse(bytes.TrimSpace(value), r.maxDepth) == nil {
+			r.arena.buf = append(r.arena.buf, line[:len(line)-len(value)]...)
+			r.doc = doc
 			r.appendLines(strictjson.Root, false)
-			r.doc = outer
-			if s := r.arena.end(); s != "" {
-				r.turn(a, s)
-			}
-			r.reveal(a)
-			return
+			continue
 		}
 		r.doc = outer
+		r.arena.buf = append(r.arena.buf, line...)
+		if plain := resolveEscapes(line); !bytes.Equal(plain, line) {
+			r.arena.buf = append(r.arena.buf, plain...)
+		}
+		r.hidden(line)
 	}
-	r.turn(a, r.arena.copy(data))
-	r.hidden(data)
-	r.reveal(a)
-	r.escaped(data)
 }
 
 func (r *reader) addMedia(a at, kind, url string) {

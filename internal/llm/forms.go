@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"strings"
 
-	"kong-ai-guard/internal/contentcoding"
 	"kong-ai-guard/internal/eventstream"
 	"kong-ai-guard/internal/formdata"
 	"kong-ai-guard/internal/mediatype"
@@ -87,8 +86,9 @@ func (r *reader) formField(name, value string) {
 	if known && f.rule == text && strings.TrimSpace(value) != "" {
 		r.msg.Chat = true
 		a.role = f.role
-		r.turn(a, value)
-		r.hidden([]byte(value))
+		r.arena.begin()
+		r.appendInner([]byte(value)) // the messages of a chat, for instance
+		r.turn(a, r.arena.end())
 		r.reveal(a)
 		return
 	}
@@ -125,15 +125,31 @@ func (r *reader) multipart(in Input, body []byte) error {
 	}
 	r.msg.Format = Form
 	r.fixed = false // a mask in a part is not worth the risk
+	batch := forBatch(in, parts)
 	for i := range parts {
-		if err := r.part(in, &parts[i]); err != nil {
+		if err := r.part(in, &parts[i], batch); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (r *reader) part(in Input, p *formdata.Part) error {
+// forBatch reports whether a form uploads requests for later: its field
+// "purpose" says so, once, to the API of files.
+func forBatch(in Input, parts []formdata.Part) bool {
+	purpose := ""
+	for i := range parts {
+		if p := &parts[i]; p.Name == "purpose" {
+			if purpose != "" || p.Filename != "" {
+				return false
+			}
+			purpose = string(p.Body)
+		}
+	}
+	return in.Leg == RequestLeg && strings.HasSuffix(strings.TrimRight(in.Path, "/"), "/files") && (purpose == "batch" || purpose == "fine-tune")
+}
+
+func (r *reader) part(in Input, p *formdata.Part, batch bool) error {
 	r.labels(p)
 	switch {
 	case p.Container:
@@ -144,8 +160,10 @@ func (r *reader) part(in Input, p *formdata.Part) error {
 		}
 		r.formField(p.Name, string(p.Body))
 		return nil
+	case batch && p.Name == "file" && r.isBatch(p.Body):
+		return r.batch(in, p.Body)
 	}
-	return r.file(in, p)
+	return r.file(p)
 }
 
 // labels adds what a part's header says beside its name: a file's name, values
@@ -165,45 +183,130 @@ func (r *reader) labels(p *formdata.Part) {
 	}
 }
 
-// file reads a part that is a file: JSON, JSON lines, text or media.
-func (r *reader) file(in Input, p *formdata.Part) error {
-	a := at{kind: KindDocument, message: -1, role: RoleUser}
-	bad := r.parse(p.Body)
-	if bad == nil && (r.isObject(strictjson.Root) || r.isArray(strictjson.Root)) {
-		return r.document(in)
-	}
-	switch {
-	case strictjson.Loose(p.Body) && (firstByte(p.Body) == '{' || firstByte(p.Body) == '['):
-		return r.jsonError(bad)
-	case eventstream.LooksLikeLines(p.Body):
-		for l := range eventstream.Lines(p.Body) {
-			if err := r.parse(p.Body[l.Start:l.End]); err != nil {
-				return r.jsonError(err)
-			}
-			if err := r.document(in); err != nil {
-				return err
-			}
+// file reads a part that is a file: a document, whatever it looks like.
+func (r *reader) file(p *formdata.Part) error {
+	if first := firstByte(p.Body); first == '{' || first == '[' {
+		if err := r.parse(p.Body); err != nil && strictjson.Loose(p.Body) {
+			return r.jsonError(err)
 		}
-		return nil
 	}
 	label := p.ContentType
-	if label == "" {
+	if label == "" && p.Filename == "" {
 		label = "text/plain" // as the standard has it
 	}
-	text, err := legible(label, p.Body)
-	switch {
-	case err != nil:
+	text, kind, err := legible(labelOf(label, p.Filename), p.Body)
+	if err != nil {
 		return err
-	case text == nil || contentcoding.Sniff(text) != "":
-		if kind := mediatype.Media(p.Body); kind != "" {
-			label = kind
-		}
-		r.addMedia(a, label, "")
-	case len(bytes.TrimSpace(text)) > 0:
-		r.turn(a, string(text))
-		r.hidden(text)
-		r.reveal(a)
-		r.escaped(text)
 	}
+	a := at{kind: KindDocument, message: -1, role: RoleUser}
+	if kind != "" {
+		if kind == mediatype.Octets && label != "" {
+			kind = label
+		}
+		r.addMedia(a, kind, "")
+	}
+	r.inlined(a, text)
 	return nil
+}
+
+// batchShapes are the names of the lines of files that are read as requests: a
+// batch's, and examples to tune a model with.
+var batchShapes = [...]map[string]bool{
+	wordSet(`custom_id method url body`),
+	wordSet(`messages tools parallel_tool_calls`),
+	wordSet(`prompt completion`),
+}
+
+// isBatch reports whether every line of a file is a request of one known shape,
+// with no name that is not of it.
+func (r *reader) isBatch(body []byte) bool {
+	n := 0
+	for l := range eventstream.Lines(body) {
+		if n++; r.parse(l.In(body)) != nil || !r.isObject(strictjson.Root) || r.batchShape() < 0 {
+			return false
+		}
+	}
+	return n > 0
+}
+
+// batchShape gives the place in batchShapes of the document's shape, -1 for none.
+func (r *reader) batchShape() int {
+	const root = strictjson.Root
+	d := r.doc
+	for i, shape := range batchShapes {
+		fits := d.First(root) < d.Next(root)
+		for c := d.First(root); c < d.Next(root); c = d.Next(c) {
+			fits = fits && shape[string(d.Name(c))]
+		}
+		if !fits {
+			continue
+		}
+		switch i {
+		case 0:
+			if b := d.Member(root, "body"); b < 0 || !r.isObject(b) {
+				return -1
+			}
+		case 1:
+			if m := d.Member(root, "messages"); m < 0 || !r.isArray(m) {
+				return -1
+			}
+		}
+		return i
+	}
+	return -1
+}
+
+// batch reads the lines of a file, each a request of its own.
+func (r *reader) batch(in Input, body []byte) error {
+	m := r.msg
+	format, chat, stream, rpc := m.Format, m.Chat, m.Stream, m.RPC
+	for l := range eventstream.Lines(body) {
+		if err := r.parse(l.In(body)); err != nil {
+			return r.jsonError(err)
+		}
+		if r.batchShape() == 0 {
+			request, err := r.batchLine()
+			if err != nil {
+				return err
+			}
+			if err := r.parse(request); err != nil {
+				return r.jsonError(err)
+			}
+		}
+		if err := r.document(in); err != nil {
+			return err
+		}
+	}
+	// The upload is a form, and no conversation of its own.
+	m.Format, m.Chat, m.Stream, m.RPC = format, chat, stream, rpc
+	return nil
+}
+
+// batchLine reads what stands around the request of a batch's line, which it
+// gives as it is.
+func (r *reader) batchLine() (request []byte, err error) {
+	const root = strictjson.Root
+	d := r.doc
+	a := at{kind: KindText, message: -1, role: RoleUser}
+	for c := d.First(root); c < d.Next(root); c = d.Next(c) {
+		known := r.isString(c)
+		switch string(d.Name(c)) {
+		case "body":
+			request = d.Raw(c)
+			continue
+		case "custom_id":
+			known = known && isIdent(d.Bytes(c))
+		case "method":
+			known = known && string(d.Bytes(c)) == "POST"
+		case "url":
+			_, path := formatOfPath(string(d.Bytes(c)))
+			known = known && path && isIdent(d.Bytes(c))
+		}
+		if !known {
+			if err := r.unknown(a, c); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return request, nil
 }

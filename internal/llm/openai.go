@@ -61,7 +61,7 @@ func openAI() {
 	sourceShape.add(fParts, "content")
 
 	audioShape.add(fIdent, "id")
-	audioShape.add(fInline, "data")
+	audioShape.add(fNumbers, "data")
 	audioShape.add(field{rule: text, kind: inherit, slot: "transcript"}, "transcript")
 	audioShape.add(fSetting, "expires_at")
 

@@ -150,9 +150,16 @@ func (r *reader) body(in Input, label mediatype.Label, body []byte) error {
 		return r.form(body)
 	case eventstream.LooksLike(body):
 		return r.events(in, body)
+	}
+	if in.Leg == ResponseLeg && (first == '[' || first == '{') {
+		if values := r.endInError(body); values != nil {
+			return r.values(in, body, values)
+		}
+	}
+	switch {
 	case (in.Leg == ResponseLeg || linesType(label.Type)) && eventstream.LooksLikeLines(body):
 		return r.lines(in, body)
-	case jsonType(label.Type) || opensJSON(body):
+	case jsonType(label.Type) || mayBeJSON(in.Leg, body):
 		return r.jsonError(err)
 	}
 	return r.plain(label, body)
@@ -169,18 +176,41 @@ func linesType(t string) bool {
 }
 
 // opensJSON reports whether a body begins as JSON would, rather than as text
-// such as "[note] ...".
+// such as "[note] ..." or "[12:01] ...".
 func opensJSON(body []byte) bool {
 	rest := bytes.TrimLeft(body, " \t\r\n")
 	if len(rest) == 0 || rest[0] == '{' || rest[0] != '[' {
 		return len(rest) > 0 && rest[0] == '{'
 	}
-	switch c := firstByte(rest[1:]); c {
-	case '{', '[', '"', ']', '-':
-		return true
-	default:
-		return isDigit(c)
+	rest = bytes.TrimLeft(rest[1:], " \t\r\n")
+	if len(rest) == 0 {
+		return false
 	}
+	switch c := rest[0]; {
+	case c == '-' || isDigit(c):
+		// A number goes on as a number does.
+		rest = bytes.TrimLeft(bytes.TrimLeft(rest, "0123456789.eE+-"), " \t\r\n")
+		return len(rest) == 0 || rest[0] == ',' || rest[0] == ']' || rest[0] == '}'
+	default:
+		return c == '{' || c == '[' || c == '"' || c == ']'
+	}
+}
+
+// mayBeJSON reports whether a text that is no sound JSON is refused for what a
+// lenient parser may find in it. An answer is refused only when it begins as
+// nobody writes who means no JSON: with an object that has a name or a comment,
+// or an array of such. All else is read as the text that its client shows:
+// "{name}, ...", "[1] ...".
+func mayBeJSON(leg Leg, body []byte) bool {
+	if leg == RequestLeg || !opensJSON(body) {
+		return opensJSON(body)
+	}
+	rest := bytes.TrimLeft(body, " \t\r\n[")
+	if len(rest) == 0 || rest[0] != '{' {
+		return false
+	}
+	rest = bytes.TrimLeft(rest[1:], " \t\r\n")
+	return len(rest) > 0 && (rest[0] == '"' || rest[0] == '/' && len(rest) > 1 && (rest[1] == '*' || rest[1] == '/'))
 }
 
 // jsonError gives the error for the document that could not be parsed.
@@ -271,23 +301,28 @@ func (r *reader) plain(label mediatype.Label, body []byte) error {
 	labelled := strings.HasPrefix(label.Type, "image/") || strings.HasPrefix(label.Type, "audio/") || strings.HasPrefix(label.Type, "video/") || strings.HasPrefix(label.Type, "font/") ||
 		label.Type == "application/octet-stream" || label.Type == "application/pdf" || label.Type == "application/zip" || label.Type == "application/gzip"
 	switch {
-	case !utf8.Valid(body) && (label.Type == "" || strings.HasPrefix(label.Type, "text/") || jsonType(label.Type)) && kind == "":
-		return &Error{Malformed, "text that is not UTF-8"}
 	case contentcoding.Sniff(body) != "" && !labelled && !(kind == "application/zip" && zippedType(label.Type)):
 		return &Error{Unscannable, "compressed without a label"}
+	case isTextType(label.Type) || kind == "" && label.Type == "":
+		if utf8.Valid(body) {
+			return &Error{Unscannable, "neither text nor known media"}
+		}
+		return &Error{Unscannable, "text that is not UTF-8"}
 	case kind == "" && !labelled:
 		return &Error{Unscannable, "neither text nor known media"}
 	}
-	if kind == "" {
-		if text, ok := mediatype.Lenient(body); ok {
-			m.Format = Text
-			r.inlined(at{kind: KindDocument, message: -1}, []byte(text))
-			return nil
-		}
-		kind = label.Type
+	text, found, err := legible(label.Type, body)
+	if err != nil {
+		return err
 	}
-	m.Format = Media
-	m.Media = append(m.Media, MediaPart{Type: kind, Message: -1})
+	m.Format = Text
+	if found != "" {
+		if m.Format = Media; kind == "" {
+			kind = label.Type
+		}
+		m.Media = append(m.Media, MediaPart{Type: kind, Message: -1})
+	}
+	r.inlined(at{kind: KindDocument, message: -1}, text)
 	return nil
 }
 
@@ -301,7 +336,7 @@ func zippedType(t string) bool {
 // escaped adds a text once more with JSON's escapes resolved, if it has any: a
 // reader that finds JSON somewhere in it reads that.
 func (r *reader) escaped(s []byte) {
-	if !bytes.Contains(s, []byte(`\u`)) {
+	if !bytes.Contains(s, []byte(`\u`)) && !opensJSON(s) {
 		return
 	}
 	if plain := resolveEscapes(s); !bytes.Equal(plain, s) {

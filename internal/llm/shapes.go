@@ -51,6 +51,7 @@ var (
 	fOpaque    = field{rule: opaque}
 	fLink      = field{rule: link, shape: sourceShape}
 	fInline    = field{rule: inline}
+	fNumbers   = field{rule: inline, slot: slotNumbers}
 	fArgs      = field{rule: args, slot: "arguments"}
 	fResult    = field{rule: result}
 	fUsage     = field{rule: setting, shape: usageShape}

@@ -30,7 +30,9 @@ func (r *reader) events(in Input, body []byte) error {
 
 // event reads one event: its data, and whatever else a client could show.
 func (r *reader) event(in Input, e *eventstream.Event) error {
-	for _, f := range e.Fields {
+	tried := 0 // fields that were looked at for a value of several lines
+	for i := 0; i < len(e.Fields); i++ {
+		f := e.Fields[i]
 		s := r.msg.body[f.Text.Start:f.Text.End]
 		plain := false
 		switch f.Kind {
@@ -47,7 +49,19 @@ func (r *reader) event(in Input, e *eventstream.Event) error {
 				plain = true
 			}
 		case eventstream.Unknown:
-			// No client of streams sees it, but one of JSON may.
+			// No client of streams sees it, but one of JSON may: an upstream's
+			// error comes so.
+			if i >= tried {
+				value, n := r.bare(e.Fields[i:])
+				if n > 0 {
+					if err := r.chunk(in, value, 0, false); err != nil {
+						return err
+					}
+					i += n - 1
+					continue
+				}
+				tried = len(e.Fields)
+			}
 			if opensJSON(s) {
 				if err := r.chunk(in, s, 0, false); err != nil {
 					return err
@@ -91,9 +105,13 @@ func (r *reader) chunk(in Input, data []byte, base int, fixed bool) error {
 	outer, asm := r.fixed, r.asm
 	r.base, r.fixed = base, fixed && outer
 	defer func() { r.fixed, r.base, r.asm = outer, 0, asm }()
-	err := r.parse(data)
+	err := error(strictjson.ErrSyntax)
+	enclosed := encloses(data)
+	if enclosed {
+		err = r.parse(data)
+	}
 	if err != nil {
-		if strictjson.Loose(data) || err == strictjson.ErrDepth || err == strictjson.ErrTooLarge || opensJSON(data) {
+		if enclosed && strictjson.Loose(data) || err == strictjson.ErrDepth || err == strictjson.ErrTooLarge || mayBeJSON(in.Leg, data) {
 			return r.jsonError(err)
 		}
 		if !mediatype.Text(data) {
@@ -102,6 +120,7 @@ func (r *reader) chunk(in Input, data []byte, base int, fixed bool) error {
 		// Not JSON: a text that comes line by line.
 		s := asm.text(r, at{kind: KindText, message: -1, role: RoleAssistant}, "plain")
 		s.buf, s.fixed = append(s.buf, data...), false
+		r.escaped(data)
 		return nil
 	}
 	if r.isRPC() {

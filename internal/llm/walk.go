@@ -40,6 +40,7 @@ type at struct {
 	name    string // of the tool
 	callID  string
 	media   string // the media type that the object names
+	file    string // the name of the file that the object is
 	found   bool   // what a search found: links are no media of the exchange
 	// joined tells that clients join all pieces of the choice, whatever type
 	// or number stands beside them.
@@ -122,6 +123,7 @@ func (r *reader) object(a at, s *shape, v int) error {
 			continue
 		}
 		if (f.rule == inline || f.rule == link) && d.Kind(c) == strictjson.String {
+			a.file = r.member(v, "filename", "file_name", "fileName", "uri")
 			if a.media = r.member(v, "media_type", "mimeType", "mime_type"); f.rule == inline && r.member(v, "type") == "text" {
 				f = fDocument // the text itself, as Anthropic's documents have it
 			}
@@ -446,12 +448,16 @@ func (r *reader) str(a at, f field, v int) error {
 		return nil
 	case link:
 		return r.link(a, v, s)
-	case inline:
-		return r.inline(a, v, s)
-	case vector:
-		if !r.inArray(v) {
-			return r.inline(a, v, s)
+	case inline, vector:
+		if f.rule == vector && r.inArray(v) {
+			break // a word among numbers
 		}
+		err := r.inline(a, v, s)
+		if err == errIllegible && (f.rule == vector || f.slot == slotNumbers) && r.msg.Leg == ResponseLeg {
+			r.addMedia(a, a.mediaKind(r.doc.Name(v)), "")
+			return nil
+		}
+		return err
 	}
 	return r.unknown(a, v)
 }

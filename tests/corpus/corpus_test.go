@@ -22,8 +22,8 @@ func all() []testcase {
 	var cases []testcase
 	for _, part := range []func() []testcase{
 		attackRequests, attackTools, attackJSON, attackBytes, attackForms, attackTransport,
-		attackAnswers, attackStreams, attackMCP, attackDisguises, attackSchemas, attackPieces, attackReadings,
-		goodRequests, goodAnswers, goodStreams, goodMCP, goodTransport, goodFreeNames, goodReadings,
+		attackAnswers, attackStreams, attackMCP, attackDisguises, attackSchemas, attackPieces, attackReadings, attackFiles, attackBrokenStreams,
+		goodRequests, goodAnswers, goodStreams, goodMCP, goodTransport, goodFreeNames, goodReadings, goodFiles,
 	} {
 		cases = append(cases, part()...)
 	}

@@ -3,6 +3,7 @@
 package mediatype
 
 import (
+	"bytes"
 	"encoding/binary"
 	"strings"
 	"unicode"
@@ -10,20 +11,18 @@ import (
 	"unicode/utf8"
 )
 
-// Lenient gives the text that a forgiving reader finds in bytes that are no
-// UTF-8: UTF-16 and UTF-32, by their mark or by their look, and text in which at
-// most one byte in ten is bad, which becomes U+FFFD, as one in Latin 1 is. It is
-// false for binary data. The text is at most three times as long as b.
-func Lenient(b []byte) (text string, ok bool) {
+// wideText gives the text of b if it is in one of wides.
+func wideText(b []byte) (text string, ok bool) {
+	few := bytes.Count(b, []byte{0}) < len(b)/4 // ASCII in them has more
 	for i := range wides {
+		if few && !bytes.HasPrefix(b, []byte(wides[i].mark)) {
+			continue
+		}
 		if s, ok := wides[i].text(b); ok {
 			return s, true
 		}
 	}
-	if junk(b) > len(b)/10 {
-		return "", false
-	}
-	return strings.ToValidUTF8(string(b), "\uFFFD"), true
+	return "", false
 }
 
 // wides are the encodings whose characters take two or four bytes. A mark of
