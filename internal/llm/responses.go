@@ -50,7 +50,7 @@ func responses() {
 		}
 	}
 	a.add(field{rule: text, kind: KindText, role: RoleAssistant, shape: messageShape, slot: "text"}, "item", "part")
-	a.add(field{rule: text, kind: KindText, role: RoleAssistant, shape: messageShape, slot: "text", numbered: true}, "output")
+	a.add(field{rule: text, kind: KindText, role: RoleAssistant, shape: messageShape, slot: "text", numbered: true, joined: true}, "output")
 	a.add(field{rule: text, kind: KindText, role: RoleAssistant, slot: "text"}, "output_text")
 	a.add(field{rule: other, shape: answerShape}, "response")
 	// What kind of text these are is in the event's type.

@@ -43,6 +43,9 @@ type field struct {
 	slot string
 	// numbered tells that an array's elements are blocks, by their place.
 	numbered bool
+	// joined tells that readers join the texts of an array's elements, as they
+	// do with parts: see join.
+	joined bool
 }
 
 // inherit is a field's kind where the place above decides.

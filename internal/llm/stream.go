@@ -35,9 +35,10 @@ type streamed struct {
 	whole bool   // a tool call as it is to be read
 	buf   []byte
 	spans []span
-	fixed bool // every piece has a span
-	probs bool // log probabilities, which repeat other texts
-	last  int  // offset of the last piece's start, to drop repeated numbers
+	fixed bool   // every piece has a span
+	probs bool   // log probabilities, which repeat other texts
+	group string // what it shares with the texts that clients join it to
+	last  int    // offset of the last piece's start, to drop repeated numbers
 }
 
 func newAssembler() *assembler { return &assembler{byKey: make(map[string]*streamed)} }
@@ -54,7 +55,9 @@ func (m *assembler) text(r *reader, a at, slot string) *streamed {
 	} else {
 		k = append(append(append(k, m.class...), '|'), r.path...)
 	}
-	for _, n := range [...]int{a.choice, a.block, a.call} {
+	k = strconv.AppendInt(append(k, '|'), int64(a.choice), 10)
+	group := len(k)
+	for _, n := range [...]int{a.block, a.call} {
 		k = strconv.AppendInt(append(k, '|'), int64(n), 10)
 	}
 	m.key = k
@@ -64,8 +67,12 @@ func (m *assembler) text(r *reader, a at, slot string) *streamed {
 			m.excess = true
 			return &streamed{at: a}
 		}
+		key := string(k)
 		s = &streamed{at: a, fixed: true, json: slot == slotArguments}
-		m.byKey[string(k)] = s
+		if slot != "" && !a.apart {
+			s.group = key[:group]
+		}
+		m.byKey[key] = s
 		m.texts = append(m.texts, s)
 	}
 	return s
@@ -302,7 +309,7 @@ func idOf(d *strictjson.Doc) string {
 func (r *reader) flush() {
 	r.excess = r.excess || r.asm.excess
 	r.asm.markCalls()
-	seen, said := make(map[string]*copies), make(map[string]bool)
+	seen, said, parts := make(map[string]*copies), make(map[string]bool), streamedParts{}
 	for _, s := range r.asm.texts {
 		if s.json || s.whole {
 			r.flushCall(s, seen)
@@ -318,8 +325,10 @@ func (r *reader) flush() {
 		text := string(s.buf)
 		if c := seen[text]; c != nil {
 			r.repeat(c, s)
+			parts.add(s, c.turn)
 			continue
 		}
+		parts.add(s, len(r.msg.Turns))
 		seen[text] = &copies{turn: len(r.msg.Turns)}
 		t := r.turn(s.at, text)
 		if s.fixed {
@@ -330,6 +339,9 @@ func (r *reader) flush() {
 		}
 		r.hidden(s.buf)
 		r.reveal(s.at)
+	}
+	for _, group := range parts.order {
+		r.joinStreamed(group, seen)
 	}
 	for _, s := range r.asm.texts {
 		s.buf = nil

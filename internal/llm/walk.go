@@ -44,6 +44,10 @@ type at struct {
 	// joined tells that clients join all pieces of the choice, whatever type
 	// or number stands beside them.
 	joined bool
+	// listed tells that an array above joins its texts.
+	listed bool
+	// apart tells that no client joins the texts of the array above.
+	apart bool
 }
 
 // A reader reads one body. It visits every value once: each string either
@@ -65,6 +69,7 @@ type reader struct {
 	messages  int    // how many messages have begun
 	inner     int    // layers of JSON in strings above
 	excess    bool   // there are more texts than are taken
+	joined    []int32
 	maxDepth  int
 }
 
@@ -275,13 +280,16 @@ func (r *reader) value(a at, f field, v int) error {
 // array reads the elements of v, which mean what v means.
 func (r *reader) array(a at, f field, v int) error {
 	d := r.doc
-	n := 0
+	n, start := 0, -1
+	if r.asm == nil && !a.listed && r.joins(f, v) {
+		a.listed, start = true, len(r.msg.Turns)
+	}
 	for c := d.First(v); c < d.Next(v); c = d.Next(c) {
 		depth := 0
 		if r.asm != nil {
 			depth = r.pushElement(c, n)
 			if f.numbered {
-				a.block = n
+				a.block, a.apart = n, !f.joined
 			}
 			if r.asm.begins {
 				switch string(r.path[:depth]) {
@@ -300,7 +308,28 @@ func (r *reader) array(a at, f field, v int) error {
 		}
 		n++
 	}
+	if start >= 0 {
+		r.join(start)
+	}
 	return nil
+}
+
+// joins reports whether array v, whose elements mean f, is one of parts, or of
+// bare parts where messages could stand.
+func (r *reader) joins(f field, v int) bool {
+	if f.rule == text && f.shape == partShape || f.joined {
+		return true
+	}
+	if f.rule != text || f.shape != messageShape || r.msg.Leg != RequestLeg {
+		return false
+	}
+	d := r.doc
+	for c := d.First(v); c < d.Next(v); c = d.Next(c) {
+		if !r.isObject(c) || d.Member(c, "text") < 0 || d.Member(c, "role") >= 0 || d.Member(c, "content") >= 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // list reads array v of values that have no meaning of their own, unless there
@@ -416,6 +445,8 @@ func (r *reader) text(a at, f field, v int) {
 		return
 	}
 	t := r.turn(a, r.arena.string(from))
+	// A document's title or address is none of its parts, and calls are no parts.
+	t.part = a.listed && a.kind != KindToolCall && (a.kind != KindDocument || f.slot != "")
 	if r.fixed {
 		start, end := r.doc.Span(v)
 		t.Maskable = true
