@@ -16,7 +16,8 @@ func responses() {
 	safetyShape.add(field{rule: text, kind: KindOther}, "message")
 
 	p := partShape
-	p.add(fIdent, "id", "call_id", "item_id", "file_id", "container_id", "session_id", "approval_request_id", "response_id", "encrypted_index")
+	p.add(fIdent, "id", "call_id", "item_id", "container_id", "session_id", "approval_request_id", "response_id", "encrypted_index")
+	p.add(fStored, "file_id")
 	p.add(fEnum, "status", "role", "phase")
 	p.add(fParts, "content")
 	p.add(field{rule: text, kind: KindReasoning, shape: partShape, slot: "summary"}, "summary")

@@ -26,6 +26,8 @@ const (
 	define              // a tool's definition
 	tokens              // log probabilities, which repeat the text in pieces
 	secret              // a key or token for a server that the model never sees: see isSecret
+	stored              // the id of a file that the API keeps: media
+	vector              // an embedding: numbers, or base64 of them
 	mention             // the name of a tool that another place defines or calls
 )
 

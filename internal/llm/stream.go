@@ -162,6 +162,12 @@ func (r *reader) pieces(a at, f field, v int, label string) error {
 	}
 	switch d.Kind(v) {
 	case strictjson.Object, strictjson.Array:
+		if r.hasVectors() && f.rule == other && (r.vector(v) || r.repeats(v, d.Name(v)) || r.isObject(v) && r.sparse(v)) {
+			if !isIdent([]byte(label)) {
+				r.label(a, []byte(label))
+			}
+			return nil
+		}
 		if d.First(v) == d.Next(v) {
 			r.label(a, []byte(label))
 		}

@@ -104,8 +104,14 @@ func (r *reader) chunk(in Input, data []byte, base int, fixed bool) error {
 		s.buf, s.fixed = append(s.buf, data...), false
 		return nil
 	}
-	if r.isRPC() {
+	rpc := r.isRPC()
+	if rpc {
 		r.asm = nil // each message stands for itself
+	}
+	if err := r.checkTokens(in); err != nil {
+		return err
+	}
+	if rpc {
 		r.msg.Format = MCP
 		return r.walkRPC()
 	}
@@ -143,7 +149,7 @@ func (r *reader) endStream(in Input) error {
 	if r.msg.Format == Text && r.msg.Stream {
 		r.msg.Format = Unknown
 	}
-	return nil
+	return r.spoken()
 }
 
 // lines reads a body of JSON lines.

@@ -139,6 +139,9 @@ type Message struct {
 	// Chat tells that the body is a conversation or prompt, so that the
 	// absence of readable text is worth a refusal of its own.
 	Chat bool
+	// Carries tells that a request says something that is no text: a tool's
+	// result, which may be empty, an approval, the id of what the API keeps.
+	Carries bool
 	// Stream tells, on the request leg, that the caller asks for an event
 	// stream and, on the response leg, that the answer is one.
 	Stream bool

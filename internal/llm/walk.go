@@ -70,6 +70,10 @@ type reader struct {
 	inner     int    // layers of JSON in strings above
 	excess    bool   // there are more texts than are taken
 	joined    []int32
+	open      []enclosing
+	numbered  map[int]bool // choices of a stream that token ids were seen of
+	carries   bool         // the request says something that is no text
+	vectors   bool         // rows of fractions are no text here
 	maxDepth  int
 }
 
@@ -88,7 +92,7 @@ func (r *reader) object(a at, s *shape, v int) error {
 			if s.variant(name) {
 				return errVariant
 			}
-			if s.counts && d.Kind(c) < strictjson.String && isCount(name) || r.empty(c) && isIdent(name) {
+			if s.counts && d.Kind(c) < strictjson.String && isCount(name) || r.empty(c) && isIdent(name) || r.repeats(c, name) {
 				continue
 			}
 			depth := r.push(name)
@@ -109,6 +113,9 @@ func (r *reader) object(a at, s *shape, v int) error {
 			if a.media = r.member(v, "media_type", "mimeType", "mime_type"); f.rule == inline && r.member(v, "type") == "text" {
 				f = fDocument // the text itself, as Anthropic's documents have it
 			}
+		}
+		if f.rule == stored {
+			a.media = r.storedKind(v)
 		}
 		depth := r.push(name)
 		err := r.value(a, f, c)
@@ -134,6 +141,7 @@ func (r *reader) enter(a at, s *shape, v int) (at, callMembers) {
 	if s.message && r.asm == nil { // a stream is one message, in pieces
 		a.message = r.messages
 		r.messages++
+		r.carries = r.carries || r.refers(v)
 	}
 	if s.choice && r.asm != nil {
 		a.joined, a.block, a.call, a.kind, a.role = true, 0, 0, KindText, RoleAssistant
@@ -146,9 +154,11 @@ func (r *reader) enter(a at, s *shape, v int) (at, callMembers) {
 		case "role", "author":
 			if s.message && r.isString(c) {
 				role = roleOf(d.Bytes(c), role)
+				r.carries = r.carries || role == RoleTool // an empty result is one
 			}
 		case "type":
 			if (s.message || s.block) && !a.joined && r.isString(c) {
+				r.carries = r.carries || carries(d.Bytes(c))
 				role, a.kind = roleOfType(d.Bytes(c), role, a.kind)
 				a.found = a.found || bytes.HasSuffix(d.Bytes(c), []byte("search_result"))
 			}
@@ -234,6 +244,9 @@ func (r *reader) value(a at, f field, v int) error {
 	if f.kind != inherit && (f.kind != KindText || f.rule == text) {
 		a.kind = f.kind
 	}
+	if (f.kind == KindToolCall || f.kind == KindToolResult) && r.nonempty(v) {
+		r.carries = true
+	}
 	switch f.rule {
 	case args, result:
 		if f.rule == result {
@@ -279,6 +292,9 @@ func (r *reader) value(a at, f field, v int) error {
 
 // array reads the elements of v, which mean what v means.
 func (r *reader) array(a at, f field, v int) error {
+	if r.msg.Leg == ResponseLeg && f.rule == text && r.vector(v) {
+		return nil
+	}
 	d := r.doc
 	n, start := 0, -1
 	if r.asm == nil && !a.listed && r.joins(f, v) {
@@ -390,6 +406,12 @@ func (r *reader) str(a at, f field, v int) error {
 		}
 	case ident:
 		if isIdent(s) {
+			r.carries = r.carries || storedIDs[string(r.doc.Name(v))]
+			return nil
+		}
+	case stored:
+		if isIdent(s) {
+			r.addMedia(a, a.media, "")
 			return nil
 		}
 	case model:
@@ -414,6 +436,10 @@ func (r *reader) str(a at, f field, v int) error {
 		return r.link(a, v, s)
 	case inline:
 		return r.inline(a, v, s)
+	case vector:
+		if !r.inArray(v) {
+			return r.inline(a, v, s)
+		}
 	}
 	return r.unknown(a, v)
 }
@@ -511,7 +537,9 @@ func (r *reader) unknown(a at, v int) error {
 		return r.piece(a, field{}, v)
 	}
 	r.arena.begin()
+	r.vectors = r.hasVectors()
 	r.appendLines(v, true)
+	r.vectors = false
 	if s := r.arena.end(); s != "" {
 		a.kind = KindOther
 		r.other(a.role, a.choice, s)
