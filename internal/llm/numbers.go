@@ -25,8 +25,8 @@ type enclosing struct {
 // ids that no text stands beside.
 func (r *reader) checkTokens(in Input) error {
 	d := r.doc
-	open := r.open[:0]
-	defer func() { r.open = open[:0] }()
+	var few [32]enclosing
+	open := few[:0]
 	for v := range d.Len() {
 		for len(open) > 0 && v >= open[len(open)-1].end {
 			open = open[:len(open)-1]
@@ -56,8 +56,8 @@ func (r *reader) checkTokens(in Input) error {
 // ids and no text. In a stream another event may have the text: see spoken.
 func (r *reader) checkBeside() error {
 	d := r.doc
-	open := r.open[:0]
-	defer func() { r.open = open[:0] }()
+	var few [32]enclosing
+	open := few[:0]
 	for v := range d.Len() + 1 {
 		for n := len(open) - 1; n >= 0 && (v == d.Len() || v >= open[n].end); n-- {
 			if e := &open[n]; e.tokens && !e.says {
@@ -108,8 +108,8 @@ func (r *reader) isTokens(leg Leg, v int, open []enclosing) bool {
 		} else if strings.HasPrefix(t, "INT") || strings.HasPrefix(t, "UINT") {
 			return r.count(v, minVector) >= minVector
 		}
-	case string(name) == "instances" && leg == RequestLeg:
-		return r.integers(v)
+	case leg == RequestLeg && (string(name) == "instances" || len(open) == 1 && requestShape.fields[string(name)].rule == text):
+		return r.integers(v) // in the place of a text
 	}
 	return false
 }
@@ -177,9 +177,9 @@ func (r *reader) saysText(v int) bool {
 	if len(bytes.TrimSpace(r.doc.Bytes(v))) == 0 {
 		return false
 	}
-	name := string(r.doc.Name(v))
+	name := r.doc.Name(v)
 	for _, s := range [...]*shape{messageShape, partShape, choiceShape, answerShape, functionShape, segmentShape} {
-		if f := s.fields[name]; f.rule == text || f.rule == args || f.rule == tokens {
+		if f := s.fields[string(name)]; f.rule == text || f.rule == args || f.rule == tokens {
 			return true
 		}
 	}
@@ -230,18 +230,40 @@ func (r *reader) spoken() error {
 // "token", "input_ids" of "ids" behind one of the words in front of which no
 // other ids stand. So settings with token ids, such as "stop_token_ids" and
 // "logit_bias", are none.
-var (
-	tokenWords = []string{"tokens", "token", "tokenized", "tokenised", "toks", "tok"}
-	idWords    = []string{"ids", "id", "embeds", "embeddings"}
-	idSubjects = []string{"inputs", "input", "prompts", "prompt", "decoder", "encoder", "outputs", "output", "generated", "completions", "completion", "prefix", "suffix"}
-	idFillers  = []string{
-		"texts", "text", "context", "documents", "document", "query", "messages", "message", "content", "user", "system", "assistant",
-		"response", "answer", "sequences", "sequence", "draft", "target", "raw", "list", "array", "batch", "encoded", "all", "new", "full", "chat", "my", "flat", "values",
-	}
+var tokenWords = byLetter(
+	wordIs{"tokens token tokenized tokenised toks tok", aToken},
+	wordIs{"ids id", anID},
+	wordIs{"embeds embeddings", aVector},
+	wordIs{"inputs input prompts prompt decoder encoder outputs output generated completions completion prefix suffix", aSubject},
+	wordIs{"texts text context documents document query messages message content user system assistant response answer sequences sequence", 0},
+	wordIs{"draft target raw list array batch encoded all new full chat my flat values", 0},
 )
 
+// What a word of a name is, or the words of one are together.
+const (
+	aToken = 1 << iota
+	anID
+	aVector
+	aSubject
+	readings = 1 << iota // how many there are
+)
+
+type wordIs struct {
+	words string
+	is    int
+}
+
+func byLetter(groups ...wordIs) (table ['z' + 1][]wordIs) {
+	for _, g := range groups {
+		for w := range strings.FieldsSeq(g.words) {
+			table[w[0]] = append(table[w[0]], wordIs{w, g.is})
+		}
+	}
+	return table
+}
+
 // maxTokenName is the longest name that is looked at, in bytes.
-const maxTokenName = 64
+const maxTokenName = 48
 
 // namesTokens reports whether a name is one of token ids; of a request's, also
 // whether it is that of a prompt, or of a text's vectors that go to a model.
@@ -264,42 +286,30 @@ func namesTokens(name []byte, request bool) bool {
 	if request && (string(s) == "prompt" || string(s) == "prompts") {
 		return true
 	}
-	// Each word of a reading adds what it is; a name may have more than one.
-	const (
-		token = 1 << iota
-		id
-		subject
-		vector
-	)
 	if !bytes.Contains(s, []byte("tok")) && !bytes.Contains(s, []byte("id")) && !bytes.Contains(s, []byte("embed")) {
 		return false
 	}
-	var reach [maxTokenName + 1]uint16 // by place, what the words before it can be
+	var reach [maxTokenName + 1]uint16 // by place, the readings of what stands before it
 	reach[0] = 1
-	for i := range s {
+	for i, c := range s {
 		if reach[i] == 0 {
 			continue
 		}
-		for _, group := range [...]struct {
-			words []string
-			is    int
-		}{{tokenWords, token}, {idWords[:2], id}, {idWords[2:], vector}, {idSubjects, subject}, {idFillers, 0}} {
-			for _, w := range group.words {
-				if !bytes.HasPrefix(s[i:], []byte(w)) {
-					continue
-				}
-				for is := range 16 {
-					if reach[i]&(1<<is) != 0 {
-						reach[i+len(w)] |= 1 << (is | group.is)
-					}
+		for _, w := range tokenWords[c] {
+			if !strings.HasPrefix(string(s[i:]), w.words) {
+				continue
+			}
+			for is := range readings {
+				if reach[i]&(1<<is) != 0 {
+					reach[i+len(w.words)] |= 1 << (is | w.is)
 				}
 			}
 		}
 	}
-	for is := range 16 {
+	for is := range readings {
 		switch {
-		case reach[len(s)]&(1<<is) == 0 || is&vector != 0 && !request:
-		case is&token != 0 || is&subject != 0 && is&(id|vector) != 0:
+		case reach[len(s)]&(1<<is) == 0 || is&aVector != 0 && !request:
+		case is&aToken != 0 || is&aSubject != 0 && is&(anID|aVector) != 0:
 			return true
 		}
 	}

@@ -70,7 +70,6 @@ type reader struct {
 	inner     int    // layers of JSON in strings above
 	excess    bool   // there are more texts than are taken
 	joined    []int32
-	open      []enclosing
 	numbered  map[int]bool // choices of a stream that token ids were seen of
 	carries   bool         // the request says something that is no text
 	vectors   bool         // rows of fractions are no text here

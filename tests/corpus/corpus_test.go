@@ -23,6 +23,7 @@ func all() []testcase {
 	for _, part := range []func() []testcase{
 		attackRequests, attackTools, attackJSON, attackBytes, attackForms, attackTransport,
 		attackAnswers, attackStreams, attackMCP, attackDisguises,
+		attackValues, goodValues,
 		goodRequests, goodAnswers, goodStreams, goodMCP, goodTransport,
 	} {
 		cases = append(cases, part()...)
