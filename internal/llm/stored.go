@@ -14,9 +14,6 @@ import (
 // storedIDs are the members that continue or take in what the API keeps.
 var storedIDs = wordSet(`previous_response_id conversation conversation_id cachedContent cached_content container container_id session_id previous_interaction_id`)
 
-// textTypes are the types of messages and parts that are nothing but text.
-var textTypes = wordSet(`message text input_text output_text refusal summary_text reasoning_text`)
-
 // mediaWords are in the types of parts that say something only if they have a
 // file, which is then among the media.
 var mediaWords = [...]string{"image", "audio", "video", "file", "document", "media", "screenshot"}
@@ -24,6 +21,10 @@ var mediaWords = [...]string{"image", "audio", "video", "file", "document", "med
 // carries reports whether an item of this type says something by itself: a call
 // or its result, an approval, a reference.
 func carries(kind []byte) bool {
+	switch string(kind) {
+	case "", "message", "text", "input_text", "output_text", "refusal", "summary_text", "reasoning_text":
+		return false // nothing but text
+	}
 	for _, end := range [...]string{"_call", "_output", "tool_use", "tool_result", "_request", "_response", "_reference"} {
 		if bytes.HasSuffix(kind, []byte(end)) {
 			return true
@@ -34,7 +35,7 @@ func carries(kind []byte) bool {
 			return false
 		}
 	}
-	return len(kind) > 0 && !textTypes[string(kind)]
+	return true
 }
 
 // refers reports whether object v is nothing but a reference by id, as stored
