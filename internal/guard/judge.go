@@ -6,6 +6,9 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"kong-ai-guard/internal/contentcoding"
@@ -67,6 +70,8 @@ const (
 func (e *Engine) judge(ctx context.Context, in llm.Input, f *facts, caller string, deadline time.Time) judgement {
 	if in.Leg == llm.RequestLeg {
 		in.Cut = e.claimMember
+	} else {
+		in.Path = f.path
 	}
 	m, err := llm.Read(in, e.limits(in.Leg))
 	e.countBody(in.Leg, len(in.Body), m)
@@ -83,7 +88,7 @@ func (e *Engine) judge(ctx context.Context, in llm.Input, f *facts, caller strin
 	judged, unjudged := e.media(m)
 	if len(m.Turns) == 0 && !judged {
 		o := nothing
-		if e.vendor.RefuseMissingPrompt && in.Leg == llm.RequestLeg && promptMissing(m, &in) {
+		if e.vendor.RefuseMissingPrompt && in.Leg == llm.RequestLeg && promptMissing(m, &in, f.method) {
 			o = missingPrompt
 		}
 		return judgement{outcome: o, message: m, unjudged: unjudged}
@@ -192,14 +197,37 @@ func unreadable(err error) judgement {
 }
 
 // promptMissing tells a conversation that says nothing, or an empty object,
-// from what merely holds no text, such as a notification of MCP.
-func promptMissing(m *llm.Message, in *llm.Input) bool {
-	if len(m.Media) > 0 || m.RPC != nil {
+// from what merely holds no text, such as a notification of MCP or a call that
+// makes, changes or ends something that the API keeps.
+func promptMissing(m *llm.Message, in *llm.Input, method string) bool {
+	if len(m.Media) > 0 || m.RPC != nil || m.Carries || keeps(in.Path) {
+		return false
+	}
+	if !m.Chat && (method == http.MethodGet || method == http.MethodHead || method == http.MethodDelete) {
 		return false
 	}
 	// What an encoded body decodes to is not at hand here; one that holds
 	// nothing readable in no known format is taken for an empty object.
 	return m.Chat || m.Format == llm.Unknown && (in.ContentEncoding != "" || emptyObject(in.Body))
+}
+
+// kept are the collections of what APIs keep, as their paths name them, and
+// what is done to a member of one.
+var kept = []string{
+	"conversations", "threads", "runs", "assistants", "vector_stores", "files", "uploads", "batches", "containers",
+	"sessions", "client_secrets", "transcription_sessions", "evals", "jobs", "operations",
+	"cachedContents", "fileSearchStores", "corpora", "tunedModels",
+	"cancel", "pause", "resume",
+}
+
+// keeps reports whether a request's path goes to something that the API keeps.
+func keeps(path string) bool {
+	for segment := range strings.FieldsFuncSeq(path, func(c rune) bool { return c == '/' || c == ':' }) {
+		if slices.Contains(kept, segment) {
+			return true
+		}
+	}
+	return false
 }
 
 func emptyObject(body []byte) bool {

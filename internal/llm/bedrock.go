@@ -59,6 +59,7 @@ func bedrock() {
 	a.add(fEnum, "stopReason", "completionReason", "stop_reason")
 	a.add(fSetting, "inputTextTokenCount", "totalOutputTextTokenCount", "prompt_token_count", "generation_token_count", "contentBlockIndex", "prompt_logprobs")
 	a.add(fOpaque, "p") // padding
+	a.add(fVector, "embeddingsByType")
 	a.add(field{rule: setting, shape: usageShape}, "metrics", "amazon-bedrock-invocationMetrics")
 	a.add(fSetting, "amazon-bedrock-guardrailAction")
 	a.add(field{rule: text, kind: KindText, role: RoleAssistant, slot: "text"}, "generation", "outputText", "completion", "generated_text")

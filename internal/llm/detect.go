@@ -164,7 +164,7 @@ func WantsStream(path string, body []byte) bool {
 
 // answerNames are the root's names that make a document an answer we know.
 var answerNames = wordSet(`choices candidates content output output_text generations generation completion outputText results message outputs generated_text
-response delta text embeddings embedding data error errors usage usageMetadata item part content_block event_type object
+response delta text embeddings embedding embeddingsByType predictions data error errors usage usageMetadata item part content_block event_type object
 contentBlockDelta contentBlockStart messageStart messageStop contentBlockStop metadata promptFeedback type`)
 
 // answerFormat tells the format of an answer, or of a stream's event: that of

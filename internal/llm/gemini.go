@@ -107,7 +107,6 @@ func gemini() {
 	ratingShape.add(field{rule: other, shape: ratingShape}, "safetyRatings")
 	ratingShape.add(fEnum, "blockReason")
 	ratingShape.add(fDocument, "blockReasonMessage")
-	dataShape.add(fSetting, "values")
 	dataShape.add(field{rule: setting, shape: usageShape}, "statistics")
 	usageShape.add(fSetting, "truncated")
 	a.add(field{rule: other, kind: KindText, role: RoleAssistant, shape: predictionShape}, "predictions")
@@ -122,7 +121,7 @@ func gemini() {
 	safetyAttributes.add(fName, "categories")
 	safetyAttributes.add(fSetting, "blocked", "scores", "errors", "safetyRatings")
 	predictionShape.add(field{rule: text, kind: KindDocument, shape: citationShape}, "citationMetadata")
-	predictionShape.add(field{rule: setting, shape: dataShape}, "embeddings")
+	predictionShape.add(fVector, "embeddings", "embedding", "textEmbedding", "imageEmbedding", "videoEmbeddings")
 }
 
 var (

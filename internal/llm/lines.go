@@ -16,10 +16,14 @@ func (r *reader) appendLines(v int, named bool) {
 	d := r.doc
 	name := d.Name(v)
 	named = named && len(name) > 0
+	before := len(r.arena.buf)
 	switch d.Kind(v) {
 	case strictjson.Object:
 		if named {
 			r.line(name, ":")
+		}
+		if r.vectors && r.sparse(v) {
+			break
 		}
 		for c := d.First(v); c < d.Next(v); c = d.Next(c) {
 			r.appendLines(c, true)
@@ -32,7 +36,13 @@ func (r *reader) appendLines(v int, named bool) {
 			for c := d.First(v); c < d.Next(v); c = d.Next(c) {
 				r.appendLines(c, false)
 			}
-			return
+			break
+		}
+		if r.vectors && (r.vector(v) || r.repeats(v, name)) {
+			if named {
+				r.line(name, ":")
+			}
+			break
 		}
 		if named {
 			r.arena.buf = append(append(r.arena.buf, name...), ": "...)
@@ -50,6 +60,9 @@ func (r *reader) appendLines(v int, named bool) {
 		}
 		r.scalar(v)
 		r.arena.buf = append(r.arena.buf, '\n')
+	}
+	if r.vectors && d.Kind(v) >= strictjson.Array && d.First(v) < d.Next(v) && len(r.arena.buf)-before == len(name)+len(":\n") && named && isIdent(name) {
+		r.arena.buf = r.arena.buf[:before] // nothing but numbers below
 	}
 }
 
@@ -93,8 +106,9 @@ const maxInner = 4
 // appendInner appends a string that may hold JSON, such as a tool call's
 // arguments: as lines if it does, else as it is.
 func (r *reader) appendInner(s []byte) {
-	outer := r.doc
-	defer func() { r.doc = outer }()
+	outer, vectors := r.doc, r.vectors
+	defer func() { r.doc, r.vectors = outer, vectors }()
+	r.vectors = false
 	if first := firstByte(s); first == '{' || first == '[' {
 		r.doc = new(strictjson.Doc)
 		if r.doc.Parse(s, r.maxDepth) == nil {

@@ -56,7 +56,8 @@ func openAI() {
 	sourceShape.add(fLink, "url", "file_url", "image_url", "uri")
 	sourceShape.add(fInline, "data", "file_data", "bytes", "b64_json")
 	sourceShape.add(fEnum, "format", "detail", "type")
-	sourceShape.add(fIdent, "file_id", "id", "media_type", "mime_type", "mimeType")
+	sourceShape.add(fStored, "file_id")
+	sourceShape.add(fIdent, "id", "media_type", "mime_type", "mimeType")
 	sourceShape.add(fDocument, "text")
 	sourceShape.add(fParts, "content")
 
@@ -102,9 +103,9 @@ func openAI() {
 	answerShape.add(field{rule: setting, shape: moderationShape}, "prompt_filter_results")
 
 	dataShape.add(fEnum, "object")
-	dataShape.add(fSetting, "index", "created", "dimensions")
+	dataShape.add(fSetting, "index", "value", "created", "dimensions")
+	dataShape.add(fVector, "embedding", "embeddings", "values", "indices", "sparse_embedding", "sparse_indices", "sparse_values")
 	dataShape.add(fInline, "b64_json")
-	dataShape.add(field{rule: vector}, "embedding")
 	dataShape.add(fLink, "url")
 	dataShape.add(fDocument, "revised_prompt")
 	dataShape.add(fIdent, "owned_by")

@@ -61,6 +61,8 @@ func Read(in Input, lim Limits) (*Message, error) {
 		return nil, errTooMany
 	}
 	m.Turns = append(m.Turns, r.others...)
+	// Asked for nothing, Ollama loads its model.
+	m.Carries = in.Leg == RequestLeg && (r.carries || m.Format == Ollama && r.messages == 0)
 	if m.Model == "" && in.Request != nil {
 		m.Model = in.Request.Model
 	}
@@ -224,6 +226,9 @@ func (r *reader) jsonError(err error) error {
 // document reads the JSON document that the reader has parsed.
 func (r *reader) document(in Input) error {
 	m := r.msg
+	if err := r.checkTokens(in); err != nil {
+		return err
+	}
 	if r.isRPC() {
 		m.Format = MCP
 		return r.walkRPC()

@@ -87,6 +87,7 @@ func TestEveryCopyIsScanned(t *testing.T) {
 					in.Body = slices.Concat(body[:place[0]], doc, body[place[1]:])
 					m, err := Read(in, testLimits)
 					switch {
+					case err == errTokens: // one of its readings has no text beside them
 					case err != nil:
 						t.Errorf("%v: %s", err, doc)
 					case !scanned(m):

@@ -24,15 +24,26 @@ func (m *Message) Replace(rs []Replacement) ([]byte, error) {
 		text string
 	}
 	var edits []edit
-	done := make(map[int]bool, len(rs))
+	done := make(map[int]string, len(rs))
 	for _, r := range rs {
-		if r.Turn < 0 || r.Turn >= len(m.Turns) || done[r.Turn] || !m.Turns[r.Turn].Maskable {
+		if r.Turn < 0 || r.Turn >= len(m.Turns) {
 			return nil, ErrNotCertain
 		}
-		done[r.Turn] = true
 		t := &m.Turns[r.Turn]
+		if _, twice := done[r.Turn]; twice || !t.Maskable && !t.Joined {
+			return nil, ErrNotCertain
+		}
+		done[r.Turn] = r.Text
+		if t.Joined {
+			continue
+		}
 		for _, s := range m.spans[t.from:t.to] {
 			edits = append(edits, edit{s, r.Text})
+		}
+	}
+	for _, r := range rs {
+		if t := &m.Turns[r.Turn]; t.Joined && !m.joinedAs(t, r.Text, done) {
+			return nil, ErrNotCertain
 		}
 	}
 	slices.SortFunc(edits, func(a, b edit) int { return cmp.Compare(a.start, b.start) })

@@ -16,7 +16,8 @@ func responses() {
 	safetyShape.add(field{rule: text, kind: KindOther}, "message")
 
 	p := partShape
-	p.add(fIdent, "id", "call_id", "item_id", "file_id", "container_id", "session_id", "approval_request_id", "response_id", "encrypted_index")
+	p.add(fIdent, "id", "call_id", "item_id", "container_id", "session_id", "approval_request_id", "response_id", "encrypted_index")
+	p.add(fStored, "file_id")
 	p.add(fEnum, "status", "role", "phase")
 	p.add(fParts, "content")
 	p.add(field{rule: text, kind: KindReasoning, shape: partShape, slot: "summary"}, "summary")
@@ -50,7 +51,7 @@ func responses() {
 		}
 	}
 	a.add(field{rule: text, kind: KindText, role: RoleAssistant, shape: messageShape, slot: "text"}, "item", "part")
-	a.add(field{rule: text, kind: KindText, role: RoleAssistant, shape: messageShape, slot: "text", numbered: true}, "output")
+	a.add(field{rule: text, kind: KindText, role: RoleAssistant, shape: messageShape, slot: "text", numbered: true, joined: true}, "output")
 	a.add(field{rule: text, kind: KindText, role: RoleAssistant, slot: "text"}, "output_text")
 	a.add(field{rule: other, shape: answerShape}, "response")
 	a.add(fDef, "tools")

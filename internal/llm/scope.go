@@ -2,6 +2,8 @@
 
 package llm
 
+import "slices"
+
 // Select gives the indexes of the turns that a scope takes in, in order.
 // Text in places that the format does not know, and the last turn with all
 // its parts, are always taken.
@@ -10,7 +12,7 @@ func (m *Message) Select(scope Scope) []int {
 	for i := range m.Turns {
 		t := &m.Turns[i]
 		switch {
-		case t.Kind == KindOther:
+		case t.Kind == KindOther || t.Joined:
 		case t.Kind == KindToolDef:
 			lastDef = i
 		default:
@@ -25,11 +27,28 @@ func (m *Message) Select(scope Scope) []int {
 	}
 	picked := make([]int, 0, len(m.Turns))
 	for i := range m.Turns {
-		if t := &m.Turns[i]; t.Kind == KindOther || m.together(i, last) || takes(scope, t, m.together(i, lastUser)) {
+		t := &m.Turns[i]
+		if t.Joined {
+			if m.sharesAny(t, picked) {
+				picked = append(picked, i)
+			}
+			continue
+		}
+		if t.Kind == KindOther || m.together(i, last) || takes(scope, t, m.together(i, lastUser)) {
 			picked = append(picked, i)
 		}
 	}
 	return picked
+}
+
+// sharesAny reports whether a joined turn says what one of the picked turns says.
+func (m *Message) sharesAny(t *Turn, picked []int) bool {
+	for _, s := range m.shares[t.from:t.to] {
+		if _, found := slices.BinarySearch(picked, int(s.turn)); found {
+			return true
+		}
+	}
+	return false
 }
 
 // together reports whether turns i and j are parts of one message.

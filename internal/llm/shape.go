@@ -27,9 +27,10 @@ const (
 	define              // the definition of a caller's tool
 	listing             // the entry of a tool, prompt or resource that a server lists
 	schema              // a JSON Schema
-	vector              // an embedding: numbers, or base64 of them
 	tokens              // log probabilities, which repeat the text in pieces
 	secret              // a key or token for a server that the model never sees: see isSecret
+	stored              // the id of a file that the API keeps: media
+	vector              // an embedding: numbers, or base64 of them
 	mention             // the name of a tool that another place defines or calls
 )
 
@@ -47,6 +48,9 @@ type field struct {
 	slot string
 	// numbered tells that an array's elements are blocks, by their place.
 	numbered bool
+	// joined tells that readers join the texts of an array's elements, as they
+	// do with parts: see join.
+	joined bool
 }
 
 // inherit is a field's kind where the place above decides.

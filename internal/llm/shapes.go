@@ -54,6 +54,8 @@ var (
 	fNumbers   = field{rule: inline, slot: slotNumbers}
 	fArgs      = field{rule: args, slot: "arguments"}
 	fResult    = field{rule: result}
+	fStored    = field{rule: stored}
+	fVector    = field{rule: vector, shape: dataShape}
 	fUsage     = field{rule: setting, shape: usageShape}
 	fParts     = field{rule: text, kind: inherit, shape: partShape, slot: "text"}
 	fMessages  = field{rule: text, kind: inherit, role: RoleUser, shape: messageShape}

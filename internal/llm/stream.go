@@ -39,8 +39,9 @@ type streamed struct {
 	// halved tells that buf holds halves of surrogate pairs, for which there is
 	// no mask.
 	halved bool
-	probs  bool // log probabilities, which repeat other texts
-	last   int  // offset of the last piece's start, to drop repeated numbers
+	probs  bool   // log probabilities, which repeat other texts
+	group  string // what it shares with the texts that clients join it to
+	last   int    // offset of the last piece's start, to drop repeated numbers
 }
 
 func newAssembler() *assembler { return &assembler{byKey: make(map[string]*streamed)} }
@@ -57,7 +58,10 @@ func (m *assembler) text(r *reader, a at, slot string) *streamed {
 	} else {
 		k = append(append(append(k, m.class...), '|'), r.path...)
 	}
-	for _, n := range [...]int{a.choice, a.block, a.call, int(a.copy)} {
+	k = strconv.AppendInt(append(k, '|'), int64(a.choice), 10)
+	k = strconv.AppendInt(append(k, '|'), int64(a.copy), 10)
+	group := len(k)
+	for _, n := range [...]int{a.block, a.call} {
 		k = strconv.AppendInt(append(k, '|'), int64(n), 10)
 	}
 	m.key = k
@@ -67,8 +71,12 @@ func (m *assembler) text(r *reader, a at, slot string) *streamed {
 			m.excess = true
 			return &streamed{at: a}
 		}
+		key := string(k)
 		s = &streamed{at: a, fixed: true, json: slot == slotArguments}
-		m.byKey[string(k)] = s
+		if slot != "" && !a.apart {
+			s.group = key[:group]
+		}
+		m.byKey[key] = s
 		m.texts = append(m.texts, s)
 	}
 	return s
@@ -163,6 +171,12 @@ func (r *reader) pieces(a at, f field, v int, label string) error {
 	}
 	switch d.Kind(v) {
 	case strictjson.Object, strictjson.Array:
+		if r.hasVectors() && f.rule == other && (r.vector(v) || r.repeats(v, d.Name(v)) || r.isObject(v) && r.sparse(v)) {
+			if !isIdent([]byte(label)) {
+				r.label(a, []byte(label))
+			}
+			return nil
+		}
 		if d.First(v) == d.Next(v) {
 			r.label(a, []byte(label))
 		}
@@ -319,7 +333,7 @@ func (r *reader) flush() {
 			s.buf = strictjson.JoinHalves(s.buf)
 		}
 	}
-	seen, said := make(map[string]*copies), make(map[string]bool)
+	seen, said, parts := make(map[string]*copies), make(map[string]bool), streamedParts{}
 	for _, s := range r.asm.texts {
 		if s.json || s.whole {
 			r.flushCall(s, seen)
@@ -335,8 +349,10 @@ func (r *reader) flush() {
 		text := string(s.buf)
 		if c := seen[text]; c != nil {
 			r.repeat(c, s)
+			parts.add(s, c.turn)
 			continue
 		}
+		parts.add(s, len(r.msg.Turns))
 		seen[text] = &copies{turn: len(r.msg.Turns)}
 		t := r.turn(s.at, text)
 		if s.fixed {
@@ -347,6 +363,9 @@ func (r *reader) flush() {
 		}
 		r.hidden(s.buf)
 		r.reveal(s.at)
+	}
+	for _, group := range parts.order {
+		r.joinStreamed(group, seen)
 	}
 	for _, s := range r.asm.texts {
 		s.buf = nil

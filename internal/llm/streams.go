@@ -123,8 +123,14 @@ func (r *reader) chunk(in Input, data []byte, base int, fixed bool) error {
 		r.escaped(data)
 		return nil
 	}
-	if r.isRPC() {
+	rpc := r.isRPC()
+	if rpc {
 		r.asm = nil // each message stands for itself
+	}
+	if err := r.checkTokens(in); err != nil {
+		return err
+	}
+	if rpc {
 		r.msg.Format = MCP
 		return r.walkRPC()
 	}
@@ -162,7 +168,7 @@ func (r *reader) endStream(in Input) error {
 	if r.msg.Format == Text && r.msg.Stream {
 		r.msg.Format = Unknown
 	}
-	return nil
+	return r.spoken()
 }
 
 // lines reads a body of JSON lines.

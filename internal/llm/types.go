@@ -101,8 +101,17 @@ type Turn struct {
 	// Maskable tells that Text lies in one certain place, so that Replace
 	// can put another text there.
 	Maskable bool
+	// Joined tells that Text says once more what parts of the message say,
+	// as a reader has it that puts nothing between them. It has no place of
+	// its own: Replace takes a text for it only if that says the same as the
+	// texts that go to its parts.
+	Joined bool
 
-	// spans says where in the body the text lies: spans[from:to] of Message.
+	// part tells that the text is one of the parts that readers join.
+	part bool
+
+	// spans says where in the body the text lies: spans[from:to] of Message;
+	// shares[from:to] say of which turns a joined one is made.
 	from, to int32
 }
 
@@ -132,6 +141,9 @@ type Message struct {
 	// Chat tells that the body is a conversation or prompt, so that the
 	// absence of readable text is worth a refusal of its own.
 	Chat bool
+	// Carries tells that a request says something that is no text: a tool's
+	// result, which may be empty, an approval, the id of what the API keeps.
+	Carries bool
 	// Stream tells, on the request leg, that the caller asks for an event
 	// stream and, on the response leg, that the answer is one.
 	Stream bool
@@ -142,8 +154,9 @@ type Message struct {
 	// Replace gives.
 	Cut []byte
 
-	body  []byte // decoded, what spans point into
-	spans []span
+	body   []byte // decoded, what spans point into
+	spans  []span
+	shares []share
 }
 
 // RPC is what is known of a JSON-RPC 2.0 body.

@@ -46,6 +46,10 @@ type at struct {
 	// or number stands beside them.
 	joined bool
 	copy   uint64 // of names that stand twice: see copyOf
+	// listed tells that an array above joins its texts.
+	listed bool
+	// apart tells that no client joins the texts of the array above.
+	apart bool
 }
 
 // A reader reads one body. It visits every value once: each string either
@@ -68,6 +72,10 @@ type reader struct {
 	inner     int    // layers of JSON in strings above
 	noted     noted
 	excess    bool // there are more texts than are taken
+	joined    []int32
+	numbered  map[int]bool // choices of a stream that token ids were seen of
+	carries   bool         // the request says something that is no text
+	vectors   bool         // rows of fractions are no text here
 	maxDepth  int
 	view      *strictjson.Reading // of equal names; nil for all copies
 	doubled   bool                // an object has equal names
@@ -94,6 +102,9 @@ func (r *reader) object(a at, s *shape, v int) error {
 		if !known {
 			if s.variant(name) {
 				return r.variant(c, s.meant(name))
+			}
+			if r.repeats(c, name) {
+				continue
 			}
 			if s.counts && d.Kind(c) < strictjson.String && isCount(name) {
 				if !isEnum(name) {
@@ -128,6 +139,9 @@ func (r *reader) object(a at, s *shape, v int) error {
 				f = fDocument // the text itself, as Anthropic's documents have it
 			}
 		}
+		if f.rule == stored {
+			a.media = r.storedKind(v)
+		}
 		depth := r.push(name)
 		err := r.value(a, f, c)
 		r.pop(depth)
@@ -152,6 +166,7 @@ func (r *reader) enter(a at, s *shape, v int) (at, callMembers) {
 	if s.message && r.asm == nil { // a stream is one message, in pieces
 		a.message = r.messages
 		r.messages++
+		r.carries = r.carries || r.refers(v)
 	}
 	if s.choice && r.asm != nil {
 		a.joined, a.block, a.call, a.kind, a.role = true, 0, 0, KindText, RoleAssistant
@@ -164,9 +179,11 @@ func (r *reader) enter(a at, s *shape, v int) (at, callMembers) {
 		case "role", "author":
 			if s.message && r.isString(c) {
 				role = roleOf(d.Bytes(c), role)
+				r.carries = r.carries || role == RoleTool // an empty result is one
 			}
 		case "type":
 			if (s.message || s.block) && !a.joined && r.isString(c) {
+				r.carries = r.carries || carries(d.Bytes(c))
 				role, a.kind = roleOfType(d.Bytes(c), role, a.kind)
 				a.found = a.found || bytes.HasSuffix(d.Bytes(c), []byte("search_result"))
 			}
@@ -252,6 +269,9 @@ func (r *reader) value(a at, f field, v int) error {
 	if f.kind != inherit && (f.kind != KindText || f.rule == text) {
 		a.kind = f.kind
 	}
+	if (f.kind == KindToolCall || f.kind == KindToolResult) && r.nonempty(v) {
+		r.carries = true
+	}
 	switch f.rule {
 	case args, result:
 		if f.rule == result {
@@ -301,14 +321,20 @@ func (r *reader) value(a at, f field, v int) error {
 
 // array reads the elements of v, which mean what v means.
 func (r *reader) array(a at, f field, v int) error {
+	if r.msg.Leg == ResponseLeg && f.rule == text && r.vector(v) {
+		return nil
+	}
 	d := r.doc
-	n := 0
+	n, start := 0, -1
+	if r.asm == nil && !a.listed && r.joins(f, v) {
+		a.listed, start = true, len(r.msg.Turns)
+	}
 	for c := d.First(v); c < d.Next(v); c = d.Next(c) {
 		depth := 0
 		if r.asm != nil {
 			depth = r.pushElement(c, n)
 			if f.numbered {
-				a.block = n
+				a.block, a.apart = n, !f.joined
 			}
 			if r.asm.begins {
 				switch string(r.path[:depth]) {
@@ -327,7 +353,28 @@ func (r *reader) array(a at, f field, v int) error {
 		}
 		n++
 	}
+	if start >= 0 {
+		r.join(start)
+	}
 	return nil
+}
+
+// joins reports whether array v, whose elements mean f, is one of parts, or of
+// bare parts where messages could stand.
+func (r *reader) joins(f field, v int) bool {
+	if f.rule == text && f.shape == partShape || f.joined {
+		return true
+	}
+	if f.rule != text || f.shape != messageShape || r.msg.Leg != RequestLeg {
+		return false
+	}
+	d := r.doc
+	for c := d.First(v); c < d.Next(v); c = d.Next(c) {
+		if !r.isObject(c) || d.Member(c, "text") < 0 || d.Member(c, "role") >= 0 || d.Member(c, "content") >= 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // list reads array v of values that have no meaning of their own, unless there
@@ -421,6 +468,13 @@ func (r *reader) str(a at, f field, v int) error {
 	case ident:
 		if isIdent(s) {
 			r.note(s)
+			r.carries = r.carries || storedIDs[string(r.doc.Name(v))]
+			return nil
+		}
+	case stored:
+		if isIdent(s) {
+			r.note(s)
+			r.addMedia(a, a.media, "")
 			return nil
 		}
 	case model:
@@ -489,6 +543,8 @@ func (r *reader) text(a at, f field, v int) {
 		return
 	}
 	t := r.turn(a, r.arena.string(from))
+	// A document's title or address is none of its parts, and calls are no parts.
+	t.part = a.listed && a.kind != KindToolCall && (a.kind != KindDocument || f.slot != "")
 	if r.fixed && !r.doc.Halved(v) {
 		start, end := r.doc.Span(v)
 		t.Maskable = true
@@ -553,7 +609,9 @@ func (r *reader) unknown(a at, v int) error {
 		return r.piece(a, field{}, v)
 	}
 	r.arena.begin()
+	r.vectors = r.hasVectors()
 	r.appendLines(v, true)
+	r.vectors = false
 	if s := r.arena.end(); s != "" {
 		a.kind = KindOther
 		r.other(a.role, a.choice, s)

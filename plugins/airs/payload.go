@@ -132,15 +132,19 @@ func contentOf(s *guard.Scan) (judged element, context string) {
 		judged.prompt = unlessBlank(transcript(in))
 		judged.codePrompt = fencedCode(judged.prompt)
 		if len(s.Prompt) > 0 {
-			context = transcript(append(append(make([]llm.Turn, 0, len(s.Prompt)+len(in)), s.Prompt...), in...))
+			context = transcript(turnsWhere(append(append(make([]llm.Turn, 0, len(s.Prompt)+len(in)), s.Prompt...), in...), isJoined, false))
 		}
 	} else if len(s.Prompt) > 0 {
-		context = transcript(s.Prompt)
+		context = transcript(turnsWhere(s.Prompt, isJoined, false))
 	}
 	judged.response = unlessBlank(answer(out))
 	judged.codeResponse = fencedCode(judged.response)
 	return judged, unlessBlank(context)
 }
+
+// isJoined tells whether a turn says once more what others say, which what is
+// not judged need not hold.
+func isJoined(t llm.Turn) bool { return t.Joined }
 
 func turnsWhere(turns []llm.Turn, is func(llm.Turn) bool, want bool) []llm.Turn {
 	var some []llm.Turn

@@ -154,3 +154,37 @@ func TestMasksOfOtherTurns(t *testing.T) {
 		}
 	}
 }
+
+// TestMasksOfParts: what lies in one of the parts that clients join is masked
+// there, and what lies across them is blocked, since it has no place.
+func TestMasksOfParts(t *testing.T) {
+	result := func(parts ...string) string {
+		var texts []string
+		for _, p := range parts {
+			texts = append(texts, fmt.Sprintf(`{"type":"text","text":%q}`, p))
+		}
+		return `{"jsonrpc":"2.0","id":7,"result":{"content":[` + strings.Join(texts, ",") + `]}}`
+	}
+	h := build(t, nil)
+	for _, c := range []struct {
+		name, answer, want string
+	}{
+		{"in one of them", result("Ask a@b.example", "(or not)"), result("Ask *******", "(or not)")},
+		{"in both", result("Ask a@b.example", "(or c@d.example)"), result("Ask *******", "(or *******)")},
+		{"across them", result("Ask a@b", ".example now"), ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h.answers("application/json", c.answer)
+			r := h.post(t, "/open/mcp", `{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"find","arguments":{"who":"staff"}}}`)
+			if c.want == "" {
+				if r.status != 400 || strings.Contains(r.body, "example") {
+					t.Errorf("status %d: %s", r.status, r.body)
+				}
+				return
+			}
+			if r.status != 200 || r.body != c.want {
+				t.Errorf("status %d: %s", r.status, r.body)
+			}
+		})
+	}
+}

@@ -26,7 +26,9 @@ func masks(entries []entry, p *payload, turns []llm.Turn) (found []llm.Replaceme
 			return nil, false
 		}
 		sent := p.sent[it.from:it.to]
-		if len(sent) == 1 && it.verbatim && turns[sent[0]].Maskable {
+		// Whether the mask of a joined turn is the one of its parts is for
+		// Replace to tell.
+		if len(sent) == 1 && it.verbatim && (turns[sent[0]].Maskable || turns[sent[0]].Joined) {
 			if turns[sent[0]].Text != e.masked {
 				found = append(found, llm.Replacement{Turn: sent[0], Text: e.masked})
 				continue

@@ -22,8 +22,8 @@ func all() []testcase {
 	var cases []testcase
 	for _, part := range []func() []testcase{
 		attackRequests, attackTools, attackJSON, attackBytes, attackForms, attackTransport,
-		attackAnswers, attackStreams, attackMCP, attackDisguises, attackSchemas, attackPieces, attackReadings, attackFiles, attackBrokenStreams,
-		goodRequests, goodAnswers, goodStreams, goodMCP, goodTransport, goodFreeNames, goodReadings, goodFiles,
+		attackAnswers, attackStreams, attackMCP, attackDisguises, attackSchemas, attackPieces, attackReadings, attackFiles, attackBrokenStreams, attackValues,
+		goodRequests, goodAnswers, goodStreams, goodMCP, goodTransport, goodFreeNames, goodReadings, goodFiles, goodValues,
 	} {
 		cases = append(cases, part()...)
 	}
