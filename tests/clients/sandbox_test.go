@@ -57,7 +57,7 @@ func withSandbox(run func() int) (code int, err error) {
 	if err := sandbox.Start(); err != nil {
 		return 0, err
 	}
-	kill := time.AfterFunc(5*time.Minute, func() { _ = sandbox.Process.Kill() })
+	kill := time.AfterFunc(30*time.Minute, func() { _ = sandbox.Process.Kill() })
 	defer kill.Stop()
 	if gateway, err = findGateway(stdout); err == nil {
 		code = run()
