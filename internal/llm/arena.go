@@ -30,6 +30,11 @@ func (r *arena) copy(b []byte) string {
 
 // begin starts a string; the caller appends to buf.
 func (r *arena) begin() {
+	if len(r.buf) > 2*r.chunk {
+		// One large string has made it grow; to grow it further for the next
+		// would copy that one.
+		r.buf = nil
+	}
 	r.room(min(r.chunk, 512))
 	r.start = len(r.buf)
 }

@@ -21,7 +21,9 @@ func (r *reader) hiddenIn(s []byte, layers int) {
 	if layers == 0 || len(s) < 16 {
 		return
 	}
+	r.step(len(s))
 	keep := func(text string) {
+		r.take(3 * len(text))
 		r.found = append(r.found, text)
 		r.hiddenIn([]byte(text), layers-1)
 	}
@@ -171,19 +173,19 @@ func (r *reader) inlined(a at, data []byte) {
 	}
 	a.kind = KindDocument
 	if first := firstByte(data); first == '{' || first == '[' {
-		outer := r.doc
-		r.doc = new(strictjson.Doc)
-		if r.doc.Parse(data, r.maxDepth) == nil {
+		if inner := r.parse(data); inner != nil {
+			outer := r.doc
+			r.doc = inner
 			r.arena.begin()
 			r.appendLines(strictjson.Root, false)
 			r.doc = outer
+			inner.Return()
 			if s := r.arena.end(); s != "" {
 				r.turn(a, s)
 			}
 			r.reveal(a)
 			return
 		}
-		r.doc = outer
 	}
 	r.turn(a, r.arena.copy(data))
 	r.hidden(data)
@@ -195,6 +197,7 @@ func (r *reader) addMedia(a at, kind, url string) {
 	if a.kind == KindReasoning {
 		return // ciphertext of a model's own thoughts
 	}
+	r.take(mediaBytes + 2*len(url))
 	r.msg.Media = append(r.msg.Media, MediaPart{Type: kind, URL: url, Message: a.message})
 }
 

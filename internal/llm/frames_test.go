@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"kong-ai-guard/internal/eventstream"
+	"kong-ai-guard/internal/strictjson"
 )
 
 // frame is one event of Bedrock's streams: the value of its header
@@ -106,7 +107,7 @@ func TestEveryStringOfFramesIsScanned(t *testing.T) {
 	for name, frames := range streams {
 		for i, f := range frames {
 			event, wrap := []byte(f.payload), func(s []byte) frame { return frame{f.event, string(s)} }
-			if inner, ok := invokeChunk(event, DefaultDepth); ok {
+			if inner, ok := invokeChunk(new(strictjson.Doc), event, DefaultDepth); ok {
 				event, wrap = inner, func(s []byte) frame { return chunk(string(s)) }
 			}
 			for _, at := range allLiterals(t, event) {

@@ -93,16 +93,15 @@ const maxInner = 4
 // appendInner appends a string that may hold JSON, such as a tool call's
 // arguments: as lines if it does, else as it is.
 func (r *reader) appendInner(s []byte) {
-	outer := r.doc
-	defer func() { r.doc = outer }()
 	if first := firstByte(s); first == '{' || first == '[' {
-		r.doc = new(strictjson.Doc)
-		if r.doc.Parse(s, r.maxDepth) == nil {
+		if inner := r.parse(s); inner != nil {
+			outer := r.doc
+			r.doc = inner
+			defer func() { r.doc = outer; inner.Return() }()
 			r.appendLines(strictjson.Root, false)
 			return
 		}
 		// The model reads the text, a lenient tool its escapes resolved.
-		r.doc = outer
 		if plain := resolveEscapes(s); !bytes.Equal(plain, s) {
 			r.arena.buf = append(append(r.arena.buf, plain...), '\n')
 		}
@@ -134,23 +133,43 @@ func resolveEscapes(s []byte) []byte {
 			i++
 			continue
 		}
-		n := 2
-		if s[i+1] == 'u' {
-			n = min(6, len(s)-i)
-			// A surrogate pair is one character.
-			if i+12 <= len(s) && s[i+6] == '\\' && s[i+7] == 'u' && (s[i+2] == 'd' || s[i+2] == 'D') {
-				n = 12
-			}
+		n := escapeLen(s[i:])
+		if n == 0 {
+			out = append(out, s[i], s[i+1])
+			i += 2
+			continue
 		}
-		literal := append(append([]byte{'"'}, s[i:i+n]...), '"')
-		if strictjson.Loose(literal) {
-			out = strictjson.AppendString(out, literal)
-		} else {
-			out = append(out, s[i:i+n]...)
-		}
+		out = appendEscape(out, s[i:i+n])
 		i += n
 	}
 	return out
+}
+
+// escapeLen gives the length of the escape that s begins with, both halves of a
+// surrogate pair together, 0 if it is none.
+func escapeLen(s []byte) int {
+	if s[1] != 'u' {
+		if bytes.IndexByte([]byte(`"\\/bfnrt`), s[1]) < 0 {
+			return 0
+		}
+		return 2
+	}
+	unicode := func(s []byte) bool {
+		return len(s) >= 6 && s[0] == '\\' && s[1] == 'u' && isHex(s[2]) && isHex(s[3]) && isHex(s[4]) && isHex(s[5])
+	}
+	switch {
+	case !unicode(s):
+		return 0
+	case s[2]|0x20 == 'd' && unicode(s[6:]):
+		return 12
+	}
+	return 6
+}
+
+// appendEscape appends what an escape stands for.
+func appendEscape(dst, escape []byte) []byte {
+	var literal [14]byte // AppendString looks between the quotes
+	return strictjson.AppendString(dst, literal[:1+copy(literal[1:], escape)+1])
 }
 
 // schemaWords are the names of JSON Schema and of the APIs' tool definitions

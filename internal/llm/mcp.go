@@ -161,6 +161,7 @@ func (r *reader) walkEnvelope(rpc *RPC, v int) error {
 			rpc.IDs = append(rpc.IDs, m.ID)
 		}
 		m.Body = clone(r.doc.Raw(v))
+		r.take(turnBytes + len(m.Body))
 		rpc.Members = append(rpc.Members, m)
 	} else {
 		rpc.ID, rpc.Method, rpc.Tool = m.ID, m.Method, m.Tool

@@ -9,9 +9,12 @@ import "strings"
 func (r *reader) mention(a at, v int) {
 	if r.asm != nil {
 		a.kind = KindOther
-		s := r.asm.text(r, a, "")
-		s.label, s.fixed = string(r.doc.Name(v)), false
+		s, made := r.asm.text(r, a, "")
+		if s.fixed = false; made {
+			s.label = string(r.doc.Name(v))
+		}
 		if piece := r.doc.Bytes(v); string(s.buf) != string(piece) { // else each chunk says it
+			r.take(2 * len(piece))
 			s.buf = append(s.buf, piece...)
 		}
 		return
@@ -24,9 +27,10 @@ func (r *reader) mention(a at, v int) {
 		return
 	}
 	if len(r.mentions) == maxTexts {
-		r.excess = true
+		r.fail(errTooMany)
 		return
 	}
+	r.take(turnBytes + 2*len(s))
 	r.mentions[s] = true
 	r.mentioned = append(r.mentioned, Turn{Role: a.role, Kind: KindOther, Message: -1, Choice: a.choice, Text: s, Name: string(r.doc.Name(v))})
 }

@@ -4,6 +4,7 @@ package llm
 
 import (
 	"bytes"
+	"context"
 	"strings"
 	"unicode/utf8"
 
@@ -20,45 +21,66 @@ const (
 	DefaultDepth        = 256
 )
 
-// Read reads a body. The error is always an *Error. A body of nothing but
-// white space is empty: its Format is None and it has no turns.
+// Read reads a body, without an end in time. The error is an *Error, or what
+// Limits.Grow gave. A body of nothing but white space is empty: its Format is
+// None and it has no turns.
 //
 // The Message keeps the decoded body for Replace and may share memory with
 // in.Body; its texts do not.
 func Read(in Input, lim Limits) (*Message, error) {
+	return ReadContext(context.Background(), in, lim)
+}
+
+// ReadContext is Read that ends with ctx. The error is then the context's.
+func ReadContext(ctx context.Context, in Input, lim Limits) (*Message, error) {
+	m, _, err := read(ctx, in, lim)
+	return m, err
+}
+
+// read is ReadContext, and tells how much work it was.
+func read(ctx context.Context, in Input, lim Limits) (m *Message, work int, err error) {
 	body, err := contentcoding.Decode(in.ContentEncoding, in.Body, contentcoding.Limits{Bytes: lim.DecodedBytes, Ratio: lim.Ratio})
 	if err != nil {
-		return nil, codingError(err)
+		return nil, 0, codingError(err)
 	}
 	label, err := mediatype.ParseLabel(in.ContentType)
 	if err != nil {
-		return nil, &Error{Malformed, err.Error()}
+		return nil, 0, &Error{Malformed, err.Error()}
 	}
 	if err := checkLabel(label, body); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	m := &Message{Leg: in.Leg, body: body}
+	m = &Message{Leg: in.Leg, body: body}
 	if in.Cut != "" {
 		body, m.Cut = cut(body, in.Cut, lim.Depth)
 		m.body = body
 	}
 	doc := strictjson.Borrow()
 	defer doc.Return()
-	r := &reader{msg: m, doc: doc, fixed: true, maxDepth: lim.Depth}
+	r := &reader{msg: m, doc: doc, fixed: true, maxDepth: lim.Depth, budget: budget{ctx: ctx, grow: lim.Grow, held: lim.Held}}
 	r.arena.chunk = min(len(body), 32<<10)
-	if err := r.body(in, label, body); err != nil {
-		return nil, err
+	if r.look(); r.err != nil {
+		return nil, 0, r.err
 	}
-	r.addProbs()
-	r.addMentions()
-	if r.excess {
-		return nil, errTooMany
+	if in.ContentEncoding != "" {
+		r.take(len(body))
+	}
+	err = r.body(in, label, body)
+	if err == nil && r.err == nil {
+		r.addProbs()
+		r.addMentions()
+	}
+	if r.err != nil {
+		err = r.err // the cause of whatever came of it
+	}
+	if err != nil {
+		return nil, r.work, err
 	}
 	m.Turns = append(m.Turns, r.others...)
 	if m.Model == "" && in.Request != nil {
 		m.Model = in.Request.Model
 	}
-	return m, nil
+	return m, r.work, nil
 }
 
 // codingError classes an error of decoding.
@@ -120,6 +142,11 @@ func (r *reader) body(in Input, label mediatype.Label, body []byte) error {
 		return r.multipart(in, body)
 	}
 	err := r.doc.Parse(body, r.maxDepth)
+	r.step(len(body))
+	r.take(r.doc.Len() * nodeBytes)
+	if r.err != nil {
+		return r.err
+	}
 	if err == nil {
 		m.Turns = make([]Turn, 0, min(r.doc.Len()/4+4, 1<<12))
 		if err := r.document(in); err != nil {
@@ -137,22 +164,29 @@ func (r *reader) body(in Input, label mediatype.Label, body []byte) error {
 		return jsonError(err)
 	case err == strictjson.ErrDepth || err == strictjson.ErrTooLarge && (first == '{' || first == '['):
 		return jsonError(err)
-	case eventstream.LooksLikeFrames(body):
+	case eventstream.LooksLikeFrames(body) && (in.Leg == ResponseLeg || label.Type == framesType):
 		return r.frames(in, body)
 	case label.Type == formType:
 		m.Format = Form
 		return r.form(body)
-	case eventstream.LooksLike(body):
+	case (in.Leg == ResponseLeg || label.Type == eventsType) && eventstream.LooksLike(body):
 		return r.events(in, body)
 	case (in.Leg == ResponseLeg || linesType(label.Type)) && eventstream.LooksLikeLines(body):
 		return r.lines(in, body)
-	case jsonType(label.Type) || opensJSON(body):
+	case opensJSON(body) || jsonType(label.Type) && !eventstream.LooksLike(body):
 		return jsonError(err)
 	}
 	return r.plain(label, body)
 }
 
 const formType = "application/x-www-form-urlencoded"
+
+// What a request has to say it is to be read as a stream. Only answers come as
+// streams; anything else in a request is a text that looks like one.
+const (
+	eventsType = "text/event-stream"
+	framesType = "application/vnd.amazon.eventstream"
+)
 
 func jsonType(t string) bool {
 	return strings.HasSuffix(t, "/json") || strings.HasSuffix(t, "+json")
@@ -219,10 +253,13 @@ func (r *reader) document(in Input) error {
 	case r.isArray(root) && in.Leg == ResponseLeg && m.Format != Unknown:
 		// Gemini streams an array of answers when it is not asked for events.
 		if m.Format == Gemini {
-			m.Stream, r.asm = true, newAssembler()
+			m.Stream, r.asm = true, newAssembler(&r.budget)
 		}
 		for c := r.doc.First(root); c < r.doc.Next(root); c = r.doc.Next(c) {
 			r.path = r.path[:0]
+			if r.asm != nil {
+				r.asm.begin("", false)
+			}
 			if err := r.value(a, field{rule: other, shape: s}, c); err != nil {
 				return err
 			}

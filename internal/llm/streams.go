@@ -14,12 +14,15 @@ import (
 func (r *reader) events(in Input, body []byte) error {
 	m := r.msg
 	m.Stream = true
-	r.asm = newAssembler()
+	r.asm = newAssembler(&r.budget)
 	er := eventstream.NewReader(body)
 	for er.Next() {
 		e := er.Event()
 		if err := r.event(in, e); err != nil {
 			return err
+		}
+		if r.step(e.End - e.Start); r.err != nil {
+			return r.err
 		}
 	}
 	if er.Err() != nil {
@@ -40,7 +43,7 @@ func (r *reader) event(in Input, e *eventstream.Event) error {
 			plain = isIdent(s)
 		case eventstream.NearData:
 			// A careless client takes it for data.
-			if r.doc.Parse(s, r.maxDepth) == nil {
+			if r.doc.Accepts(s, r.maxDepth) {
 				if err := r.chunk(in, s, 0, false); err != nil {
 					return err
 				}
@@ -70,7 +73,7 @@ func (r *reader) event(in Input, e *eventstream.Event) error {
 		return r.chunk(in, data, e.Offset(0), true)
 	}
 	// Some clients join the lines, others take each for a message.
-	if r.doc.Parse(data, r.maxDepth) == nil {
+	if r.doc.Accepts(data, r.maxDepth) {
 		return r.chunk(in, data, 0, false)
 	}
 	for _, l := range e.Lines {
@@ -91,16 +94,19 @@ func (r *reader) chunk(in Input, data []byte, base int, fixed bool) error {
 	outer, asm := r.fixed, r.asm
 	r.base, r.fixed = base, fixed && outer
 	defer func() { r.fixed, r.base, r.asm = outer, 0, asm }()
-	err := r.doc.Parse(data, r.maxDepth)
-	if err != nil {
-		if strictjson.Loose(data) || err == strictjson.ErrDepth || err == strictjson.ErrTooLarge || opensJSON(data) {
-			return jsonError(err)
+	if !r.doc.Accepts(data, r.maxDepth) {
+		if first := firstByte(data); first == '{' || first == '[' || strictjson.Loose(data) {
+			if err := r.doc.Parse(data, r.maxDepth); strictjson.Loose(data) || err == strictjson.ErrDepth || err == strictjson.ErrTooLarge || opensJSON(data) {
+				return jsonError(err)
+			}
 		}
 		if !mediatype.Text(data) {
 			return &Error{Malformed, "text that is not UTF-8"}
 		}
 		// Not JSON: a text that comes line by line.
-		s := asm.text(r, at{kind: KindText, message: -1, role: RoleAssistant}, "plain")
+		asm.begin("", false)
+		s, _ := asm.text(r, at{kind: KindText, message: -1, role: RoleAssistant}, "plain")
+		r.take(2 * len(data))
 		s.buf, s.fixed = append(s.buf, data...), false
 		return nil
 	}
@@ -116,7 +122,7 @@ func (r *reader) chunk(in Input, data []byte, base int, fixed bool) error {
 	if r.msg.ID == "" {
 		r.msg.ID = idOf(r.doc)
 	}
-	asm.class, asm.begins = classOf(r.doc)
+	asm.begin(classOf(r.doc))
 	a := at{kind: kindOf(asm.class), message: -1, role: RoleAssistant}
 	r.path = r.path[:0]
 	if !r.isObject(root) {
@@ -134,6 +140,9 @@ func (r *reader) endStream(in Input) error {
 	asm := r.asm
 	r.flush()
 	r.asm = nil
+	if r.err != nil {
+		return r.err
+	}
 	if r.msg.Format == None {
 		r.msg.Format = Unknown
 		if len(asm.texts) > 0 {
@@ -150,7 +159,7 @@ func (r *reader) endStream(in Input) error {
 func (r *reader) lines(in Input, body []byte) error {
 	if in.Leg == ResponseLeg {
 		r.msg.Stream = true
-		r.asm = newAssembler()
+		r.asm = newAssembler(&r.budget)
 		for l := range eventstream.Lines(body) {
 			if err := r.chunk(in, body[l.Start:l.End], l.Start, true); err != nil {
 				return err
@@ -164,6 +173,9 @@ func (r *reader) lines(in Input, body []byte) error {
 			return jsonError(err)
 		}
 		r.base = l.Start
+		if r.step(l.End - l.Start); r.err != nil {
+			return r.err
+		}
 		if err := r.document(in); err != nil {
 			return err
 		}
@@ -175,7 +187,7 @@ func (r *reader) lines(in Input, body []byte) error {
 // frames reads a body of AWS event stream frames.
 func (r *reader) frames(in Input, body []byte) error {
 	r.msg.Stream = true
-	r.asm = newAssembler()
+	r.asm = newAssembler(&r.budget)
 	r.fixed = false // a mask would have to be framed anew
 	fr := eventstream.NewFrameReader(body)
 	for fr.Next() {
@@ -192,7 +204,10 @@ func (r *reader) frames(in Input, body []byte) error {
 		if len(payload) == 0 {
 			continue
 		}
-		if inner, ok := invokeChunk(payload, r.maxDepth); ok {
+		if r.step(f.End - f.Start); r.err != nil {
+			return r.err
+		}
+		if inner, ok := invokeChunk(r.doc, payload, r.maxDepth); ok {
 			payload = inner
 		}
 		if err := r.chunk(in, payload, 0, false); err != nil {
@@ -207,9 +222,8 @@ func (r *reader) frames(in Input, body []byte) error {
 
 // invokeChunk takes the model's own event out of a chunk of
 // InvokeModelWithResponseStream: {"bytes":"<base64>","p":"<padding>"}.
-func invokeChunk(payload []byte, maxDepth int) ([]byte, bool) {
-	d, err := strictjson.Parse(payload, maxDepth)
-	if err != nil || d.Kind(strictjson.Root) != strictjson.Object {
+func invokeChunk(d *strictjson.Doc, payload []byte, maxDepth int) ([]byte, bool) {
+	if !d.Accepts(payload, maxDepth) || d.Kind(strictjson.Root) != strictjson.Object {
 		return nil, false
 	}
 	v := d.Member(strictjson.Root, "bytes")

@@ -217,6 +217,11 @@ type Limits struct {
 	Ratio int64
 	// Depth is the deepest nesting of JSON.
 	Depth int
+	// Held is the memory that was set aside for the reading and for what is
+	// made of its texts, in bytes, and Grow asks for as many more. Its error
+	// ends the reading. With a nil Grow nothing is asked.
+	Held int64
+	Grow func(bytes int64) error
 }
 
 // A Scope says how much of a request is scanned.

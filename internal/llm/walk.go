@@ -55,7 +55,8 @@ type reader struct {
 	base  int        // where doc's text starts in the body
 	fixed bool       // offsets into the body hold, so texts can be replaced
 	asm   *assembler // collects the pieces of a stream; nil for a plain body
-	path  []byte     // the place in the document, kept for streams only
+	path  []step     // the place in the document, kept for streams only
+	budget
 
 	others    []Turn   // what belongs to no turn; comes after the turns
 	probs     []prob   // texts put together of log probabilities
@@ -64,7 +65,6 @@ type reader struct {
 	mentioned []Turn // names that may stand elsewhere already
 	messages  int    // how many messages have begun
 	inner     int    // layers of JSON in strings above
-	excess    bool   // there are more texts than are taken
 	maxDepth  int
 }
 
@@ -76,7 +76,12 @@ func (r *reader) isString(v int) bool { return r.doc.Kind(v) == strictjson.Strin
 func (r *reader) object(a at, s *shape, v int) error {
 	d := r.doc
 	a, call := r.enter(a, s, v)
+	var kind, media string // what the object says of media in it
+	asked := false
 	for c := d.First(v); c < d.Next(v); c = d.Next(c) {
+		if r.step(1); r.err != nil {
+			return r.err
+		}
 		name := d.Name(c)
 		f, known := s.fields[string(name)]
 		if !known {
@@ -101,7 +106,10 @@ func (r *reader) object(a at, s *shape, v int) error {
 			continue
 		}
 		if (f.rule == inline || f.rule == link) && d.Kind(c) == strictjson.String {
-			if a.media = r.member(v, "media_type", "mimeType", "mime_type"); f.rule == inline && r.member(v, "type") == "text" {
+			if !asked {
+				asked, media, kind = true, r.member(v, "media_type", "mimeType", "mime_type"), r.member(v, "type")
+			}
+			if a.media = media; f.rule == inline && kind == "text" {
 				f = fDocument // the text itself, as Anthropic's documents have it
 			}
 		}
@@ -215,7 +223,7 @@ func (r *reader) enter(a at, s *shape, v int) (at, callMembers) {
 		}
 	}
 	a.role = role
-	if a.role == RoleTool && a.kind == KindText {
+	if a.role == RoleTool && a.kind == KindText && r.asm == nil { // a stream's role may come later
 		a.kind = KindToolResult
 	}
 	return a, call
@@ -277,6 +285,9 @@ func (r *reader) array(a at, f field, v int) error {
 	d := r.doc
 	n := 0
 	for c := d.First(v); c < d.Next(v); c = d.Next(c) {
+		if r.step(1); r.err != nil {
+			return r.err
+		}
 		depth := 0
 		if r.asm != nil {
 			depth = r.pushElement(c, n)
@@ -284,10 +295,10 @@ func (r *reader) array(a at, f field, v int) error {
 				a.block = n
 			}
 			if r.asm.begins {
-				switch string(r.path[:depth]) {
-				case "/message/content":
+				switch path := r.path[:depth]; {
+				case pathIs(path, "message", "content"):
 					a.block = n
-				case "/item/content":
+				case pathIs(path, "item", "content"):
 					a.call = n
 				}
 			}
@@ -407,6 +418,7 @@ func (r *reader) text(a at, f field, v int) {
 	from := len(r.arena.buf)
 	r.arena.buf = strictjson.AppendString(r.arena.buf, raw)
 	s := r.arena.buf[from:]
+	r.step(len(raw))
 	first := firstByte(s)
 	switch {
 	case first == 0 && len(bytes.TrimSpace(s)) == 0:
@@ -439,9 +451,10 @@ var errTooMany = &Error{TooLarge, "too many separate texts"}
 // turn adds a turn that says s.
 func (r *reader) turn(a at, s string) *Turn {
 	if len(r.msg.Turns)+len(r.others) >= maxTurns {
-		r.excess = true
+		r.fail(errTooMany)
 		return new(Turn)
 	}
+	r.take(turnBytes + 2*len(s)) // once more on the way to the service
 	r.msg.Turns = append(r.msg.Turns, Turn{
 		Role: a.role, Kind: a.kind, Message: a.message, Choice: a.choice, Text: s, Name: a.name, CallID: a.callID,
 	})
@@ -492,9 +505,10 @@ func (r *reader) unknown(a at, v int) error {
 // other adds text that belongs to no turn.
 func (r *reader) other(role Role, choice int, s string) {
 	if len(r.msg.Turns)+len(r.others) >= maxTurns {
-		r.excess = true
+		r.fail(errTooMany)
 		return
 	}
+	r.take(turnBytes + 2*len(s))
 	r.others = append(r.others, Turn{Role: role, Kind: KindOther, Message: -1, Choice: choice, Text: s})
 }
 

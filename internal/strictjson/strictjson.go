@@ -90,8 +90,32 @@ func (d *Doc) Parse(src []byte, maxDepth int) error {
 	if !jsontext.Value(src).IsValid() {
 		return reason(src, maxDepth)
 	}
+	return d.accepted(maxDepth)
+}
+
+// Accepts is Parse for a text that may well be none: it looks for no reason.
+func (d *Doc) Accepts(src []byte, maxDepth int) bool {
+	d.src, d.nodes = src, d.nodes[:0]
+	return opens(src) && len(src) <= maxBytes && jsontext.Value(src).IsValid() && d.accepted(maxDepth) == nil
+}
+
+// opens reports whether src begins as some JSON value does.
+func opens(src []byte) bool {
+	for _, c := range src {
+		switch c {
+		case ' ', '\t', '\r', '\n':
+			continue
+		case '{', '[', '"', '-', 't', 'f', 'n':
+			return true
+		}
+		return c-'0' < 10
+	}
+	return false
+}
+
+func (d *Doc) accepted(maxDepth int) error {
 	if cap(d.nodes) == 0 {
-		d.nodes = make([]node, 0, 16+len(src)/128)
+		d.nodes = make([]node, 0, 16+len(d.src)/128)
 	}
 	return d.index(maxDepth)
 }
@@ -196,10 +220,22 @@ func (d *Doc) index(maxDepth int) error {
 }
 
 func (d *Doc) add(kind Kind, start, end int, name, nameEnd uint32) {
+	if len(d.nodes) == cap(d.nodes) {
+		d.grow(start)
+	}
 	d.nodes = append(d.nodes, node{
 		start: uint32(start), end: uint32(end), name: name, nameEnd: nameEnd,
 		next: int32(len(d.nodes) + 1), kind: kind,
 	})
+}
+
+// grow makes place for all values that can still come: a value is the first of
+// its container or follows a comma. To grow in steps would leave several times
+// the index behind.
+func (d *Doc) grow(from int) {
+	rest := d.src[from:]
+	values := len(d.nodes) + 1 + bytes.Count(rest, []byte{','}) + bytes.Count(rest, []byte{'['}) + bytes.Count(rest, []byte{'{'})
+	d.nodes = append(make([]node, 0, min(values, MaxValues+1)), d.nodes...)
 }
 
 // stringEnd returns the index after the closing quote of the string whose
