@@ -133,6 +133,19 @@ func (q *monitorQueue) resume(j *job) {
 	}
 }
 
+// more takes n bytes more for a leg that is being judged; they go back with it.
+func (j *job) more(n int64) error {
+	q := j.engine.process.monitor
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.bytes+n > q.maxBytes {
+		return errNoRoom
+	}
+	q.bytes += n
+	j.size += n
+	return nil
+}
+
 // unreserve gives a place back that will not be used.
 func (q *monitorQueue) unreserve(n int64) {
 	q.mu.Lock()

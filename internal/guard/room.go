@@ -75,6 +75,19 @@ func (r *Room) Reserve(ctx context.Context, n int64) error {
 	return nil // it was given in the same moment
 }
 
+// Try takes n bytes if they are there, without a wait: who holds some already
+// must not wait for more while others do the same.
+func (r *Room) Try(n int64) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.held+n > r.size {
+		r.metrics.RoomRefused.Inc()
+		return errNoRoom
+	}
+	r.held += n
+	return nil
+}
+
 // Release gives n bytes back.
 func (r *Room) Release(n int64) {
 	if n == 0 {

@@ -5,6 +5,7 @@ package llm
 import (
 	"bytes"
 	"context"
+	"time"
 
 	"kong-ai-guard/internal/strictjson"
 )
@@ -12,13 +13,14 @@ import (
 // A budget is what reading one body has cost so far, and what it may cost. The
 // first error stays and ends the reading: every loop over values looks at it.
 type budget struct {
-	ctx  context.Context
-	grow func(int64) error
-	held int64 // memory that the reading may take without asking
-	used int64 // memory that it has taken
-	work int   // bytes and values that were looked at
-	next int   // the work at which ctx is looked at again
-	err  error
+	ctx   context.Context
+	until time.Time
+	grow  func(int64) error
+	held  int64 // memory that the reading may take without asking
+	used  int64 // memory that it has taken
+	work  int   // bytes and values that were looked at
+	next  int   // the work at which ctx is looked at again
+	err   error
 }
 
 // workBetweenLooks is how much work, in bytes and values, is done between two
@@ -34,8 +36,10 @@ func (b *budget) step(n int) {
 
 func (b *budget) look() {
 	b.next = b.work + workBetweenLooks
-	if b.ctx != nil && b.ctx.Err() != nil {
-		b.fail(b.ctx.Err())
+	if err := b.ctx.Err(); err != nil {
+		b.fail(err)
+	} else if !b.until.IsZero() && !time.Now().Before(b.until) {
+		b.fail(context.DeadlineExceeded)
 	}
 }
 
@@ -46,11 +50,12 @@ func (b *budget) take(n int) {
 	}
 }
 
-// growth is how much memory is asked for at once, at least.
-const growth = 64 << 10
+// growth is how much memory is asked for at once, at least; and an eighth of
+// what there is, so that large bodies do not ask often.
+const growth = 16 << 10
 
 func (b *budget) more() {
-	n := max(b.used-b.held, growth)
+	n := max(b.used-b.held, b.held/8, growth)
 	if err := b.grow(n); err != nil {
 		b.fail(err)
 		b.grow = nil
@@ -69,7 +74,7 @@ func (b *budget) fail(err error) {
 // What things take beside their text, in bytes. Slices that grow leave as much
 // again behind.
 const (
-	turnBytes  = 256
+	turnBytes  = 160
 	textBytes  = 512 // of a stream
 	pathBytes  = 192
 	spanBytes  = 32

@@ -276,6 +276,8 @@ func TestCostTable(t *testing.T) {
 	}
 }
 
-var _ = filepath.Join
-var _ = errors.Is
-var _ gzip.Header
+var (
+	_ = filepath.Join
+	_ = errors.Is
+	_ gzip.Header
+)

@@ -21,8 +21,8 @@ const (
 	DefaultDepth        = 256
 )
 
-// Read reads a body, without an end in time. The error is an *Error, or what
-// Limits.Grow gave. A body of nothing but white space is empty: its Format is
+// Read reads a body. The error is an *Error, or what Limits.Grow gave, or
+// context.DeadlineExceeded after Limits.Until. A body of nothing but white space is empty: its Format is
 // None and it has no turns.
 //
 // The Message keeps the decoded body for Replace and may share memory with
@@ -31,7 +31,7 @@ func Read(in Input, lim Limits) (*Message, error) {
 	return ReadContext(context.Background(), in, lim)
 }
 
-// ReadContext is Read that ends with ctx. The error is then the context's.
+// ReadContext is Read that ends with ctx too. The error is then the context's.
 func ReadContext(ctx context.Context, in Input, lim Limits) (*Message, error) {
 	m, _, err := read(ctx, in, lim)
 	return m, err
@@ -57,7 +57,7 @@ func read(ctx context.Context, in Input, lim Limits) (m *Message, work int, err 
 	}
 	doc := strictjson.Borrow()
 	defer doc.Return()
-	r := &reader{msg: m, doc: doc, fixed: true, maxDepth: lim.Depth, budget: budget{ctx: ctx, grow: lim.Grow, held: lim.Held}}
+	r := &reader{msg: m, doc: doc, fixed: true, maxDepth: lim.Depth, budget: budget{ctx: ctx, until: lim.Until, grow: lim.Grow, held: lim.Held}}
 	r.arena.chunk = min(len(body), 32<<10)
 	if r.look(); r.err != nil {
 		return nil, 0, r.err

@@ -11,6 +11,8 @@
 // costs labels, order and places for masks; it never means unscanned.
 package llm
 
+import "time"
+
 // A Leg is one of the two directions of an exchange.
 type Leg uint8
 
@@ -222,6 +224,8 @@ type Limits struct {
 	// ends the reading. With a nil Grow nothing is asked.
 	Held int64
 	Grow func(bytes int64) error
+	// Until is when the reading has to be over, the zero time for no end.
+	Until time.Time
 }
 
 // A Scope says how much of a request is scanned.
