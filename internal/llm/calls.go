@@ -32,7 +32,7 @@ func (m *assembler) call(r *reader, a at, name []byte) {
 		c.id = a.callID
 	}
 	if !bytes.Equal(c.name, name) { // else said once more
-		m.budget.take(2 * len(name))
+		r.take(2 * len(name))
 		c.name = append(c.name, name...)
 	}
 	a.kind = KindToolCall
@@ -43,12 +43,12 @@ func (m *assembler) call(r *reader, a at, name []byte) {
 const slotArguments = "arguments"
 
 // wholeCall adds a call that came in one piece, as the text of its turn.
-func (m *assembler) wholeCall(a at, text string) {
+func (m *assembler) wholeCall(r *reader, a at, text string) {
 	if len(m.texts) == maxTexts {
-		m.budget.fail(errTooMany)
+		r.fail(errTooMany)
 		return
 	}
-	m.budget.take(textBytes + len(text))
+	r.take(textBytes + len(text))
 	m.texts = append(m.texts, &streamed{at: a, buf: []byte(text), whole: true})
 }
 

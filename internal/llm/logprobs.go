@@ -19,8 +19,8 @@ func (r *reader) tokens(a at, v int) {
 		return
 	}
 	if r.asm != nil {
-		r.asm.addText(a, slotProbs, p.text)
-		r.asm.addText(a, slotAlternatives, p.other)
+		r.asm.addText(r, a, slotProbs, p.text)
+		r.asm.addText(r, a, slotAlternatives, p.other)
 		return
 	}
 	r.take(turnBytes + 3*(len(p.text)+len(p.other)))

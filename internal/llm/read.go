@@ -253,7 +253,7 @@ func (r *reader) document(in Input) error {
 	case r.isArray(root) && in.Leg == ResponseLeg && m.Format != Unknown:
 		// Gemini streams an array of answers when it is not asked for events.
 		if m.Format == Gemini {
-			m.Stream, r.asm = true, newAssembler(&r.budget)
+			m.Stream, r.asm = true, newAssembler()
 		}
 		for c := r.doc.First(root); c < r.doc.Next(root); c = r.doc.Next(c) {
 			r.path = r.path[:0]

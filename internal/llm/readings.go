@@ -14,10 +14,10 @@ type run struct {
 }
 
 // under notes under which name the next piece comes.
-func (s *streamed) under(m *assembler, name int32, role Role) {
-	next := run{name: name, role: role, event: m.event, buf: len(s.buf), span: len(s.spans)}
+func (s *streamed) under(r *reader, name int32, role Role) {
+	next := run{name: name, role: role, event: r.asm.event, buf: len(s.buf), span: len(s.spans)}
 	switch {
-	case s.run.name == name && s.run.event == m.event && s.run.role == role:
+	case s.run.name == name && s.run.event == r.asm.event && s.run.role == role:
 		return
 	case s.runs == nil && s.run.name == 0:
 	case s.runs == nil && s.run.name == name:
@@ -30,7 +30,7 @@ func (s *streamed) under(m *assembler, name int32, role Role) {
 			s.runs = append(s.runs, run{name: s.run.name, role: s.run.role, event: -1}, s.run)
 		}
 		s.runs = append(s.runs, next)
-		m.budget.take(2 * spanBytes)
+		r.take(2 * spanBytes)
 	}
 	s.run = next
 }

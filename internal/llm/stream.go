@@ -14,7 +14,6 @@ import (
 // choice, content block and tool call by themselves, so that a text that was
 // cut anywhere is whole when it is scanned.
 type assembler struct {
-	budget *budget
 	texts  []*streamed
 	byKey  map[threadKey]*streamed
 	paths  paths
@@ -57,9 +56,7 @@ type streamed struct {
 	runs  []run // all runs, once there are pieces under two names
 }
 
-func newAssembler(b *budget) *assembler {
-	return &assembler{budget: b, byKey: make(map[threadKey]*streamed)}
-}
+func newAssembler() *assembler { return &assembler{byKey: make(map[threadKey]*streamed)} }
 
 // begin makes ready for the next event, of a class.
 func (m *assembler) begin(class string, begins bool) {
@@ -72,14 +69,14 @@ func (m *assembler) text(r *reader, a at, slot string) (s *streamed, made bool) 
 	k := threadKey{kind: a.kind, slot: slot, choice: a.choice, block: a.block, call: a.call}
 	switch {
 	case slot == "":
-		k.class, k.path = m.classOf(m.class), m.paths.full(m.budget, r.path)
-	case r != nil:
-		k.class, k.path = m.thread(r.path, slot)
+		k.class, k.path = m.classOf(r, m.class), m.paths.full(&r.budget, r.path)
+	default:
+		k.class, k.path = m.thread(r, slot)
 	}
-	return m.of(k, a)
+	return m.of(r, k, a)
 }
 
-func (m *assembler) of(k threadKey, a at) (s *streamed, made bool) {
+func (m *assembler) of(r *reader, k threadKey, a at) (s *streamed, made bool) {
 	if s = m.byKey[k]; s != nil {
 		if s.at.role != a.role {
 			s.at.role = mixedRole
@@ -88,17 +85,17 @@ func (m *assembler) of(k threadKey, a at) (s *streamed, made bool) {
 	}
 	s = &streamed{at: a, fixed: true, json: k.slot == slotArguments}
 	if len(m.texts) == maxTexts {
-		m.budget.fail(errTooMany)
+		r.fail(errTooMany)
 		return s, true
 	}
-	m.budget.take(textBytes)
+	r.take(textBytes)
 	m.byKey[k] = s
 	m.texts = append(m.texts, s)
 	return s, true
 }
 
 // classOf gives the number of a class.
-func (m *assembler) classOf(class string) int32 {
+func (m *assembler) classOf(r *reader, class string) int32 {
 	if class == "" {
 		return 0
 	}
@@ -111,7 +108,7 @@ func (m *assembler) classOf(class string) int32 {
 		if m.classes == nil {
 			m.classes = make(map[string]int32)
 		}
-		m.budget.take(len(class) + pathBytes)
+		r.take(len(class) + pathBytes)
 		id = int32(len(m.classes) + 1)
 		m.classes[class] = id
 	}
@@ -125,7 +122,8 @@ func (m *assembler) classOf(class string) int32 {
 // it to: the member of the event's root that it came through, since clients of
 // one API do not see what another's look at, and the event's class for the
 // APIs whose clients go by the type.
-func (m *assembler) thread(path []step, slot string) (classID, pathID int32) {
+func (m *assembler) thread(r *reader, slot string) (classID, pathID int32) {
+	path := r.path
 	class, through := m.class, len(path) > 0
 	if through {
 		switch root := path[0].name; string(root) {
@@ -150,16 +148,16 @@ func (m *assembler) thread(path []step, slot string) (classID, pathID int32) {
 		class = "call"
 	}
 	if through {
-		pathID = m.paths.names(m.budget, path[:1])
+		pathID = m.paths.names(&r.budget, path[:1])
 	}
-	return m.classOf(class), pathID
+	return m.classOf(r, class), pathID
 }
 
 // add adds string v as the next piece of its text.
 func (m *assembler) add(r *reader, a at, slot string, v int) {
 	s, _ := m.text(r, a, slot)
 	if slot != "" {
-		s.under(m, m.paths.names(m.budget, r.path), a.role)
+		s.under(r, m.paths.names(&r.budget, r.path), a.role)
 	}
 	s.piece(r, v)
 }
@@ -178,14 +176,14 @@ func (s *streamed) piece(r *reader, v int) {
 }
 
 // addText adds text that stands nowhere as it is.
-func (m *assembler) addText(a at, slot string, text []byte) {
+func (m *assembler) addText(r *reader, a at, slot string, text []byte) {
 	if len(text) == 0 {
 		return
 	}
 	a.kind = KindOther
-	m.budget.step(len(text))
-	m.budget.take(2 * len(text))
-	s, _ := m.of(threadKey{kind: a.kind, slot: slot, choice: a.choice, block: a.block, call: a.call}, a)
+	r.step(len(text))
+	r.take(2 * len(text))
+	s, _ := m.of(r, threadKey{kind: a.kind, slot: slot, choice: a.choice, block: a.block, call: a.call}, a)
 	s.buf, s.fixed = append(s.buf, text...), false
 	s.probs = slot == slotProbs || slot == slotAlternatives
 }
@@ -250,7 +248,7 @@ func (r *reader) pieces(a at, f field, v int, l label) error {
 	case strictjson.String:
 		s := r.labelled(a, f.slot, l)
 		if f.slot != "" {
-			s.under(r.asm, r.asm.paths.names(&r.budget, r.path), a.role)
+			s.under(r, r.asm.paths.names(&r.budget, r.path), a.role)
 		}
 		s.piece(r, v)
 		if l.size > 0 {
@@ -309,7 +307,7 @@ func (r *reader) name(a at, name []byte) {
 		return
 	}
 	m := r.asm
-	s, made := m.of(threadKey{kind: a.kind, slot: slotNames, path: m.paths.child(m.budget, namesRoot, name, -1), choice: a.choice, block: a.block, call: a.call}, a)
+	s, made := m.of(r, threadKey{kind: a.kind, slot: slotNames, path: m.paths.child(&r.budget, namesRoot, name, -1), choice: a.choice, block: a.block, call: a.call}, a)
 	if made {
 		r.take(len(name))
 		s.buf, s.fixed = append(append(s.buf, name...), '\n'), false

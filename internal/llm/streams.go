@@ -14,7 +14,7 @@ import (
 func (r *reader) events(in Input, body []byte) error {
 	m := r.msg
 	m.Stream = true
-	r.asm = newAssembler(&r.budget)
+	r.asm = newAssembler()
 	er := eventstream.NewReader(body)
 	for er.Next() {
 		e := er.Event()
@@ -61,7 +61,7 @@ func (r *reader) event(in Input, e *eventstream.Event) error {
 			plain = isEnum(bytes.TrimSpace(s)) || only(s, "") && words(s) == 0 || bytes.Equal(bytes.TrimSpace(s), []byte("OPENROUTER PROCESSING"))
 		}
 		if !plain {
-			r.asm.addText(at{message: -1}, "field", append(bytes.Clone(s), '\n'))
+			r.asm.addText(r, at{message: -1}, "field", append(bytes.Clone(s), '\n'))
 			r.escaped(s)
 		}
 	}
@@ -159,7 +159,7 @@ func (r *reader) endStream(in Input) error {
 func (r *reader) lines(in Input, body []byte) error {
 	if in.Leg == ResponseLeg {
 		r.msg.Stream = true
-		r.asm = newAssembler(&r.budget)
+		r.asm = newAssembler()
 		for l := range eventstream.Lines(body) {
 			if err := r.chunk(in, body[l.Start:l.End], l.Start, true); err != nil {
 				return err
@@ -187,17 +187,17 @@ func (r *reader) lines(in Input, body []byte) error {
 // frames reads a body of AWS event stream frames.
 func (r *reader) frames(in Input, body []byte) error {
 	r.msg.Stream = true
-	r.asm = newAssembler(&r.budget)
+	r.asm = newAssembler()
 	r.fixed = false // a mask would have to be framed anew
 	fr := eventstream.NewFrameReader(body)
 	for fr.Next() {
 		f := fr.Frame()
 		for _, h := range f.Headers {
 			if h.Type == eventstream.HeaderString && !isEnum(h.Value) && !isModel(h.Value) {
-				r.asm.addText(at{message: -1}, "header", append(bytes.Clone(h.Value), '\n'))
+				r.asm.addText(r, at{message: -1}, "header", append(bytes.Clone(h.Value), '\n'))
 			}
 			if !isEnum(bytes.TrimPrefix(h.Name, []byte(":"))) {
-				r.asm.addText(at{message: -1}, "header", append(bytes.Clone(h.Name), '\n'))
+				r.asm.addText(r, at{message: -1}, "header", append(bytes.Clone(h.Name), '\n'))
 			}
 		}
 		payload := body[f.Payload.Start:f.Payload.End]

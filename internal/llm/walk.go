@@ -473,7 +473,7 @@ func (r *reader) call(a at, v int) {
 		r.appendLines(v, false)
 	}
 	if s := r.arena.end(); s != "" && r.asm != nil {
-		r.asm.wholeCall(a, s)
+		r.asm.wholeCall(r, a, s)
 	} else if s != "" {
 		r.turn(a, s)
 	}
