@@ -14,9 +14,9 @@ import (
 // choice, content block and tool call by themselves, so that a text that was
 // cut anywhere is whole when it is scanned.
 type assembler struct {
-	texts  []*streamed
-	byKey  map[threadKey]*streamed
-	paths  paths
+	texts []*streamed
+	byKey map[threadKey]*streamed
+	paths paths
 	// class is the event's type without its "delta" or "start", for
 	// formats whose clients go by the type; "" for those that go by choices.
 	class   string
