@@ -22,8 +22,8 @@ func all() []testcase {
 	var cases []testcase
 	for _, part := range []func() []testcase{
 		attackRequests, attackTools, attackJSON, attackBytes, attackForms, attackTransport,
-		attackAnswers, attackStreams, attackMCP, attackDisguises,
-		goodRequests, goodAnswers, goodStreams, goodMCP, goodTransport,
+		attackAnswers, attackStreams, attackMCP, attackDisguises, attackThreads,
+		goodRequests, goodAnswers, goodStreams, goodMCP, goodTransport, goodThreads,
 	} {
 		cases = append(cases, part()...)
 	}
