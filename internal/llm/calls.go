@@ -49,7 +49,7 @@ func (m *assembler) wholeCall(r *reader, a at, text string) {
 		return
 	}
 	r.take(textBytes + len(text))
-	m.texts = append(m.texts, &streamed{at: a, buf: []byte(text), whole: true})
+	m.texts = append(extra(m.texts, 1), &streamed{at: a, buf: []byte(text), whole: true})
 }
 
 // markCalls notes which of the calls have arguments.
@@ -64,7 +64,7 @@ func (m *assembler) markCalls() {
 // flushCall turns the arguments of a call, or a call without any, into a turn.
 func (r *reader) flushCall(s *streamed, f *flushing) {
 	a := s.at
-	r.arena.begin()
+	r.arena.begin(len(s.buf))
 	if s.whole {
 		r.arena.buf = append(r.arena.buf, s.buf...)
 	} else {

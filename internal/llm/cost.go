@@ -5,6 +5,7 @@ package llm
 import (
 	"bytes"
 	"context"
+	"slices"
 	"time"
 
 	"kong-ai-guard/internal/strictjson"
@@ -80,7 +81,18 @@ const (
 	spanBytes  = 32
 	mediaBytes = 96
 	innerLarge = 64 << 10 // JSON in a string that is paid for before it is read
+	manyValues = 1 << 10  // of a text whose index is estimated
 )
+
+// extra gives s with a place for n elements more. It doubles what is full, so
+// that little is left behind on the way; append alone leaves several times the
+// whole.
+func extra[T any](s []T, n int) []T {
+	if cap(s)-len(s) < n {
+		return slices.Grow(s, max(n, len(s)))
+	}
+	return s
+}
 
 // IndexBytes is about what the index of a JSON text takes, and the search for
 // equal names in it, before it is known whether the text is any.
@@ -93,7 +105,7 @@ func IndexBytes(body []byte) int64 {
 
 const (
 	nodeBytes = 24
-	nameBytes = 24
+	nameBytes = 40
 )
 
 // parse reads a JSON text that lies in another into a Doc of its own, which

@@ -9,9 +9,9 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
+	"math"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -26,6 +26,7 @@ type hostile struct {
 	name, kind string
 	answer     bool
 	body       func(n int) []byte
+	coding     string
 }
 
 // fill gives head, as many of the items as fit in n bytes, and tail.
@@ -51,13 +52,12 @@ const (
 	sseKind  = "text/event-stream"
 )
 
-// An answer's or request's event, line or document.
 func hostiles() []hostile {
 	many := func(name, kind string, answer bool, head, sep, tail string, item func(i int) string) hostile {
-		return hostile{name, kind, answer, func(n int) []byte { return fill(n, head, item, sep, tail) }}
+		return hostile{name: name, kind: kind, answer: answer, body: func(n int) []byte { return fill(n, head, item, sep, tail) }}
 	}
 	of := func(name, kind string, answer bool, body func(n int) string) hostile {
-		return hostile{name, kind, answer, func(n int) []byte { return []byte(body(n)) }}
+		return hostile{name: name, kind: kind, answer: answer, body: func(n int) []byte { return []byte(body(n)) }}
 	}
 	f := fmt.Sprintf
 	list := []hostile{
@@ -146,14 +146,14 @@ func hostiles() []hostile {
 		many("JSON-RPC in a stream", sseKind, true, "", "", "", same(`data: {"jsonrpc":"2.0","result":{"a":"b"}}`+"\n\n")),
 		many("empty lines of JSON", "application/x-ndjson", true, "{}\n{}\n", "", "", same("{}\n")),
 		many("Gemini's array", jsonKind, true, "[", ",", "]", same(`{"candidates":[{"content":{"parts":[{"text":"a"}]}}]}`)),
-		{"frames", "application/vnd.amazon.eventstream", true, func(n int) []byte {
+		{name: "frames", kind: "application/vnd.amazon.eventstream", answer: true, body: func(n int) []byte {
 			var b []byte
 			for len(b) < n {
 				b = eventstream.AppendFrame(b, nil, []byte("{}"))
 			}
 			return b
 		}},
-		{"frames with chunks", "application/vnd.amazon.eventstream", true, func(n int) []byte {
+		{name: "frames with chunks", kind: "application/vnd.amazon.eventstream", answer: true, body: func(n int) []byte {
 			var b []byte
 			for len(b) < n {
 				b = eventstream.AppendFrame(b, nil, []byte(`{"bytes":"eyJhIjoiYiJ9"}`))
@@ -240,13 +240,20 @@ func hostiles() []hostile {
 		of("blanks", jsonKind, false, func(n int) string { return rep(" ", n) + "1" }),
 		many("transcript", jsonKind, true, `{"text":"`+strings.Repeat("a b c d ", 2000)+`","words":[`, ",", "]}", same(`{"word":"a","start":1}`)),
 		many("answers' media", jsonKind, true, `{"data":[`, ",", "]}", same(`{"url":"a"}`)),
+		{name: "members of gzip", kind: "text/plain", coding: "gzip", body: func(n int) []byte {
+			var b bytes.Buffer
+			w := gzip.NewWriter(&b)
+			_, _ = w.Write([]byte("a"))
+			_ = w.Close()
+			return bytes.Repeat(b.Bytes(), n/b.Len())
+		}},
 	}
 	return list
 }
 
 // cost reads a body and gives the work and the memory that it took.
-func cost(t testing.TB, h *hostile, body []byte) (work int, taken int64, err error) {
-	in := Input{ContentType: h.kind, Body: body}
+func cost(h *hostile, body []byte) (work int, taken int64, err error) {
+	in := Input{ContentType: h.kind, ContentEncoding: h.coding, Body: body}
 	if h.answer {
 		in.Leg = ResponseLeg
 	}
@@ -257,27 +264,182 @@ func cost(t testing.TB, h *hostile, body []byte) (work int, taken int64, err err
 	return work, int64(after.TotalAlloc - before.TotalAlloc), err
 }
 
-func TestCostTable(t *testing.T) {
-	if os.Getenv("COST") == "" {
-		t.Skip()
-	}
+// What one byte of a body may cost, at most: bytes and values looked at, and
+// bytes taken, with all that was given back meanwhile.
+const (
+	mostWork  = 64
+	mostTaken = 320
+)
+
+// TestCost reads each kind of hostile body in two sizes. Ten times the bytes
+// cost about ten times the work and the memory, and no byte costs much. It
+// counts, so that no machine is too slow for it.
+func TestCost(t *testing.T) {
+	const small, large, most = 100 << 10, 1 << 20, 12
 	for _, h := range hostiles() {
-		for _, n := range []int{100 << 10, 1 << 20} {
-			body := h.body(n)
-			start := time.Now()
-			work, taken, err := cost(t, &h, body)
-			d := time.Since(start)
-			e := ""
-			if err != nil {
-				e = err.Error()
+		t.Run(h.name, func(t *testing.T) {
+			body, larger := h.body(small), h.body(large)
+			_, _, _ = cost(&h, body) // what is made once is made now
+			work, taken, _ := cost(&h, body)
+			moreWork, moreTaken, err := cost(&h, larger)
+			perByte := func(n int64, of []byte) float64 { return float64(n) / float64(len(of)) }
+			t.Logf("work %.1f and %.1f, bytes %.1f and %.1f a byte; %v",
+				perByte(int64(work), body), perByte(int64(moreWork), larger), perByte(taken, body), perByte(moreTaken, larger), err)
+			if moreWork > most*work {
+				t.Errorf("work grows from %d to %d", work, moreWork)
 			}
-			fmt.Printf("%-45s %8d work/B %6.1f alloc/B %7.1f  %8.2f ms/MB %s\n", h.name, len(body), float64(work)/float64(len(body)), float64(taken)/float64(len(body)), float64(d.Microseconds())/1000/(float64(len(body))/(1<<20)), e)
-		}
+			if moreTaken > most*(taken+256<<10) {
+				t.Errorf("memory grows from %d to %d", taken, moreTaken)
+			}
+			for _, of := range []struct {
+				body  []byte
+				work  int
+				taken int64
+			}{{body, work, taken}, {larger, moreWork, moreTaken}} {
+				if n := len(of.body); of.work > mostWork*n || of.taken > int64(mostTaken*n) {
+					t.Errorf("%d bytes cost %d of work and %d bytes", n, of.work, of.taken)
+				}
+			}
+		})
 	}
 }
 
-var (
-	_ = filepath.Join
-	_ = errors.Is
-	_ gzip.Header
-)
+// FuzzCost repeats a fragment, or nests it, in a body of every label, and holds
+// what it costs against its size.
+func FuzzCost(f *testing.F) {
+	kinds := []string{jsonKind, sseKind, "application/x-ndjson", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=b", "application/vnd.amazon.eventstream", "application/octet-stream", ""}
+	for _, h := range hostiles() {
+		if h.coding == "" {
+			body := h.body(600)
+			cut := min(len(body), 200)
+			f.Add(body[:cut], body[cut:min(len(body), 2*cut)], body[max(cut, len(body)-40):], uint8(max(slices.Index(kinds, h.kind), 0)), h.answer, false)
+		}
+	}
+	f.Add([]byte(`{"messages":[`), []byte(`{"content":[`), []byte(`]}]}`), uint8(0), false, true)
+	f.Add([]byte(`data: `), []byte(`{"a":`), []byte("}\n\n"), uint8(1), true, true)
+	f.Fuzz(func(t *testing.T, head, item, tail []byte, kind uint8, answer, nest bool) {
+		if len(head)+len(item)+len(tail) > 1<<10 || len(item) == 0 {
+			return
+		}
+		const size = 128 << 10
+		n := size / len(item)
+		var body []byte
+		if nest {
+			n = min(n, 250)
+		}
+		body = append(append(body, head...), bytes.Repeat(item, n)...)
+		if nest {
+			tail = bytes.Repeat(tail, n)
+		}
+		body = append(body, tail...)
+		if len(body) < size {
+			body = bytes.Repeat(body, size/len(body))
+		}
+		h := &hostile{kind: kinds[int(kind)%len(kinds)], answer: answer}
+		if work, taken, _ := cost(h, body); work > mostWork*len(body) || taken > int64(mostTaken*len(body)) {
+			t.Errorf("%d bytes cost %d of work and %d bytes", len(body), work, taken)
+		}
+	})
+}
+
+// BenchmarkHostile reads the kinds of hostile bodies that were seen to cost the
+// most, 1 MB each.
+func BenchmarkHostile(b *testing.B) {
+	worst := []string{
+		"long name over tiny values", "log probabilities beside long texts", "labels with one beginning", "a call's name in pieces",
+		"deep names", "unknown lines", "JSON-RPC in a stream", "empty lines of JSON", "names with escapes", "nearly known names", "a file of lines",
+		"broken JSON in strings", "unknown names without values", "plain data",
+	}
+	for _, h := range hostiles() {
+		if !slices.Contains(worst, h.name) {
+			continue
+		}
+		b.Run(h.name, func(b *testing.B) {
+			body := h.body(1 << 20)
+			b.SetBytes(int64(len(body)))
+			b.ReportAllocs()
+			for b.Loop() {
+				_, _, _ = read(context.Background(), Input{Leg: map[bool]Leg{true: ResponseLeg}[h.answer], ContentType: h.kind, Body: body}, testLimits)
+			}
+		})
+	}
+}
+
+// TestReadingEndsWithItsContext: a body that takes long is given up when the
+// exchange ends, wherever the reading is.
+func TestReadingEndsWithItsContext(t *testing.T) {
+	ended := 0
+	for _, h := range hostiles() {
+		in := Input{ContentType: h.kind, ContentEncoding: h.coding, Body: h.body(256 << 10)}
+		if h.answer {
+			in.Leg = ResponseLeg
+		}
+		ctx := &endsLater{Context: context.Background(), looks: math.MaxInt}
+		_, whole, err := read(ctx, in, testLimits)
+		looks := math.MaxInt - ctx.looks
+		if err != nil || looks < 8 {
+			continue // it was quick, or was refused
+		}
+		ended++
+		_, work, err := read(&endsLater{Context: context.Background(), looks: looks / 2}, in, testLimits)
+		if !errors.Is(err, context.Canceled) || h.kind == sseKind && work > whole-whole/8 {
+			t.Errorf("%s: %d of %d done: %v", h.name, work, whole, err)
+		}
+	}
+	if ended < 30 {
+		t.Errorf("%d bodies were given up", ended)
+	}
+	lim := testLimits
+	lim.Until = time.Now()
+	if _, err := Read(Input{Body: []byte(chat)}, lim); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("read after its end: %v", err)
+	}
+}
+
+// endsLater is a context that has ended when it is looked at often enough.
+type endsLater struct {
+	context.Context
+	looks int
+}
+
+func (c *endsLater) Err() error {
+	if c.looks--; c.looks < 0 {
+		return context.Canceled
+	}
+	return nil
+}
+
+// TestReadingAsksForItsMemory: what reading takes beyond what was set aside it
+// asks for, and it ends when it gets no more.
+func TestReadingAsksForItsMemory(t *testing.T) {
+	for _, h := range hostiles() {
+		in := Input{ContentType: h.kind, ContentEncoding: h.coding, Body: h.body(256 << 10)}
+		if h.answer {
+			in.Leg = ResponseLeg
+		}
+		_, _, _ = read(context.Background(), in, testLimits) // what is kept for others is made now
+		lim := testLimits
+		lim.Grow = func(n int64) error { lim.Held += n; return nil }
+		runtime.GC()
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		m, _, err := read(context.Background(), in, lim)
+		if err != nil {
+			continue // its memory is given back
+		}
+		runtime.GC()
+		runtime.ReadMemStats(&after)
+		if kept := int64(after.HeapAlloc) - int64(before.HeapAlloc); kept > lim.Held+int64(len(in.Body)) {
+			t.Errorf("%s: keeps %d bytes, asked for %d", h.name, kept, lim.Held)
+		}
+		runtime.KeepAlive(m)
+		if lim.Held < 256<<10 {
+			continue
+		}
+		refusal := errors.New("no more")
+		lim.Held, lim.Grow = 64<<10, func(int64) error { return refusal }
+		if _, _, err := read(context.Background(), in, lim); !errors.Is(err, refusal) {
+			t.Errorf("%s: read without the memory: %v", h.name, err)
+		}
+	}
+}

@@ -24,7 +24,7 @@ func (r *reader) hiddenIn(s []byte, layers int) {
 	r.step(len(s))
 	keep := func(text string) {
 		r.take(3 * len(text))
-		r.found = append(r.found, text)
+		r.found = append(append(extra(r.found, len(text)+1), text...), '\n')
 		r.hiddenIn([]byte(text), layers-1)
 	}
 	if base64Alphabet(s) {
@@ -84,7 +84,7 @@ func (r *reader) reveal(a at) {
 		return
 	}
 	a.kind = KindDocument
-	r.turn(a, strings.Join(r.found, "\n"))
+	r.turn(a, string(r.found[:len(r.found)-1]))
 	r.found = r.found[:0]
 }
 
@@ -176,7 +176,7 @@ func (r *reader) inlined(a at, data []byte) {
 		if inner := r.parse(data); inner != nil {
 			outer := r.doc
 			r.doc = inner
-			r.arena.begin()
+			r.arena.begin(len(data))
 			r.appendLines(strictjson.Root, false)
 			r.doc = outer
 			inner.Return()
@@ -198,7 +198,7 @@ func (r *reader) addMedia(a at, kind, url string) {
 		return // ciphertext of a model's own thoughts
 	}
 	r.take(mediaBytes + 2*len(url))
-	r.msg.Media = append(r.msg.Media, MediaPart{Type: kind, URL: url, Message: a.message})
+	r.msg.Media = append(extra(r.msg.Media, 1), MediaPart{Type: kind, URL: url, Message: a.message})
 }
 
 // mediaKind gives the media type that the object names, or else guesses from

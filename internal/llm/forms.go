@@ -92,7 +92,7 @@ func (r *reader) formField(name, value string) {
 		r.reveal(a)
 		return
 	}
-	r.arena.begin()
+	r.arena.begin(len(value))
 	r.arena.buf = append(append(r.arena.buf, name...), ": "...)
 	r.appendInner([]byte(value))
 	if s := r.arena.end(); s != ": " {

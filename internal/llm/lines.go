@@ -13,6 +13,9 @@ import (
 
 // appendLines appends value v, with its name if named.
 func (r *reader) appendLines(v int, named bool) {
+	if r.step(1); r.err != nil {
+		return
+	}
 	d := r.doc
 	name := d.Name(v)
 	named = named && len(name) > 0
@@ -25,6 +28,7 @@ func (r *reader) appendLines(v int, named bool) {
 			r.appendLines(c, true)
 		}
 	case strictjson.Array:
+		r.step(d.Next(v) - v)
 		if !r.flat(v) {
 			if named {
 				r.line(name, ":")
@@ -38,6 +42,9 @@ func (r *reader) appendLines(v int, named bool) {
 			r.arena.buf = append(append(r.arena.buf, name...), ": "...)
 		}
 		for c := d.First(v); c < d.Next(v); c = d.Next(c) {
+			if r.err != nil {
+				return
+			}
 			if c != d.First(v) {
 				r.arena.buf = append(r.arena.buf, ", "...)
 			}
@@ -212,7 +219,7 @@ func (r *reader) define(a at, v int) {
 		if r.isString(c) && isEnum(r.doc.Bytes(c)) {
 			continue // "json" in the place of a schema
 		}
-		r.arena.begin()
+		r.arena.begin(len(r.doc.Raw(c)))
 		r.appendDefinition(c, nil, false)
 		if s := r.arena.end(); s != "" {
 			t := at{role: a.role, kind: KindToolDef, message: -1}
@@ -229,6 +236,9 @@ func (r *reader) define(a at, v int) {
 // members' names are the tool's own, as those of properties are; siblings are
 // names that "required" may repeat.
 func (r *reader) appendDefinition(v int, siblings map[string]bool, names bool) {
+	if r.step(1); r.err != nil {
+		return
+	}
 	d := r.doc
 	switch d.Kind(v) {
 	case strictjson.Object:

@@ -24,7 +24,7 @@ func (r *reader) tokens(a at, v int) {
 		return
 	}
 	r.take(turnBytes + 3*(len(p.text)+len(p.other)))
-	r.probs = append(r.probs, prob{a.choice, string(p.text)}, prob{a.choice, string(p.other)})
+	r.probs = append(extra(r.probs, 2), prob{a.choice, string(p.text)}, prob{a.choice, string(p.other)})
 }
 
 // A prob is a text put together of log probabilities.

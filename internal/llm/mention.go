@@ -2,7 +2,10 @@
 
 package llm
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // mention reads string v, which should name a tool that is defined or called
 // elsewhere. It is content, but only once.
@@ -32,7 +35,7 @@ func (r *reader) mention(a at, v int) {
 	}
 	r.take(turnBytes + 2*len(s))
 	r.mentions[s] = true
-	r.mentioned = append(r.mentioned, Turn{Role: a.role, Kind: KindOther, Message: -1, Choice: a.choice, Text: s, Name: string(r.doc.Name(v))})
+	r.mentioned = append(extra(r.mentioned, 1), Turn{Role: a.role, Kind: KindOther, Message: -1, Choice: a.choice, Text: s, Name: string(r.doc.Name(v))})
 }
 
 // addMentions adds the names that no definition or call has on a line of its
@@ -50,6 +53,7 @@ func (r *reader) addMentions() {
 			delete(r.mentions, line)
 		}
 	}
+	r.others = slices.Grow(r.others, len(r.mentions))
 	for _, t := range r.mentioned {
 		if !r.mentions[t.Text] {
 			continue

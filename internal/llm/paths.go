@@ -16,7 +16,28 @@ type step struct {
 // a name, so that a long name costs once and not for each value below it.
 type paths struct {
 	ids   map[pathKey]int32
-	nodes []pathNode
+	nodes [][]pathNode // in blocks, so that none is moved
+	count int32
+}
+
+const pathBlock = 256
+
+func (p *paths) node(id int32) *pathNode { return &p.nodes[id/pathBlock][id%pathBlock] }
+
+// add gives the next number.
+func (p *paths) add(k pathKey) int32 {
+	id := p.count
+	if id%pathBlock == 0 {
+		n := pathBlock
+		if id == 0 {
+			n = 64 // most streams have few
+		}
+		p.nodes = append(p.nodes, make([]pathNode, 0, n))
+	}
+	block := &p.nodes[id/pathBlock]
+	*block = append(*block, pathNode{key: k})
+	p.count++
+	return id
 }
 
 type pathKey struct {
@@ -38,33 +59,34 @@ const (
 )
 
 // maxPaths is how many paths are told apart.
-const maxPaths = 8 * maxTexts
+const maxPaths = 4 * maxTexts
 
 // child gives the number of a name or, with an index, of an element below.
 func (p *paths) child(b *budget, parent int32, name []byte, index int) int32 {
 	if p.nodes == nil {
-		p.nodes = make([]pathNode, namesRoot+1, 64)
 		p.ids = make(map[pathKey]int32)
+		for range namesRoot + 1 {
+			p.add(pathKey{})
+		}
 	}
-	if last := p.nodes[parent].last; last != 0 {
-		if k := &p.nodes[last].key; k.index == index && k.name == string(name) {
+	if last := p.node(parent).last; last != 0 {
+		if k := &p.node(last).key; k.index == index && k.name == string(name) {
 			return last
 		}
 	}
 	b.step(len(name))
 	id, ok := p.ids[pathKey{parent, index, string(name)}]
 	if !ok {
-		if len(p.nodes) == maxPaths {
+		if p.count == maxPaths {
 			b.fail(errTooMany)
 			return parent
 		}
 		b.take(len(name) + pathBytes)
-		id = int32(len(p.nodes))
 		k := pathKey{parent, index, string(name)}
+		id = p.add(k)
 		p.ids[k] = id
-		p.nodes = append(p.nodes, pathNode{key: k})
 	}
-	p.nodes[parent].last = id
+	p.node(parent).last = id
 	return id
 }
 

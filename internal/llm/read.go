@@ -5,8 +5,10 @@ package llm
 import (
 	"bytes"
 	"context"
+	"slices"
 	"strings"
 	"unicode/utf8"
+	"unsafe"
 
 	"kong-ai-guard/internal/contentcoding"
 	"kong-ai-guard/internal/eventstream"
@@ -63,7 +65,7 @@ func read(ctx context.Context, in Input, lim Limits) (m *Message, work int, err 
 		return nil, 0, r.err
 	}
 	if in.ContentEncoding != "" {
-		r.take(len(body))
+		r.take(cap(body))
 	}
 	err = r.body(in, label, body)
 	if err == nil && r.err == nil {
@@ -76,7 +78,7 @@ func read(ctx context.Context, in Input, lim Limits) (m *Message, work int, err 
 	if err != nil {
 		return nil, r.work, err
 	}
-	m.Turns = append(m.Turns, r.others...)
+	m.Turns = append(slices.Grow(m.Turns, len(r.others)), r.others...)
 	if m.Model == "" && in.Request != nil {
 		m.Model = in.Request.Model
 	}
@@ -143,12 +145,17 @@ func (r *reader) body(in Input, label mediatype.Label, body []byte) error {
 	}
 	err := r.doc.Parse(body, r.maxDepth)
 	r.step(len(body))
-	r.take(r.doc.Len() * nodeBytes)
+	if r.doc.Len() < manyValues {
+		r.take(r.doc.Len() * (nodeBytes + nameBytes))
+	} else {
+		r.take(int(IndexBytes(body)))
+	}
 	if r.err != nil {
 		return r.err
 	}
 	if err == nil {
 		m.Turns = make([]Turn, 0, min(r.doc.Len()/4+4, 1<<12))
+		r.take(cap(m.Turns) * int(unsafe.Sizeof(Turn{})))
 		if err := r.document(in); err != nil {
 			return err
 		}

@@ -29,7 +29,7 @@ func (s *streamed) under(r *reader, name int32, role Role) {
 		if s.runs == nil {
 			s.runs = append(s.runs, run{name: s.run.name, role: s.run.role, event: -1}, s.run)
 		}
-		s.runs = append(s.runs, next)
+		s.runs = append(extra(s.runs, 1), next)
 		r.take(2 * spanBytes)
 	}
 	s.run = next
@@ -137,8 +137,8 @@ func (s *streamed) pick(b *budget, takes func(run) bool) *streamed {
 		}
 		b.step(buf - r.buf)
 		b.take(2*(buf-r.buf) + spanBytes*(spans-r.span))
-		one.buf = append(one.buf, s.buf[r.buf:buf]...)
-		one.spans = append(one.spans, s.spans[r.span:spans]...)
+		one.buf = append(extra(one.buf, buf-r.buf), s.buf[r.buf:buf]...)
+		one.spans = append(extra(one.spans, spans-r.span), s.spans[r.span:spans]...)
 	}
 	for i := range one.spans {
 		one.spans[i].whole = i == 0

@@ -90,7 +90,7 @@ func (m *assembler) of(r *reader, k threadKey, a at) (s *streamed, made bool) {
 	}
 	r.take(textBytes)
 	m.byKey[k] = s
-	m.texts = append(m.texts, s)
+	m.texts = append(extra(m.texts, 1), s)
 	return s, true
 }
 
@@ -166,13 +166,13 @@ func (s *streamed) piece(r *reader, v int) {
 	raw := r.doc.Raw(v)
 	r.step(len(raw))
 	r.take(2*len(raw) + spanBytes) // the memory grows in steps
-	s.buf = r.doc.Append(s.buf, v)
+	s.buf = r.doc.Append(extra(s.buf, len(raw)), v)
 	if !r.fixed {
 		s.fixed = false
 		return
 	}
 	start, end := r.doc.Span(v)
-	s.spans = append(s.spans, span{start: uint32(r.base + start), end: uint32(r.base + end), whole: len(s.spans) == 0})
+	s.spans = append(extra(s.spans, 1), span{start: uint32(r.base + start), end: uint32(r.base + end), whole: len(s.spans) == 0})
 }
 
 // addText adds text that stands nowhere as it is.
@@ -184,7 +184,7 @@ func (m *assembler) addText(r *reader, a at, slot string, text []byte) {
 	r.step(len(text))
 	r.take(2 * len(text))
 	s, _ := m.of(r, threadKey{kind: a.kind, slot: slot, choice: a.choice, block: a.block, call: a.call}, a)
-	s.buf, s.fixed = append(s.buf, text...), false
+	s.buf, s.fixed = append(extra(s.buf, len(text)), text...), false
 	s.probs = slot == slotProbs || slot == slotAlternatives
 }
 
@@ -382,7 +382,7 @@ func idOf(d *strictjson.Doc) string {
 // becomes no turn of its own, but is masked with it.
 func (r *reader) flush() {
 	r.asm.markCalls()
-	f := flushing{seen: make(map[string]*copies), said: make(map[string]bool)}
+	f := flushing{seen: make(map[string]*copies, len(r.asm.texts)), said: make(map[string]bool)}
 	for _, thread := range r.asm.texts {
 		for _, s := range thread.readings(&r.budget) {
 			if r.step(len(s.buf)); r.err != nil {
@@ -403,7 +403,7 @@ func (r *reader) flush() {
 		}
 		t.from = int32(len(r.msg.spans))
 		for _, s := range c.texts {
-			r.msg.spans = append(r.msg.spans, s.spans...)
+			r.msg.spans = append(extra(r.msg.spans, len(s.spans)), s.spans...)
 		}
 		t.to = int32(len(r.msg.spans))
 	}
@@ -461,7 +461,7 @@ func (f *flushing) turn(r *reader, a at, text string, s *streamed) bool {
 	t.Maskable = s.fixed && !s.json && !s.whole
 	c := &copies{turn: n, texts: []*streamed{s}}
 	f.seen[text] = c
-	f.order = append(f.order, c)
+	f.order = append(extra(f.order, 1), c)
 	return true
 }
 

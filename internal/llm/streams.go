@@ -107,7 +107,7 @@ func (r *reader) chunk(in Input, data []byte, base int, fixed bool) error {
 		asm.begin("", false)
 		s, _ := asm.text(r, at{kind: KindText, message: -1, role: RoleAssistant}, "plain")
 		r.take(2 * len(data))
-		s.buf, s.fixed = append(s.buf, data...), false
+		s.buf, s.fixed = append(extra(s.buf, len(data)), data...), false
 		return nil
 	}
 	if r.isRPC() {

@@ -6,7 +6,9 @@ import (
 	"bytes"
 	"hash/fnv"
 	"math"
+	"slices"
 	"strconv"
+	"unsafe"
 
 	"kong-ai-guard/internal/strictjson"
 )
@@ -58,12 +60,13 @@ type reader struct {
 	path  []step     // the place in the document, kept for streams only
 	budget
 
-	others    []Turn   // what belongs to no turn; comes after the turns
-	probs     []prob   // texts put together of log probabilities
-	found     []string // texts found inside of encoded strings
+	others    []Turn // what belongs to no turn; comes after the turns
+	probs     []prob // texts put together of log probabilities
+	found     []byte // texts found inside of encoded strings, each with a line feed
 	mentions  map[string]bool
 	mentioned []Turn // names that may stand elsewhere already
 	messages  int    // how many messages have begun
+	visited   int    // the last member or element, in the order of the document
 	inner     int    // layers of JSON in strings above
 	maxDepth  int
 }
@@ -82,6 +85,7 @@ func (r *reader) object(a at, s *shape, v int) error {
 		if r.step(1); r.err != nil {
 			return r.err
 		}
+		r.visited = c
 		name := d.Name(c)
 		f, known := s.fields[string(name)]
 		if !known {
@@ -288,6 +292,7 @@ func (r *reader) array(a at, f field, v int) error {
 		if r.step(1); r.err != nil {
 			return r.err
 		}
+		r.visited = c
 		depth := 0
 		if r.asm != nil {
 			depth = r.pushElement(c, n)
@@ -432,7 +437,7 @@ func (r *reader) text(a at, f field, v int) {
 		start, end := r.doc.Span(v)
 		t.Maskable = true
 		t.from = int32(len(r.msg.spans))
-		r.msg.spans = append(r.msg.spans, span{start: uint32(r.base + start), end: uint32(r.base + end), whole: true})
+		r.msg.spans = append(extra(r.msg.spans, 1), span{start: uint32(r.base + start), end: uint32(r.base + end), whole: true})
 		t.to = t.from + 1
 	}
 	r.hidden(s)
@@ -454,16 +459,29 @@ func (r *reader) turn(a at, s string) *Turn {
 		r.fail(errTooMany)
 		return new(Turn)
 	}
-	r.take(turnBytes + 2*len(s)) // once more on the way to the service
+	r.take(2 * len(s)) // once more on the way to the service
+	if len(r.msg.Turns) == cap(r.msg.Turns) {
+		r.moreTurns()
+	}
 	r.msg.Turns = append(r.msg.Turns, Turn{
 		Role: a.role, Kind: a.kind, Message: a.message, Choice: a.choice, Text: s, Name: a.name, CallID: a.callID,
 	})
 	return &r.msg.Turns[len(r.msg.Turns)-1]
 }
 
+// moreTurns makes place for as many turns as the rest of the document is likely
+// to have.
+func (r *reader) moreTurns() {
+	n := len(r.msg.Turns)
+	likely := n * r.doc.Len() / max(r.visited, 1)
+	more := min(max(likely-n, n/4, 16), 15*n+16, maxTurns)
+	r.take((n + more) * int(unsafe.Sizeof(Turn{})))
+	r.msg.Turns = slices.Grow(r.msg.Turns, more)
+}
+
 // call adds a tool's arguments, or its result, as one turn of lines.
 func (r *reader) call(a at, v int) {
-	r.arena.begin()
+	r.arena.begin(len(r.doc.Raw(v)))
 	if a.kind == KindToolCall && a.name != "" {
 		r.arena.buf = append(append(r.arena.buf, a.name...), '\n')
 	}
@@ -492,7 +510,7 @@ func (r *reader) unknown(a at, v int) error {
 	if r.asm != nil {
 		return r.piece(a, field{}, v)
 	}
-	r.arena.begin()
+	r.arena.begin(len(r.doc.Raw(v)))
 	r.appendLines(v, true)
 	if s := r.arena.end(); s != "" {
 		a.kind = KindOther
@@ -509,7 +527,7 @@ func (r *reader) other(role Role, choice int, s string) {
 		return
 	}
 	r.take(turnBytes + 2*len(s))
-	r.others = append(r.others, Turn{Role: role, Kind: KindOther, Message: -1, Choice: choice, Text: s})
+	r.others = append(extra(r.others, 1), Turn{Role: role, Kind: KindOther, Message: -1, Choice: choice, Text: s})
 }
 
 // place gives the number by which clients tell choices, blocks and calls apart.
