@@ -193,10 +193,12 @@ func (x *exchange) judgeRequest(r *request) judgement {
 		return ended(nothing, "")
 	case int64(len(r.in.Body)) > x.engine.settings.MaxRequestBytes:
 		return ended(tooLarge, "")
-	case !x.holdWork(x.engine.workingMemory(x.leg, len(r.in.Body), r.in.ContentEncoding)):
+	}
+	mem, ok := x.holdWork(x.leg, r.in.Body, r.in.ContentEncoding)
+	if !ok {
 		return ended(noRoom, "")
 	}
-	return x.engine.judge(x.ctx, r.in, x.facts, x.caller, x.engine.deadline(x.start))
+	return x.engine.judge(x.ctx, r.in, x.facts, x.caller, x.engine.deadline(x.start), mem)
 }
 
 // rewriteRequest puts the masks in, leaves out what was meant for us, and lets

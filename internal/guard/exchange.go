@@ -105,13 +105,23 @@ func (x *exchange) mustRefuseFault() bool {
 		x.leg == llm.RequestLeg && e.settings.ResponseMode == Enforce && !x.guarded
 }
 
-// holdWork takes memory for work until the event ends.
-func (x *exchange) holdWork(n int64) bool {
+// holdWork takes the memory for reading and scanning a body until the event
+// ends. Reading gets more of it, if there is, when the body takes more.
+func (x *exchange) holdWork(leg llm.Leg, body []byte, encoding string) (memory, bool) {
+	n := x.engine.workingMemory(leg, body, encoding)
 	if x.engine.process.work.Reserve(x.ctx, x.caller, n) != nil {
-		return false
+		return memory{}, false
 	}
 	x.working += n
-	return true
+	return memory{held: n, more: x.moreWork}, true
+}
+
+func (x *exchange) moreWork(n int64) error {
+	if err := x.engine.process.work.Try(x.caller, n); err != nil {
+		return err
+	}
+	x.working += n
+	return nil
 }
 
 // identityCalls are the calls for the parts of the identity that scans need

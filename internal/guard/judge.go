@@ -65,15 +65,15 @@ const (
 )
 
 // judge reads a body within its limit and has it scanned. It knows nothing of
-// Kong; the memory for the work has been taken already. Caller is who counts
-// for it, deadline when the event has to be over.
-func (e *Engine) judge(ctx context.Context, in llm.Input, f *facts, caller string, deadline time.Time) judgement {
+// Kong; mem is the memory for the work. Caller is who counts for it, deadline
+// when the event has to be over.
+func (e *Engine) judge(ctx context.Context, in llm.Input, f *facts, caller string, deadline time.Time, mem memory) judgement {
 	if in.Leg == llm.RequestLeg {
 		in.Cut = e.claimMember
 	} else {
 		in.Path = f.path
 	}
-	m, err := llm.Read(in, e.limits(in.Leg))
+	m, err := llm.ReadContext(ctx, in, e.limits(in.Leg, deadline, mem))
 	e.countBody(in.Leg, len(in.Body), m)
 	if err != nil {
 		return unreadable(err)
@@ -166,24 +166,44 @@ func replaced(j *judgement) ([]byte, error) {
 }
 
 // limits are what reading one body may cost.
-func (e *Engine) limits(leg llm.Leg) llm.Limits {
-	return llm.Limits{DecodedBytes: e.maxBytes(leg), Ratio: int64(e.process.bounds.Ratio), Depth: e.process.bounds.JSONDepth}
+func (e *Engine) limits(leg llm.Leg, deadline time.Time, mem memory) llm.Limits {
+	return llm.Limits{
+		DecodedBytes: e.maxBytes(leg), Ratio: int64(e.process.bounds.Ratio), Depth: e.process.bounds.JSONDepth,
+		Held: mem.held + uncounted, Grow: mem.more, Until: deadline,
+	}
 }
 
+// A memory is what was set aside for reading and scanning a body, and how to
+// get more; more is nil where memory is not counted.
+type memory struct {
+	held int64
+	more func(bytes int64) error
+}
+
+// uncounted is what an exchange takes beside its body without asking, as it
+// takes a stack: most bodies need no more.
+const uncounted = 32 << 10
+
 // workingMemory is about what reading and scanning a body takes beside the
-// body itself: its texts once, and once more on the way to the service.
-func (e *Engine) workingMemory(leg llm.Leg, size int, encoding string) int64 {
-	n := int64(size)
+// body itself: its texts once, and once more on the way to the service, and the
+// index of its values. What reading takes beyond that it asks for.
+func (e *Engine) workingMemory(leg llm.Leg, body []byte, encoding string) int64 {
+	n := int64(len(body))
 	if encoding != "" {
 		// It can unfold to this much, and is then held itself.
-		n = min(max(n*int64(e.process.bounds.Ratio), contentcoding.RatioFloor), e.maxBytes(leg)) * 3 / 2
+		return 2 * (min(max(n*int64(e.process.bounds.Ratio), contentcoding.RatioFloor), e.maxBytes(leg)) * 3 / 2)
 	}
-	return 2 * n
+	return 2*n + max(0, llm.IndexBytes(body)-uncounted)
 }
 
 func unreadable(err error) judgement {
 	var bad *llm.Error
-	if !errors.As(err, &bad) {
+	switch {
+	case errors.Is(err, errNoRoom):
+		return ended(noRoom, "")
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		return ended(ownFault, reasonEventTime)
+	case !errors.As(err, &bad):
 		return ended(ownFault, "")
 	}
 	switch bad.Class {

@@ -20,6 +20,7 @@ type job struct {
 	facts  *facts
 	caller string
 	size   int64
+	extra  int64 // memory that the try under way has taken beyond size
 
 	until  time.Time // no further try begins after it
 	tries  int
@@ -134,6 +135,15 @@ func (q *monitorQueue) resume(j *job) {
 	}
 }
 
+// more takes n bytes more for a leg that is being judged, until the try ends.
+func (j *job) more(n int64) error {
+	if !j.engine.process.monitor.bytes.offerOrCount(j.caller, n) {
+		return errNoRoom
+	}
+	j.extra += n
+	return nil
+}
+
 // unreserve gives a place back that will not be used.
 func (q *monitorQueue) unreserve(caller string, n int64) {
 	q.mu.Lock()
@@ -167,6 +177,8 @@ func (q *monitorQueue) judge(j *job) {
 		if v := recover(); v != nil {
 			q.process.panics.recovered(v)
 		}
+		q.bytes.release(j.caller, j.extra)
+		j.extra = 0
 		if result == jobAgain {
 			if q.rest(j, wait) {
 				return

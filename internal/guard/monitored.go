@@ -25,9 +25,9 @@ func (x *exchange) reserveMonitored(in *llm.Input, ownBody bool, fault error) ju
 	}
 	// The work is paid for here too: if it came out of the room of the
 	// exchanges that wait, monitoring could end one of those.
-	size := int64(len(in.Body)) + e.workingMemory(x.leg, len(in.Body), in.ContentEncoding) + jobOverhead
+	size := int64(len(in.Body)) + e.workingMemory(x.leg, in.Body, in.ContentEncoding) + jobOverhead
 	if u := x.facts.unread; u != nil {
-		size += e.workingMemory(llm.RequestLeg, len(u.bytes), u.contentEncoding)
+		size += e.workingMemory(llm.RequestLeg, u.bytes, u.contentEncoding)
 	}
 	j := ended(pending, "")
 	if e.process.monitor.reserve(x.caller, size) {
@@ -68,16 +68,20 @@ func (x *exchange) submit(in llm.Input, status int) {
 // away it is to be judged again; wait is how long it asked us to stay away.
 func (e *Engine) judgeMonitored(ctx context.Context, j *job) (o jobOutcome, wait time.Duration) {
 	start := time.Now()
-	leg, f := j.input.Leg, j.facts
+	leg, f, deadline := j.input.Leg, j.facts, e.deadline(start)
+	// The place in the queue was for this much.
+	mem := memory{held: e.workingMemory(leg, j.input.Body, j.input.ContentEncoding), more: j.more}
 	if leg == llm.ResponseLeg {
-		f = e.know(f)
+		if u := f.unread; u != nil {
+			f = e.know(ctx, f, deadline, memory{held: e.workingMemory(llm.RequestLeg, u.bytes, u.contentEncoding), more: j.more})
+		}
 		j.input.Request = f.request
 	}
-	if leg == llm.ResponseLeg && e.passesError(j.status, &j.input) {
+	if leg == llm.ResponseLeg && e.passesError(ctx, j.status, &j.input, deadline, mem) {
 		e.legs[leg][unscanned].Inc()
 		return jobSent, 0
 	}
-	found := e.judge(tracing.In(ctx, f.trace), j.input, f, j.caller, e.deadline(start))
+	found := e.judge(tracing.In(ctx, f.trace), j.input, f, j.caller, deadline, mem)
 	s := found.severity()
 	switch {
 	case s == warning:

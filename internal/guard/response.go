@@ -4,6 +4,8 @@ package guard
 
 import (
 	"bytes"
+	"context"
+	"time"
 
 	"kong-ai-guard/internal/llm"
 	"kong-ai-guard/internal/pdk"
@@ -133,30 +135,36 @@ func (x *exchange) judgeAnswer(a *answer) judgement {
 	case len(a.in.Body) == 0: // 204, 304, the answer to a HEAD
 		return ended(nothing, "")
 	}
+	deadline := e.deadline(x.start)
 	if u := x.facts.unread; u != nil {
-		if !x.holdWork(e.workingMemory(llm.RequestLeg, len(u.bytes), u.contentEncoding)) {
+		mem, ok := x.holdWork(llm.RequestLeg, u.bytes, u.contentEncoding)
+		if !ok {
 			return ended(noRoom, "")
 		}
-		x.facts = e.know(x.facts)
+		x.facts = e.know(x.ctx, x.facts, deadline, mem)
 	}
 	a.in.Request = x.facts.request
+	var mem memory
 	over := int64(len(a.in.Body)) > e.settings.MaxResponseBytes
-	if !over && !x.holdWork(e.workingMemory(x.leg, len(a.in.Body), a.in.ContentEncoding)) {
-		return ended(noRoom, "")
+	if !over {
+		var ok bool
+		if mem, ok = x.holdWork(x.leg, a.in.Body, a.in.ContentEncoding); !ok {
+			return ended(noRoom, "")
+		}
 	}
 	switch {
-	case e.passesError(a.status, &a.in):
+	case e.passesError(x.ctx, a.status, &a.in, deadline, mem):
 		return ended(unscanned, reasonErrorAnswer)
 	case over:
 		return ended(tooLarge, "")
 	}
-	return e.judge(x.ctx, a.in, x.facts, x.caller, e.deadline(x.start))
+	return e.judge(x.ctx, a.in, x.facts, x.caller, deadline, mem)
 }
 
 // passesError tells, and counts, an upstream's error that goes to the client
 // as it is.
-func (e *Engine) passesError(status int, in *llm.Input) bool {
-	if status < 400 || e.settings.ScanErrorAnswers || e.isMCP(in) {
+func (e *Engine) passesError(ctx context.Context, status int, in *llm.Input, deadline time.Time, mem memory) bool {
+	if status < 400 || e.settings.ScanErrorAnswers || e.isMCP(ctx, in, deadline, mem) {
 		return false
 	}
 	e.process.metrics.Unscanned.WithLabelValues(llm.ResponseLeg.String(), reasonErrorAnswer).Inc()
@@ -164,30 +172,30 @@ func (e *Engine) passesError(status int, in *llm.Input) bool {
 }
 
 // isMCP tells whether an error answer goes to an agent that will read it.
-func (e *Engine) isMCP(in *llm.Input) bool {
+func (e *Engine) isMCP(ctx context.Context, in *llm.Input, deadline time.Time, mem memory) bool {
 	if in.Request != nil {
 		return in.Request.RPC != nil
 	}
 	if int64(len(in.Body)) > e.settings.MaxResponseBytes {
 		return false
 	}
-	m, err := llm.Read(*in, e.limits(llm.ResponseLeg))
+	m, err := llm.ReadContext(ctx, *in, e.limits(llm.ResponseLeg, deadline, mem))
 	return err == nil && m.RPC != nil
 }
 
 // know gives the facts with the request read, if its body was kept for that.
 // The facts themselves stay as they are: a monitored leg may be reading them.
-func (e *Engine) know(f *facts) *facts {
+func (e *Engine) know(ctx context.Context, f *facts, deadline time.Time, mem memory) *facts {
 	if f.unread == nil {
 		return f
 	}
 	known := *f
 	known.unread = nil
-	m, err := llm.Read(llm.Input{
+	m, err := llm.ReadContext(ctx, llm.Input{
 		Leg: llm.RequestLeg, Path: f.path, Body: f.unread.bytes,
 		ContentType: f.unread.contentType, ContentEncoding: f.unread.contentEncoding,
 		Cut: e.claimMember,
-	}, e.limits(llm.RequestLeg))
+	}, e.limits(llm.RequestLeg, deadline, mem))
 	if err != nil {
 		return &known
 	}

@@ -43,6 +43,16 @@ func (r *Room) Reserve(ctx context.Context, caller string, n int64) error {
 	return nil
 }
 
+// Try takes n bytes for a caller if they are there, without a wait: who holds
+// some already must not wait for more while others do the same.
+func (r *Room) Try(caller string, n int64) error {
+	if !r.shares.offerOrCount(caller, n) {
+		r.metrics.RoomRefused.Inc()
+		return errNoRoom
+	}
+	return nil
+}
+
 // Release gives n bytes of a caller's back.
 func (r *Room) Release(caller string, n int64) { r.shares.release(caller, n) }
 

@@ -431,3 +431,64 @@ func TestAnEventThatKongRunsAgain(t *testing.T) {
 		t.Errorf("%+v, %v records of %v bytes", k.exit, w.metric("records"), w.metric("record_bytes"))
 	}
 }
+
+// TestReadingIsBounded: a body whose reading takes more memory than there is,
+// or longer than its event, ends the exchange by policy and gives all back.
+func TestReadingIsBounded(t *testing.T) {
+	tiny := `{"messages":[` + strings.Repeat(`{"content":"a"},`, 20_000) + `{"content":"b"}]}`
+	for _, c := range []struct {
+		name   string
+		held   int64
+		body   string
+		code   string
+		reason string
+	}{
+		{"enough", 64 << 20, tiny, "", ""},
+		{"too little for so many turns", 5 << 20, tiny, "guard_overloaded", ""},
+	} {
+		w := newWorld(t, func(b *guard.Bounds) { b.HeldBytes = c.held })
+		k := chatRequest(t)
+		k.body = c.body
+		k.access(guard.New(w.Process, prisma(), strict(), &scanner{}))
+		code := ""
+		if k.exit != nil {
+			code = k.refusal().Error.Code
+		}
+		if code != c.code {
+			t.Errorf("%s: %q", c.name, code)
+		}
+		if n := w.metric("held_bytes"); n != 0 {
+			t.Errorf("%s: %v bytes are held", c.name, n)
+		}
+		// A monitored leg takes it out of its queue's memory.
+		w = newWorld(t, func(b *guard.Bounds) { b.MonitorBytes = c.held * 3 / 5 })
+		k = chatRequest(t)
+		k.body = c.body
+		k.access(guard.New(w.Process, prisma(), modes(guard.Monitor, guard.Off), &scanner{}))
+		w.Flush(context.Background())
+		failed := w.metric("monitor_jobs_total", "failed") == 1
+		if k.exit != nil || failed != (c.code != "") || w.metric("monitor_bytes") != 0 {
+			t.Errorf("%s, monitored: %+v, failed %t, %v bytes are held", c.name, k.exit, failed, w.metric("monitor_bytes"))
+		}
+	}
+}
+
+func TestReadingEndsWithItsEvent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		sc := &scanner{}
+		k := chatRequest(t)
+		k.onCall = func(method string) {
+			if method == "kong.request.get_raw_body" {
+				time.Sleep(21 * time.Second) // all that the event has
+			}
+		}
+		k.access(guard.New(w.Process, prisma(), strict(), sc))
+		if k.exit == nil || k.exit.status != 503 || k.refusal().Error.Code != "guard_failure" || len(sc.scans) > 0 {
+			t.Errorf("%+v, %d scans", k.exit, len(sc.scans))
+		}
+		if l := k.leg("prisma-airs-intercept", "request"); l["reason"] != "own_fault" {
+			t.Errorf("access log %v", k.serialized)
+		}
+	})
+}

@@ -40,7 +40,7 @@ func (e *Engine) Try(ctx context.Context, in llm.Input, requestID string) Trial 
 	case int64(len(in.Body)) > e.maxBytes(leg):
 		j = ended(tooLarge, "")
 	default:
-		j = e.judge(ctx, in, &facts{requestID: requestID, path: in.Path}, "", e.deadline(time.Now()))
+		j = e.judge(ctx, in, &facts{requestID: requestID, path: in.Path}, "", e.deadline(time.Now()), memory{})
 	}
 	status := rules[j.outcome].status[leg]
 	if status == vendorStatus {

@@ -28,9 +28,14 @@ func (r *arena) copy(b []byte) string {
 	return r.string(from)
 }
 
-// begin starts a string; the caller appends to buf.
-func (r *arena) begin() {
-	r.room(min(r.chunk, 512))
+// begin starts a string of about n bytes; the caller appends to buf.
+func (r *arena) begin(n int) {
+	if len(r.buf) > 2*r.chunk {
+		// One large string has made it grow; to grow it further for the next
+		// would copy that one.
+		r.buf = nil
+	}
+	r.room(max(n+n/8, min(r.chunk, 512)))
 	r.start = len(r.buf)
 }
 

@@ -7,9 +7,10 @@ import "bytes"
 // streamedCall is what a stream says of a tool call beside its arguments,
 // which come in other events, or in none.
 type streamedCall struct {
-	name, id string
-	args     bool // there are arguments
-	said     bool // a turn names it
+	name []byte
+	id   string
+	args bool // there are arguments
+	said bool // a turn names it
 }
 
 // callKey tells the calls of a stream apart.
@@ -30,8 +31,9 @@ func (m *assembler) call(r *reader, a at, name []byte) {
 	if c.id == "" {
 		c.id = a.callID
 	}
-	if c.name != string(name) { // else said once more
-		c.name += string(name)
+	if !bytes.Equal(c.name, name) { // else said once more
+		r.take(2 * len(name))
+		c.name = append(c.name, name...)
 	}
 	a.kind = KindToolCall
 	m.text(r, a, slotArguments) // the place of its turn
@@ -41,12 +43,13 @@ func (m *assembler) call(r *reader, a at, name []byte) {
 const slotArguments = "arguments"
 
 // wholeCall adds a call that came in one piece, as the text of its turn.
-func (m *assembler) wholeCall(a at, text string) {
+func (m *assembler) wholeCall(r *reader, a at, text string) {
 	if len(m.texts) == maxTexts {
-		m.excess = true
+		r.fail(errTooMany)
 		return
 	}
-	m.texts = append(m.texts, &streamed{at: a, buf: []byte(text), whole: true})
+	r.take(textBytes + len(text))
+	m.texts = append(extra(m.texts, 1), &streamed{at: a, buf: []byte(text), whole: true})
 }
 
 // markCalls notes which of the calls have arguments.
@@ -59,9 +62,9 @@ func (m *assembler) markCalls() {
 }
 
 // flushCall turns the arguments of a call, or a call without any, into a turn.
-func (r *reader) flushCall(s *streamed, seen map[string]*copies) {
+func (r *reader) flushCall(s *streamed, f *flushing) {
 	a := s.at
-	r.arena.begin()
+	r.arena.begin(len(s.buf))
 	if s.whole {
 		r.arena.buf = append(r.arena.buf, s.buf...)
 	} else {
@@ -70,21 +73,16 @@ func (r *reader) flushCall(s *streamed, seen map[string]*copies) {
 		if len(s.buf) == 0 && (c == nil || c.args || c.said) {
 			return
 		}
-		if c != nil {
-			a.name, a.callID, c.said = c.name, c.id, true
-			r.line([]byte(c.name), "")
+		if c != nil && (!c.said || len(c.name) <= maxIdent) { // a long name once
+			a.name, a.callID, c.said = string(c.name), c.id, true
+			r.line(c.name, "")
 		}
 		if len(bytes.TrimSpace(s.buf)) > 0 {
 			r.appendInner(s.buf)
 		}
 	}
 	if text := r.arena.end(); text != "" {
-		if c := seen[text]; c != nil {
-			r.repeat(c, s)
-		} else {
-			seen[text] = &copies{turn: len(r.msg.Turns)}
-			r.turn(a, text)
-		}
+		f.turn(r, a, text, s)
 	}
 	r.reveal(a)
 }

@@ -29,7 +29,7 @@ func (r *reader) define(a at, f field, v int) {
 		if f.rule == schema && r.isString(c) && string(r.doc.Bytes(c)) == "json" {
 			continue // Ollama has it in the place of a schema
 		}
-		r.arena.begin()
+		r.arena.begin(len(r.doc.Raw(c)))
 		d := definition{reader: r, root: c}
 		if f.rule == schema && r.doc.Member(c, "schema") < 0 {
 			d.schema(c)

@@ -22,7 +22,9 @@ func (r *reader) hiddenIn(s []byte, layers int) {
 	if layers == 0 || len(s) < 16 {
 		return
 	}
+	r.step(len(s))
 	keep := func(text string) {
+		r.take(3 * len(text))
 		r.found = append(r.found, text)
 		r.hiddenIn([]byte(text), layers-1)
 	}
@@ -229,7 +231,7 @@ func (r *reader) inlined(a at, data []byte) {
 		r.escaped(data)
 		return
 	}
-	r.arena.begin()
+	r.arena.begin(len(data))
 	if lines {
 		r.appendRecords(data)
 	} else {
@@ -244,14 +246,17 @@ func (r *reader) inlined(a at, data []byte) {
 // appendRecords appends the lines of a file of JSON lines or of events: what
 // is JSON in one as lines, and all else as it stands.
 func (r *reader) appendRecords(data []byte) {
-	outer, doc := r.doc, new(strictjson.Doc)
-	defer func() { r.doc = outer }()
+	outer, doc := r.doc, strictjson.Borrow()
+	defer func() { r.doc = outer; doc.Return() }()
 	for line := range bytes.Lines(data) {
+		if r.step(len(line)); r.err != nil {
+			return
+		}
 		value := line
 		if name, rest, ok := bytes.Cut(line, []byte(":")); ok && isIdent(name) {
 			value = rest // an event's field
 		}
-		if first := firstByte(value); (first == '{' || first == '[') && doc.Parse(bytes.TrimSpace(value), r.maxDepth) == nil {
+		if first := firstByte(value); (first == '{' || first == '[') && doc.Accepts(bytes.TrimSpace(value), r.maxDepth) {
 			r.arena.buf = append(r.arena.buf, line[:len(line)-len(value)]...)
 			r.doc = doc
 			r.appendLines(strictjson.Root, false)
@@ -270,7 +275,8 @@ func (r *reader) addMedia(a at, kind, url string) {
 	if a.kind == KindReasoning {
 		return // ciphertext of a model's own thoughts
 	}
-	r.msg.Media = append(r.msg.Media, MediaPart{Type: kind, URL: url, Message: a.message})
+	r.take(mediaBytes + 2*len(url))
+	r.msg.Media = append(extra(r.msg.Media, 1), MediaPart{Type: kind, URL: url, Message: a.message})
 }
 
 // mediaKind gives the media type that the object names, or else guesses from

@@ -86,13 +86,13 @@ func (r *reader) formField(name, value string) {
 	if known && f.rule == text && strings.TrimSpace(value) != "" {
 		r.msg.Chat = true
 		a.role = f.role
-		r.arena.begin()
+		r.arena.begin(len(value))
 		r.appendInner([]byte(value)) // the messages of a chat, for instance
 		r.turn(a, r.arena.end())
 		r.reveal(a)
 		return
 	}
-	r.arena.begin()
+	r.arena.begin(len(value))
 	r.arena.buf = append(append(r.arena.buf, name...), ": "...)
 	r.appendInner([]byte(value))
 	if s := r.arena.end(); s != ": " {

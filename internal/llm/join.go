@@ -90,7 +90,7 @@ func (r *reader) join(start int) {
 // joinParts adds the turn that joins parts, unless white space parts them all.
 // What is in seen has been said.
 func (r *reader) joinParts(parts []int32, seen map[string]*copies) {
-	if len(parts) < 2 || r.excess || !r.tight(parts) {
+	if len(parts) < 2 || r.err != nil || !r.tight(parts) {
 		return
 	}
 	from, size := len(r.msg.shares), 0
@@ -112,8 +112,9 @@ func (r *reader) joinParts(parts []int32, seen map[string]*copies) {
 		r.msg.shares = append(r.msg.shares, s)
 	}
 	a, said := r.msg.Turns[parts[len(parts)-1]].at(), ""
-	r.arena.room(max(size, 512))
-	r.arena.begin()
+	r.step(size)
+	r.take(size + turnBytes)
+	r.arena.begin(size)
 	r.arena.buf = appendShares(r.arena.buf, r.msg.shares[from:], func(i int) string { return r.msg.Turns[i].Text })
 	s := r.arena.buf[r.arena.start:]
 	if first := firstByte(s); (a.kind == KindToolResult || a.kind == KindDocument) && (first == '{' || first == '[') && strictjson.Loose(s) {
@@ -243,23 +244,30 @@ func (m *Message) joinedAs(t *Turn, text string, replaced map[int]string) bool {
 // streamedParts are the texts of a stream that its clients join, by what tells
 // them from others.
 type streamedParts struct {
-	groups map[string]*[]streamedPart
+	groups map[partsKey]*[]streamedPart
 	order  []*[]streamedPart
+}
+
+type partsKey struct {
+	thread  threadKey
+	role    Role
+	reading int
 }
 
 type streamedPart struct{ block, call, turn int }
 
 func (p *streamedParts) add(s *streamed, turn int) {
-	if s.group == "" {
+	if s.group == (threadKey{}) {
 		return
 	}
-	g := p.groups[s.group]
+	key := partsKey{s.group, s.at.role, s.reading}
+	g := p.groups[key]
 	if g == nil {
 		if p.groups == nil {
-			p.groups = make(map[string]*[]streamedPart)
+			p.groups = make(map[partsKey]*[]streamedPart)
 		}
 		g = new([]streamedPart)
-		p.groups[s.group] = g
+		p.groups[key] = g
 		p.order = append(p.order, g)
 	}
 	*g = append(*g, streamedPart{s.at.block, s.at.call, turn})
@@ -267,7 +275,7 @@ func (p *streamedParts) add(s *streamed, turn int) {
 
 // joinStreamed adds what a group of a stream's texts says in the order of its
 // blocks.
-func (r *reader) joinStreamed(group *[]streamedPart, seen map[string]*copies) {
+func (r *reader) joinStreamed(group *[]streamedPart, f *flushing) {
 	if len(*group) < 2 {
 		return
 	}
@@ -278,5 +286,5 @@ func (r *reader) joinStreamed(group *[]streamedPart, seen map[string]*copies) {
 	for _, p := range *group {
 		r.joined = append(r.joined, int32(p.turn))
 	}
-	r.joinParts(r.joined, seen)
+	r.joinParts(r.joined, f.seen)
 }

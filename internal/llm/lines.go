@@ -13,6 +13,9 @@ import (
 
 // appendLines appends value v, with its name if named.
 func (r *reader) appendLines(v int, named bool) {
+	if r.step(1); r.err != nil {
+		return
+	}
 	d := r.doc
 	name := d.Name(v)
 	named = named && len(name) > 0
@@ -29,6 +32,7 @@ func (r *reader) appendLines(v int, named bool) {
 			r.appendLines(c, true)
 		}
 	case strictjson.Array:
+		r.step(d.Next(v) - v)
 		if !r.flat(v) {
 			if named {
 				r.line(name, ":")
@@ -48,6 +52,9 @@ func (r *reader) appendLines(v int, named bool) {
 			r.arena.buf = append(append(r.arena.buf, name...), ": "...)
 		}
 		for c := d.First(v); c < d.Next(v); c = d.Next(c) {
+			if r.err != nil {
+				return
+			}
 			if c != d.First(v) {
 				r.arena.buf = append(r.arena.buf, ", "...)
 			}
@@ -106,17 +113,18 @@ const maxInner = 4
 // appendInner appends a string that may hold JSON, such as a tool call's
 // arguments: as lines if it does, else as it is.
 func (r *reader) appendInner(s []byte) {
-	outer, vectors := r.doc, r.vectors
-	defer func() { r.doc, r.vectors = outer, vectors }()
+	vectors := r.vectors
+	defer func() { r.vectors = vectors }()
 	r.vectors = false
 	if first := firstByte(s); first == '{' || first == '[' {
-		r.doc = new(strictjson.Doc)
-		if r.doc.Parse(s, r.maxDepth) == nil {
+		if inner := r.parseInner(s); inner != nil {
+			outer := r.doc
+			r.doc = inner
+			defer func() { r.doc = outer; inner.Return() }()
 			r.appendLines(strictjson.Root, false)
 			return
 		}
 		// The model reads the text, a lenient tool its escapes resolved.
-		r.doc = outer
 		if plain := resolveEscapes(s); !bytes.Equal(plain, s) {
 			r.arena.buf = append(append(r.arena.buf, plain...), '\n')
 		}
@@ -148,21 +156,41 @@ func resolveEscapes(s []byte) []byte {
 			i++
 			continue
 		}
-		n := 2
-		if s[i+1] == 'u' {
-			n = min(6, len(s)-i)
-			// A surrogate pair is one character.
-			if i+12 <= len(s) && s[i+6] == '\\' && s[i+7] == 'u' && (s[i+2] == 'd' || s[i+2] == 'D') {
-				n = 12
-			}
+		n := escapeLen(s[i:])
+		if n == 0 {
+			out = append(out, s[i], s[i+1])
+			i += 2
+			continue
 		}
-		literal := append(append([]byte{'"'}, s[i:i+n]...), '"')
-		if strictjson.Loose(literal) {
-			out = strictjson.AppendString(out, literal)
-		} else {
-			out = append(out, s[i:i+n]...)
-		}
+		out = appendEscape(out, s[i:i+n])
 		i += n
 	}
 	return out
+}
+
+// escapeLen gives the length of the escape that s begins with, both halves of a
+// surrogate pair together, 0 if it is none.
+func escapeLen(s []byte) int {
+	if s[1] != 'u' {
+		if bytes.IndexByte([]byte(`"\\/bfnrt`), s[1]) < 0 {
+			return 0
+		}
+		return 2
+	}
+	unicode := func(s []byte) bool {
+		return len(s) >= 6 && s[0] == '\\' && s[1] == 'u' && isHex(s[2]) && isHex(s[3]) && isHex(s[4]) && isHex(s[5])
+	}
+	switch {
+	case !unicode(s):
+		return 0
+	case s[2]|0x20 == 'd' && unicode(s[6:]):
+		return 12
+	}
+	return 6
+}
+
+// appendEscape appends what an escape stands for.
+func appendEscape(dst, escape []byte) []byte {
+	var literal [14]byte // AppendString looks between the quotes
+	return strictjson.AppendString(dst, literal[:1+copy(literal[1:], escape)+1])
 }

@@ -3,6 +3,7 @@
 package llm
 
 import (
+	"bytes"
 	"strings"
 
 	"kong-ai-guard/internal/strictjson"
@@ -14,12 +15,16 @@ import (
 func (r *reader) tokens(a at, v int) {
 	var p probs
 	p.read(r.doc, v, false)
-	if r.asm != nil {
-		r.asm.addText(a, slotProbs, p.text)
-		r.asm.addText(a, slotAlternatives, p.other)
+	if r.step(len(p.text) + len(p.other)); r.err != nil {
 		return
 	}
-	r.probs = append(r.probs, prob{a.choice, string(p.text)}, prob{a.choice, string(p.other)})
+	if r.asm != nil {
+		r.asm.addText(r, a, slotProbs, p.text)
+		r.asm.addText(r, a, slotAlternatives, p.other)
+		return
+	}
+	r.take(turnBytes + 3*(len(p.text)+len(p.other)))
+	r.probs = append(extra(r.probs, 2), prob{a.choice, string(p.text)}, prob{a.choice, string(p.other)})
 }
 
 // A prob is a text put together of log probabilities.
@@ -42,15 +47,18 @@ func (p *probs) read(d *strictjson.Doc, v int, alternative bool) {
 			p.read(d, c, alternative)
 		}
 	case strictjson.Object:
-		if t := d.Member(v, "token"); t >= 0 && !alternative && d.Kind(t) == strictjson.String {
-			p.chosen = d.Bytes(t)
+		var token []byte
+		if t := d.Member(v, "token"); t >= 0 && d.Kind(t) == strictjson.String {
+			if token = d.Bytes(t); !alternative {
+				p.chosen = token
+			}
 		}
 		for c := d.First(v); c < d.Next(v); c = d.Next(c) {
 			switch name := d.Name(c); string(name) {
 			case "top_logprobs", "topCandidates":
 				p.read(d, c, true)
 			case "bytes":
-				p.bytes(d, c, v)
+				p.bytes(d, c, token)
 			case "content", "refusal", "tokens", "token", "chosenCandidates", "candidates", "logprobs",
 				"text_offset", "token_logprobs", "logprob", "logProbability", "tokenId", "token_id", "token_ids", "text", "rank":
 				p.read(d, c, alternative)
@@ -74,9 +82,9 @@ func (p *probs) add(s []byte, alternative bool) {
 	}
 }
 
-// bytes reads the bytes of the token in object of: content only when they are
-// not those of its text.
-func (p *probs) bytes(d *strictjson.Doc, v, of int) {
+// bytes reads the bytes of a token: content only when they are not those of its
+// text.
+func (p *probs) bytes(d *strictjson.Doc, v int, token []byte) {
 	if d.Kind(v) != strictjson.Array {
 		p.read(d, v, true)
 		return
@@ -89,7 +97,7 @@ func (p *probs) bytes(d *strictjson.Doc, v, of int) {
 			p.read(d, c, true)
 		}
 	}
-	if t := d.Member(of, "token"); t < 0 || d.Kind(t) != strictjson.String || string(d.Bytes(t)) != string(b) {
+	if len(b) > 0 && !bytes.Equal(b, token) {
 		p.add([]byte(strings.ToValidUTF8(string(b), "")), true)
 	}
 }
@@ -100,25 +108,70 @@ func (r *reader) addProbs() {
 	if len(r.probs) == 0 {
 		return
 	}
-	said := make(map[int][]*Turn)
+	said := make(map[int][]*told)
 	for i := range r.msg.Turns {
 		t := &r.msg.Turns[i]
 		if len(said[t.Choice]) < 16 { // a choice has few texts; more are not worth comparing
-			said[t.Choice] = append(said[t.Choice], t)
+			said[t.Choice] = append(said[t.Choice], &told{turn: t})
 		}
 	}
-next:
+	left := searchPerByte * len(r.msg.body)
 	for _, p := range r.probs {
 		text := strings.TrimSpace(p.text)
 		if text == "" {
 			continue
 		}
-		for _, t := range said[p.choice] {
-			if strings.Contains(t.Text, text) {
-				t.Maskable = false // a mask would not reach the probabilities
-				continue next
-			}
+		if t := r.teller(said[p.choice], text, &left); t != nil {
+			t.Maskable = false // a mask would not reach the probabilities
+			continue
 		}
-		r.other(RoleAssistant, p.choice, text)
+		if r.other(RoleAssistant, p.choice, text); r.err != nil {
+			return
+		}
 	}
+}
+
+// searchPerByte is how many bytes of texts are searched for log probabilities,
+// for each byte of the body. What is left then is content.
+const searchPerByte = 8
+
+// told is a turn up to which log probabilities have told its text again.
+type told struct {
+	turn *Turn
+	at   int
+}
+
+// aside is how far the next piece may lie from the last: words of a transcript
+// come without the marks between them.
+const aside = 64
+
+// teller gives the turn that says text, nil for none. Pieces come in the order
+// of their text, so each is looked for behind the last before all is searched.
+func (r *reader) teller(turns []*told, text string, left *int) *Turn {
+	for _, t := range turns {
+		from := t.at
+		for range 2 {
+			near := t.turn.Text[from:min(from+len(text)+aside, len(t.turn.Text))]
+			r.step(len(near))
+			if i := strings.Index(near, text); i >= 0 {
+				t.at = from + i + len(text)
+				return t.turn
+			}
+			if from == 0 {
+				break
+			}
+			from = 0 // a second list begins anew
+		}
+	}
+	for _, t := range turns {
+		if *left -= len(t.turn.Text); *left < 0 {
+			return nil
+		}
+		r.step(len(t.turn.Text))
+		if i := strings.Index(t.turn.Text, text); i >= 0 {
+			t.at = i + len(text)
+			return t.turn
+		}
+	}
+	return nil
 }

@@ -169,10 +169,11 @@ func (r *reader) walkEnvelope(rpc *RPC, v int) error {
 	m := r.envelopeMembers(v)
 	if rpc.Batch {
 		if m.ID != nil {
-			rpc.IDs = append(rpc.IDs, m.ID)
+			rpc.IDs = append(extra(rpc.IDs, 1), m.ID)
 		}
 		m.Body = clone(r.doc.Raw(v))
-		rpc.Members = append(rpc.Members, m)
+		r.take(turnBytes + len(m.Body))
+		rpc.Members = append(extra(rpc.Members, 1), m)
 	} else {
 		rpc.ID, rpc.Method, rpc.Tool = m.ID, m.Method, m.Tool
 		if p := r.doc.Member(v, "params"); p >= 0 {

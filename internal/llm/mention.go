@@ -2,16 +2,22 @@
 
 package llm
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // mention reads string v, which should name a tool that is defined or called
 // elsewhere. It is content, but only once.
 func (r *reader) mention(a at, v int) {
 	if r.asm != nil {
 		a.kind = KindOther
-		s := r.asm.text(r, a, "")
-		s.label, s.fixed = string(r.doc.Name(v)), false
+		s, made := r.asm.text(r, a, "")
+		if s.fixed = false; made {
+			s.label = string(r.doc.Name(v))
+		}
 		if piece := r.doc.Bytes(v); string(s.buf) != string(piece) { // else each chunk says it
+			r.take(2 * len(piece))
 			s.buf = append(s.buf, piece...)
 		}
 		return
@@ -24,11 +30,12 @@ func (r *reader) mention(a at, v int) {
 		return
 	}
 	if len(r.mentions) == maxTexts {
-		r.excess = true
+		r.fail(errTooMany)
 		return
 	}
+	r.take(turnBytes + 2*len(s))
 	r.mentions[s] = true
-	r.mentioned = append(r.mentioned, Turn{Role: a.role, Kind: KindOther, Message: -1, Choice: a.choice, Text: s, Name: string(r.doc.Name(v))})
+	r.mentioned = append(extra(r.mentioned, 1), Turn{Role: a.role, Kind: KindOther, Message: -1, Choice: a.choice, Text: s, Name: string(r.doc.Name(v))})
 }
 
 // addMentions adds the names that no definition or call has on a line of its
@@ -46,6 +53,7 @@ func (r *reader) addMentions() {
 			delete(r.mentions, line)
 		}
 	}
+	r.others = slices.Grow(r.others, len(r.mentions))
 	for _, t := range r.mentioned {
 		if !r.mentions[t.Text] {
 			continue

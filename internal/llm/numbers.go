@@ -208,7 +208,9 @@ func (r *reader) unspoken(v int) {
 		r.numbered = make(map[int]bool)
 	}
 	r.numbered[choice] = true
-	r.excess = r.excess || len(r.numbered) > maxTexts
+	if len(r.numbered) > maxTexts {
+		r.fail(errTooMany)
+	}
 }
 
 // spoken refuses a stream with token ids of a choice that said no text.

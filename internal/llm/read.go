@@ -4,8 +4,11 @@ package llm
 
 import (
 	"bytes"
+	"context"
+	"slices"
 	"strings"
 	"unicode/utf8"
+	"unsafe"
 
 	"kong-ai-guard/internal/contentcoding"
 	"kong-ai-guard/internal/eventstream"
@@ -20,53 +23,72 @@ const (
 	DefaultDepth        = 256
 )
 
-// Read reads a body. The error always is or wraps an *Error. A body of nothing but
+// Read reads a body. The error is or wraps an *Error, or is what Limits.Grow
+// gave, or context.DeadlineExceeded after Limits.Until. A body of nothing but
 // white space is empty: its Format is None and it has no turns.
 //
 // The Message keeps the decoded body for Replace and may share memory with
 // in.Body; its texts do not.
 func Read(in Input, lim Limits) (*Message, error) {
+	return ReadContext(context.Background(), in, lim)
+}
+
+// ReadContext is Read that ends with ctx too. The error is then the context's.
+func ReadContext(ctx context.Context, in Input, lim Limits) (*Message, error) {
+	m, _, err := read(ctx, in, lim)
+	return m, err
+}
+
+// read is ReadContext, and tells how much work it was.
+func read(ctx context.Context, in Input, lim Limits) (m *Message, work int, err error) {
 	body, err := contentcoding.Decode(in.ContentEncoding, in.Body, contentcoding.Limits{Bytes: lim.DecodedBytes, Ratio: lim.Ratio})
 	if err != nil {
-		return nil, codingError(err)
+		return nil, 0, codingError(err)
 	}
 	label, err := mediatype.ParseLabel(in.ContentType)
 	if err != nil {
-		return nil, &Error{Malformed, err.Error()}
+		return nil, 0, &Error{Malformed, err.Error()}
 	}
 	if err := checkLabel(label, body); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	m := &Message{Leg: in.Leg, body: body}
+	m = &Message{Leg: in.Leg, body: body}
 	if in.Cut != "" {
 		body, m.Cut = cut(body, in.Cut, lim.Depth)
 		m.body = body
 	}
 	doc := strictjson.Borrow()
 	defer doc.Return()
-	r := &reader{msg: m, doc: doc, fixed: true, maxDepth: lim.Depth}
+	r := &reader{msg: m, doc: doc, fixed: true, maxDepth: lim.Depth, budget: budget{ctx: ctx, until: lim.Until, grow: lim.Grow, held: lim.Held}}
 	r.arena.chunk = min(len(body), 32<<10)
-	if err := r.body(in, label, body); err != nil {
-		return nil, err
+	if r.look(); r.err != nil {
+		return nil, 0, r.err
 	}
-	r.addProbs()
-	r.addMentions()
-	r.addNoted()
-	if r.doubled {
-		if err := r.addReadings(in, label, body); err != nil {
-			return nil, err
+	if in.ContentEncoding != "" {
+		r.take(cap(body))
+	}
+	err = r.body(in, label, body)
+	if err == nil && r.err == nil {
+		r.addProbs()
+		r.addMentions()
+		r.addNoted()
+		if r.doubled {
+			err = r.addReadings(in, label, body)
 		}
 	}
-	if r.excess {
-		return nil, errTooMany
+	if r.err != nil {
+		err = r.err // the cause of whatever came of it
 	}
-	m.Turns = append(m.Turns, r.others...)
+	if err != nil {
+		return nil, r.work, err
+	}
+	m.Turns = append(slices.Grow(m.Turns, len(r.others)), r.others...)
 	// Asked for nothing, Ollama loads its model.
 	m.Carries = in.Leg == RequestLeg && (r.carries || m.Format == Ollama && r.messages == 0)
 	if m.Model == "" && in.Request != nil {
 		m.Model = in.Request.Model
 	}
-	return m, nil
+	return m, r.work, nil
 }
 
 // codingError classes an error of decoding.
@@ -128,8 +150,18 @@ func (r *reader) body(in Input, label mediatype.Label, body []byte) error {
 		return r.multipart(in, body)
 	}
 	err := r.parse(body)
+	r.step(len(body))
+	if r.doc.Len() < manyValues {
+		r.take(r.doc.Len() * (nodeBytes + nameBytes))
+	} else {
+		r.take(int(IndexBytes(body)))
+	}
+	if r.err != nil {
+		return r.err
+	}
 	if err == nil {
 		m.Turns = make([]Turn, 0, min(r.doc.Len()/4+4, 1<<12))
+		r.take(cap(m.Turns) * int(unsafe.Sizeof(Turn{})))
 		if err := r.document(in); err != nil {
 			return err
 		}
@@ -145,12 +177,12 @@ func (r *reader) body(in Input, label mediatype.Label, body []byte) error {
 		return r.jsonError(err)
 	case err == strictjson.ErrDepth || err == strictjson.ErrTooLarge && (first == '{' || first == '['):
 		return r.jsonError(err)
-	case eventstream.LooksLikeFrames(body):
+	case eventstream.LooksLikeFrames(body) && (in.Leg == ResponseLeg || label.Type == framesType):
 		return r.frames(in, body)
 	case label.Type == formType:
 		m.Format = Form
 		return r.form(body)
-	case eventstream.LooksLike(body):
+	case (in.Leg == ResponseLeg || label.Type == eventsType) && eventstream.LooksLike(body):
 		return r.events(in, body)
 	}
 	if in.Leg == ResponseLeg && (first == '[' || first == '{') {
@@ -161,13 +193,20 @@ func (r *reader) body(in Input, label mediatype.Label, body []byte) error {
 	switch {
 	case (in.Leg == ResponseLeg || linesType(label.Type)) && eventstream.LooksLikeLines(body):
 		return r.lines(in, body)
-	case jsonType(label.Type) || mayBeJSON(in.Leg, body):
+	case jsonType(label.Type) && !eventstream.LooksLike(body) || mayBeJSON(in.Leg, body):
 		return r.jsonError(err)
 	}
 	return r.plain(label, body)
 }
 
 const formType = "application/x-www-form-urlencoded"
+
+// What a request has to say it is to be read as a stream. Only answers come as
+// streams; anything else in a request is a text that looks like one.
+const (
+	eventsType = "text/event-stream"
+	framesType = "application/vnd.amazon.eventstream"
+)
 
 func jsonType(t string) bool {
 	return strings.HasSuffix(t, "/json") || strings.HasSuffix(t, "+json")
@@ -267,6 +306,9 @@ func (r *reader) document(in Input) error {
 		}
 		for c := r.doc.First(root); c < r.doc.Next(root); c = r.doc.Next(c) {
 			r.path = r.path[:0]
+			if r.asm != nil {
+				r.asm.begin("", false)
+			}
 			if err := r.value(a, field{rule: other, shape: s}, c); err != nil {
 				return err
 			}

@@ -62,7 +62,7 @@ func TestReadBody(t *testing.T) {
 		{name: "byte order mark", kind: "application/json", body: "\xef\xbb\xbf" + chat, refused: true},
 		{name: "byte order mark before JSON as text", kind: "text/plain", body: "\xef\xbb\xbf" + `{"a":"\u004bindly zq7 the marker"}`, refused: true},
 		{name: "JSON behind a guard", kind: "text/plain", body: ")]}'\n" + `{"a":"\u004bindly zq7 the marker"}`},
-		{name: "JSON before a stream", kind: "text/plain", body: `{"a":"\u004bindly zq7 the marker"}` + "\ndata: x\n\n"},
+		{name: "JSON before a stream", kind: "text/plain", body: `{"a":"\u004bindly zq7 the marker"}` + "\ndata: x\n\n", refused: true},
 		{name: "broken JSON before a stream", kind: "text/plain", body: `{"a":1,"a":"\u004bindly zq7 the marker"}` + "\ndata: x\n\n", refused: true},
 		{name: "trailing data", kind: "application/json", body: chat + "x", refused: true},
 		{name: "two documents", kind: "application/json", body: chat + chat, refused: true},

@@ -31,6 +31,14 @@ func (r *reader) parseTo(d *strictjson.Doc, data []byte) error {
 	return d.Choose(*r.view, r.maxDepth)
 }
 
+// accepts is parse for what may well be no JSON: it looks for no reason.
+func (r *reader) accepts(data []byte) bool {
+	if r.msg.Leg != ResponseLeg {
+		return r.doc.Accepts(data, r.maxDepth)
+	}
+	return strictjson.Loose(data) && r.parse(data) == nil
+}
+
 // addReadings adds what an answer with equal names says to a client that does
 // not look at every copy, where that is something else. No text of it is masked:
 // a mask would have to be right for all of them.
@@ -49,12 +57,17 @@ func (r *reader) addReadings(in Input, label mediatype.Label, body []byte) error
 	for _, how := range strictjson.Readings {
 		one := r.readAgain(how)
 		err := one.body(in, label, body)
-		if err != nil {
+		if err == nil && one.err == nil {
+			one.addProbs()
+			one.addMentions()
+		}
+		r.budget = one.budget // what it cost was this body's
+		switch {
+		case r.err != nil:
+			return r.err
+		case err != nil:
 			return err
 		}
-		one.addProbs()
-		one.addMentions()
-		r.excess = r.excess || one.excess
 		for _, turns := range [...][]Turn{one.msg.Turns, one.others} {
 			for i := range turns {
 				if t := turns[i]; !said[t.Text] {
@@ -81,7 +94,7 @@ func (r *reader) addReadings(in Input, label mediatype.Label, body []byte) error
 func (r *reader) readAgain(how strictjson.Reading) *reader {
 	again := &reader{
 		msg: &Message{Leg: r.msg.Leg, body: r.msg.body}, doc: r.doc,
-		maxDepth: r.maxDepth, view: &how,
+		maxDepth: r.maxDepth, view: &how, budget: r.budget,
 	}
 	again.arena.chunk = r.arena.chunk
 	return again

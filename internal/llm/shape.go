@@ -80,23 +80,33 @@ type shape struct {
 
 // fold maps a name to what all its case variants have in common, the way
 // parsers that ignore case do: by Unicode simple folding.
-func fold(name []byte) string {
-	out := make([]byte, 0, len(name))
-	for _, r := range string(name) {
+func fold(name []byte) string { return string(appendFold(make([]byte, 0, len(name)), name)) }
+
+func appendFold(dst, name []byte) []byte {
+	for len(name) > 0 {
+		r, size := rune(name[0]), 1
+		if r >= utf8.RuneSelf {
+			r, size = utf8.DecodeRune(name)
+		}
+		name = name[size:]
 		least := r
 		for f := unicode.SimpleFold(r); f != r; f = unicode.SimpleFold(f) {
 			least = min(least, f)
 		}
-		out = utf8.AppendRune(out, least)
+		dst = utf8.AppendRune(dst, least)
 	}
-	return string(out)
+	return dst
 }
 
 // variant reports whether name differs only by case from a name that means
 // something in s.
 func (s *shape) variant(name []byte) bool {
 	// Longer than any name we know, folded or not: not worth the folding.
-	return !s.free && len(name) <= 64 && s.folds[fold(name)]
+	if s.free || len(name) > 64 {
+		return false
+	}
+	var folded [64]byte
+	return s.folds[string(appendFold(folded[:0], name))]
 }
 
 // meant gives the name of s that name differs from only by case.

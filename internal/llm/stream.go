@@ -4,8 +4,8 @@ package llm
 
 import (
 	"bytes"
-	"strconv"
 	"strings"
+	"unsafe"
 
 	"kong-ai-guard/internal/strictjson"
 )
@@ -15,17 +15,32 @@ import (
 // cut anywhere is whole when it is scanned.
 type assembler struct {
 	texts []*streamed
-	byKey map[string]*streamed
+	byKey map[threadKey]*streamed
+	paths paths
 	// class is the event's type without its "delta" or "start", for
 	// formats whose clients go by the type; "" for those that go by choices.
-	class string
+	class   string
+	classID int32 // -1 until it is asked for
+	classes map[string]int32
 	// begins tells that the event holds what deltas of its class continue.
 	begins bool
-	key    []byte // scratch
-	// excess tells that there are more texts than are taken.
-	excess bool
+	event  int32 // counts the events
 	calls  map[callKey]*streamedCall
 }
+
+// A threadKey tells the texts of a stream apart. Who speaks is no part of it:
+// clients join what comes under another role all the same.
+type threadKey struct {
+	kind                Kind
+	slot                string
+	class, path         int32
+	choice, block, call int
+	copy                uint64 // of names that stand twice: see copyOf
+}
+
+// mixedRole is who says a text whose pieces come under several roles: it is the
+// answer's, whatever it says.
+const mixedRole = RoleAssistant
 
 // streamed is one text that arrives in pieces.
 type streamed struct {
@@ -36,85 +51,134 @@ type streamed struct {
 	buf   []byte
 	spans []span
 	fixed bool // every piece has a span
-	// halved tells that buf holds halves of surrogate pairs, for which there is
+	// halved says that buf holds halves of surrogate pairs, for which there is
 	// no mask.
 	halved bool
-	probs  bool   // log probabilities, which repeat other texts
-	group  string // what it shares with the texts that clients join it to
-	last   int    // offset of the last piece's start, to drop repeated numbers
+	probs  bool // log probabilities, which repeat other texts
+	// group is what it shares with the texts that clients join it to, zero for
+	// none; reading tells apart what several clients take one thread for.
+	group   threadKey
+	reading int
+	last    int   // offset of the last piece's start, to drop repeated numbers
+	run     run   // the last run
+	runs    []run // all runs, once there are pieces under two names
 }
 
-func newAssembler() *assembler { return &assembler{byKey: make(map[string]*streamed)} }
+func newAssembler() *assembler { return &assembler{byKey: make(map[threadKey]*streamed)} }
+
+// begin makes ready for the next event, of a class.
+func (m *assembler) begin(class string, begins bool) {
+	m.class, m.begins, m.classID = class, begins, -1
+	m.event++
+}
 
 // text finds or makes the text that a piece belongs to.
-func (m *assembler) text(r *reader, a at, slot string) *streamed {
-	k := m.key[:0]
-	k = append(append(append(k, byte(a.kind), '|'), a.role...), '|')
-	if slot != "" {
-		if r != nil {
-			k = m.thread(k, r.path, slot)
-		}
-		k = append(append(k, '#'), slot...)
-	} else {
-		k = append(append(append(k, m.class...), '|'), r.path...)
+func (m *assembler) text(r *reader, a at, slot string) (s *streamed, made bool) {
+	k := threadKey{kind: a.kind, slot: slot, choice: a.choice, block: a.block, call: a.call, copy: a.copy}
+	switch {
+	case slot == "":
+		k.class, k.path = m.classOf(r, m.class), m.paths.full(&r.budget, r.path)
+	default:
+		k.class, k.path = m.thread(r, slot)
 	}
-	k = strconv.AppendInt(append(k, '|'), int64(a.choice), 10)
-	k = strconv.AppendInt(append(k, '|'), int64(a.copy), 10)
-	group := len(k)
-	for _, n := range [...]int{a.block, a.call} {
-		k = strconv.AppendInt(append(k, '|'), int64(n), 10)
-	}
-	m.key = k
-	s := m.byKey[string(k)]
-	if s == nil {
-		if len(m.texts) == maxTexts {
-			m.excess = true
-			return &streamed{at: a}
-		}
-		key := string(k)
-		s = &streamed{at: a, fixed: true, json: slot == slotArguments}
-		if slot != "" && !a.apart {
-			s.group = key[:group]
-		}
-		m.byKey[key] = s
-		m.texts = append(m.texts, s)
-	}
-	return s
+	return m.of(r, k, a)
 }
 
-// thread appends what a piece of text shares with those that its clients join
+func (m *assembler) of(r *reader, k threadKey, a at) (s *streamed, made bool) {
+	if s = m.byKey[k]; s != nil {
+		if s.at.role != a.role {
+			s.at.role = mixedRole
+		}
+		return s, false
+	}
+	s = &streamed{at: a, fixed: true, json: k.slot == slotArguments}
+	if k.slot != "" && !a.apart {
+		s.group = k
+		s.group.block, s.group.call = 0, 0
+	}
+	if len(m.texts) == maxTexts {
+		r.fail(errTooMany)
+		return s, true
+	}
+	r.take(textBytes)
+	m.byKey[k] = s
+	m.texts = append(extra(m.texts, 1), s)
+	return s, true
+}
+
+// classOf gives the number of a class.
+func (m *assembler) classOf(r *reader, class string) int32 {
+	if class == "" {
+		return 0
+	}
+	own := class == m.class
+	if own && m.classID >= 0 {
+		return m.classID
+	}
+	id, ok := m.classes[class]
+	if !ok {
+		if m.classes == nil {
+			m.classes = make(map[string]int32)
+		}
+		r.take(len(class) + pathBytes)
+		id = int32(len(m.classes) + 1)
+		m.classes[class] = id
+	}
+	if own {
+		m.classID = id
+	}
+	return id
+}
+
+// thread gives what a piece of text shares with those that its clients join
 // it to: the member of the event's root that it came through, since clients of
 // one API do not see what another's look at, and the event's class for the
 // APIs whose clients go by the type.
-func (m *assembler) thread(k, path []byte, slot string) []byte {
-	root, below, _ := bytes.Cut(bytes.TrimPrefix(path, []byte("/")), []byte("/"))
-	class := m.class
-	switch string(root) {
-	case "choices", "candidates":
-		class = ""
-	case "message", "part", "item":
-		// What an event begins with is continued by deltas.
-		if m.begins {
-			root = nil
-		} else if string(root) == "message" {
-			class = "" // Ollama's
+func (m *assembler) thread(r *reader, slot string) (classID, pathID int32) {
+	path := r.path
+	class, through := m.class, len(path) > 0
+	if through {
+		switch root := path[0].name; string(root) {
+		case "choices", "candidates":
+			class = ""
+		case "message", "part", "item":
+			// What an event begins with is continued by deltas.
+			if m.begins {
+				through = false
+			} else if string(root) == "message" {
+				class = "" // Ollama's
+			}
+		case "response", "thinking":
+			if len(path) == 1 {
+				class = "" // Ollama's
+			}
+		case "delta", "content_block", "start", "contentBlockStart", "contentBlockDelta":
+			through = false
 		}
-	case "response", "thinking":
-		if len(below) == 0 {
-			class = "" // Ollama's
-		}
-	case "delta", "content_block", "start", "contentBlockStart", "contentBlockDelta":
-		root = nil
 	}
 	if slot == slotArguments && (m.begins || strings.HasSuffix(class, "call_arguments") || strings.HasSuffix(class, "call_input")) {
 		class = "call"
 	}
-	return append(append(append(k, class...), '|'), root...)
+	if through {
+		pathID = m.paths.names(&r.budget, path[:1])
+	}
+	return m.classOf(r, class), pathID
 }
 
 // add adds string v as the next piece of its text.
 func (m *assembler) add(r *reader, a at, slot string, v int) {
-	s := m.text(r, a, slot)
+	s, _ := m.text(r, a, slot)
+	if slot != "" {
+		s.under(r, m.paths.names(&r.budget, r.path), a.role)
+	}
+	s.piece(r, v)
+}
+
+func (s *streamed) piece(r *reader, v int) {
+	raw := r.doc.Raw(v)
+	r.step(len(raw))
+	r.take(2*len(raw) + spanBytes) // the memory grows in steps
+	s.buf = extra(s.buf, len(raw))
 	halved := r.doc.Halved(v)
 	if halved {
 		s.buf, s.halved = r.doc.AppendHalves(s.buf, v), true
@@ -126,17 +190,19 @@ func (m *assembler) add(r *reader, a at, slot string, v int) {
 		return
 	}
 	start, end := r.doc.Span(v)
-	s.spans = append(s.spans, span{start: uint32(r.base + start), end: uint32(r.base + end), whole: len(s.spans) == 0})
+	s.spans = append(extra(s.spans, 1), span{start: uint32(r.base + start), end: uint32(r.base + end), whole: len(s.spans) == 0})
 }
 
 // addText adds text that stands nowhere as it is.
-func (m *assembler) addText(a at, slot string, text []byte) {
+func (m *assembler) addText(r *reader, a at, slot string, text []byte) {
 	if len(text) == 0 {
 		return
 	}
 	a.kind = KindOther
-	s := m.text(nil, a, slot)
-	s.buf, s.fixed = append(s.buf, text...), false
+	r.step(len(text))
+	r.take(2 * len(text))
+	s, _ := m.of(r, threadKey{kind: a.kind, slot: slot, choice: a.choice, block: a.block, call: a.call, copy: a.copy}, a)
+	s.buf, s.fixed = append(extra(s.buf, len(text)), text...), false
 	s.probs = slot == slotProbs || slot == slotAlternatives
 }
 
@@ -145,6 +211,7 @@ func (m *assembler) addText(a at, slot string, text []byte) {
 const (
 	slotProbs        = "logprobs"
 	slotAlternatives = "alternatives"
+	slotNames        = "names"
 )
 
 // piece adds every string and number below v. Where its meaning is not known,
@@ -153,32 +220,39 @@ func (r *reader) piece(a at, f field, v int) error {
 	if f.rule == other || f.rule == define {
 		a.kind = KindOther
 	}
-	return r.pieces(a, f, v, "")
+	return r.pieces(a, f, v, label{})
 }
 
-func (r *reader) pieces(a at, f field, v int, label string) error {
+// A label is the names of the path from an index on; size is their length, 0
+// for none.
+type label struct{ from, size int }
+
+func (r *reader) pieces(a at, f field, v int, l label) error {
+	if r.step(1); r.err != nil {
+		return r.err
+	}
 	d := r.doc
 	if name := d.Name(v); f.slot == "" && len(name) > 0 {
-		if label != "" {
-			label += "."
-		}
-		if len(label)+len(name) <= maxLabel {
-			label += string(name)
+		if l.size == 0 {
+			l = label{from: len(r.path) - 1, size: len(name)}
 		} else {
-			r.label(a, name) // too long to repeat for each value
-			label = ""
+			l.size += len(".") + len(name)
+		}
+		if l.size > maxLabel {
+			r.name(a, name) // too long to repeat for each value
+			l = label{}
 		}
 	}
 	switch d.Kind(v) {
 	case strictjson.Object, strictjson.Array:
 		if r.hasVectors() && f.rule == other && (r.vector(v) || r.repeats(v, d.Name(v)) || r.isObject(v) && r.sparse(v)) {
-			if !isIdent([]byte(label)) {
-				r.label(a, []byte(label))
+			if names := r.label(l); !isIdent(names) {
+				r.name(a, names)
 			}
 			return nil
 		}
 		if d.First(v) == d.Next(v) {
-			r.label(a, []byte(label))
+			r.name(a, r.label(l))
 		}
 		n := 0
 		outer := a.copy
@@ -192,7 +266,7 @@ func (r *reader) pieces(a at, f field, v int, label string) error {
 			} else {
 				depth = r.pushElement(c, n)
 			}
-			err := r.pieces(a, field{rule: f.rule}, c, label)
+			err := r.pieces(a, field{rule: f.rule}, c, l)
 			r.pop(depth)
 			if err != nil {
 				return err
@@ -200,64 +274,73 @@ func (r *reader) pieces(a at, f field, v int, label string) error {
 			n++
 		}
 	case strictjson.String:
-		s := r.asm.text(r, a, f.slot)
-		s.label = label
-		r.asm.add(r, a, f.slot, v)
-		if label != "" {
+		s := r.labelled(a, f.slot, l)
+		if f.slot != "" {
+			s.under(r, r.asm.paths.names(&r.budget, r.path), a.role)
+		}
+		s.piece(r, v)
+		if l.size > 0 {
 			s.fixed = false
 		}
 	case strictjson.Null:
-		r.label(a, []byte(label))
+		r.name(a, r.label(l))
 	default:
-		s := r.asm.text(r, a, f.slot)
-		s.label, s.fixed = label, false
+		s := r.labelled(a, f.slot, l)
+		s.fixed = false
 		if raw := d.Raw(v); !bytes.Equal(s.buf[s.last:], raw) {
 			if len(s.buf) > 0 {
 				s.buf = append(s.buf, ' ')
 			}
+			r.take(2 * len(raw))
 			s.last = len(s.buf)
 			s.buf = append(s.buf, raw...)
 		}
 	}
-	return nil
+	return r.err
+}
+
+// labelled is asm.text for a text with a label, which is made once.
+func (r *reader) labelled(a at, slot string, l label) *streamed {
+	s, made := r.asm.text(r, a, slot)
+	if made && l.size > 0 {
+		s.label = string(r.label(l))
+	}
+	return s
 }
 
 const maxLabel = 256
 
-// label adds names that have no value to stand beside.
-func (r *reader) label(a at, name []byte) {
+// label writes out a label.
+func (r *reader) label(l label) []byte {
+	if l.size == 0 {
+		return nil
+	}
+	r.step(l.size)
+	r.take(l.size)
+	out := make([]byte, 0, l.size)
+	for _, s := range r.path[l.from:] {
+		if len(s.name) > 0 {
+			if len(out) > 0 {
+				out = append(out, '.')
+			}
+			out = append(out, s.name...)
+		}
+	}
+	return out
+}
+
+// name adds names that have no value to stand beside.
+func (r *reader) name(a at, name []byte) {
 	if len(name) == 0 {
 		return
 	}
-	s := r.asm.text(r, a, "names:"+string(name[:min(len(name), maxLabel)]))
-	if !bytes.Contains(s.buf, name) {
+	m := r.asm
+	s, made := m.of(r, threadKey{kind: a.kind, slot: slotNames, path: m.paths.child(&r.budget, namesRoot, name, -1), choice: a.choice, block: a.block, call: a.call, copy: a.copy}, a)
+	if made {
+		r.take(len(name))
 		s.buf, s.fixed = append(append(s.buf, name...), '\n'), false
 	}
 }
-
-// push and pop keep the path while a stream is read.
-func (r *reader) push(name []byte) int {
-	n := len(r.path)
-	if r.asm != nil {
-		r.path = append(append(r.path, '/'), name...)
-	}
-	return n
-}
-
-// pushElement puts an array's element into the path: by its own index if it
-// has one, since chunks hold parts of arrays.
-func (r *reader) pushElement(v, position int) int {
-	n := len(r.path)
-	if i := r.doc.Member(v, "index"); i >= 0 {
-		if n, ok := r.place(i); ok {
-			position = n
-		}
-	}
-	r.path = strconv.AppendInt(append(r.path, '/'), int64(position), 10)
-	return n
-}
-
-func (r *reader) pop(n int) { r.path = r.path[:n] }
 
 // beginnings are the events that hold the first piece of a text, and the class
 // of those that bring the others.
@@ -326,70 +409,101 @@ func idOf(d *strictjson.Doc) string {
 // flush turns the texts of a stream into turns. A text that repeats another
 // becomes no turn of its own, but is masked with it.
 func (r *reader) flush() {
-	r.excess = r.excess || r.asm.excess
 	r.asm.markCalls()
-	for _, s := range r.asm.texts {
-		if s.halved {
-			s.buf = strictjson.JoinHalves(s.buf)
+	f := flushing{seen: make(map[string]*copies, len(r.asm.texts)), said: make(map[string]bool)}
+	for _, thread := range r.asm.texts {
+		for i, s := range thread.readings(&r.budget) {
+			s.reading = i
+			if r.step(len(s.buf)); r.err != nil {
+				return
+			}
+			if s.halved {
+				s.buf = strictjson.JoinHalves(s.buf)
+			}
+			if s.at.role == RoleTool && s.at.kind == KindText {
+				s.at.kind = KindToolResult
+			}
+			r.flushText(s, &f)
 		}
+		// What the turns stand on is theirs now; the rest can go.
+		thread.buf, thread.runs = nil, nil
 	}
-	seen, said, parts := make(map[string]*copies), make(map[string]bool), streamedParts{}
-	for _, s := range r.asm.texts {
-		if s.json || s.whole {
-			r.flushCall(s, seen)
-			continue
-		}
-		if len(s.buf) == 0 && s.label == "" {
-			continue
-		}
-		if s.at.kind == KindOther || s.label != "" {
-			r.flushOther(s, said)
-			continue
-		}
-		text := string(s.buf)
-		if c := seen[text]; c != nil {
-			r.repeat(c, s)
-			parts.add(s, c.turn)
-			continue
-		}
-		parts.add(s, len(r.msg.Turns))
-		seen[text] = &copies{turn: len(r.msg.Turns)}
-		t := r.turn(s.at, text)
-		if s.fixed {
-			t.Maskable = true
-			t.from = int32(len(r.msg.spans))
-			r.msg.spans = append(r.msg.spans, s.spans...)
-			t.to = int32(len(r.msg.spans))
-		}
-		r.hidden(s.buf)
-		r.reveal(s.at)
+	for _, group := range f.parts.order {
+		r.joinStreamed(group, &f)
 	}
-	for _, group := range parts.order {
-		r.joinStreamed(group, seen)
-	}
-	for _, s := range r.asm.texts {
-		s.buf = nil
+	for _, c := range f.order {
+		t := &r.msg.Turns[c.turn]
+		if !t.Maskable {
+			continue
+		}
+		t.from = int32(len(r.msg.spans))
+		for _, s := range c.texts {
+			r.msg.spans = append(extra(r.msg.spans, len(s.spans)), s.spans...)
+		}
+		t.to = int32(len(r.msg.spans))
 	}
 }
 
-// copies counts how often a stream says what a turn says.
-type copies struct{ turn, more int }
+// flushing is what flush knows of the texts that it has turned into turns.
+type flushing struct {
+	seen  map[string]*copies
+	order []*copies
+	said  map[string]bool
+	parts streamedParts
+}
+
+func (r *reader) flushText(s *streamed, f *flushing) {
+	switch {
+	case s.json || s.whole:
+		r.flushCall(s, f)
+	case len(s.buf) == 0 && s.label == "":
+	case s.at.kind == KindOther || s.label != "":
+		r.flushOther(s, f.said)
+	default:
+		// Nobody writes to the text any more.
+		text := unsafe.String(unsafe.SliceData(s.buf), len(s.buf))
+		said := f.turn(r, s.at, text, s)
+		if c := f.seen[text]; c != nil {
+			f.parts.add(s, c.turn)
+		}
+		if said {
+			r.hidden(s.buf)
+			r.reveal(s.at)
+		}
+	}
+}
+
+// copies are the texts of a stream that say what a turn says.
+type copies struct {
+	turn  int
+	texts []*streamed
+}
 
 // maxCopies is how many more copies of a text are masked with it.
 const maxCopies = 8
 
-// repeat notes that s says once more what a turn says.
-func (r *reader) repeat(c *copies, s *streamed) {
-	t := &r.msg.Turns[c.turn]
-	if c.more++; !t.Maskable || !s.fixed || c.more > maxCopies {
-		t.Maskable = false // a mask would not reach every copy
-		return
+// turn adds a turn that says text, unless there is one: then s is one copy
+// more. It reports whether there was none.
+func (f *flushing) turn(r *reader, a at, text string, s *streamed) bool {
+	if c := f.seen[text]; c != nil {
+		t := &r.msg.Turns[c.turn]
+		if !t.Maskable || !s.fixed || len(c.texts) > maxCopies {
+			t.Maskable = false // a mask would not reach every copy
+			return false
+		}
+		c.texts = append(c.texts, s)
+		return false
 	}
-	// A turn's spans stand in one row; move it to the end to make it longer.
-	from := int32(len(r.msg.spans))
-	r.msg.spans = append(r.msg.spans, r.msg.spans[t.from:t.to]...)
-	r.msg.spans = append(r.msg.spans, s.spans...)
-	t.from, t.to = from, int32(len(r.msg.spans))
+	n := len(r.msg.Turns)
+	t := r.turn(a, text)
+	if r.err != nil {
+		return false
+	}
+	t.Maskable = s.fixed && !s.json && !s.whole
+	c := &copies{turn: n, texts: []*streamed{s}}
+	f.seen[text] = c
+	f.order = append(extra(f.order, 1), c)
+	return true
 }
 
 // flushOther adds a text whose meaning is not known, unless it was said.

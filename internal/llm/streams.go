@@ -21,6 +21,9 @@ func (r *reader) events(in Input, body []byte) error {
 		if err := r.event(in, e); err != nil {
 			return err
 		}
+		if r.step(e.End - e.Start); r.err != nil {
+			return r.err
+		}
 	}
 	if er.Err() != nil {
 		return &Error{Malformed, er.Err().Error()}
@@ -42,7 +45,7 @@ func (r *reader) event(in Input, e *eventstream.Event) error {
 			plain = isIdent(s)
 		case eventstream.NearData:
 			// A careless client takes it for data.
-			if r.parse(s) == nil {
+			if r.accepts(s) {
 				if err := r.chunk(in, s, 0, false); err != nil {
 					return err
 				}
@@ -72,7 +75,7 @@ func (r *reader) event(in Input, e *eventstream.Event) error {
 			plain = isEnum(bytes.TrimSpace(s)) || only(s, "") && words(s) == 0 || bytes.Equal(bytes.TrimSpace(s), []byte("OPENROUTER PROCESSING"))
 		}
 		if !plain {
-			r.asm.addText(at{message: -1}, "field", append(bytes.Clone(s), '\n'))
+			r.asm.addText(r, at{message: -1}, "field", append(bytes.Clone(s), '\n'))
 			r.escaped(s)
 		}
 	}
@@ -84,7 +87,7 @@ func (r *reader) event(in Input, e *eventstream.Event) error {
 		return r.chunk(in, data, e.Offset(0), true)
 	}
 	// Some clients join the lines, others take each for a message.
-	if r.parse(data) == nil {
+	if r.accepts(data) {
 		return r.chunk(in, data, 0, false)
 	}
 	for _, l := range e.Lines {
@@ -118,8 +121,10 @@ func (r *reader) chunk(in Input, data []byte, base int, fixed bool) error {
 			return &Error{Malformed, "text that is not UTF-8"}
 		}
 		// Not JSON: a text that comes line by line.
-		s := asm.text(r, at{kind: KindText, message: -1, role: RoleAssistant}, "plain")
-		s.buf, s.fixed = append(s.buf, data...), false
+		asm.begin("", false)
+		s, _ := asm.text(r, at{kind: KindText, message: -1, role: RoleAssistant}, "plain")
+		r.take(2 * len(data))
+		s.buf, s.fixed = append(extra(s.buf, len(data)), data...), false
 		r.escaped(data)
 		return nil
 	}
@@ -141,7 +146,7 @@ func (r *reader) chunk(in Input, data []byte, base int, fixed bool) error {
 	if r.msg.ID == "" {
 		r.msg.ID = idOf(r.doc)
 	}
-	asm.class, asm.begins = classOf(r.doc)
+	asm.begin(classOf(r.doc))
 	a := at{kind: kindOf(asm.class), message: -1, role: RoleAssistant}
 	r.path = r.path[:0]
 	if !r.isObject(root) {
@@ -159,6 +164,9 @@ func (r *reader) endStream(in Input) error {
 	asm := r.asm
 	r.flush()
 	r.asm = nil
+	if r.err != nil {
+		return r.err
+	}
 	if r.msg.Format == None {
 		r.msg.Format = Unknown
 		if len(asm.texts) > 0 {
@@ -186,6 +194,9 @@ func (r *reader) lines(in Input, body []byte) error {
 	// A batch file: each line is a request of its own.
 	for l := range eventstream.Lines(body) {
 		r.base = l.Start
+		if r.step(l.End - l.Start); r.err != nil {
+			return r.err
+		}
 		if err := r.parse(body[l.Start:l.End]); err != nil {
 			return r.jsonError(err)
 		}
@@ -207,15 +218,18 @@ func (r *reader) frames(in Input, body []byte) error {
 		f := fr.Frame()
 		for _, h := range f.Headers {
 			if h.Type == eventstream.HeaderString && !isEnum(h.Value) && !isModel(h.Value) {
-				r.asm.addText(at{message: -1}, "header", append(bytes.Clone(h.Value), '\n'))
+				r.asm.addText(r, at{message: -1}, "header", append(bytes.Clone(h.Value), '\n'))
 			}
 			if !isEnum(bytes.TrimPrefix(h.Name, []byte(":"))) {
-				r.asm.addText(at{message: -1}, "header", append(bytes.Clone(h.Name), '\n'))
+				r.asm.addText(r, at{message: -1}, "header", append(bytes.Clone(h.Name), '\n'))
 			}
 		}
 		payload := body[f.Payload.Start:f.Payload.End]
 		if len(payload) == 0 {
 			continue
+		}
+		if r.step(f.End - f.Start); r.err != nil {
+			return r.err
 		}
 		if inner, ok := r.invokeChunk(payload); ok {
 			payload = inner
@@ -233,7 +247,8 @@ func (r *reader) frames(in Input, body []byte) error {
 // invokeChunk takes the model's own event out of a chunk of
 // InvokeModelWithResponseStream: {"bytes":"<base64>","p":"<padding>"}.
 func (r *reader) invokeChunk(payload []byte) ([]byte, bool) {
-	d := new(strictjson.Doc)
+	d := strictjson.Borrow()
+	defer d.Return()
 	// Where a name stands twice, each reading has a chunk of its own.
 	if r.parseTo(d, payload) != nil || d.Doubled() || d.Kind(strictjson.Root) != strictjson.Object {
 		return nil, false

@@ -11,7 +11,10 @@
 // costs labels, order and places for masks; it never means unscanned.
 package llm
 
-import "errors"
+import (
+	"errors"
+	"time"
+)
 
 // A Leg is one of the two directions of an exchange.
 type Leg uint8
@@ -256,6 +259,13 @@ type Limits struct {
 	Ratio int64
 	// Depth is the deepest nesting of JSON.
 	Depth int
+	// Held is the memory that was set aside for the reading and for what is
+	// made of its texts, in bytes, and Grow asks for as many more. Its error
+	// ends the reading. With a nil Grow nothing is asked.
+	Held int64
+	Grow func(bytes int64) error
+	// Until is when the reading has to be over, the zero time for no end.
+	Until time.Time
 }
 
 // A Scope says how much of a request is scanned.

@@ -6,7 +6,9 @@ import (
 	"bytes"
 	"hash/fnv"
 	"math"
+	"slices"
 	"strconv"
+	"unsafe"
 
 	"kong-ai-guard/internal/strictjson"
 )
@@ -61,7 +63,8 @@ type reader struct {
 	base  int        // where doc's text starts in the body
 	fixed bool       // offsets into the body hold, so texts can be replaced
 	asm   *assembler // collects the pieces of a stream; nil for a plain body
-	path  []byte     // the place in the document, kept for streams only
+	path  []step     // the place in the document, kept for streams only
+	budget
 
 	others    []Turn   // what belongs to no turn; comes after the turns
 	probs     []prob   // texts put together of log probabilities
@@ -69,9 +72,9 @@ type reader struct {
 	mentions  map[string]bool
 	mentioned []Turn // names that may stand elsewhere already
 	messages  int    // how many messages have begun
+	visited   int    // the last member or element, in the order of the document
 	inner     int    // layers of JSON in strings above
 	noted     noted
-	excess    bool // there are more texts than are taken
 	joined    []int32
 	numbered  map[int]bool // choices of a stream that token ids were seen of
 	carries   bool         // the request says something that is no text
@@ -93,7 +96,13 @@ func (r *reader) object(a at, s *shape, v int) error {
 	}
 	a, call := r.enter(a, s, v)
 	outer := a.copy
+	var kind, media, file string // what the object says of media in it
+	asked := false
 	for c := d.First(v); c < d.Next(v); c = d.Next(c) {
+		if r.step(1); r.err != nil {
+			return r.err
+		}
+		r.visited = c
 		name := d.Name(c)
 		if r.doubled {
 			a.copy = r.copyOf(outer, c)
@@ -134,8 +143,12 @@ func (r *reader) object(a at, s *shape, v int) error {
 			continue
 		}
 		if (f.rule == inline || f.rule == link) && d.Kind(c) == strictjson.String {
-			a.file = r.member(v, "filename", "file_name", "fileName", "uri")
-			if a.media = r.member(v, "media_type", "mimeType", "mime_type"); f.rule == inline && r.member(v, "type") == "text" {
+			if !asked {
+				asked, media, kind = true, r.member(v, "media_type", "mimeType", "mime_type"), r.member(v, "type")
+				file = r.member(v, "filename", "file_name", "fileName", "uri")
+			}
+			a.file = file
+			if a.media = media; f.rule == inline && kind == "text" {
 				f = fDocument // the text itself, as Anthropic's documents have it
 			}
 		}
@@ -255,7 +268,7 @@ func (r *reader) enter(a at, s *shape, v int) (at, callMembers) {
 		}
 	}
 	a.role = role
-	if a.role == RoleTool && a.kind == KindText {
+	if a.role == RoleTool && a.kind == KindText && r.asm == nil { // a stream's role may come later
 		a.kind = KindToolResult
 	}
 	return a, call
@@ -330,6 +343,10 @@ func (r *reader) array(a at, f field, v int) error {
 		a.listed, start = true, len(r.msg.Turns)
 	}
 	for c := d.First(v); c < d.Next(v); c = d.Next(c) {
+		if r.step(1); r.err != nil {
+			return r.err
+		}
+		r.visited = c
 		depth := 0
 		if r.asm != nil {
 			depth = r.pushElement(c, n)
@@ -337,10 +354,10 @@ func (r *reader) array(a at, f field, v int) error {
 				a.block, a.apart = n, !f.joined
 			}
 			if r.asm.begins {
-				switch string(r.path[:depth]) {
-				case "/message/content":
+				switch path := r.path[:depth]; {
+				case pathIs(path, "message", "content"):
 					a.block = n
-				case "/item/content":
+				case pathIs(path, "item", "content"):
 					a.call = n
 				}
 			}
@@ -412,7 +429,7 @@ func (r *reader) isPhrase(f field, v int) bool {
 
 // phrase adds array v of strings as one text.
 func (r *reader) phrase(a at, v int) {
-	r.arena.begin()
+	r.arena.begin(len(r.doc.Raw(v)))
 	if name := r.doc.Name(v); len(name) > 0 {
 		r.arena.buf = append(append(r.arena.buf, name...), ":\n"...)
 	}
@@ -534,6 +551,7 @@ func (r *reader) text(a at, f field, v int) {
 	from := len(r.arena.buf)
 	r.arena.buf = strictjson.AppendString(r.arena.buf, raw)
 	s := r.arena.buf[from:]
+	r.step(len(raw))
 	first := firstByte(s)
 	switch {
 	case first == 0 && len(bytes.TrimSpace(s)) == 0:
@@ -549,7 +567,7 @@ func (r *reader) text(a at, f field, v int) {
 		start, end := r.doc.Span(v)
 		t.Maskable = true
 		t.from = int32(len(r.msg.spans))
-		r.msg.spans = append(r.msg.spans, span{start: uint32(r.base + start), end: uint32(r.base + end), whole: true})
+		r.msg.spans = append(extra(r.msg.spans, 1), span{start: uint32(r.base + start), end: uint32(r.base + end), whole: true})
 		t.to = t.from + 1
 	}
 	r.hidden(s)
@@ -568,8 +586,12 @@ var errTooMany = &Error{TooLarge, "too many separate texts"}
 // turn adds a turn that says s.
 func (r *reader) turn(a at, s string) *Turn {
 	if len(r.msg.Turns)+len(r.others) >= maxTurns {
-		r.excess = true
+		r.fail(errTooMany)
 		return new(Turn)
+	}
+	r.take(2 * len(s)) // once more on the way to the service
+	if len(r.msg.Turns) == cap(r.msg.Turns) {
+		r.moreTurns()
 	}
 	r.msg.Turns = append(r.msg.Turns, Turn{
 		Role: a.role, Kind: a.kind, Message: a.message, Choice: a.choice, Text: s, Name: a.name, CallID: a.callID,
@@ -577,9 +599,19 @@ func (r *reader) turn(a at, s string) *Turn {
 	return &r.msg.Turns[len(r.msg.Turns)-1]
 }
 
+// moreTurns makes place for as many turns as the rest of the document is likely
+// to have.
+func (r *reader) moreTurns() {
+	n := len(r.msg.Turns)
+	likely := n * r.doc.Len() / max(r.visited, 1)
+	more := min(max(likely-n, n/4, 16), 15*n+16, maxTurns)
+	r.take((n + more) * int(unsafe.Sizeof(Turn{})))
+	r.msg.Turns = slices.Grow(r.msg.Turns, more)
+}
+
 // call adds a tool's arguments, or its result, as one turn of lines.
 func (r *reader) call(a at, v int) {
-	r.arena.begin()
+	r.arena.begin(len(r.doc.Raw(v)))
 	if a.kind == KindToolCall && a.name != "" {
 		r.arena.buf = append(append(r.arena.buf, a.name...), '\n')
 	}
@@ -589,7 +621,7 @@ func (r *reader) call(a at, v int) {
 		r.appendLines(v, false)
 	}
 	if s := r.arena.end(); s != "" && r.asm != nil {
-		r.asm.wholeCall(a, s)
+		r.asm.wholeCall(r, a, s)
 	} else if s != "" {
 		r.turn(a, s)
 	}
@@ -608,7 +640,7 @@ func (r *reader) unknown(a at, v int) error {
 	if r.asm != nil {
 		return r.piece(a, field{}, v)
 	}
-	r.arena.begin()
+	r.arena.begin(len(r.doc.Raw(v)))
 	r.vectors = r.hasVectors()
 	r.appendLines(v, true)
 	r.vectors = false
@@ -623,10 +655,11 @@ func (r *reader) unknown(a at, v int) error {
 // other adds text that belongs to no turn.
 func (r *reader) other(role Role, choice int, s string) {
 	if len(r.msg.Turns)+len(r.others) >= maxTurns {
-		r.excess = true
+		r.fail(errTooMany)
 		return
 	}
-	r.others = append(r.others, Turn{Role: role, Kind: KindOther, Message: -1, Choice: choice, Text: s})
+	r.take(turnBytes + 2*len(s))
+	r.others = append(extra(r.others, 1), Turn{Role: role, Kind: KindOther, Message: -1, Choice: choice, Text: s})
 }
 
 // place gives the number by which clients tell choices, blocks and calls apart.

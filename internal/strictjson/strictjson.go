@@ -150,6 +150,25 @@ func (d *Doc) begin(src []byte) error {
 	return nil
 }
 
+// Accepts is Parse for a text that may well be none: it looks for no reason.
+func (d *Doc) Accepts(src []byte, maxDepth int) bool {
+	return d.begin(src) == nil && opens(src) && jsontext.Value(src).IsValid() && d.index(maxDepth) == nil
+}
+
+// opens reports whether src begins as some JSON value does.
+func opens(src []byte) bool {
+	for _, c := range src {
+		switch c {
+		case ' ', '\t', '\r', '\n':
+			continue
+		case '{', '[', '"', '-', 't', 'f', 'n':
+			return true
+		}
+		return c-'0' < 10
+	}
+	return false
+}
+
 // Parse is a Doc's Parse into a new Doc.
 func Parse(src []byte, maxDepth int) (*Doc, error) {
 	d := new(Doc)
@@ -250,10 +269,22 @@ func (d *Doc) index(maxDepth int) error {
 }
 
 func (d *Doc) add(kind Kind, start, end int, name, nameEnd uint32) {
+	if len(d.nodes) == cap(d.nodes) {
+		d.grow(start)
+	}
 	d.nodes = append(d.nodes, node{
 		start: uint32(start), end: uint32(end), name: name, nameEnd: nameEnd,
 		next: int32(len(d.nodes) + 1), kind: kind,
 	})
+}
+
+// grow makes place for all values that can still come: a value is the first of
+// its container or follows a comma. To grow in steps would leave several times
+// the index behind.
+func (d *Doc) grow(from int) {
+	rest := d.src[from:]
+	values := len(d.nodes) + 1 + bytes.Count(rest, []byte{','}) + bytes.Count(rest, []byte{'['}) + bytes.Count(rest, []byte{'{'})
+	d.nodes = append(make([]node, 0, min(values, MaxValues+1)), d.nodes...)
 }
 
 // stringEnd returns the index after the closing quote of the string whose

@@ -61,7 +61,7 @@ func planOf(c *Config, s *guard.Scan) (plan, *guard.Failure) {
 
 func planUnder(profile profile, c *Config, s *guard.Scan) (plan, *guard.Failure) {
 	head, most := envelope(profile, c, s), max(s.MaxCalls, 1)
-	if events, rest := toolEventsOf(head, c, s); len(events) > 0 {
+	if events, rest := toolEventsOf(head, c, s, most); len(events) > 0 {
 		return planOfToolEvents(head, events, rest, most)
 	}
 	judged, context := contentOf(s)

@@ -31,8 +31,8 @@ type toolEvent struct {
 // toolEventsOf makes the calls for the tool events of a scan, none when it has
 // none or the service would find it too large, and gives the turns that are
 // not in them. A batch has one for each member that is a tool's call, its
-// result or a catalogue.
-func toolEventsOf(head []byte, c *Config, s *guard.Scan) (events [][]byte, rest []llm.Turn) {
+// result or a catalogue; it ends with the first beyond most, which is refused.
+func toolEventsOf(head []byte, c *Config, s *guard.Scan, most int) (events [][]byte, rest []llm.Turn) {
 	if s.Message == nil || s.Message.Format != llm.MCP {
 		return nil, nil
 	}
@@ -44,8 +44,11 @@ func toolEventsOf(head []byte, c *Config, s *guard.Scan) (events [][]byte, rest 
 		return nil, nil
 	}
 	for i := range s.Message.RPC.Members {
+		if len(events) > most {
+			break
+		}
 		one, err := memberScan(c, s, &s.Message.RPC.Members[i])
-		if err != nil {
+		if err != nil || i == maxBatch {
 			return nil, nil // all of it goes as text
 		}
 		e, left := toolEventOf(c, one)
@@ -58,6 +61,9 @@ func toolEventsOf(head []byte, c *Config, s *guard.Scan) (events [][]byte, rest 
 	}
 	return events, rest
 }
+
+// maxBatch is how many members of a batch are read one by one.
+const maxBatch = 256
 
 // memberScan reads one message of a batch on its own, so that what it says is
 // known apart from the others.

@@ -220,15 +220,15 @@ func (b *builder) item(first *llm.Turn, sent []int) {
 	case itemCall:
 		it.verbatim = false
 		b.open(it, `{"type":"function_call","call_id":`)
-		b.quote(cmp.Or(first.CallID, first.Name, unnamed))
+		b.quote(itemName(first.CallID, first.Name))
 		b.text(`,"name":`)
-		b.quote(cmp.Or(first.Name, unnamed))
+		b.quote(itemName(first.Name))
 		b.text(`,"arguments":`)
 		b.quote(arguments(first.Name, b.join(sent)))
 		b.text(`}`)
 	case itemOutput:
 		b.open(it, `{"type":"function_call_output","call_id":`)
-		b.quote(cmp.Or(first.CallID, first.Name, unnamed))
+		b.quote(itemName(first.CallID, first.Name))
 		b.text(`,"output":`)
 		b.quote(b.join(sent))
 		b.text(`}`)
@@ -247,6 +247,19 @@ func (b *builder) item(first *llm.Turn, sent []int) {
 		}
 		b.text(`]}`)
 	}
+}
+
+// maxItemName bounds a name or id in each item that has it, in bytes: a turn's text
+// says a long name once, and a long id is content.
+const maxItemName = 256
+
+// itemName is the first of the names that there is, unless that is too long.
+func itemName(names ...string) string {
+	n := cmp.Or(names...)
+	if n == "" || len(n) > maxItemName {
+		return unnamed
+	}
+	return n
 }
 
 // join gives the text of an item that takes one string only.
