@@ -117,12 +117,16 @@ func (c *counts) legible() bool {
 	switch {
 	case (p+c.letter)*5 >= c.size*3 && c.control <= c.size/20, c.letter*4 >= c.size:
 		return true
-	case c.size < block && (p+c.letter)*2 >= c.size: // too little to be sure of
-		return true
 	case p == 0 || p < c.size/8:
 		return false
 	}
 	return max(c.lower, c.upper)*100 >= p*45 || (c.lower+c.upper)*100 >= p*72 || c.bad <= c.size/20
+}
+
+// unsure tells that it is half printable and too little to be told from noise: it
+// is read, and is not only text.
+func (c *counts) unsure() bool {
+	return c.size < block && (c.printable()+c.letter)*2 >= c.size && !c.legible()
 }
 
 // prose tells that a window of a file that is known is written for people, and
@@ -309,7 +313,8 @@ func (d *decoder) unknown(b []byte) bool {
 	}
 	marked := make([]bool, len(all))
 	windows(all, func(w counts, from, to int) {
-		if w.legible() {
+		d.octets = d.octets || w.unsure()
+		if w.legible() || w.unsure() {
 			for i := from; i < to; i++ {
 				marked[i] = true
 			}
