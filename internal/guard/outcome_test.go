@@ -96,7 +96,7 @@ func TestEachOutcomeOnBothLegs(t *testing.T) {
 		{
 			name:      "malformed",
 			requestIn: func(k *fakeKong) { k.body = `{"messages":[{"role":"user","content":"a","content":"b"}]}` },
-			answerIn:  func(k *fakeKong) { k.answer = `{"choices":[],"choices":[]}` },
+			answerIn:  func(k *fakeKong) { k.answer = `{"choices":[]` },
 			request:   want{400, "malformed_body", "The request body is malformed", "refuse", "malformed", "warn", "", ""},
 			response:  want{502, "malformed_body", "The answer of the upstream is malformed", "refuse", "malformed", "warn", "", ""},
 		},
