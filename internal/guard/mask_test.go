@@ -147,3 +147,20 @@ func TestMaskedAnswer(t *testing.T) {
 		})
 	}
 }
+
+// What an answer with a name twice says is never masked, but blocked.
+func TestMaskOfAnAnswerWithANameTwiceBlocks(t *testing.T) {
+	for _, c := range []struct{ answer, action string }{
+		{`{"choices":[{"index":0,"message":{"content":"my card is 4111","reasoning_content":"a","reasoning_content":"a"}}]}`, "block"},
+		{`{"choices":[{"index":0,"message":{"content":"my card is 4111","reasoning_content":"a"}}]}`, "mask"},
+	} {
+		w := newWorld(t)
+		k := chatRequest(t)
+		k.answer = c.answer
+		k.run(guard.New(w.Process, masking(prisma()), strict(), &scanner{response: maskAll}))
+		l := k.leg("prisma-airs-intercept", "response")
+		if k.exit == nil || strings.Contains(k.exit.body, "4111") || l["action"] != c.action {
+			t.Errorf("%s: exit %+v, access log %v", c.answer, k.exit, l)
+		}
+	}
+}
