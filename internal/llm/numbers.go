@@ -72,7 +72,7 @@ func (r *reader) checkBeside() error {
 			break
 		}
 		switch kind := d.Kind(v); {
-		case kind == strictjson.String && r.saysText(v):
+		case kind == strictjson.String && r.saysText(v, open):
 			for n := len(open) - 1; n >= 0 && !open[n].says; n-- {
 				open[n].says = true
 			}
@@ -172,12 +172,16 @@ func (r *reader) integers(v int) bool {
 	return some
 }
 
-// saysText reports whether string v is somebody's text by its name.
-func (r *reader) saysText(v int) bool {
+// saysText reports whether string v is somebody's text by its name, or by that
+// of the arrays around it.
+func (r *reader) saysText(v int, open []enclosing) bool {
 	if len(bytes.TrimSpace(r.doc.Bytes(v))) == 0 {
 		return false
 	}
 	name := r.doc.Name(v)
+	for n := len(open) - 1; n >= max(0, len(open)-4) && len(name) == 0 && r.isArray(open[n].v); n-- {
+		name = r.doc.Name(open[n].v)
+	}
 	for _, s := range [...]*shape{messageShape, partShape, choiceShape, answerShape, functionShape, segmentShape} {
 		if f := s.fields[string(name)]; f.rule == text || f.rule == args || f.rule == tokens {
 			return true

@@ -98,6 +98,7 @@ func TestTokenIDsInAnswers(t *testing.T) {
 		`{"choices":[{"index":0,"text":"Hello"},{"index":1,"text":"","token_ids":` + ids + `}]}`:                                            true,
 		`{"choices":[{"index":0,"message":{"role":"assistant","content":null},"token_ids":` + ids + `}]}`:                                   true,
 		`{"text":"Hello","output_ids":` + ids + `,"meta_info":{"id":"1"}}`:                                                                  false,
+		`{"text":["Hello"],"token_ids":[` + ids + `]}`:                                                                                      false,
 		`{"output_ids":` + ids + `}`:                                                              true,
 		`{"completion_ids":[` + ids + `]}`:                                                        true,
 		`{"content":"Hello","tokens":` + ids + `,"stop":true}`:                                    false,
