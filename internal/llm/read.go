@@ -151,10 +151,10 @@ func (r *reader) body(in Input, label mediatype.Label, body []byte) error {
 	}
 	err := r.parse(body)
 	r.step(len(body))
-	if r.doc.Len() < manyValues {
-		r.take(r.doc.Len() * (nodeBytes + nameBytes))
-	} else {
-		r.take(int(IndexBytes(body)))
+	if n := r.doc.Len(); n < manyValues {
+		r.take(n * (nodeBytes + nameBytes))
+	} else if r.grow != nil {
+		r.take(n*nodeBytes + min(n, bytes.Count(body, []byte{':'}))*nameBytes)
 	}
 	if r.err != nil {
 		return r.err
