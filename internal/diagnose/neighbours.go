@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"kong-ai-guard/internal/guard"
+	"kong-ai-guard/internal/policy"
 )
 
 // A deed is what a plugin of Kong's does that matters to one that scans.
@@ -72,13 +72,13 @@ func (p *Plugin) neighbours(doc *document, in *instance, made *Instance) finding
 		}
 		does := func(d deed) bool { return known.deeds&d != 0 }
 		later := known.priority < p.Priority
-		scansAnswers := s.ResponseMode != guard.Off
+		scansAnswers := s.ResponseMode != policy.Off
 		switch {
 		case does(authenticates) && later:
 			found.add(levelWarning, "%s (priority %d) runs after this plugin (%d): the consumer is not known yet", other.name, known.priority, p.Priority)
 		case does(authenticates):
 			authenticated = true
-		case does(changesRequest) && later && s.RequestMode != guard.Off:
+		case does(changesRequest) && later && s.RequestMode != policy.Off:
 			found.add(levelWarning, "%s (priority %d) runs after this plugin (%d): what it puts into the request is not scanned", other.name, known.priority, p.Priority)
 		case does(changesAnswer) && scansAnswers:
 			found.add(levelWarning, "%s changes the answer after it was scanned: what it puts in is not scanned", other.name)
@@ -151,4 +151,4 @@ func masks(in *instance) bool {
 }
 
 // scans tells whether an instance of another of our plugins looks at answers.
-func scans(in *instance) bool { return text(in.config()["response_mode"]) != string(guard.Off) }
+func scans(in *instance) bool { return text(in.config()["response_mode"]) != string(policy.Off) }

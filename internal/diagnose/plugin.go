@@ -14,6 +14,8 @@ import (
 	"kong-ai-guard/internal/guard"
 	"kong-ai-guard/internal/kongrules"
 	"kong-ai-guard/internal/kongschema"
+	"kong-ai-guard/internal/policy"
+	"kong-ai-guard/internal/scan"
 	"kong-ai-guard/internal/telemetry"
 )
 
@@ -45,8 +47,8 @@ type Plugin struct {
 
 // An Instance is one configuration that can be used.
 type Instance struct {
-	Settings guard.Settings
-	Scanner  guard.Scanner
+	Settings policy.Settings
+	Scanner  scan.Scanner
 	Warnings []string
 }
 
@@ -196,7 +198,7 @@ func (p *Plugin) configure(schema *kongrules.Field, in *instance) (*Instance, fi
 
 // decode has the plugin read a configuration. Fields whose value is not known
 // are left out when their stand-in is what is wrong.
-func (p *Plugin) decode(config map[string]any, open map[string]string) (*Instance, kongschema.Problems, *guard.Failure) {
+func (p *Plugin) decode(config map[string]any, open map[string]string) (*Instance, kongschema.Problems, *scan.Failure) {
 	for {
 		data, err := json.Marshal(config)
 		if err != nil {
@@ -204,7 +206,7 @@ func (p *Plugin) decode(config map[string]any, open map[string]string) (*Instanc
 		}
 		made, err := p.Configure(data)
 		var problems kongschema.Problems
-		var failure *guard.Failure
+		var failure *scan.Failure
 		switch {
 		case err == nil:
 			return &made, nil, nil

@@ -16,6 +16,8 @@ import (
 
 	"kong-ai-guard/internal/guard"
 	"kong-ai-guard/internal/llm"
+	"kong-ai-guard/internal/policy"
+	"kong-ai-guard/internal/scan"
 	"kong-ai-guard/internal/telemetry"
 )
 
@@ -157,7 +159,7 @@ func (p *Plugin) try(ctx context.Context, made *Instance, body *Body) trial {
 }
 
 // meaning says what would become of an exchange under the configuration.
-func meaning(t *trial, s *guard.Settings, leg llm.Leg) string {
+func meaning(t *trial, s *policy.Settings, leg llm.Leg) string {
 	mode, opens := s.RequestMode, !s.BlockFailures
 	if leg == llm.ResponseLeg {
 		mode, opens = s.ResponseMode, !s.BlockFailuresResponse
@@ -168,13 +170,13 @@ func meaning(t *trial, s *guard.Settings, leg llm.Leg) string {
 		would = "the " + leg.String() + " goes on unscanned, as block_failures says"
 	case t.Status != 0:
 		would = fmt.Sprintf("the caller gets a %d", t.Status)
-	case t.Verdict.Action == guard.Mask:
+	case t.Verdict.Action == scan.Mask:
 		would = "the " + leg.String() + " goes on with masks in it"
 	}
 	switch mode {
-	case guard.Monitor:
+	case policy.Monitor:
 		would += ", were the leg enforced: it is only monitored"
-	case guard.Off:
+	case policy.Off:
 		would += ", were the leg enforced: it is off"
 	}
 	return would

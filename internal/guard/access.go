@@ -7,6 +7,7 @@ import (
 
 	"kong-ai-guard/internal/llm"
 	"kong-ai-guard/internal/pdk"
+	"kong-ai-guard/internal/policy"
 )
 
 // A request is what the access phase read.
@@ -27,7 +28,7 @@ type request struct {
 // access runs the access phase.
 func (x *exchange) access() {
 	s := &x.engine.settings
-	if s.RequestMode == Off && s.ResponseMode == Off {
+	if s.RequestMode == policy.Off && s.ResponseMode == policy.Off {
 		x.releaseUnseen()
 		return
 	}
@@ -49,13 +50,13 @@ func (x *exchange) access() {
 		return
 	}
 	x.guarded = true
-	if s.RequestMode != Off && !x.knowCaller() {
+	if s.RequestMode != policy.Off && !x.knowCaller() {
 		return
 	}
 
 	var j judgement
 	switch s.RequestMode {
-	case Enforce:
+	case policy.Enforce:
 		j = x.settle(x.judgeRequest(r))
 		if j.outcome.refuses(x.leg) {
 			x.refuse(j)
@@ -68,7 +69,7 @@ func (x *exchange) access() {
 			x.rewriteRequest(r, j)
 			return
 		}
-	case Monitor:
+	case policy.Monitor:
 		j = x.reserveMonitored(&r.in, r.ownBody, r.fault)
 	default:
 		j = judgement{outcome: skipped}
@@ -81,12 +82,12 @@ func (x *exchange) access() {
 // hold up a stream.
 func (x *exchange) needsBody() bool {
 	s := &x.engine.settings
-	return s.RequestMode != Off || s.ResponseMode == Monitor || s.ResponseMode == Enforce && s.PassStreams
+	return s.RequestMode != policy.Off || s.ResponseMode == policy.Monitor || s.ResponseMode == policy.Enforce && s.PassStreams
 }
 
 func (x *exchange) enforcesAny() bool {
 	s := &x.engine.settings
-	return s.RequestMode == Enforce || s.ResponseMode == Enforce
+	return s.RequestMode == policy.Enforce || s.ResponseMode == policy.Enforce
 }
 
 // readRequest reads the request in one batch. It is not ok when Kong is gone;
@@ -110,15 +111,15 @@ func (x *exchange) readRequest(r *request) (err error, ok bool) {
 		calls = append(calls, &token)
 	}
 	switch {
-	case s.ResponseMode == Enforce && s.PassStreams:
+	case s.ResponseMode == policy.Enforce && s.PassStreams:
 		// What stood there may have to stay.
 		mark := pdk.SetNginxCtxText(bufferedKey, e.ownMark())
 		r.buffering = pdk.NginxCtx(bufferedKey)
 		calls = append(calls, &r.buffering, &mark)
-	case s.ResponseMode == Enforce:
+	case s.ResponseMode == policy.Enforce:
 		r.buffering = pdk.SetNginxCtxText(bufferedKey, e.ownMark())
 		calls = append(calls, &r.buffering)
-	case s.ResponseMode == Off && !s.KeepBuffering:
+	case s.ResponseMode == policy.Off && !s.KeepBuffering:
 		r.buffering = pdk.NginxCtx(bufferedKey)
 		calls = append(calls, &r.buffering)
 	}
@@ -168,17 +169,17 @@ func (x *exchange) unguardable(r *request) (judgement, bool) {
 	case r.header.Full():
 		// What decides may stand among those that Kong left out.
 		return ended(ambiguous, reasonHeaders), true
-	case s.ResponseMode == Enforce && strings.EqualFold(strings.TrimSpace(r.header.Get("Upgrade")), "websocket"):
+	case s.ResponseMode == policy.Enforce && strings.EqualFold(strings.TrimSpace(r.header.Get("Upgrade")), "websocket"):
 		// Kong would not buffer the answer, and skip the response phase.
 		return ended(upgradeRefused, ""), true
-	case s.ResponseMode == Enforce && s.RefuseHTTP2 && !strings.HasPrefix(r.protocol, "HTTP/1."):
+	case s.ResponseMode == policy.Enforce && s.RefuseHTTP2 && !strings.HasPrefix(r.protocol, "HTTP/1."):
 		// The same, on Kongs that buffer answers over HTTP/1 only.
 		return ended(http2Refused, ""), true
 	case isGRPC(r.in.ContentType) && !s.AllowUnscannable:
 		return ended(unscannable, reasonGRPC), true
-	case s.ResponseMode == Enforce && !s.PassMCPGetStream && wantsEventStreamByGET(x.facts.method, r.header):
+	case s.ResponseMode == policy.Enforce && !s.PassMCPGetStream && wantsEventStreamByGET(x.facts.method, r.header):
 		return ended(streamRefused, ""), true
-	case s.RequestMode == Enforce && (repeated(r.header, "Content-Type") || repeated(r.header, "Content-Encoding")):
+	case s.RequestMode == policy.Enforce && (repeated(r.header, "Content-Type") || repeated(r.header, "Content-Encoding")):
 		return ended(ambiguous, reasonTwice), true
 	}
 	return judgement{}, false
@@ -231,15 +232,15 @@ func (x *exchange) finishAccess(r *request, j judgement, calls []*pdk.Call) {
 
 	unseen := "" // why the answer will not be looked at
 	switch {
-	case s.ResponseMode == Off || s.KeepBuffering:
+	case s.ResponseMode == policy.Off || s.KeepBuffering:
 	case wantsEventStreamByGET(f.method, r.header):
 		unseen = reasonEventStream
-	case s.ResponseMode == Monitor && !s.BufferMonitoredStreams && wantsStream(j.message, &r.in, r.header):
+	case s.ResponseMode == policy.Monitor && !s.BufferMonitoredStreams && wantsStream(j.message, &r.in, r.header):
 		unseen = reasonStream
 	case s.PassStreams && asksForStream(j.message, &r.in):
 		unseen = reasonPassed
 	}
-	f.released = s.ResponseMode == Off || unseen != ""
+	f.released = s.ResponseMode == policy.Off || unseen != ""
 
 	buffer, ok := x.buffering(r, unseen)
 	if !ok {
@@ -251,7 +252,7 @@ func (x *exchange) finishAccess(r *request, j judgement, calls []*pdk.Call) {
 	if subject := x.subjectCall(r, &j); subject != nil {
 		calls = append(calls, subject)
 	}
-	if unseen == reasonEventStream && s.ResponseMode == Enforce && e.warnedGet.CompareAndSwap(false, true) {
+	if unseen == reasonEventStream && s.ResponseMode == policy.Enforce && e.warnedGet.CompareAndSwap(false, true) {
 		e.process.Notice(false, "an event stream by GET passes unscanned, as mcp_get_stream says; later ones are only counted")
 	}
 	var response *report
@@ -279,16 +280,16 @@ func (x *exchange) buffering(r *request, unseen string) (call *pdk.Call, ok bool
 	s := &x.engine.settings
 	var set pdk.Call
 	switch {
-	case s.ResponseMode == Off:
+	case s.ResponseMode == policy.Off:
 		if s.KeepBuffering || !mayRelease(&r.buffering) {
 			return nil, true
 		}
 		set = pdk.SetNginxCtxBool(bufferedKey, false)
-	case unseen == "" && s.ResponseMode == Enforce:
+	case unseen == "" && s.ResponseMode == policy.Enforce:
 		return nil, true // said in the first batch
 	case unseen == "":
 		set = pdk.SetNginxCtxText(bufferedKey, guardMark)
-	case s.ResponseMode == Enforce && unseen == reasonPassed:
+	case s.ResponseMode == policy.Enforce && unseen == reasonPassed:
 		if v, err := r.buffering.Value(); !mayRelease(&r.buffering) {
 			if err != nil {
 				v.Text = guardMark
@@ -297,7 +298,7 @@ func (x *exchange) buffering(r *request, unseen string) (call *pdk.Call, ok bool
 			break
 		}
 		set = pdk.SetNginxCtxBool(bufferedKey, false)
-	case s.ResponseMode == Enforce:
+	case s.ResponseMode == policy.Enforce:
 		// Each of ours that enforces the answer has let this stream pass, or
 		// refused it: the mark that stands there is not needed any more.
 		set = pdk.SetNginxCtxBool(bufferedKey, false)
@@ -338,7 +339,7 @@ func (x *exchange) releaseUnseen() {
 // remember keeps what the answer's leg will need.
 func (x *exchange) remember(j *judgement) {
 	e, f := x.engine, x.facts
-	if e.settings.ResponseMode == Off || f.requestID == "" {
+	if e.settings.ResponseMode == policy.Off || f.requestID == "" {
 		return
 	}
 	if f.released {

@@ -10,6 +10,8 @@ import (
 
 	"kong-ai-guard/internal/guard"
 	"kong-ai-guard/internal/pdk"
+	"kong-ai-guard/internal/policy"
+	"kong-ai-guard/internal/scan"
 )
 
 // replayKong gives replies that were encoded before the clock started.
@@ -64,8 +66,8 @@ func (r *replayKong) Exit(int, http.Header, []byte) error {
 
 type allower struct{}
 
-func (allower) Scan(context.Context, *guard.Scan) (guard.Verdict, error) {
-	return guard.Verdict{Action: guard.Allow, ScanID: "scan-1"}, nil
+func (allower) Scan(context.Context, *scan.Scan) (scan.Verdict, error) {
+	return scan.Verdict{Action: scan.Allow, ScanID: "scan-1"}, nil
 }
 
 // BenchmarkExchange is both legs of an allowed chat with 25 request headers,
@@ -74,11 +76,11 @@ func BenchmarkExchange(b *testing.B) {
 	for _, c := range []struct {
 		name     string
 		vendor   guard.Vendor
-		settings guard.Settings
+		settings policy.Settings
 	}{
 		{"enforce/prisma", prisma(), strict()},
 		{"enforce/noma", noma(), strict()},
-		{"monitor/noma", noma(), modes(guard.Monitor, guard.Monitor)},
+		{"monitor/noma", noma(), modes(policy.Monitor, policy.Monitor)},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			w := newWorld(b)

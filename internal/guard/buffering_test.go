@@ -9,13 +9,14 @@ import (
 
 	"kong-ai-guard/internal/guard"
 	"kong-ai-guard/internal/llm"
+	"kong-ai-guard/internal/policy"
 )
 
 // Two plugins on a route, in both orders, in every pair of modes, streamed
 // and not: one that enforces the answer always scans it, and only an answer
 // that nobody needs is not buffered.
 func TestBufferingRuleWithTwoPlugins(t *testing.T) {
-	all := []guard.Mode{guard.Enforce, guard.Monitor, guard.Off}
+	all := []policy.Mode{policy.Enforce, policy.Monitor, policy.Off}
 	for _, first := range all {
 		for _, second := range all {
 			for _, request := range all {
@@ -37,12 +38,12 @@ func TestBufferingRuleWithTwoPlugins(t *testing.T) {
 							w1.Flush(context.Background())
 							w2.Flush(context.Background())
 
-							needs := func(m guard.Mode) bool { return m == guard.Enforce || m == guard.Monitor && !stream }
+							needs := func(m policy.Mode) bool { return m == policy.Enforce || m == policy.Monitor && !stream }
 							if got, want := k.buffered(), needs(first) || needs(second); got != want {
 								t.Errorf("buffered is %v, want %v", got, want)
 							}
 							for _, p := range []struct {
-								mode guard.Mode
+								mode policy.Mode
 								s    *scanner
 							}{{first, s1}, {second, s2}} {
 								if got, want := len(p.s.seen(llm.ResponseLeg)) == 1, needs(p.mode); got != want {
@@ -64,16 +65,16 @@ func TestKeepBuffering(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		request func(*fakeKong)
-		mode    guard.Mode
+		mode    policy.Mode
 	}{
-		{"off", func(*fakeKong) {}, guard.Off},
-		{"monitored stream", func(k *fakeKong) { k.body = `{"stream":true,"messages":[{"role":"user","content":"hi"}]}` }, guard.Monitor},
+		{"off", func(*fakeKong) {}, policy.Off},
+		{"monitored stream", func(k *fakeKong) { k.body = `{"stream":true,"messages":[{"role":"user","content":"hi"}]}` }, policy.Monitor},
 		{"event stream by GET", func(k *fakeKong) {
 			k.line, k.body = "GET /mcp HTTP/1.1", ""
 			k.set("accept", "text/event-stream")
-		}, guard.Enforce},
+		}, policy.Enforce},
 	} {
-		for _, request := range []guard.Mode{guard.Enforce, guard.Off} {
+		for _, request := range []policy.Mode{policy.Enforce, policy.Off} {
 			w := newWorld(t)
 			s := modes(request, c.mode)
 			s.KeepBuffering, s.PassMCPGetStream = true, true
@@ -85,7 +86,7 @@ func TestKeepBuffering(t *testing.T) {
 			if !k.buffered() {
 				t.Errorf("%s: buffering was switched off", c.name)
 			}
-			if c.mode != guard.Off && len(sc.seen(llm.ResponseLeg)) != 1 {
+			if c.mode != policy.Off && len(sc.seen(llm.ResponseLeg)) != 1 {
 				t.Errorf("%s: the buffered answer was not looked at", c.name)
 			}
 		}
@@ -127,20 +128,20 @@ func TestEventStreamByGETThatIsLetPass(t *testing.T) {
 func TestUpgrade(t *testing.T) {
 	for _, c := range []struct {
 		header   []string
-		response guard.Mode
+		response policy.Mode
 		refused  bool
 	}{
-		{[]string{"websocket"}, guard.Enforce, true},
-		{[]string{"WEBSOCKET"}, guard.Enforce, true},
-		{[]string{" WebSocket "}, guard.Enforce, true},
-		{[]string{"websocket", "h2c"}, guard.Enforce, true},
-		{[]string{"h2c"}, guard.Enforce, false},
-		{[]string{"websocket, foo"}, guard.Enforce, false},
-		{[]string{"h2c", "websocket"}, guard.Enforce, false},
-		{[]string{"websocket"}, guard.Monitor, false},
-		{[]string{"websocket"}, guard.Off, false},
+		{[]string{"websocket"}, policy.Enforce, true},
+		{[]string{"WEBSOCKET"}, policy.Enforce, true},
+		{[]string{" WebSocket "}, policy.Enforce, true},
+		{[]string{"websocket", "h2c"}, policy.Enforce, true},
+		{[]string{"h2c"}, policy.Enforce, false},
+		{[]string{"websocket, foo"}, policy.Enforce, false},
+		{[]string{"h2c", "websocket"}, policy.Enforce, false},
+		{[]string{"websocket"}, policy.Monitor, false},
+		{[]string{"websocket"}, policy.Off, false},
 	} {
-		for _, request := range []guard.Mode{guard.Enforce, guard.Monitor, guard.Off} {
+		for _, request := range []policy.Mode{policy.Enforce, policy.Monitor, policy.Off} {
 			w := newWorld(t)
 			k := chatRequest(t)
 			for _, v := range c.header {
@@ -158,14 +159,14 @@ func TestUpgrade(t *testing.T) {
 // only the answer is enforced.
 func TestHeaderFlood(t *testing.T) {
 	for _, n := range []int{100, 995, 996, 2000} {
-		for _, request := range []guard.Mode{guard.Enforce, guard.Monitor, guard.Off} {
+		for _, request := range []policy.Mode{policy.Enforce, policy.Monitor, policy.Off} {
 			w := newWorld(t)
 			k := chatRequest(t)
 			for range n {
 				k.headers = append(k.headers, [2]string{"x-filler", "1"})
 			}
 			k.headers = append(k.headers, [2]string{"upgrade", "websocket"})
-			k.access(guard.New(w.Process, prisma(), modes(request, guard.Enforce), &scanner{}))
+			k.access(guard.New(w.Process, prisma(), modes(request, policy.Enforce), &scanner{}))
 			if k.exit == nil {
 				t.Errorf("%d headers, request %s: the upgrade was not seen", n, request)
 			}

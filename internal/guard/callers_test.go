@@ -13,6 +13,8 @@ import (
 
 	"kong-ai-guard/internal/guard"
 	"kong-ai-guard/internal/llm"
+	"kong-ai-guard/internal/policy"
+	"kong-ai-guard/internal/scan"
 )
 
 const (
@@ -24,7 +26,7 @@ const (
 func from(t testing.TB, n int, consumer, address string) *fakeKong {
 	k := chatRequest(t)
 	k.requestID = fmt.Sprint(consumer, address, n)
-	k.consumer = guard.Consumer{ID: consumer}
+	k.consumer = scan.Consumer{ID: consumer}
 	k.clientIP = address
 	return k
 }
@@ -54,11 +56,11 @@ func TestOneCallerCannotTakeAll(t *testing.T) {
 						c.change(b)
 					}
 				})
-				e := guard.New(w.Process, c.vendor, strict(), &scanner{request: func(ctx context.Context, s *guard.Scan) (guard.Verdict, error) {
+				e := guard.New(w.Process, c.vendor, strict(), &scanner{request: func(ctx context.Context, s *scan.Scan) (scan.Verdict, error) {
 					if strings.HasPrefix(s.RequestID, "mallory") || strings.HasPrefix(s.RequestID, "10.0.0.1") {
 						time.Sleep(4 * time.Second)
 					}
-					return guard.Verdict{Action: guard.Allow}, nil
+					return scan.Verdict{Action: scan.Allow}, nil
 				}})
 				var flood sync.WaitGroup
 				for i := range 300 {
@@ -102,11 +104,11 @@ func TestCallersAreAskedForUnderPressureOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, func(b *guard.Bounds) { b.Scans = 2 })
 		release := make(chan struct{})
-		sc := &scanner{request: func(_ context.Context, s *guard.Scan) (guard.Verdict, error) {
+		sc := &scanner{request: func(_ context.Context, s *scan.Scan) (scan.Verdict, error) {
 			if s.RequestID == "slow0" || s.RequestID == "slow1" {
 				<-release
 			}
-			return guard.Verdict{Action: guard.Allow}, nil
+			return scan.Verdict{Action: scan.Allow}, nil
 		}}
 		e := guard.New(w.Process, prisma(), strict(), sc)
 		asked := func(k *fakeKong) bool { return k.count(askConsumer)+k.count(askAddress) > 0 }
@@ -138,9 +140,9 @@ func TestCallersAreAskedForUnderPressureOnly(t *testing.T) {
 				t.Error("asked again for what the request had shown")
 			}
 		}
-		for _, scan := range sc.seen(llm.ResponseLeg) {
-			if scan.RequestID == "tight0" && scan.Caller != "consumer tight" {
-				t.Errorf("the answer's scan is %q's", scan.Caller)
+		for _, sc := range sc.seen(llm.ResponseLeg) {
+			if sc.RequestID == "tight0" && sc.Caller != "consumer tight" {
+				t.Errorf("the answer's scan is %q's", sc.Caller)
 			}
 		}
 	})
@@ -152,11 +154,11 @@ func TestCallersAreAskedForAfterAFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		fail := true
-		sc := &scanner{request: func(context.Context, *guard.Scan) (guard.Verdict, error) {
+		sc := &scanner{request: func(context.Context, *scan.Scan) (scan.Verdict, error) {
 			if fail {
-				return guard.Verdict{}, &guard.Failure{Kind: guard.Unavailable, Reason: "status 500"}
+				return scan.Verdict{}, &scan.Failure{Kind: scan.Unavailable, Reason: "status 500"}
 			}
-			return guard.Verdict{Action: guard.Allow}, nil
+			return scan.Verdict{Action: scan.Allow}, nil
 		}}
 		e := guard.New(w.Process, prisma(), strict(), sc)
 		from(t, 0, "", "10.0.0.1").access(e)
@@ -177,7 +179,7 @@ func TestCallersAreAskedForAfterAFailure(t *testing.T) {
 			t.Errorf("callers %q", got)
 		}
 		for _, s := range sc.seen(llm.RequestLeg) {
-			if s.Identity != (guard.Identity{Service: "llm"}) {
+			if s.Identity != (scan.Identity{Service: "llm"}) {
 				t.Errorf("the scan is told %+v", s.Identity)
 			}
 		}
@@ -192,7 +194,7 @@ func TestProvokedFailuresNeverPass(t *testing.T) {
 	for _, provoked := range []bool{false, true} {
 		for _, leg := range []llm.Leg{llm.RequestLeg, llm.ResponseLeg} {
 			sc := &scanner{}
-			f := fails(&guard.Failure{Kind: guard.Unavailable, Reason: "timeout of a large scan", Provoked: provoked})
+			f := fails(&scan.Failure{Kind: scan.Unavailable, Reason: "timeout of a large scan", Provoked: provoked})
 			if leg == llm.RequestLeg {
 				sc.request = f
 			} else {
@@ -209,20 +211,20 @@ func TestProvokedFailuresNeverPass(t *testing.T) {
 			}
 		}
 	}
-	if guard.Strictest([]error{&guard.Failure{}, &guard.Failure{Provoked: true, Reason: "worst"}, &guard.Failure{}}).Error() != "worst" {
+	if scan.Strictest([]error{&scan.Failure{}, &scan.Failure{Provoked: true, Reason: "worst"}, &scan.Failure{}}).Error() != "worst" {
 		t.Error("a piece that may pass decides over one that may not")
 	}
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, func(b *guard.Bounds) { b.Scans = 1 })
 		late := false
-		e := guard.New(w.Process, prisma(), open, &scanner{request: func(ctx context.Context, s *guard.Scan) (guard.Verdict, error) {
+		e := guard.New(w.Process, prisma(), open, &scanner{request: func(ctx context.Context, s *scan.Scan) (scan.Verdict, error) {
 			switch s.RequestID {
 			case "a0":
 				time.Sleep(10 * time.Second) // longer than a scan may take
 			case "c0":
 				late = s.Late
 			}
-			return guard.Verdict{Action: guard.Allow}, nil
+			return scan.Verdict{Action: scan.Allow}, nil
 		}})
 		var wg sync.WaitGroup
 		wg.Go(func() { from(t, 0, "a", "").access(e) })
@@ -243,9 +245,9 @@ func TestProvokedFailuresNeverPass(t *testing.T) {
 func TestMonitorQueueIsShared(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, func(b *guard.Bounds) { b.MonitorItems, b.MonitorWorkers = 16, 1 })
-		e := guard.New(w.Process, noma(), modes(guard.Monitor, guard.Off), &scanner{request: func(context.Context, *guard.Scan) (guard.Verdict, error) {
+		e := guard.New(w.Process, noma(), modes(policy.Monitor, policy.Off), &scanner{request: func(context.Context, *scan.Scan) (scan.Verdict, error) {
 			time.Sleep(time.Second)
-			return guard.Verdict{Action: guard.Allow}, nil
+			return scan.Verdict{Action: scan.Allow}, nil
 		}})
 		for i := range 100 {
 			from(t, i, "mallory", "").access(e)
@@ -262,7 +264,7 @@ func TestMonitorQueueIsShared(t *testing.T) {
 // not make a second caller of a consumer.
 func TestACallerHasOneName(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		fail := &guard.Failure{Kind: guard.Unavailable, Reason: "status 500"}
+		fail := &scan.Failure{Kind: scan.Unavailable, Reason: "status 500"}
 		for _, needs := range [][2]bool{{false, false}, {false, true}, {true, false}, {true, true}} {
 			w := newWorld(t)
 			sc := &scanner{request: fails(fail)}

@@ -12,6 +12,8 @@ import (
 
 	"kong-ai-guard/internal/guard"
 	"kong-ai-guard/internal/llm"
+	"kong-ai-guard/internal/policy"
+	"kong-ai-guard/internal/scan"
 )
 
 // claimer listens to the member "guardrails" and the header X-Claim.
@@ -35,7 +37,7 @@ const (
 // however much of the exchange is looked at; and only in enforce mode does the
 // request change.
 func TestClaims(t *testing.T) {
-	all := []guard.Mode{guard.Enforce, guard.Monitor, guard.Off}
+	all := []policy.Mode{policy.Enforce, policy.Monitor, policy.Off}
 	for _, request := range all {
 		for _, response := range all {
 			t.Run(string(request)+" and "+string(response), func(t *testing.T) {
@@ -46,18 +48,18 @@ func TestClaims(t *testing.T) {
 				k.run(guard.New(w.Process, noma(), modes(request, response), claimer{sc}))
 				w.Flush(context.Background())
 				switch {
-				case request == guard.Enforce && (k.upstreamBody == nil || *k.upstreamBody != withoutThat):
+				case request == policy.Enforce && (k.upstreamBody == nil || *k.upstreamBody != withoutThat):
 					t.Errorf("the upstream got %v", k.upstreamBody)
-				case request != guard.Enforce && k.upstreamBody != nil:
+				case request != policy.Enforce && k.upstreamBody != nil:
 					t.Errorf("the request was changed: %s", *k.upstreamBody)
 				}
 				want := "from the body"
-				if request == guard.Off {
+				if request == policy.Off {
 					want = "from the header"
 				}
 				for _, leg := range []llm.Leg{llm.RequestLeg, llm.ResponseLeg} {
 					for _, s := range sc.seen(leg) {
-						if s.Claim != want && (leg == llm.RequestLeg || request != guard.Off || response != guard.Monitor) {
+						if s.Claim != want && (leg == llm.RequestLeg || request != policy.Off || response != policy.Monitor) {
 							t.Errorf("%s: claim %q, want %q", leg, s.Claim, want)
 						}
 						if strings.Contains(s.Turns[len(s.Turns)-1].Text, "claim") {
@@ -114,12 +116,12 @@ func TestDetails(t *testing.T) {
 	details := []byte(`{"prompt":{"x":{"result":true}}}`)
 	for _, c := range []struct {
 		name string
-		scan func(context.Context, *guard.Scan) (guard.Verdict, error)
+		scan func(context.Context, *scan.Scan) (scan.Verdict, error)
 		want string
 	}{
-		{"block", verdict(guard.Verdict{Action: guard.Block, Details: details}), string(details)},
-		{"block without", verdict(guard.Verdict{Action: guard.Block}), ""},
-		{"no action", verdict(guard.Verdict{Details: details}), ""},
+		{"block", verdict(scan.Verdict{Action: scan.Block, Details: details}), string(details)},
+		{"block without", verdict(scan.Verdict{Action: scan.Block}), ""},
+		{"no action", verdict(scan.Verdict{Details: details}), ""},
 	} {
 		w := newWorld(t)
 		k := chatRequest(t).run(guard.New(w.Process, noma(), strict(), &scanner{request: c.scan}))
@@ -135,7 +137,7 @@ func TestMonitoredStreams(t *testing.T) {
 		"data: {\"id\":\"chatcmpl-1\",\"object\":\"chat.completion.chunk\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"is.\"}}]}\n\ndata: [DONE]\n\n"
 	for _, buffer := range []bool{false, true} {
 		w := newWorld(t)
-		s := modes(guard.Monitor, guard.Monitor)
+		s := modes(policy.Monitor, policy.Monitor)
 		s.BufferMonitoredStreams = buffer
 		sc := &scanner{}
 		k := chatRequest(t)

@@ -11,6 +11,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"kong-ai-guard/internal/llm"
+	"kong-ai-guard/internal/policy"
+	"kong-ai-guard/internal/scan"
 )
 
 // A Vendor is what a plugin brings of its own beside its Scanner.
@@ -54,18 +56,18 @@ type Vendor struct {
 type Engine struct {
 	process  *Process
 	vendor   Vendor
-	settings Settings
-	scanner  Scanner
+	settings policy.Settings
+	scanner  scan.Scanner
 	// badField names the field because of which nothing can be scanned.
 	badField string
 	// claimer is the scanner if it is a Claimer that listens, else nil;
 	// claimMember is what it listens to in bodies.
-	claimer     Claimer
+	claimer     scan.Claimer
 	claimMember string
 
 	// The names, once known, of what the instance is scoped to.
 	service, route atomic.Pointer[string]
-	consumer       atomic.Pointer[Consumer]
+	consumer       atomic.Pointer[scan.Consumer]
 	// What was warned of, since it is done once.
 	warnedGet, warnedMedia atomic.Bool
 
@@ -77,12 +79,12 @@ type Engine struct {
 }
 
 // New makes the engine of an instance. The scanner may be shared by many.
-func New(p *Process, v Vendor, s Settings, scanner Scanner) *Engine {
+func New(p *Process, v Vendor, s policy.Settings, scanner scan.Scanner) *Engine {
 	e := &Engine{process: p, vendor: v, settings: s, scanner: scanner}
-	if c, ok := scanner.(Claimer); ok {
+	if c, ok := scanner.(scan.Claimer); ok {
 		e.claimer, e.claimMember = c, c.ClaimMember()
 	}
-	for leg, mode := range [2]Mode{s.RequestMode, s.ResponseMode} {
+	for leg, mode := range [2]policy.Mode{s.RequestMode, s.ResponseMode} {
 		name := llm.Leg(leg).String()
 		e.scanSeconds[leg] = p.metrics.ScanSeconds.WithLabelValues(name)
 		e.legSeconds[leg] = p.metrics.LegSeconds.WithLabelValues(name, string(mode))
@@ -100,7 +102,7 @@ func New(p *Process, v Vendor, s Settings, scanner Scanner) *Engine {
 // field. What the operator wanted of it cannot be known, so this is so
 // whatever the modes say.
 func NewRefusing(p *Process, v Vendor, field string) *Engine {
-	e := New(p, v, Settings{RequestMode: Enforce, ResponseMode: Enforce, BlockFailures: true, BlockFailuresResponse: true}, nil)
+	e := New(p, v, policy.Settings{RequestMode: policy.Enforce, ResponseMode: policy.Enforce, BlockFailures: true, BlockFailuresResponse: true}, nil)
 	e.badField = field
 	return e
 }
@@ -120,7 +122,7 @@ func (e *Engine) Access(ctx context.Context, k Kong) {
 
 // Response runs the response phase, as Access does for the upstream's answer.
 func (e *Engine) Response(ctx context.Context, k Kong) {
-	if e.settings.ResponseMode == Off {
+	if e.settings.ResponseMode == policy.Off {
 		return // the phase runs for another plugin's sake
 	}
 	x := e.exchange(ctx, k, llm.ResponseLeg)
@@ -145,7 +147,7 @@ func (e *Engine) claim(m *llm.Message, header http.Header) string {
 	return e.claimer.Claim(member, header)
 }
 
-func (e *Engine) mode(leg llm.Leg) Mode {
+func (e *Engine) mode(leg llm.Leg) policy.Mode {
 	if leg == llm.ResponseLeg {
 		return e.settings.ResponseMode
 	}

@@ -11,6 +11,8 @@ import (
 
 	"kong-ai-guard/internal/llm"
 	"kong-ai-guard/internal/pdk"
+	"kong-ai-guard/internal/policy"
+	"kong-ai-guard/internal/scan"
 	"kong-ai-guard/internal/tracing"
 )
 
@@ -101,8 +103,8 @@ func (x *exchange) done() {
 // and nothing has shown yet that Kong will let us see it.
 func (x *exchange) mustRefuseFault() bool {
 	e := x.engine
-	return e.mode(x.leg) == Enforce ||
-		x.leg == llm.RequestLeg && e.settings.ResponseMode == Enforce && !x.guarded
+	return e.mode(x.leg) == policy.Enforce ||
+		x.leg == llm.RequestLeg && e.settings.ResponseMode == policy.Enforce && !x.guarded
 }
 
 // holdWork takes the memory for reading and scanning a body until the event
@@ -133,7 +135,7 @@ type identityCalls struct {
 
 func (x *exchange) identityCalls() (c identityCalls) {
 	e, f := x.engine, x.facts
-	named := e.settings.monitorsAny()
+	named := e.settings.MonitorsAny()
 	if e.vendor.NeedsService || named {
 		if name := e.service.Load(); name != nil {
 			f.serviceIs(*name, *name, e.vendor.NeedsService)
@@ -170,7 +172,7 @@ func (f *facts) serviceIs(name, shown string, needed bool) {
 	}
 }
 
-func (f *facts) consumerIs(c Consumer, needed bool) {
+func (f *facts) consumerIs(c scan.Consumer, needed bool) {
 	f.named.Consumer = c
 	if needed {
 		f.identity.Consumer = c
@@ -220,9 +222,9 @@ func (x *exchange) identify(c *identityCalls) error {
 		if err != nil && e.vendor.NeedsConsumer {
 			return err
 		}
-		known := Consumer(consumer)
+		known := scan.Consumer(consumer)
 		f.consumerIs(known, e.vendor.NeedsConsumer)
-		if e.settings.ScopedToConsumer && known != (Consumer{}) {
+		if e.settings.ScopedToConsumer && known != (scan.Consumer{}) {
 			e.consumer.Store(&known)
 		}
 	}
@@ -233,7 +235,7 @@ func (x *exchange) identify(c *identityCalls) error {
 		}
 		f.identity.ClientIP = ip
 	}
-	if e.vendor.NeedsConsumer || e.settings.monitorsAny() { // else nobody has asked whether there is one
+	if e.vendor.NeedsConsumer || e.settings.MonitorsAny() { // else nobody has asked whether there is one
 		x.own(callerOf(cmp.Or(f.identity.Consumer.ID, f.named.Consumer.ID), f.identity.ClientIP))
 	}
 	return nil

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"kong-ai-guard/internal/llm"
+	"kong-ai-guard/internal/scan"
 	"kong-ai-guard/internal/tracing"
 )
 
@@ -17,11 +18,11 @@ import (
 type facts struct {
 	requestID    string
 	method, path string
-	identity     Identity
+	identity     scan.Identity
 	// named is who calls what for the log line of a monitored leg, which no
 	// event is there to ask for. Unlike identity it may lack what could not
 	// be read.
-	named  Identity
+	named  scan.Identity
 	claim  string // see Claimer
 	caller string // see Scan.Caller
 	header http.Header

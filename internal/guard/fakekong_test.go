@@ -17,6 +17,7 @@ import (
 
 	"kong-ai-guard/internal/guard"
 	"kong-ai-guard/internal/pdk"
+	"kong-ai-guard/internal/scan"
 )
 
 // fakeKong is one request on its way through a gateway. Its replies are
@@ -32,7 +33,7 @@ type fakeKong struct {
 	body      string
 	bodyFile  string // path, in place of body
 	bodyError string
-	consumer  guard.Consumer
+	consumer  scan.Consumer
 	service   string
 	route     string
 	clientIP  string
@@ -84,7 +85,7 @@ func chatRequest(t testing.TB) *fakeKong {
 		},
 		body:    `{"model":"gpt-4o","messages":[{"role":"user","content":"what is the capital of France?"}]}`,
 		service: "llm", route: "chat", clientIP: "10.1.2.3",
-		consumer: guard.Consumer{ID: "b32379d9", Username: "alice", CustomID: "cust-1"},
+		consumer: scan.Consumer{ID: "b32379d9", Username: "alice", CustomID: "cust-1"},
 		status:   200,
 		answer:   `{"id":"chatcmpl-1","object":"chat.completion","model":"gpt-4o","choices":[{"index":0,"message":{"role":"assistant","content":"Paris."},"finish_reason":"stop"}]}`,
 		answerHeader: map[string]string{
@@ -249,7 +250,7 @@ func (k *fakeKong) reply(method string, args []byte) []byte {
 			k.t.Errorf("variable %q was asked for", name)
 		}
 	case "kong.client.get_consumer":
-		if k.consumer == (guard.Consumer{}) {
+		if k.consumer == (scan.Consumer{}) {
 			return nil
 		}
 		// The order of a real reply: username, tags, id, created_at, custom_id.

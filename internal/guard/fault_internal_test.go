@@ -11,6 +11,7 @@ import (
 
 	"kong-ai-guard/internal/llm"
 	"kong-ai-guard/internal/pdk"
+	"kong-ai-guard/internal/policy"
 	"kong-ai-guard/internal/telemetry"
 )
 
@@ -21,22 +22,22 @@ import (
 func TestFaultByMode(t *testing.T) {
 	p := NewProcess(DefaultBounds(), "PREFIX", zap.NewNop(), telemetry.NewMetrics("test"))
 	for _, c := range []struct {
-		request, response Mode
+		request, response policy.Mode
 		leg               llm.Leg
 		guarded           bool
 		refused           bool
 	}{
-		{Enforce, Enforce, llm.RequestLeg, true, true},
-		{Enforce, Off, llm.RequestLeg, false, true},
-		{Monitor, Enforce, llm.RequestLeg, false, true},
-		{Monitor, Enforce, llm.RequestLeg, true, false},
-		{Off, Enforce, llm.RequestLeg, false, true},
-		{Monitor, Monitor, llm.RequestLeg, false, false},
-		{Off, Off, llm.RequestLeg, false, false},
-		{Monitor, Enforce, llm.ResponseLeg, false, true},
-		{Enforce, Monitor, llm.ResponseLeg, false, false},
+		{policy.Enforce, policy.Enforce, llm.RequestLeg, true, true},
+		{policy.Enforce, policy.Off, llm.RequestLeg, false, true},
+		{policy.Monitor, policy.Enforce, llm.RequestLeg, false, true},
+		{policy.Monitor, policy.Enforce, llm.RequestLeg, true, false},
+		{policy.Off, policy.Enforce, llm.RequestLeg, false, true},
+		{policy.Monitor, policy.Monitor, llm.RequestLeg, false, false},
+		{policy.Off, policy.Off, llm.RequestLeg, false, false},
+		{policy.Monitor, policy.Enforce, llm.ResponseLeg, false, true},
+		{policy.Enforce, policy.Monitor, llm.ResponseLeg, false, false},
 	} {
-		e := New(p, Vendor{Plugin: "x", BlockStatus: 403}, Settings{RequestMode: c.request, ResponseMode: c.response}, nil)
+		e := New(p, Vendor{Plugin: "x", BlockStatus: 403}, policy.Settings{RequestMode: c.request, ResponseMode: c.response}, nil)
 		k := &exitOnly{}
 		func() {
 			x := e.exchange(context.Background(), k, c.leg)

@@ -17,6 +17,8 @@ import (
 
 	"kong-ai-guard/internal/guard"
 	"kong-ai-guard/internal/llm"
+	"kong-ai-guard/internal/policy"
+	"kong-ai-guard/internal/scan"
 	"kong-ai-guard/internal/telemetry"
 )
 
@@ -93,52 +95,52 @@ func (w *world) metric(name string, labels ...string) float64 {
 
 // scanner answers as its legs' functions say; a leg without one is allowed.
 type scanner struct {
-	request, response func(context.Context, *guard.Scan) (guard.Verdict, error)
+	request, response func(context.Context, *scan.Scan) (scan.Verdict, error)
 
 	mu    sync.Mutex
-	scans []guard.Scan
+	scans []scan.Scan
 }
 
-func (s *scanner) Scan(ctx context.Context, scan *guard.Scan) (guard.Verdict, error) {
+func (s *scanner) Scan(ctx context.Context, sc *scan.Scan) (scan.Verdict, error) {
 	s.mu.Lock()
-	s.scans = append(s.scans, *scan)
+	s.scans = append(s.scans, *sc)
 	s.mu.Unlock()
 	f := s.request
-	if scan.Leg == llm.ResponseLeg {
+	if sc.Leg == llm.ResponseLeg {
 		f = s.response
 	}
 	if f == nil {
-		return guard.Verdict{Action: guard.Allow, ScanID: "scan-1"}, nil
+		return scan.Verdict{Action: scan.Allow, ScanID: "scan-1"}, nil
 	}
-	return f(ctx, scan)
+	return f(ctx, sc)
 }
 
-func (s *scanner) seen(leg llm.Leg) (found []guard.Scan) {
+func (s *scanner) seen(leg llm.Leg) (found []scan.Scan) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, scan := range s.scans {
-		if scan.Leg == leg {
-			found = append(found, scan)
+	for _, sc := range s.scans {
+		if sc.Leg == leg {
+			found = append(found, sc)
 		}
 	}
 	return found
 }
 
-func verdict(v guard.Verdict) func(context.Context, *guard.Scan) (guard.Verdict, error) {
-	return func(context.Context, *guard.Scan) (guard.Verdict, error) { return v, nil }
+func verdict(v scan.Verdict) func(context.Context, *scan.Scan) (scan.Verdict, error) {
+	return func(context.Context, *scan.Scan) (scan.Verdict, error) { return v, nil }
 }
 
-func fails(err error) func(context.Context, *guard.Scan) (guard.Verdict, error) {
-	return func(context.Context, *guard.Scan) (guard.Verdict, error) { return guard.Verdict{}, err }
+func fails(err error) func(context.Context, *scan.Scan) (scan.Verdict, error) {
+	return func(context.Context, *scan.Scan) (scan.Verdict, error) { return scan.Verdict{}, err }
 }
 
-var block = verdict(guard.Verdict{
-	Action: guard.Block, ScanID: "scan-9", ReportID: "R-9", Category: "malicious",
+var block = verdict(scan.Verdict{
+	Action: scan.Block, ScanID: "scan-9", ReportID: "R-9", Category: "malicious",
 	Detections: []string{"prompt_injection", "dlp"}, Subject: "strict",
 })
 
 // both makes a scanner that answers the same on both legs.
-func both(f func(context.Context, *guard.Scan) (guard.Verdict, error)) *scanner {
+func both(f func(context.Context, *scan.Scan) (scan.Verdict, error)) *scanner {
 	return &scanner{request: f, response: f}
 }
 
@@ -158,15 +160,15 @@ func noma() guard.Vendor {
 	}
 }
 
-func strict() guard.Settings {
-	return guard.Settings{
-		RequestMode: guard.Enforce, ResponseMode: guard.Enforce,
+func strict() policy.Settings {
+	return policy.Settings{
+		RequestMode: policy.Enforce, ResponseMode: policy.Enforce,
 		BlockFailures: true, BlockFailuresResponse: true, Timeout: 5 * time.Second,
 		MaxRequestBytes: 10 << 20, MaxResponseBytes: 10 << 20,
 	}
 }
 
-func modes(request, response guard.Mode) guard.Settings {
+func modes(request, response policy.Mode) policy.Settings {
 	s := strict()
 	s.RequestMode, s.ResponseMode = request, response
 	return s

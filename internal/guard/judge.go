@@ -13,6 +13,8 @@ import (
 
 	"kong-ai-guard/internal/contentcoding"
 	"kong-ai-guard/internal/llm"
+	"kong-ai-guard/internal/policy"
+	"kong-ai-guard/internal/scan"
 )
 
 // A judgement is what was found out about one leg, before the configuration
@@ -31,7 +33,7 @@ type judgement struct {
 	retryAfter time.Duration
 	// provoked is as in Failure: the outcome never passes.
 	provoked bool
-	verdict  Verdict
+	verdict  scan.Verdict
 	message  *llm.Message // nil when the body could not be read
 	unjudged bool         // there are media that the service does not look at
 	turns    []llm.Turn   // those that were judged
@@ -121,7 +123,7 @@ func (e *Engine) media(m *llm.Message) (judged, unjudged bool) {
 
 // mediaPass tells whether media go on that nobody has judged.
 func (e *Engine) mediaPass(leg llm.Leg, j *judgement) bool {
-	return j.unjudged && (e.mode(leg) == Monitor || !j.outcome.refuses(leg))
+	return j.unjudged && (e.mode(leg) == policy.Monitor || !j.outcome.refuses(leg))
 }
 
 // countMedia counts a leg that goes on with media that nobody has judged, and
@@ -293,11 +295,11 @@ func (e *Engine) scan(event context.Context, m *llm.Message, turns []llm.Turn, f
 	if f.request != nil && f.request.Model != "" {
 		model = f.request.Model
 	}
-	s := &Scan{
+	s := &scan.Scan{
 		Leg: m.Leg, Message: m, Turns: turns, Model: model,
 		Identity: f.identity, Token: f.token, RequestID: f.requestID, Header: f.header, Claim: claim,
 		MaxCalls: e.process.bounds.ScansPerLeg,
-		Caller:   caller, FailsOpen: e.mode(m.Leg) == Enforce && !e.blockFailures(m.Leg),
+		Caller:   caller, FailsOpen: e.mode(m.Leg) == policy.Enforce && !e.blockFailures(m.Leg),
 		Late: time.Until(until) < e.settings.Timeout/2,
 	}
 	if m.Leg == llm.ResponseLeg {
@@ -312,11 +314,11 @@ func (e *Engine) scan(event context.Context, m *llm.Message, turns []llm.Turn, f
 		return j
 	}
 	switch v.Action {
-	case Allow:
+	case scan.Allow:
 		return judgement{outcome: allowed, verdict: v}
-	case Mask:
+	case scan.Mask:
 		return judgement{outcome: masked, verdict: v}
-	case Block:
+	case scan.Block:
 		return judgement{outcome: blocked, verdict: v}
 	default:
 		return judgement{outcome: ownFault, reason: reasonNoAction, verdict: v}
@@ -337,7 +339,7 @@ func failed(err error, timeUp, eventEnds bool) judgement {
 	if timeUp && eventEnds {
 		return ended(ownFault, reasonEventTime)
 	}
-	var f *Failure
+	var f *scan.Failure
 	if !errors.As(err, &f) {
 		if timeUp && errors.Is(err, context.DeadlineExceeded) {
 			return ended(unavailable, reasonTimeout)
@@ -346,13 +348,13 @@ func failed(err error, timeUp, eventEnds bool) judgement {
 	}
 	j := judgement{reason: f.Reason, hint: f.Hint, retryAfter: f.RetryAfter, provoked: f.Provoked}
 	switch f.Kind {
-	case Unavailable:
+	case scan.Unavailable:
 		j.outcome = unavailable
-	case Degraded:
+	case scan.Degraded:
 		j.outcome = degraded
-	case Misconfigured:
+	case scan.Misconfigured:
 		j.outcome = misconfigured
-	case TooLarge:
+	case scan.TooLarge:
 		j.outcome, j.reason = tooLarge, reasonService
 	default:
 		j.outcome = ownFault

@@ -9,6 +9,7 @@ import (
 
 	"kong-ai-guard/internal/llm"
 	"kong-ai-guard/internal/pdk"
+	"kong-ai-guard/internal/scan"
 	"kong-ai-guard/internal/telemetry"
 )
 
@@ -55,7 +56,7 @@ func (x *exchange) writeLine(call *pdk.Call, s severity, j judgement) bool {
 	}
 	if !x.engine.vendor.NeedsConsumer {
 		if c, err := consumer.Consumer(); err == nil {
-			id.Consumer = Consumer(c)
+			id.Consumer = scan.Consumer(c)
 		}
 	}
 	verb := "refused"
@@ -83,7 +84,7 @@ func nameOrID(name, id string) string {
 }
 
 // line is what operators read about a leg, as text is; verb is what became of it.
-func (e *Engine) line(leg llm.Leg, verb string, j *judgement, requestID string, id *Identity, took time.Duration) string {
+func (e *Engine) line(leg llm.Leg, verb string, j *judgement, requestID string, id *scan.Identity, took time.Duration) string {
 	unjudged := ""
 	if e.mediaPass(leg, j) {
 		unjudged = reasonMedia
@@ -93,7 +94,7 @@ func (e *Engine) line(leg llm.Leg, verb string, j *judgement, requestID string, 
 
 // text is a line for operators: what is what became of what, unjudged the part of it that nobody has judged. It holds no
 // text of the exchange and no secret; every value is cleaned, since strangers choose some.
-func (e *Engine) text(what, unjudged string, j *judgement, requestID string, id *Identity, took time.Duration) string {
+func (e *Engine) text(what, unjudged string, j *judgement, requestID string, id *scan.Identity, took time.Duration) string {
 	var b strings.Builder
 	b.Grow(256)
 	b.WriteString(e.vendor.LogPrefix)

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"kong-ai-guard/internal/guard"
+	"kong-ai-guard/internal/policy"
 )
 
 const (
@@ -24,20 +25,20 @@ func TestMarks(t *testing.T) {
 	}
 	for _, c := range []struct {
 		name              string
-		request, response guard.Mode
+		request, response policy.Mode
 		change            func(*fakeKong)
 		scan              *scanner
 		access, all       []string // marks after the access phase and at the end
 	}{
-		{"both legs", guard.Enforce, guard.Enforce, nil, &scanner{}, []string{requestMark}, []string{requestMark, responseMark}},
-		{"monitored", guard.Monitor, guard.Monitor, nil, &scanner{}, []string{requestMark}, []string{requestMark, responseMark}},
-		{"an answer that is not looked at", guard.Enforce, guard.Off, nil, &scanner{}, []string{requestMark, responseMark}, []string{requestMark, responseMark}},
-		{"a stream that is let go", guard.Enforce, guard.Monitor, stream, &scanner{}, []string{requestMark, responseMark}, []string{requestMark, responseMark}},
-		{"a request that is not looked at", guard.Off, guard.Enforce, nil, &scanner{}, []string{requestMark}, []string{requestMark, responseMark}},
-		{"nothing is looked at", guard.Off, guard.Off, nil, &scanner{}, []string{requestMark, responseMark}, []string{requestMark, responseMark}},
-		{"a refused request", guard.Enforce, guard.Enforce, nil, &scanner{request: block}, nil, nil},
-		{"a refused answer", guard.Enforce, guard.Enforce, nil, &scanner{response: block}, []string{requestMark}, []string{requestMark}},
-		{"a connection that is lost before the end", guard.Enforce, guard.Enforce, func(k *fakeKong) { k.breakAt = 2 }, &scanner{}, nil, nil},
+		{"both legs", policy.Enforce, policy.Enforce, nil, &scanner{}, []string{requestMark}, []string{requestMark, responseMark}},
+		{"monitored", policy.Monitor, policy.Monitor, nil, &scanner{}, []string{requestMark}, []string{requestMark, responseMark}},
+		{"an answer that is not looked at", policy.Enforce, policy.Off, nil, &scanner{}, []string{requestMark, responseMark}, []string{requestMark, responseMark}},
+		{"a stream that is let go", policy.Enforce, policy.Monitor, stream, &scanner{}, []string{requestMark, responseMark}, []string{requestMark, responseMark}},
+		{"a request that is not looked at", policy.Off, policy.Enforce, nil, &scanner{}, []string{requestMark}, []string{requestMark, responseMark}},
+		{"nothing is looked at", policy.Off, policy.Off, nil, &scanner{}, []string{requestMark, responseMark}, []string{requestMark, responseMark}},
+		{"a refused request", policy.Enforce, policy.Enforce, nil, &scanner{request: block}, nil, nil},
+		{"a refused answer", policy.Enforce, policy.Enforce, nil, &scanner{response: block}, []string{requestMark}, []string{requestMark}},
+		{"a connection that is lost before the end", policy.Enforce, policy.Enforce, func(k *fakeKong) { k.breakAt = 2 }, &scanner{}, nil, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := modes(c.request, c.response)
@@ -73,18 +74,18 @@ func TestMarksCostNothingUnlessAskedFor(t *testing.T) {
 func TestRefuseHTTP2(t *testing.T) {
 	for _, c := range []struct {
 		line     string
-		response guard.Mode
+		response policy.Mode
 		refused  bool
 	}{
-		{"POST /v1/chat/completions HTTP/2.0", guard.Enforce, true},
-		{"POST /v1/chat/completions HTTP/3.0", guard.Enforce, true},
-		{"POST /v1/chat/completions HTTP/1.1 HTTP/2.0", guard.Enforce, true},
-		{"POST /v1/chat/completions HTTP/1.1", guard.Enforce, false},
-		{"POST /v1/chat/completions HTTP/1.0", guard.Enforce, false},
-		{"POST /v1/chat/completions HTTP/2.0", guard.Monitor, false},
-		{"POST /v1/chat/completions HTTP/2.0", guard.Off, false},
+		{"POST /v1/chat/completions HTTP/2.0", policy.Enforce, true},
+		{"POST /v1/chat/completions HTTP/3.0", policy.Enforce, true},
+		{"POST /v1/chat/completions HTTP/1.1 HTTP/2.0", policy.Enforce, true},
+		{"POST /v1/chat/completions HTTP/1.1", policy.Enforce, false},
+		{"POST /v1/chat/completions HTTP/1.0", policy.Enforce, false},
+		{"POST /v1/chat/completions HTTP/2.0", policy.Monitor, false},
+		{"POST /v1/chat/completions HTTP/2.0", policy.Off, false},
 	} {
-		s := modes(guard.Enforce, c.response)
+		s := modes(policy.Enforce, c.response)
 		s.RefuseHTTP2 = true
 		k := chatRequest(t)
 		k.line = c.line

@@ -9,11 +9,13 @@ import (
 
 	"kong-ai-guard/internal/guard"
 	"kong-ai-guard/internal/llm"
+	"kong-ai-guard/internal/policy"
+	"kong-ai-guard/internal/scan"
 )
 
 // maskAll masks every turn that has a place.
-func maskAll(_ context.Context, s *guard.Scan) (guard.Verdict, error) {
-	v := guard.Verdict{Action: guard.Mask, ScanID: "scan-5", Detections: []string{"dlp"}}
+func maskAll(_ context.Context, s *scan.Scan) (scan.Verdict, error) {
+	v := scan.Verdict{Action: scan.Mask, ScanID: "scan-5", Detections: []string{"dlp"}}
 	for i := range s.Turns {
 		if !s.Turns[i].Maskable {
 			continue
@@ -66,7 +68,7 @@ func TestMaskWithoutACertainPlaceBlocks(t *testing.T) {
 	} {
 		for _, leg := range []string{"request", "response"} {
 			w := newWorld(t)
-			f := verdict(guard.Verdict{Action: guard.Mask, ScanID: "scan-5", Masked: masked})
+			f := verdict(scan.Verdict{Action: scan.Mask, ScanID: "scan-5", Masked: masked})
 			sc := &scanner{request: f}
 			if leg == "response" {
 				sc = &scanner{response: f}
@@ -82,29 +84,29 @@ func TestMaskWithoutACertainPlaceBlocks(t *testing.T) {
 // An answer is masked by the last of our plugins that looks at it: a mask
 // ends the phase for those that come later.
 func TestMaskedAnswer(t *testing.T) {
-	other := func(m guard.Mode) func(*world) *guard.Engine {
+	other := func(m policy.Mode) func(*world) *guard.Engine {
 		return func(w *world) *guard.Engine {
-			return guard.New(w.Process, noma(), modes(guard.Enforce, m), &scanner{})
+			return guard.New(w.Process, noma(), modes(policy.Enforce, m), &scanner{})
 		}
 	}
 	for _, c := range []struct {
 		name          string
 		before, after func(*world) *guard.Engine
-		change        func(*guard.Settings, *guard.Vendor)
+		change        func(*policy.Settings, *guard.Vendor)
 		blocked       bool
 	}{
 		{name: "alone"},
-		{name: "last of two", before: other(guard.Enforce)},
-		{name: "before one that enforces", after: other(guard.Enforce), blocked: true},
-		{name: "before one that monitors", after: other(guard.Monitor), blocked: true},
-		{name: "before one that is off", after: other(guard.Off)},
+		{name: "last of two", before: other(policy.Enforce)},
+		{name: "before one that enforces", after: other(policy.Enforce), blocked: true},
+		{name: "before one that monitors", after: other(policy.Monitor), blocked: true},
+		{name: "before one that is off", after: other(policy.Off)},
 		{
-			name: "early, as the operator wants it", after: other(guard.Enforce),
-			change: func(s *guard.Settings, _ *guard.Vendor) { s.AllowEarlyMask = true },
+			name: "early, as the operator wants it", after: other(policy.Enforce),
+			change: func(s *policy.Settings, _ *guard.Vendor) { s.AllowEarlyMask = true },
 		},
 		{
 			name:   "by a vendor that does not say so",
-			change: func(_ *guard.Settings, v *guard.Vendor) { v.Masks = false }, blocked: true,
+			change: func(_ *policy.Settings, v *guard.Vendor) { v.Masks = false }, blocked: true,
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {

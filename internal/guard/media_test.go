@@ -9,6 +9,8 @@ import (
 
 	"kong-ai-guard/internal/guard"
 	"kong-ai-guard/internal/llm"
+	"kong-ai-guard/internal/policy"
+	"kong-ai-guard/internal/scan"
 )
 
 const (
@@ -28,14 +30,14 @@ func TestMediaNobodyJudged(t *testing.T) {
 	judgesImages := func(v *guard.Vendor) {
 		v.JudgesMedia = func(m llm.MediaPart) bool { return strings.HasPrefix(m.Type, "image") }
 	}
-	allowed := verdict(guard.Verdict{Action: guard.Allow, ScanID: "scan-1"})
+	allowed := verdict(scan.Verdict{Action: scan.Allow, ScanID: "scan-1"})
 	for _, c := range []struct {
 		name     string
 		vendor   func(*guard.Vendor)
-		settings func(*guard.Settings)
+		settings func(*policy.Settings)
 		request  string
 		answer   func(*fakeKong)
-		scan     func(context.Context, *guard.Scan) (guard.Verdict, error)
+		scan     func(context.Context, *scan.Scan) (scan.Verdict, error)
 		requests float64
 		answers  float64
 	}{
@@ -46,14 +48,14 @@ func TestMediaNobodyJudged(t *testing.T) {
 		{name: "judged and not", vendor: judgesImages, request: withParts(said, picture, sound), scan: allowed, requests: 1},
 		{name: "sound to one who judges pictures", vendor: judgesImages, request: withParts(sound), scan: allowed, requests: 1},
 		{name: "blocked", request: withParts(said, picture), scan: block},
-		{name: "refused", settings: func(s *guard.Settings) { s.BlockMedia = true }, request: withParts(picture), scan: allowed},
-		{name: "no verdict", request: withParts(said, picture), scan: fails(&guard.Failure{Kind: guard.Unavailable, Reason: "timeout"})},
+		{name: "refused", settings: func(s *policy.Settings) { s.BlockMedia = true }, request: withParts(picture), scan: allowed},
+		{name: "no verdict", request: withParts(said, picture), scan: fails(&scan.Failure{Kind: scan.Unavailable, Reason: "timeout"})},
 		{
-			name: "no verdict that is let pass", settings: func(s *guard.Settings) { s.BlockFailures = false },
-			request: withParts(said, picture), scan: fails(&guard.Failure{Kind: guard.Unavailable, Reason: "timeout"}), requests: 1,
+			name: "no verdict that is let pass", settings: func(s *policy.Settings) { s.BlockFailures = false },
+			request: withParts(said, picture), scan: fails(&scan.Failure{Kind: scan.Unavailable, Reason: "timeout"}), requests: 1,
 		},
-		{name: "monitored", settings: func(s *guard.Settings) { s.RequestMode = guard.Monitor }, request: withParts(said, picture), scan: block, requests: 1},
-		{name: "not looked at", settings: func(s *guard.Settings) { s.RequestMode = guard.Off }, request: withParts(said, picture), scan: allowed},
+		{name: "monitored", settings: func(s *policy.Settings) { s.RequestMode = policy.Monitor }, request: withParts(said, picture), scan: block, requests: 1},
+		{name: "not looked at", settings: func(s *policy.Settings) { s.RequestMode = policy.Off }, request: withParts(said, picture), scan: allowed},
 		{
 			name: "an answer of nothing but media", request: withParts(said), scan: allowed, answers: 1,
 			answer: func(k *fakeKong) {
@@ -61,7 +63,7 @@ func TestMediaNobodyJudged(t *testing.T) {
 			},
 		},
 		{
-			name: "monitored answers", settings: func(s *guard.Settings) { s.ResponseMode = guard.Monitor }, request: withParts(said), scan: allowed, answers: 1,
+			name: "monitored answers", settings: func(s *policy.Settings) { s.ResponseMode = policy.Monitor }, request: withParts(said), scan: allowed, answers: 1,
 			answer: func(k *fakeKong) {
 				k.answer, k.answerHeader["content-type"] = "\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR", "image/png"
 			},
@@ -106,7 +108,7 @@ func TestMediaNobodyJudged(t *testing.T) {
 				if leg == "response" {
 					enforced = settings.ResponseMode
 				}
-				if passed[leg] != (want > 0 && enforced == guard.Enforce) {
+				if passed[leg] != (want > 0 && enforced == policy.Enforce) {
 					t.Errorf("the access log's %s says media: %v", leg, passed[leg])
 				}
 			}
@@ -146,8 +148,8 @@ func TestMediaAreWarnedOfOncePerInstance(t *testing.T) {
 // when the exchange was forgotten before its answer came.
 func TestMonitoredLinesSayWhoCalledWhat(t *testing.T) {
 	for name, vendor := range map[string]guard.Vendor{"prisma": prisma(), "noma": noma()} {
-		for _, m := range []struct{ request, response guard.Mode }{
-			{guard.Monitor, guard.Monitor}, {guard.Monitor, guard.Off}, {guard.Off, guard.Monitor}, {guard.Enforce, guard.Monitor},
+		for _, m := range []struct{ request, response policy.Mode }{
+			{policy.Monitor, policy.Monitor}, {policy.Monitor, policy.Off}, {policy.Off, policy.Monitor}, {policy.Enforce, policy.Monitor},
 		} {
 			for _, scoped := range []bool{false, true} {
 				for _, forgets := range []bool{false, true} {
@@ -159,7 +161,7 @@ func TestMonitoredLinesSayWhoCalledWhat(t *testing.T) {
 					settings := modes(m.request, m.response)
 					settings.Scoped, settings.ScopedToRoute, settings.ScopedToConsumer = scoped, scoped, scoped
 					sc := both(block)
-					if m.request == guard.Enforce {
+					if m.request == policy.Enforce {
 						sc.request = nil
 					}
 					e := guard.New(w.Process, vendor, settings, sc)
@@ -167,8 +169,8 @@ func TestMonitoredLinesSayWhoCalledWhat(t *testing.T) {
 					chatRequest(t).run(e) // now the names are known, if scoped
 					w.Flush(context.Background())
 					want := 0
-					for _, mode := range []guard.Mode{m.request, m.response} {
-						if mode == guard.Monitor {
+					for _, mode := range []policy.Mode{m.request, m.response} {
+						if mode == policy.Monitor {
 							want += 2
 						}
 					}
@@ -189,7 +191,7 @@ func TestMonitoringDoesNotHangOnNames(t *testing.T) {
 	k := chatRequest(t)
 	k.replyErr = map[string]error{"kong.router.get_route": context.Canceled, "kong.router.get_service": context.Canceled}
 	sc := both(block)
-	k.run(guard.New(w.Process, noma(), modes(guard.Monitor, guard.Monitor), sc))
+	k.run(guard.New(w.Process, noma(), modes(policy.Monitor, policy.Monitor), sc))
 	w.Flush(context.Background())
 	if n := strings.Count(w.stderr.String(), "would be refused"); n != 2 || k.exit != nil {
 		t.Errorf("%d lines, %+v", n, k.exit)

@@ -10,6 +10,8 @@ import (
 	"kong-ai-guard/internal/guard"
 	"kong-ai-guard/internal/llm"
 	"kong-ai-guard/internal/pdk"
+	"kong-ai-guard/internal/policy"
+	"kong-ai-guard/internal/scan"
 )
 
 // Whatever goes wrong, a monitored leg changes nothing: not a byte, not a
@@ -40,21 +42,21 @@ func TestMonitorChangesNothing(t *testing.T) {
 		"error answer":  func(k *fakeKong) { k.status = 500 },
 		"empty answer":  func(k *fakeKong) { k.status, k.answer = 304, "" },
 	}
-	scans := map[string]func(context.Context, *guard.Scan) (guard.Verdict, error){
+	scans := map[string]func(context.Context, *scan.Scan) (scan.Verdict, error){
 		"block":   block,
-		"failure": fails(&guard.Failure{Kind: guard.Misconfigured, Reason: "status 403"}),
-		"panic":   func(context.Context, *guard.Scan) (guard.Verdict, error) { panic("boom") },
-		"mask":    verdict(guard.Verdict{Action: guard.Mask, Masked: []llm.Replacement{{Turn: 0, Text: "x"}}}),
+		"failure": fails(&scan.Failure{Kind: scan.Misconfigured, Reason: "status 403"}),
+		"panic":   func(context.Context, *scan.Scan) (scan.Verdict, error) { panic("boom") },
+		"mask":    verdict(scan.Verdict{Action: scan.Mask, Masked: []llm.Replacement{{Turn: 0, Text: "x"}}}),
 	}
 	for name, change := range hopeless {
-		for scanName, scan := range scans {
+		for scanName, sc := range scans {
 			t.Run(name+"/"+scanName, func(t *testing.T) {
 				w := newWorld(t)
-				s := modes(guard.Monitor, guard.Monitor)
+				s := modes(policy.Monitor, policy.Monitor)
 				s.BlockMedia = true
 				k := chatRequest(t)
 				change(k)
-				k.run(guard.New(w.Process, prisma(), s, both(scan)))
+				k.run(guard.New(w.Process, prisma(), s, both(sc)))
 				w.Flush(context.Background())
 				if k.exits > 0 || k.upstreamBody != nil || len(k.clearedRequest)+len(k.clearedAnswer) > 0 {
 					t.Errorf("a monitored exchange was changed: %+v, body %v", k.exit, k.upstreamBody)
@@ -68,7 +70,7 @@ func TestMonitorChangesNothing(t *testing.T) {
 }
 
 func TestModesByLeg(t *testing.T) {
-	all := []guard.Mode{guard.Enforce, guard.Monitor, guard.Off}
+	all := []policy.Mode{policy.Enforce, policy.Monitor, policy.Off}
 	for _, request := range all {
 		for _, response := range all {
 			t.Run(string(request)+" and "+string(response), func(t *testing.T) {
@@ -81,49 +83,49 @@ func TestModesByLeg(t *testing.T) {
 					k := chatRequest(t).run(guard.New(w.Process, prisma(), modes(request, response), sc))
 					w.Flush(context.Background())
 
-					refusedRequest := blocking && request == guard.Enforce
-					refusedAnswer := blocking && response == guard.Enforce && !refusedRequest
+					refusedRequest := blocking && request == policy.Enforce
+					refusedAnswer := blocking && response == policy.Enforce && !refusedRequest
 					if got := k.exit != nil; got != (refusedRequest || refusedAnswer) {
 						t.Errorf("blocking %v: refused is %v", blocking, got)
 					}
 					scanned := map[bool]int{true: 1, false: 0}
-					if n := len(sc.seen(llm.RequestLeg)); n != scanned[request != guard.Off] {
+					if n := len(sc.seen(llm.RequestLeg)); n != scanned[request != policy.Off] {
 						t.Errorf("blocking %v: %d scans of the request", blocking, n)
 					}
-					if n := len(sc.seen(llm.ResponseLeg)); n != scanned[response != guard.Off && !refusedRequest] {
+					if n := len(sc.seen(llm.ResponseLeg)); n != scanned[response != policy.Off && !refusedRequest] {
 						t.Errorf("blocking %v: %d scans of the answer", blocking, n)
 					}
 					for _, s := range sc.seen(llm.ResponseLeg) {
-						if want := request != guard.Off; (len(s.Prompt) == 1) != want || want && s.Prompt[0].Text != "what is the capital of France?" {
+						if want := request != policy.Off; (len(s.Prompt) == 1) != want || want && s.Prompt[0].Text != "what is the capital of France?" {
 							t.Errorf("the answer's scan has the prompt %v", s.Prompt)
 						}
 						if s.Identity.Service != "llm" || s.RequestID != k.requestID || s.Header.Get("User-Agent") != "test" || s.Model != "gpt-4o" {
 							t.Errorf("the answer's scan lacks facts: %+v", s)
 						}
 					}
-					if n := k.count("kong.service.response.get_raw_body"); n > 0 && response == guard.Off {
+					if n := k.count("kong.service.response.get_raw_body"); n > 0 && response == policy.Off {
 						t.Error("an answer was read although its leg is off")
 					}
-					if request == guard.Off && response != guard.Monitor && k.count("kong.request.get_raw_body") > 0 {
+					if request == policy.Off && response != policy.Monitor && k.count("kong.request.get_raw_body") > 0 {
 						t.Error("a request was read although its leg is off")
 					}
-					if request == guard.Monitor && k.leg("prisma-airs-intercept", "request")["action"] != "pending" {
+					if request == policy.Monitor && k.leg("prisma-airs-intercept", "request")["action"] != "pending" {
 						t.Errorf("access log %v", k.serialized)
 					}
-					if response == guard.Monitor && !refusedRequest && k.leg("prisma-airs-intercept", "response")["action"] != "pending" {
+					if response == policy.Monitor && !refusedRequest && k.leg("prisma-airs-intercept", "response")["action"] != "pending" {
 						t.Errorf("access log %v", k.serialized)
 					}
-					if (request == guard.Off) != (k.leg("prisma-airs-intercept", "request") == nil) {
+					if (request == policy.Off) != (k.leg("prisma-airs-intercept", "request") == nil) {
 						t.Errorf("access log %v", k.serialized)
 					}
-					if want := 1; request == guard.Off && response == guard.Off {
+					if want := 1; request == policy.Off && response == policy.Off {
 						if k.serializeCalls != 0 {
 							t.Errorf("%d access log calls", k.serializeCalls)
 						}
 					} else if k.serializeCalls != want {
 						t.Errorf("%d access log calls", k.serializeCalls)
 					}
-					if k.buffered() == (response == guard.Off) && !refusedRequest {
+					if k.buffered() == (response == policy.Off) && !refusedRequest {
 						t.Errorf("buffered is %v", k.buffered())
 					}
 				}
@@ -136,15 +138,15 @@ func TestModesByLeg(t *testing.T) {
 // nothing stays taken.
 func TestLostConnections(t *testing.T) {
 	for _, c := range []struct {
-		settings guard.Settings
-		scan     func(context.Context, *guard.Scan) (guard.Verdict, error)
+		settings policy.Settings
+		scan     func(context.Context, *scan.Scan) (scan.Verdict, error)
 	}{
 		{strict(), nil},
 		{strict(), block},
 		{strict(), maskAll},
-		{modes(guard.Monitor, guard.Monitor), nil},
-		{modes(guard.Monitor, guard.Off), nil},
-		{modes(guard.Off, guard.Off), nil},
+		{modes(policy.Monitor, policy.Monitor), nil},
+		{modes(policy.Monitor, policy.Off), nil},
+		{modes(policy.Off, policy.Off), nil},
 	} {
 		for _, stream := range []bool{false, true} {
 			for n := 1; n <= 6; n++ {
@@ -232,7 +234,7 @@ func TestPanicInsideTheConnectionIsItsOwners(t *testing.T) {
 }
 
 func TestBlockFailuresByLeg(t *testing.T) {
-	down := both(fails(&guard.Failure{Kind: guard.Unavailable, Reason: "connection refused"}))
+	down := both(fails(&scan.Failure{Kind: scan.Unavailable, Reason: "connection refused"}))
 	for _, c := range []struct{ request, response bool }{{true, true}, {true, false}, {false, true}, {false, false}} {
 		w := newWorld(t)
 		s := strict()

@@ -13,16 +13,18 @@ import (
 
 	"kong-ai-guard/internal/guard"
 	"kong-ai-guard/internal/llm"
+	"kong-ai-guard/internal/policy"
+	"kong-ai-guard/internal/scan"
 )
 
 func TestMonitorReturnsAtOnceAndJudgesLater(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		sc := both(func(ctx context.Context, s *guard.Scan) (guard.Verdict, error) {
+		sc := both(func(ctx context.Context, s *scan.Scan) (scan.Verdict, error) {
 			time.Sleep(3 * time.Second)
 			return block(ctx, s)
 		})
-		e := guard.New(w.Process, prisma(), modes(guard.Monitor, guard.Monitor), sc)
+		e := guard.New(w.Process, prisma(), modes(policy.Monitor, policy.Monitor), sc)
 		start := time.Now()
 		k := chatRequest(t).run(e)
 		if took := time.Since(start); took != 0 {
@@ -55,9 +57,9 @@ func TestMonitorQueueIsBounded(t *testing.T) {
 	} {
 		release := make(chan struct{})
 		w := newWorld(t, change)
-		e := guard.New(w.Process, prisma(), modes(guard.Monitor, guard.Off), &scanner{request: func(context.Context, *guard.Scan) (guard.Verdict, error) {
+		e := guard.New(w.Process, prisma(), modes(policy.Monitor, policy.Off), &scanner{request: func(context.Context, *scan.Scan) (scan.Verdict, error) {
 			<-release
-			return guard.Verdict{Action: guard.Allow}, nil
+			return scan.Verdict{Action: scan.Allow}, nil
 		}})
 		var last *fakeKong
 		var logged []string
@@ -89,9 +91,9 @@ func TestMonitorQueueIsBounded(t *testing.T) {
 func TestFlushDropsWhatTakesTooLong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, func(b *guard.Bounds) { b.MonitorWorkers = 2 })
-		e := guard.New(w.Process, prisma(), modes(guard.Monitor, guard.Off), &scanner{request: func(ctx context.Context, _ *guard.Scan) (guard.Verdict, error) {
+		e := guard.New(w.Process, prisma(), modes(policy.Monitor, policy.Off), &scanner{request: func(ctx context.Context, _ *scan.Scan) (scan.Verdict, error) {
 			<-ctx.Done()
-			return guard.Verdict{}, ctx.Err()
+			return scan.Verdict{}, ctx.Err()
 		}})
 		for range 5 {
 			chatRequest(t).run(e)
@@ -115,8 +117,8 @@ func TestFlushDropsWhatTakesTooLong(t *testing.T) {
 
 func TestMonitorFailuresAreCountedNotRepeated(t *testing.T) {
 	w := newWorld(t)
-	e := guard.New(w.Process, noma(), modes(guard.Monitor, guard.Off), both(fails(&guard.Failure{
-		Kind: guard.Misconfigured, Reason: "status 401", Hint: "client_secret",
+	e := guard.New(w.Process, noma(), modes(policy.Monitor, policy.Off), both(fails(&scan.Failure{
+		Kind: scan.Misconfigured, Reason: "status 401", Hint: "client_secret",
 	})))
 	var lines []string
 	for range 20 {
@@ -135,11 +137,11 @@ func TestMonitorFailuresAreCountedNotRepeated(t *testing.T) {
 func TestMonitoredBodiesAreCopies(t *testing.T) {
 	w := newWorld(t)
 	release := make(chan struct{})
-	sc := both(func(context.Context, *guard.Scan) (guard.Verdict, error) {
+	sc := both(func(context.Context, *scan.Scan) (scan.Verdict, error) {
 		<-release
-		return guard.Verdict{Action: guard.Allow}, nil
+		return scan.Verdict{Action: scan.Allow}, nil
 	})
-	e := guard.New(w.Process, prisma(), modes(guard.Monitor, guard.Monitor), sc)
+	e := guard.New(w.Process, prisma(), modes(policy.Monitor, policy.Monitor), sc)
 	var wg sync.WaitGroup
 	for i := range 50 {
 		wg.Go(func() {
@@ -187,11 +189,11 @@ func TestNoticesAreBounded(t *testing.T) {
 func TestMonitoredAnswerOfAForgottenExchange(t *testing.T) {
 	w := newWorld(t, func(b *guard.Bounds) { b.MonitorWorkers = 1 })
 	release := make(chan struct{})
-	sc := &scanner{response: func(context.Context, *guard.Scan) (guard.Verdict, error) {
+	sc := &scanner{response: func(context.Context, *scan.Scan) (scan.Verdict, error) {
 		<-release
-		return guard.Verdict{Action: guard.Allow}, nil
+		return scan.Verdict{Action: scan.Allow}, nil
 	}}
-	e := guard.New(w.Process, prisma(), modes(guard.Enforce, guard.Monitor), sc)
+	e := guard.New(w.Process, prisma(), modes(policy.Enforce, policy.Monitor), sc)
 	for range 3 { // some are read after their replies were taken back
 		chatRequest(t).respond(e)
 	}
@@ -213,18 +215,18 @@ type away struct {
 	mu    sync.Mutex
 	back  bool
 	tries []time.Time
-	fail  *guard.Failure
+	fail  *scan.Failure
 }
 
-func (a *away) Scan(context.Context, *guard.Scan) (guard.Verdict, error) {
+func (a *away) Scan(context.Context, *scan.Scan) (scan.Verdict, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.tries = append(a.tries, time.Now())
 	if a.back {
-		return guard.Verdict{Action: guard.Allow}, nil
+		return scan.Verdict{Action: scan.Allow}, nil
 	}
 	fail := *a.fail
-	return guard.Verdict{}, &fail
+	return scan.Verdict{}, &fail
 }
 
 func (a *away) count() int {
@@ -233,8 +235,8 @@ func (a *away) count() int {
 	return len(a.tries)
 }
 
-func refused() *guard.Failure {
-	return &guard.Failure{Kind: guard.Unavailable, Reason: "connection refused", Hint: "API_base"}
+func refused() *scan.Failure {
+	return &scan.Failure{Kind: scan.Unavailable, Reason: "connection refused", Hint: "API_base"}
 }
 
 // While the service is away, legs wait and are tried again, further and
@@ -243,7 +245,7 @@ func TestMonitorTriesAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		sc := &away{fail: refused()}
-		e := guard.New(w.Process, noma(), modes(guard.Monitor, guard.Off), sc)
+		e := guard.New(w.Process, noma(), modes(policy.Monitor, policy.Off), sc)
 		chatRequest(t).run(e)
 		time.Sleep(20 * time.Second)
 		if n := sc.count(); n < 4 || n > 5 { // after 0, 1, 3, 7 and 15 s, or a bit later
@@ -270,7 +272,7 @@ func TestMonitorTriesHaveAnEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, func(b *guard.Bounds) { b.MonitorPatience = time.Minute })
 		sc := &away{fail: refused()}
-		e := guard.New(w.Process, noma(), modes(guard.Monitor, guard.Off), sc)
+		e := guard.New(w.Process, noma(), modes(policy.Monitor, policy.Off), sc)
 		chatRequest(t).run(e)
 		time.Sleep(time.Minute)
 		synctest.Wait()
@@ -288,7 +290,7 @@ func TestMonitorWaitsAsAsked(t *testing.T) {
 		fail := refused()
 		fail.RetryAfter = 10 * time.Second
 		sc := &away{fail: fail}
-		chatRequest(t).run(guard.New(w.Process, noma(), modes(guard.Monitor, guard.Off), sc))
+		chatRequest(t).run(guard.New(w.Process, noma(), modes(policy.Monitor, policy.Off), sc))
 		time.Sleep(9 * time.Second)
 		if n := sc.count(); n != 1 {
 			t.Errorf("%d tries in 9 s", n)
@@ -312,7 +314,7 @@ func TestFlushTriesOnceMore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		sc := &away{fail: refused()}
-		e := guard.New(w.Process, noma(), modes(guard.Monitor, guard.Off), sc)
+		e := guard.New(w.Process, noma(), modes(policy.Monitor, policy.Off), sc)
 		for range 3 {
 			chatRequest(t).run(e)
 		}
@@ -334,7 +336,7 @@ func TestRepeatsAreCounted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		sc := &away{fail: refused()}
-		e := guard.New(w.Process, noma(), modes(guard.Monitor, guard.Monitor), sc)
+		e := guard.New(w.Process, noma(), modes(policy.Monitor, policy.Monitor), sc)
 		var lines []string
 		for i := range 100 {
 			k := chatRequest(t).run(e)
@@ -365,12 +367,12 @@ func TestLeave(t *testing.T) {
 		away := true
 		var tried []time.Duration
 		start := time.Now()
-		e := guard.New(w.Process, prisma(), modes(guard.Monitor, guard.Off), &scanner{request: func(context.Context, *guard.Scan) (guard.Verdict, error) {
+		e := guard.New(w.Process, prisma(), modes(policy.Monitor, policy.Off), &scanner{request: func(context.Context, *scan.Scan) (scan.Verdict, error) {
 			tried = append(tried, time.Since(start))
 			if away {
-				return guard.Verdict{}, &guard.Failure{Kind: guard.Unavailable, Reason: "timeout", RetryAfter: 20 * time.Second}
+				return scan.Verdict{}, &scan.Failure{Kind: scan.Unavailable, Reason: "timeout", RetryAfter: 20 * time.Second}
 			}
-			return guard.Verdict{Action: guard.Allow}, nil
+			return scan.Verdict{Action: scan.Allow}, nil
 		}})
 		chatRequest(t).run(e)
 		synctest.Wait()

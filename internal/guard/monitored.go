@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"kong-ai-guard/internal/llm"
+	"kong-ai-guard/internal/policy"
+	"kong-ai-guard/internal/scan"
 	"kong-ai-guard/internal/tracing"
 )
 
@@ -35,7 +37,7 @@ func (x *exchange) reserveMonitored(in *llm.Input, ownBody bool, fault error) ju
 	} else {
 		j = ended(unscanned, reasonQueueFull)
 	}
-	if answer := x.leg == llm.RequestLeg && e.settings.ResponseMode != Off; answer || j.outcome == pending {
+	if answer := x.leg == llm.RequestLeg && e.settings.ResponseMode != policy.Off; answer || j.outcome == pending {
 		if !ownBody {
 			in.Body = bytes.Clone(in.Body)
 		}
@@ -95,7 +97,7 @@ func (e *Engine) judgeMonitored(ctx context.Context, j *job) (o jobOutcome, wait
 		// on the same setting is the same trouble to an operator.
 		e.process.notices.add(s, rules[found.outcome].name+" "+found.hint, e.text("monitored exchange without a verdict", "", &judgement{
 			outcome: found.outcome, reason: found.reason, hint: found.hint,
-		}, "", &Identity{}, 0))
+		}, "", &scan.Identity{}, 0))
 	}
 	if found.outcome == unavailable {
 		j.reason = found.reason

@@ -14,6 +14,8 @@ import (
 
 	"kong-ai-guard/internal/guard"
 	"kong-ai-guard/internal/pdk"
+	"kong-ai-guard/internal/policy"
+	"kong-ai-guard/internal/scan"
 )
 
 // Each row of the policy's table of outcomes, on both legs: what comes in or
@@ -30,15 +32,15 @@ func TestEachOutcomeOnBothLegs(t *testing.T) {
 		scanID  string
 		notice  string // of the process, "" for none
 	}
-	unavailable := fails(&guard.Failure{Kind: guard.Unavailable, Reason: "status 429", RetryAfter: 1500 * time.Millisecond})
+	unavailable := fails(&scan.Failure{Kind: scan.Unavailable, Reason: "status 429", RetryAfter: 1500 * time.Millisecond})
 	cases := []struct {
 		name      string
-		settings  func(*guard.Settings)
+		settings  func(*policy.Settings)
 		vendor    func(*guard.Vendor)
 		kong      func(*fakeKong) // for both legs
 		requestIn func(*fakeKong)
 		answerIn  func(*fakeKong)
-		scan      func(context.Context, *guard.Scan) (guard.Verdict, error)
+		scan      func(context.Context, *scan.Scan) (scan.Verdict, error)
 		request   want
 		response  want
 	}{
@@ -124,7 +126,7 @@ func TestEachOutcomeOnBothLegs(t *testing.T) {
 		},
 		{
 			name:     "too large",
-			settings: func(s *guard.Settings) { s.MaxRequestBytes, s.MaxResponseBytes = 2000, 2000 },
+			settings: func(s *policy.Settings) { s.MaxRequestBytes, s.MaxResponseBytes = 2000, 2000 },
 			requestIn: func(k *fakeKong) {
 				k.body = `{"messages":[{"role":"user","content":"` + strings.Repeat("x", 2000) + `"}]}`
 			},
@@ -134,7 +136,7 @@ func TestEachOutcomeOnBothLegs(t *testing.T) {
 		},
 		{
 			name:     "too large once decompressed",
-			settings: func(s *guard.Settings) { s.MaxRequestBytes, s.MaxResponseBytes = 2000, 2000 },
+			settings: func(s *policy.Settings) { s.MaxRequestBytes, s.MaxResponseBytes = 2000, 2000 },
 			requestIn: func(k *fakeKong) {
 				k.body = gz(`{"messages":[{"role":"user","content":"` + strings.Repeat("abcdefgh", 400) + `"}]}`)
 				k.set("content-encoding", "gzip")
@@ -156,7 +158,7 @@ func TestEachOutcomeOnBothLegs(t *testing.T) {
 			response: want{502, "body_too_large", "", "refuse", "too_large", "warn", "", "", ""},
 		},
 		{
-			name: "too large for the service", scan: fails(&guard.Failure{Kind: guard.TooLarge, Reason: "pieces"}),
+			name: "too large for the service", scan: fails(&scan.Failure{Kind: scan.TooLarge, Reason: "pieces"}),
 			request:  want{413, "body_too_large", "", "refuse", "too_large", "warn", "", "", ""},
 			response: want{502, "body_too_large", "", "refuse", "too_large", "warn", "", "", ""},
 		},
@@ -176,7 +178,7 @@ func TestEachOutcomeOnBothLegs(t *testing.T) {
 		},
 		{
 			name:      "unscannable that is let pass",
-			settings:  func(s *guard.Settings) { s.AllowUnscannable = true },
+			settings:  func(s *policy.Settings) { s.AllowUnscannable = true },
 			requestIn: func(k *fakeKong) { k.set("content-encoding", "rot13") },
 			answerIn:  func(k *fakeKong) { k.answerHeader["content-encoding"] = "rot13" },
 			request:   want{action: "unscanned", reason: "unscannable", level: "warn"},
@@ -184,7 +186,7 @@ func TestEachOutcomeOnBothLegs(t *testing.T) {
 		},
 		{
 			name:     "media that are not allowed",
-			settings: func(s *guard.Settings) { s.BlockMedia, s.AllowUnscannable = true, true },
+			settings: func(s *policy.Settings) { s.BlockMedia, s.AllowUnscannable = true, true },
 			requestIn: func(k *fakeKong) {
 				k.body = `{"model":"m","messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"data:image/png;base64,iVBORw0KGgo="}}]}]}`
 			},
@@ -204,7 +206,7 @@ func TestEachOutcomeOnBothLegs(t *testing.T) {
 		},
 		{
 			name:      "HTTP/2 where the gateway would not show the answer",
-			settings:  func(s *guard.Settings) { s.RefuseHTTP2 = true },
+			settings:  func(s *policy.Settings) { s.RefuseHTTP2 = true },
 			requestIn: func(k *fakeKong) { k.line = "POST /v1/chat/completions?HTTP/1.1 HTTP/2.0" },
 			request:   want{505, "http2_not_supported", "", "refuse", "http2_refused", "warn", "", "", ""},
 		},
@@ -220,43 +222,43 @@ func TestEachOutcomeOnBothLegs(t *testing.T) {
 		},
 		{
 			name: "no verdict that is let pass", scan: unavailable,
-			settings: func(s *guard.Settings) { s.BlockFailures, s.BlockFailuresResponse = false, false },
+			settings: func(s *policy.Settings) { s.BlockFailures, s.BlockFailuresResponse = false, false },
 			request:  want{action: "unscanned", reason: "no_verdict", level: "err"},
 			response: want{action: "unscanned", reason: "no_verdict", level: "err"},
 		},
 		{
-			name: "a degraded verdict", scan: fails(&guard.Failure{Kind: guard.Degraded, Reason: "verdict incomplete"}),
+			name: "a degraded verdict", scan: fails(&scan.Failure{Kind: scan.Degraded, Reason: "verdict incomplete"}),
 			request:  want{503, "scan_unavailable", "", "refuse", "degraded_verdict", "err", "5", "", ""},
 			response: want{503, "scan_unavailable", "", "refuse", "degraded_verdict", "err", "5", "", ""},
 		},
 		{
-			name: "a degraded verdict never passes", scan: fails(&guard.Failure{Kind: guard.Degraded, Reason: "verdict incomplete"}),
-			settings: func(s *guard.Settings) { s.BlockFailures, s.BlockFailuresResponse = false, false },
+			name: "a degraded verdict never passes", scan: fails(&scan.Failure{Kind: scan.Degraded, Reason: "verdict incomplete"}),
+			settings: func(s *policy.Settings) { s.BlockFailures, s.BlockFailuresResponse = false, false },
 			request:  want{503, "scan_unavailable", "", "refuse", "degraded_verdict", "err", "5", "", ""},
 			response: want{503, "scan_unavailable", "", "refuse", "degraded_verdict", "err", "5", "", ""},
 		},
 		{
-			name: "misconfigured", scan: fails(&guard.Failure{Kind: guard.Misconfigured, Reason: "status 403", Hint: "api_key"}),
-			settings: func(s *guard.Settings) { s.BlockFailures, s.BlockFailuresResponse = false, false },
+			name: "misconfigured", scan: fails(&scan.Failure{Kind: scan.Misconfigured, Reason: "status 403", Hint: "api_key"}),
+			settings: func(s *policy.Settings) { s.BlockFailures, s.BlockFailuresResponse = false, false },
 			request:  want{503, "scan_misconfigured", "", "refuse", "misconfigured", "err", "", "", ""},
 			response: want{503, "scan_misconfigured", "", "refuse", "misconfigured", "err", "", "", ""},
 		},
 		{
 			name:     "own fault: a panic",
-			scan:     func(context.Context, *guard.Scan) (guard.Verdict, error) { panic("secret prompt") },
-			settings: func(s *guard.Settings) { s.BlockFailures, s.BlockFailuresResponse = false, false },
+			scan:     func(context.Context, *scan.Scan) (scan.Verdict, error) { panic("secret prompt") },
+			settings: func(s *policy.Settings) { s.BlockFailures, s.BlockFailuresResponse = false, false },
 			request:  want{503, "guard_failure", "", "refuse", "own_fault", "err", "", "", ""},
 			response: want{503, "guard_failure", "", "refuse", "own_fault", "err", "", "", ""},
 		},
 		{
 			name: "own fault: an error nobody classed", scan: fails(errors.New("secret prompt")),
-			settings: func(s *guard.Settings) { s.BlockFailures, s.BlockFailuresResponse = false, false },
+			settings: func(s *policy.Settings) { s.BlockFailures, s.BlockFailuresResponse = false, false },
 			request:  want{503, "guard_failure", "", "refuse", "own_fault", "err", "", "", ""},
 			response: want{503, "guard_failure", "", "refuse", "own_fault", "err", "", "", ""},
 		},
 		{
-			name: "own fault: a verdict nobody filled in", scan: verdict(guard.Verdict{}),
-			settings: func(s *guard.Settings) { s.BlockFailures, s.BlockFailuresResponse = false, false },
+			name: "own fault: a verdict nobody filled in", scan: verdict(scan.Verdict{}),
+			settings: func(s *policy.Settings) { s.BlockFailures, s.BlockFailuresResponse = false, false },
 			request:  want{503, "guard_failure", "", "refuse", "own_fault", "err", "", "", ""},
 			response: want{503, "guard_failure", "", "refuse", "own_fault", "err", "", "", ""},
 		},
@@ -274,7 +276,7 @@ func TestEachOutcomeOnBothLegs(t *testing.T) {
 			name:      "out of room",
 			requestIn: func(k *fakeKong) { k.replyErr = map[string]error{"kong.request.get_raw_body": pdk.ErrNoRoom} },
 			answerIn:  func(k *fakeKong) { k.replyErr = map[string]error{"kong.service.response.get_raw_body": pdk.ErrNoRoom} },
-			settings:  func(s *guard.Settings) { s.BlockFailures, s.BlockFailuresResponse = false, false },
+			settings:  func(s *policy.Settings) { s.BlockFailures, s.BlockFailuresResponse = false, false },
 			request:   want{503, "guard_overloaded", "", "refuse", "no_room", "err", "5", "", ""},
 			response:  want{503, "guard_overloaded", "", "refuse", "no_room", "err", "5", "", ""},
 		},
@@ -286,7 +288,7 @@ func TestEachOutcomeOnBothLegs(t *testing.T) {
 		},
 		{
 			name:     "an upstream's error that is scanned",
-			settings: func(s *guard.Settings) { s.ScanErrorAnswers = true },
+			settings: func(s *policy.Settings) { s.ScanErrorAnswers = true },
 			answerIn: func(k *fakeKong) { k.status, k.answer = 429, `{"error":{"message":"slow down"}}` },
 			scan:     block,
 			response: want{403, "policy_violation", "answer blocked", "block", "policy_block", "warn", "", "scan-9", ""},

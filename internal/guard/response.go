@@ -9,6 +9,7 @@ import (
 
 	"kong-ai-guard/internal/llm"
 	"kong-ai-guard/internal/pdk"
+	"kong-ai-guard/internal/policy"
 )
 
 // An answer is what the response phase read.
@@ -44,7 +45,7 @@ func (x *exchange) response() {
 		return
 	}
 
-	if e.settings.ResponseMode == Monitor {
+	if e.settings.ResponseMode == policy.Monitor {
 		j := x.reserveMonitored(&a.in, false, a.fault)
 		if x.finishResponse(j) && j.outcome == pending {
 			x.submit(a.in, a.status)
@@ -98,7 +99,7 @@ func (x *exchange) readAgain() (err error, ok bool) {
 	line, body := pdk.NginxVar("request"), pdk.RequestRawBody()
 	who := x.identityCalls()
 	calls := append(make([]*pdk.Call, 0, 5), &line)
-	reads := x.engine.settings.RequestMode != Off
+	reads := x.engine.settings.RequestMode != policy.Off
 	if reads {
 		calls = append(calls, &body)
 	}

@@ -10,6 +10,7 @@ import (
 
 	"kong-ai-guard/internal/llm"
 	"kong-ai-guard/internal/pdk"
+	"kong-ai-guard/internal/policy"
 )
 
 // The times that a client is told to wait: when the service says nothing,
@@ -60,7 +61,7 @@ func (x *exchange) conclude(j judgement, calls []*pdk.Call, last bool, request, 
 	e := x.engine
 	e.countMedia(x.leg, &j)
 	var line pdk.Call
-	if s := j.severity(); s != quiet && e.mode(x.leg) == Enforce {
+	if s := j.severity(); s != quiet && e.mode(x.leg) == policy.Enforce {
 		if !x.writeLine(&line, s, j) {
 			return false
 		}

@@ -15,6 +15,8 @@ import (
 
 	"kong-ai-guard/internal/guard"
 	"kong-ai-guard/internal/llm"
+	"kong-ai-guard/internal/policy"
+	"kong-ai-guard/internal/scan"
 )
 
 func TestRecordsAreBoundedAndReadAgain(t *testing.T) {
@@ -22,10 +24,10 @@ func TestRecordsAreBoundedAndReadAgain(t *testing.T) {
 		"count": func(b *guard.Bounds) { b.Records = 1 },
 		"bytes": func(b *guard.Bounds) { b.RecordBytes = 3 << 10 },
 	} {
-		for _, request := range []guard.Mode{guard.Enforce, guard.Monitor, guard.Off} {
+		for _, request := range []policy.Mode{policy.Enforce, policy.Monitor, policy.Off} {
 			w := newWorld(t, change)
 			sc := &scanner{}
-			e := guard.New(w.Process, prisma(), modes(request, guard.Enforce), sc)
+			e := guard.New(w.Process, prisma(), modes(request, policy.Enforce), sc)
 			var kongs []*fakeKong
 			for i := range 3 {
 				k := chatRequest(t)
@@ -43,7 +45,7 @@ func TestRecordsAreBoundedAndReadAgain(t *testing.T) {
 				t.Fatalf("%s: %+v", name, forgotten.exit)
 			}
 			s := sc.seen(llm.ResponseLeg)[0]
-			if want := request != guard.Off; (len(s.Prompt) == 1) != want || s.Header != nil || s.Identity.Service != "llm" {
+			if want := request != policy.Off; (len(s.Prompt) == 1) != want || s.Header != nil || s.Identity.Service != "llm" {
 				t.Errorf("%s, request %s: the answer was scanned with %+v", name, request, s)
 			}
 			if !contains(forgotten.logged("err"), "forgotten") {
@@ -70,7 +72,7 @@ func TestAnswersThatNeverCameAreCounted(t *testing.T) {
 		w := newWorld(t)
 		e := guard.New(w.Process, prisma(), strict(), &scanner{})
 		blocking := guard.New(w.Process, prisma(), strict(), both(block))
-		off := guard.New(w.Process, prisma(), modes(guard.Enforce, guard.Off), &scanner{})
+		off := guard.New(w.Process, prisma(), modes(policy.Enforce, policy.Off), &scanner{})
 		for i, engine := range []*guard.Engine{e, e, blocking, off} {
 			k := chatRequest(t)
 			k.requestID = fmt.Sprint(i)
@@ -98,9 +100,9 @@ func TestAnswersThatNeverCameAreCounted(t *testing.T) {
 }
 
 func TestDeadlines(t *testing.T) {
-	hang := func(ctx context.Context, _ *guard.Scan) (guard.Verdict, error) {
+	hang := func(ctx context.Context, _ *scan.Scan) (scan.Verdict, error) {
 		<-ctx.Done()
-		return guard.Verdict{}, ctx.Err()
+		return scan.Verdict{}, ctx.Err()
 	}
 	for _, c := range []struct {
 		name    string
@@ -140,7 +142,7 @@ func TestScansWaitForASlotInsideTheirTime(t *testing.T) {
 		w := newWorld(t, func(b *guard.Bounds) { b.Scans = 2 })
 		running, most := 0, 0
 		var mu sync.Mutex
-		sc := &scanner{request: func(ctx context.Context, _ *guard.Scan) (guard.Verdict, error) {
+		sc := &scanner{request: func(ctx context.Context, _ *scan.Scan) (scan.Verdict, error) {
 			mu.Lock()
 			running++
 			most = max(most, running)
@@ -149,7 +151,7 @@ func TestScansWaitForASlotInsideTheirTime(t *testing.T) {
 			mu.Lock()
 			running--
 			mu.Unlock()
-			return guard.Verdict{Action: guard.Allow}, nil
+			return scan.Verdict{Action: scan.Allow}, nil
 		}}
 		e := guard.New(w.Process, noma(), strict(), sc)
 		var kongs []*fakeKong
@@ -182,9 +184,9 @@ func TestRoomIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, func(b *guard.Bounds) { b.HeldBytes = 64 << 10 })
 		release := make(chan struct{})
-		e := guard.New(w.Process, prisma(), strict(), &scanner{request: func(context.Context, *guard.Scan) (guard.Verdict, error) {
+		e := guard.New(w.Process, prisma(), strict(), &scanner{request: func(context.Context, *scan.Scan) (scan.Verdict, error) {
 			<-release
-			return guard.Verdict{Action: guard.Allow}, nil
+			return scan.Verdict{Action: scan.Allow}, nil
 		}})
 		big := func() *fakeKong {
 			k := chatRequest(t)
@@ -265,12 +267,12 @@ func TestBodyFile(t *testing.T) {
 		size   int
 		status int
 	}{{100, 0}, {1 << 20, 0}, {1<<20 + 1, 413}} {
-		for _, mode := range []guard.Mode{guard.Enforce, guard.Monitor} {
+		for _, mode := range []policy.Mode{policy.Enforce, policy.Monitor} {
 			if err := os.WriteFile(path, []byte(chat(c.size)), 0o600); err != nil {
 				t.Fatal(err)
 			}
 			w := newWorld(t)
-			s := modes(mode, guard.Off)
+			s := modes(mode, policy.Off)
 			s.MaxRequestBytes = 1 << 20
 			k := chatRequest(t)
 			k.bodyFile = path
@@ -281,7 +283,7 @@ func TestBodyFile(t *testing.T) {
 			if k.exit != nil {
 				status = k.exit.status
 			}
-			if want := c.status; mode == guard.Enforce && status != want || mode == guard.Monitor && status != 0 {
+			if want := c.status; mode == policy.Enforce && status != want || mode == policy.Monitor && status != 0 {
 				t.Errorf("%d bytes, %s: status %d", c.size, mode, status)
 			}
 			if n := len(sc.seen(llm.RequestLeg)); n != 1 && c.status == 0 {
@@ -339,9 +341,9 @@ func TestConsumerOfAnInstance(t *testing.T) {
 		if want := map[bool]int{true: 1, false: 3}[scoped]; asked != want {
 			t.Errorf("scoped %v: asked %d times", scoped, asked)
 		}
-		for _, scan := range sc.seen(llm.RequestLeg) {
-			if scan.Identity.Consumer.Username != "alice" {
-				t.Errorf("scoped %v: consumer %+v", scoped, scan.Identity.Consumer)
+		for _, sc := range sc.seen(llm.RequestLeg) {
+			if sc.Identity.Consumer.Username != "alice" {
+				t.Errorf("scoped %v: consumer %+v", scoped, sc.Identity.Consumer)
 			}
 		}
 	}
@@ -353,12 +355,12 @@ func TestManyLargeBodies(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const size, bound = 64 << 10, 1 << 20
 		w := newWorld(t, func(b *guard.Bounds) { b.HeldBytes = bound })
-		e := guard.New(w.Process, noma(), modes(guard.Enforce, guard.Off), &scanner{request: func(context.Context, *guard.Scan) (guard.Verdict, error) {
+		e := guard.New(w.Process, noma(), modes(policy.Enforce, policy.Off), &scanner{request: func(context.Context, *scan.Scan) (scan.Verdict, error) {
 			if held := w.metric("held_bytes"); held > bound {
 				t.Errorf("%v bytes are held", held)
 			}
 			time.Sleep(300 * time.Millisecond)
-			return guard.Verdict{Action: guard.Allow}, nil
+			return scan.Verdict{Action: scan.Allow}, nil
 		}})
 		body := `{"messages":[{"role":"user","content":"` + strings.Repeat("word ", size/5) + `"}]}`
 		path := filepath.Join(t.TempDir(), "body")
@@ -464,7 +466,7 @@ func TestReadingIsBounded(t *testing.T) {
 		w = newWorld(t, func(b *guard.Bounds) { b.MonitorBytes = c.held * 3 / 5 })
 		k = chatRequest(t)
 		k.body = c.body
-		k.access(guard.New(w.Process, prisma(), modes(guard.Monitor, guard.Off), &scanner{}))
+		k.access(guard.New(w.Process, prisma(), modes(policy.Monitor, policy.Off), &scanner{}))
 		w.Flush(context.Background())
 		failed := w.metric("monitor_jobs_total", "failed") == 1
 		if k.exit != nil || failed != (c.code != "") || w.metric("monitor_bytes") != 0 {

@@ -10,13 +10,15 @@ import (
 
 	"kong-ai-guard/internal/guard"
 	"kong-ai-guard/internal/llm"
+	"kong-ai-guard/internal/policy"
+	"kong-ai-guard/internal/scan"
 )
 
 func TestSubjectHeaderOfAClientNeverGetsThrough(t *testing.T) {
 	const name = "X-Profile-Used"
 	for _, tc := range []struct {
 		name     string
-		settings guard.Settings
+		settings policy.Settings
 		tell     bool
 		sent     bool
 		set      []string
@@ -25,9 +27,9 @@ func TestSubjectHeaderOfAClientNeverGetsThrough(t *testing.T) {
 		{"told", strict(), true, true, []string{name + ": strict"}, nil},
 		{"not told", strict(), false, true, nil, []string{strings.ToLower(name)}},
 		{"not sent", strict(), false, false, nil, nil},
-		{"monitored", modes(guard.Monitor, guard.Monitor), true, true, nil, []string{strings.ToLower(name)}},
-		{"the answer only", modes(guard.Off, guard.Enforce), true, true, nil, []string{strings.ToLower(name)}},
-		{"off", modes(guard.Off, guard.Off), true, true, nil, []string{strings.ToLower(name)}},
+		{"monitored", modes(policy.Monitor, policy.Monitor), true, true, nil, []string{strings.ToLower(name)}},
+		{"the answer only", modes(policy.Off, policy.Enforce), true, true, nil, []string{strings.ToLower(name)}},
+		{"off", modes(policy.Off, policy.Off), true, true, nil, []string{strings.ToLower(name)}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			v := prisma()
@@ -36,7 +38,7 @@ func TestSubjectHeaderOfAClientNeverGetsThrough(t *testing.T) {
 			if tc.sent {
 				k.set("x-profile-used", "forged")
 			}
-			k.access(guard.New(newWorld(t).Process, v, tc.settings, both(verdict(guard.Verdict{Action: guard.Allow, Subject: "strict"}))))
+			k.access(guard.New(newWorld(t).Process, v, tc.settings, both(verdict(scan.Verdict{Action: scan.Allow, Subject: "strict"}))))
 			if !slices.Equal(k.setRequest, tc.set) || !slices.Equal(k.clearedRequest, tc.cleared) {
 				t.Errorf("set %q, cleared %q", k.setRequest, k.clearedRequest)
 			}
@@ -88,28 +90,28 @@ func TestOnlyAVerifiedTokenIsGiven(t *testing.T) {
 }
 
 func TestHeadersOfAVerdict(t *testing.T) {
-	tell := func(a guard.Action) *scanner {
-		v := guard.Verdict{Action: a, ScanID: "scan-9", Header: http.Header{"X-Verdict": {"x"}}}
+	tell := func(a scan.Action) *scanner {
+		v := scan.Verdict{Action: a, ScanID: "scan-9", Header: http.Header{"X-Verdict": {"x"}}}
 		return &scanner{response: verdict(v)}
 	}
 	v := prisma()
 	v.ScanIDHeader = "X-Scan-Id"
-	k := chatRequest(t).run(guard.New(newWorld(t).Process, v, strict(), tell(guard.Allow)))
+	k := chatRequest(t).run(guard.New(newWorld(t).Process, v, strict(), tell(scan.Allow)))
 	if !slices.Equal(k.setAnswer, []string{"X-Verdict: x"}) {
 		t.Errorf("an answer that goes on: %q", k.setAnswer)
 	}
-	k = chatRequest(t).run(guard.New(newWorld(t).Process, v, strict(), tell(guard.Block)))
+	k = chatRequest(t).run(guard.New(newWorld(t).Process, v, strict(), tell(scan.Block)))
 	if h := k.exit.header; k.setAnswer != nil || h.Get("X-Verdict") != "x" || h.Get("X-Scan-Id") != "scan-9" || h.Get("Content-Type") != "application/json" {
 		t.Errorf("a block: %v, %q", h, k.setAnswer)
 	}
-	k = chatRequest(t).run(guard.New(newWorld(t).Process, v, strict(), both(fails(&guard.Failure{Kind: guard.Degraded}))))
+	k = chatRequest(t).run(guard.New(newWorld(t).Process, v, strict(), both(fails(&scan.Failure{Kind: scan.Degraded}))))
 	if h := k.exit.header; h.Get("X-Scan-Id") != "" {
 		t.Errorf("no verdict: %v", h)
 	}
 }
 
 func TestFindingsThatPassAreLogged(t *testing.T) {
-	found := verdict(guard.Verdict{Action: guard.Allow, ScanID: "scan-9", Category: "malicious", Detections: []string{"injection"}, Subject: "alert-only", Alert: true})
+	found := verdict(scan.Verdict{Action: scan.Allow, ScanID: "scan-9", Category: "malicious", Detections: []string{"injection"}, Subject: "alert-only", Alert: true})
 	k := chatRequest(t).run(guard.New(newWorld(t).Process, prisma(), strict(), both(found)))
 	lines := k.logged("warn")
 	if k.exit != nil || len(lines) != 2 {
@@ -124,7 +126,7 @@ func TestFindingsThatPassAreLogged(t *testing.T) {
 	}
 
 	w := newWorld(t)
-	k = chatRequest(t).run(guard.New(w.Process, prisma(), modes(guard.Monitor, guard.Off), both(found)))
+	k = chatRequest(t).run(guard.New(w.Process, prisma(), modes(policy.Monitor, policy.Off), both(found)))
 	w.Flush(t.Context())
 	if k.exit != nil || !strings.Contains(w.stderr.String(), "request would pass with findings") {
 		t.Errorf("monitored: %s", w.stderr.String())
@@ -133,7 +135,7 @@ func TestFindingsThatPassAreLogged(t *testing.T) {
 
 func TestAPartialVerdictIsNoAllow(t *testing.T) {
 	w := newWorld(t)
-	s := &scanner{response: verdict(guard.Verdict{Action: guard.Allow, ScanID: "scan-9", Partial: true})}
+	s := &scanner{response: verdict(scan.Verdict{Action: scan.Allow, ScanID: "scan-9", Partial: true})}
 	k := chatRequest(t).run(guard.New(w.Process, prisma(), strict(), s))
 	leg := k.leg("prisma-airs-intercept", "response")
 	if k.exit != nil || leg["action"] != "unscanned" || leg["reason"] != "too_large" || !contains(k.logged("warn"), "passed unscanned") {
@@ -150,10 +152,10 @@ func TestStreamsThatAreNotToBeScanned(t *testing.T) {
 	pass := strict()
 	pass.PassStreams = true
 	requestOff := pass
-	requestOff.RequestMode = guard.Off
+	requestOff.RequestMode = policy.Off
 	for _, tc := range []struct {
 		name     string
-		settings guard.Settings
+		settings policy.Settings
 		change   func(k *fakeKong)
 		scanned  bool
 	}{

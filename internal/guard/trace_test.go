@@ -16,6 +16,8 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"kong-ai-guard/internal/guard"
+	"kong-ai-guard/internal/policy"
+	"kong-ai-guard/internal/scan"
 	"kong-ai-guard/internal/tracing"
 )
 
@@ -24,15 +26,15 @@ const traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 // TestTheScanIsInTheCallersTrace: on both legs, enforced or monitored, and
 // only when the caller has one.
 func TestTheScanIsInTheCallersTrace(t *testing.T) {
-	for _, mode := range []guard.Mode{guard.Enforce, guard.Monitor} {
+	for _, mode := range []policy.Mode{policy.Enforce, policy.Monitor} {
 		for _, sent := range []string{traceparent, "", "nonsense"} {
 			var mu sync.Mutex
 			var told []string
-			note := func(ctx context.Context, _ *guard.Scan) (guard.Verdict, error) {
+			note := func(ctx context.Context, _ *scan.Scan) (scan.Verdict, error) {
 				mu.Lock()
 				defer mu.Unlock()
 				told = append(told, tracing.Header(ctx))
-				return guard.Verdict{Action: guard.Allow}, nil
+				return scan.Verdict{Action: scan.Allow}, nil
 			}
 			w := newWorld(t)
 			k := chatRequest(t)
@@ -89,7 +91,7 @@ func spans(t *testing.T, w *world) (collected func() []*tracepb.Span) {
 // TestSpansOfAnExchange: legs and scans, in one trace, without a word of what
 // was said.
 func TestSpansOfAnExchange(t *testing.T) {
-	for _, mode := range []guard.Mode{guard.Enforce, guard.Monitor} {
+	for _, mode := range []policy.Mode{policy.Enforce, policy.Monitor} {
 		for _, sent := range []string{traceparent, ""} {
 			w := newWorld(t)
 			collected := spans(t, w)
@@ -135,7 +137,7 @@ func TestSpansOfAnExchange(t *testing.T) {
 
 func TestMetricsOfAnExchange(t *testing.T) {
 	w := newWorld(t)
-	e := guard.New(w.Process, prisma(), strict(), &scanner{response: fails(&guard.Failure{Kind: guard.Unavailable, Reason: "status 503"})})
+	e := guard.New(w.Process, prisma(), strict(), &scanner{response: fails(&scan.Failure{Kind: scan.Unavailable, Reason: "status 503"})})
 	k := chatRequest(t)
 	k.run(e)
 	for _, c := range []struct {
@@ -170,10 +172,10 @@ func TestMetricsOfAnExchange(t *testing.T) {
 func TestInFlightIsSeenWhileAScanRuns(t *testing.T) {
 	w := newWorld(t, func(b *guard.Bounds) { b.Scans = 1 })
 	inside, leave := make(chan struct{}, 2), make(chan struct{})
-	e := guard.New(w.Process, prisma(), modes(guard.Enforce, guard.Off), &scanner{request: func(context.Context, *guard.Scan) (guard.Verdict, error) {
+	e := guard.New(w.Process, prisma(), modes(policy.Enforce, policy.Off), &scanner{request: func(context.Context, *scan.Scan) (scan.Verdict, error) {
 		inside <- struct{}{}
 		<-leave
-		return guard.Verdict{Action: guard.Allow}, nil
+		return scan.Verdict{Action: scan.Allow}, nil
 	}})
 	var both sync.WaitGroup
 	for range 2 {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"kong-ai-guard/internal/llm"
+	"kong-ai-guard/internal/scan"
 )
 
 // A Trial is what an engine finds about one body that no gateway sent.
@@ -20,7 +21,7 @@ type Trial struct {
 	NoVerdict bool
 	// Reason and Hint are as in Failure. Place is as in llm.PlacedError.
 	Reason, Place, Hint string
-	Verdict             Verdict
+	Verdict             scan.Verdict
 	// Message is nil when the body could not be read. Picked are the places
 	// of the judged turns among the message's.
 	Message *llm.Message

@@ -8,8 +8,8 @@ import (
 
 	"go.uber.org/zap"
 
-	"kong-ai-guard/internal/guard"
 	"kong-ai-guard/internal/pluginserver"
+	"kong-ai-guard/internal/policy"
 	"kong-ai-guard/internal/scanhttp"
 	"kong-ai-guard/internal/telemetry"
 	"kong-ai-guard/internal/tracing"
@@ -49,7 +49,7 @@ func show(m *telemetry.Metrics, own pluginserver.Process, c *pluginserver.Counte
 
 // showFields shows the bounds that are fields of the configuration, as the
 // instance has them that was made last.
-func showFields(m *telemetry.Metrics, s *guard.Settings) {
+func showFields(m *telemetry.Metrics, s *policy.Settings) {
 	m.Limit("max_request_body_bytes", float64(s.MaxRequestBytes))
 	m.Limit("max_response_body_bytes", float64(s.MaxResponseBytes))
 	m.Limit("timeout_seconds", s.Timeout.Seconds())

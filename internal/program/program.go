@@ -17,6 +17,8 @@ import (
 	"kong-ai-guard/internal/guard"
 	"kong-ai-guard/internal/kongschema"
 	"kong-ai-guard/internal/pluginserver"
+	"kong-ai-guard/internal/policy"
+	"kong-ai-guard/internal/scan"
 	"kong-ai-guard/internal/telemetry"
 	"kong-ai-guard/internal/tracing"
 )
@@ -42,8 +44,8 @@ type Notice func(err bool, text string)
 
 // An Instance is one configuration that can be used.
 type Instance struct {
-	Settings guard.Settings
-	Scanner  guard.Scanner
+	Settings policy.Settings
+	Scanner  scan.Scanner
 	// Vendor is the plugin's with what the configuration changes of it; nil
 	// for the plugin's own.
 	Vendor *guard.Vendor
@@ -176,7 +178,7 @@ func (p Plugin) instance(process *guard.Process, metrics *telemetry.Metrics, con
 // problem says which field cannot be used and why.
 func problem(err error) (field, text string) {
 	var problems kongschema.Problems
-	var failure *guard.Failure
+	var failure *scan.Failure
 	switch {
 	case errors.As(err, &problems) && len(problems) > 0:
 		return problems[0].Field, err.Error()

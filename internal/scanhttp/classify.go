@@ -14,7 +14,7 @@ import (
 	"syscall"
 	"time"
 
-	"kong-ai-guard/internal/guard"
+	"kong-ai-guard/internal/scan"
 )
 
 // The reasons of failures that are not a status. A status gives "status 503".
@@ -41,21 +41,21 @@ const (
 
 // Classify says what a status means when it is not a verdict: nil for 200, and
 // for all else why there is none. retryAfter is what a 429 announced.
-func Classify(status int, retryAfter time.Duration) *guard.Failure {
-	f := &guard.Failure{Kind: guard.Degraded, Reason: "status " + strconv.Itoa(status)}
+func Classify(status int, retryAfter time.Duration) *scan.Failure {
+	f := &scan.Failure{Kind: scan.Degraded, Reason: "status " + strconv.Itoa(status)}
 	switch {
 	case status == http.StatusOK:
 		return nil
 	case status == http.StatusTooManyRequests:
-		f.Kind, f.RetryAfter = guard.Unavailable, retryAfter
+		f.Kind, f.RetryAfter = scan.Unavailable, retryAfter
 	case status >= 500:
-		f.Kind = guard.Unavailable
+		f.Kind = scan.Unavailable
 	case status == http.StatusRequestEntityTooLarge:
-		f.Kind = guard.TooLarge
+		f.Kind = scan.TooLarge
 	case status == http.StatusBadRequest, status == http.StatusUnauthorized, status == http.StatusForbidden,
 		status == http.StatusNotFound, status == http.StatusMethodNotAllowed, status == http.StatusProxyAuthRequired,
 		status == http.StatusUnsupportedMediaType, status == http.StatusUnprocessableEntity:
-		f.Kind = guard.Misconfigured
+		f.Kind = scan.Misconfigured
 	}
 	return f
 }
@@ -78,8 +78,8 @@ func (c *Client) statusHint(status int) string {
 
 // networkFailure says what a transport error means and whether another
 // attempt may do better. It looks at types only: the texts quote addresses.
-func (c *Client) networkFailure(ctx context.Context, err error) (fail *guard.Failure, retry bool) {
-	f := &guard.Failure{Kind: guard.Unavailable, Reason: ReasonNetwork, Hint: c.opts.EndpointField}
+func (c *Client) networkFailure(ctx context.Context, err error) (fail *scan.Failure, retry bool) {
+	f := &scan.Failure{Kind: scan.Unavailable, Reason: ReasonNetwork, Hint: c.opts.EndpointField}
 	var (
 		dns   *net.DNSError
 		cert  *tls.CertificateVerificationError
@@ -96,7 +96,7 @@ func (c *Client) networkFailure(ctx context.Context, err error) (fail *guard.Fai
 		f.Reason, f.Hint = ReasonTimeout, "timeout_ms"
 		return f, false
 	case errors.Is(err, errAnswerTooLarge):
-		f.Kind, f.Reason = guard.Degraded, ReasonAnswerTooLarge
+		f.Kind, f.Reason = scan.Degraded, ReasonAnswerTooLarge
 		return f, false
 	case errors.As(err, &cert):
 		f.Reason, f.Hint = ReasonCertificate, "ca_file"
@@ -108,7 +108,7 @@ func (c *Client) networkFailure(ctx context.Context, err error) (fail *guard.Fai
 	case errors.As(err, &proxy):
 		f.Reason, f.Hint = ReasonProxy, "http_proxy"
 		if proxy.status < 500 {
-			f.Kind = guard.Misconfigured
+			f.Kind = scan.Misconfigured
 		}
 		return f, proxy.status >= 500
 	case errors.As(err, &dns):

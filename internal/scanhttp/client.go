@@ -16,7 +16,7 @@ import (
 	"sync"
 	"time"
 
-	"kong-ai-guard/internal/guard"
+	"kong-ai-guard/internal/scan"
 	"kong-ai-guard/internal/tracing"
 )
 
@@ -123,7 +123,7 @@ func (c *Client) Post(ctx context.Context, r Request) (Response, error) {
 
 // try makes one attempt, if the breaker lets it. It tells whether another one
 // may do better.
-func (c *Client) try(ctx context.Context, t *target, header http.Header, r *Request) (resp Response, retry bool, fail *guard.Failure) {
+func (c *Client) try(ctx context.Context, t *target, header http.Header, r *Request) (resp Response, retry bool, fail *scan.Failure) {
 	explained := r.Scan.explains(len(r.Body))
 	if err := ctx.Err(); err != nil { // too late to learn anything of the service
 		fail, _ = c.networkFailure(ctx, err)
@@ -134,7 +134,7 @@ func (c *Client) try(ctx context.Context, t *target, header http.Header, r *Requ
 	epoch, no := t.breaker.acquire(time.Now(), caller, insists)
 	if no.wait > 0 {
 		attempts[HeldBack].Add(1)
-		fail = &guard.Failure{Kind: guard.Unavailable, Reason: ReasonBreakerOpen, Hint: t.breaker.blamed(), RetryAfter: no.wait}
+		fail = &scan.Failure{Kind: scan.Unavailable, Reason: ReasonBreakerOpen, Hint: t.breaker.blamed(), RetryAfter: no.wait}
 		if no.sole {
 			fail.Reason = ReasonCallerHeld
 		}
@@ -172,7 +172,7 @@ func (c *Client) try(ctx context.Context, t *target, header http.Header, r *Requ
 
 // weigh marks a timeout as the scan's own doing, if that explains it and the
 // service is not known to be away.
-func (t *target) weigh(fail *guard.Failure, r *Request, explained bool) {
+func (t *target) weigh(fail *scan.Failure, r *Request, explained bool) {
 	if !explained || fail.Reason == ReasonCanceled || t.breaker.isAway() {
 		return
 	}
@@ -183,7 +183,7 @@ func (t *target) weigh(fail *guard.Failure, r *Request, explained bool) {
 }
 
 // target finds or makes what is remembered of a URL.
-func (c *Client) target(raw string) (*target, *guard.Failure) {
+func (c *Client) target(raw string) (*target, *scan.Failure) {
 	c.mu.RLock()
 	t := c.targets[raw]
 	c.mu.RUnlock()
@@ -192,7 +192,7 @@ func (c *Client) target(raw string) (*target, *guard.Failure) {
 	}
 	u, err := url.Parse(raw)
 	if err != nil || u.Host == "" || u.User != nil || (u.Scheme != "https" && u.Scheme != "http") {
-		return nil, &guard.Failure{Kind: guard.Misconfigured, Reason: ReasonBadURL, Hint: c.opts.EndpointField}
+		return nil, &scan.Failure{Kind: scan.Misconfigured, Reason: ReasonBadURL, Hint: c.opts.EndpointField}
 	}
 	u.Fragment = ""
 	c.mu.Lock()

@@ -15,7 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"kong-ai-guard/internal/guard"
+	"kong-ai-guard/internal/scan"
 )
 
 // onPipes runs f in a bubble of fake time, with a client whose connections
@@ -74,9 +74,9 @@ func (l *pipeListener) Addr() net.Addr { return &net.UnixAddr{} }
 const serviceURL = "http://scan.example/v1"
 
 // failure is err as what Post promises.
-func failure(t *testing.T, err error) *guard.Failure {
+func failure(t *testing.T, err error) *scan.Failure {
 	t.Helper()
-	var f *guard.Failure
+	var f *scan.Failure
 	if !errors.As(err, &f) {
 		t.Fatalf("error %v is no *guard.Failure", err)
 	}
@@ -167,7 +167,7 @@ func TestPostRetriesConnectionErrors(t *testing.T) {
 	dials.Store(0)
 	onPipes(t, handler, dial, func(t *testing.T, c *Client) {
 		_, err := c.Post(t.Context(), Request{URL: serviceURL})
-		if f := failure(t, err); f.Kind != guard.Unavailable || f.Reason != ReasonNetwork {
+		if f := failure(t, err); f.Kind != scan.Unavailable || f.Reason != ReasonNetwork {
 			t.Errorf("got %+v", f)
 		}
 	})
@@ -221,7 +221,7 @@ func TestPostKeepsTheDeadline(t *testing.T) {
 				defer cancel()
 				start := time.Now()
 				_, err := c.Post(ctx, Request{URL: serviceURL, MaxRetries: 1})
-				if f := failure(t, err); f.Kind != guard.Unavailable || f.Reason != ReasonTimeout || f.Hint != "timeout_ms" {
+				if f := failure(t, err); f.Kind != scan.Unavailable || f.Reason != ReasonTimeout || f.Hint != "timeout_ms" {
 					t.Errorf("got %+v", f)
 				}
 				if d := time.Since(start); d != time.Second {
@@ -289,7 +289,7 @@ func TestPostBoundsTheAnswer(t *testing.T) {
 					}
 					return
 				}
-				if f := failure(t, err); f.Kind != guard.Degraded || f.Reason != ReasonAnswerTooLarge {
+				if f := failure(t, err); f.Kind != scan.Degraded || f.Reason != ReasonAnswerTooLarge {
 					t.Errorf("got %+v", f)
 				}
 			})
@@ -305,7 +305,7 @@ func TestPostNeverFollowsARedirect(t *testing.T) {
 	}, nil, func(t *testing.T, c *Client) {
 		resp, err := c.Post(t.Context(), Request{URL: serviceURL, MaxRetries: 1})
 		f := failure(t, err)
-		if resp.Status != 307 || f.Kind != guard.Degraded || f.Hint != "api_endpoint" || calls.Load() != 1 {
+		if resp.Status != 307 || f.Kind != scan.Degraded || f.Hint != "api_endpoint" || calls.Load() != 1 {
 			t.Errorf("status %d, %+v, %d calls", resp.Status, f, calls.Load())
 		}
 	})
@@ -324,7 +324,7 @@ func TestPostStaysAwayFromAServiceThatIsDown(t *testing.T) {
 			}
 		}
 		f := failure(t, post(serviceURL+"/other/path"))
-		if f.Kind != guard.Unavailable || f.Reason != ReasonBreakerOpen || f.RetryAfter != firstOpen || calls.Load() != failuresToOpen {
+		if f.Kind != scan.Unavailable || f.Reason != ReasonBreakerOpen || f.RetryAfter != firstOpen || calls.Load() != failuresToOpen {
 			t.Fatalf("got %+v after %d calls", f, calls.Load())
 		}
 		time.Sleep(firstOpen)
@@ -381,7 +381,7 @@ func TestPostThrottled(t *testing.T) {
 				r := Request{URL: serviceURL, RetryAfter: tc.body, MaxRetries: 1}
 				start := time.Now()
 				_, err := c.Post(t.Context(), r)
-				if f := failure(t, err); f.Kind != guard.Unavailable || f.Reason != "status 429" || f.RetryAfter != tc.want {
+				if f := failure(t, err); f.Kind != scan.Unavailable || f.Reason != "status 429" || f.RetryAfter != tc.want {
 					t.Errorf("got %+v, want RetryAfter %v", f, tc.want)
 				}
 				_, err = c.Post(t.Context(), r)
@@ -400,11 +400,11 @@ func TestClassify(t *testing.T) {
 	if f := Classify(200, 0); f != nil {
 		t.Errorf("200: %+v", f)
 	}
-	for kind, statuses := range map[guard.FailureKind][]int{
-		guard.Unavailable:   {429, 500, 502, 503, 504, 599},
-		guard.Misconfigured: {400, 401, 403, 404, 405, 407, 415, 422},
-		guard.TooLarge:      {413},
-		guard.Degraded:      {101, 201, 202, 204, 206, 301, 302, 307, 308, 402, 409, 418},
+	for kind, statuses := range map[scan.FailureKind][]int{
+		scan.Unavailable:   {429, 500, 502, 503, 504, 599},
+		scan.Misconfigured: {400, 401, 403, 404, 405, 407, 415, 422},
+		scan.TooLarge:      {413},
+		scan.Degraded:      {101, 201, 202, 204, 206, 301, 302, 307, 308, 402, 409, 418},
 	} {
 		for _, status := range statuses {
 			if f := Classify(status, 0); f == nil || f.Kind != kind || f.Reason != fmt.Sprintf("status %d", status) {
@@ -431,7 +431,7 @@ func TestPostRefusesUnusableURLs(t *testing.T) {
 	for _, u := range []string{"", "scan.example/v1", "ftp://scan.example", "https://", "https://user:hunter2@scan.example/", "https://scan\x7f.example", "{vault://env/x}"} {
 		_, err := c.Post(t.Context(), Request{URL: u})
 		f := failure(t, err)
-		if f.Kind != guard.Misconfigured || f.Reason != ReasonBadURL || f.Hint != "api_endpoint" {
+		if f.Kind != scan.Misconfigured || f.Reason != ReasonBadURL || f.Hint != "api_endpoint" {
 			t.Errorf("%q: %+v", u, f)
 		}
 	}

@@ -5,7 +5,7 @@ package scanhttp
 import (
 	"sync/atomic"
 
-	"kong-ai-guard/internal/guard"
+	"kong-ai-guard/internal/scan"
 )
 
 // largeCall is the payload from which a call counts as large, in bytes. What
@@ -31,7 +31,7 @@ type Scan struct {
 
 // NewScan describes the calls that follow for s, so many if no failure needs
 // another one.
-func NewScan(s *guard.Scan, calls int) *Scan {
+func NewScan(s *scan.Scan, calls int) *Scan {
 	return &Scan{caller: s.Caller, insists: s.FailsOpen, late: s.Late, calls: calls}
 }
 

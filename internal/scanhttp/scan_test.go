@@ -12,7 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"kong-ai-guard/internal/guard"
+	"kong-ai-guard/internal/scan"
 )
 
 // A row of attempts by callers, and who may call then: mallory, who wrote the
@@ -171,15 +171,15 @@ func TestWhatCounts(t *testing.T) {
 					c.does(w, r)
 				}
 			}, nil, func(t *testing.T, client *Client) {
-				post := func(scan *guard.Scan, calls int, r Request) error {
+				post := func(sc *scan.Scan, calls int, r Request) error {
 					ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 					defer cancel()
-					r.URL, r.Scan = serviceURL, NewScan(scan, calls)
+					r.URL, r.Scan = serviceURL, NewScan(sc, calls)
 					_, err := client.Post(ctx, r)
 					return err
 				}
-				mallory := func(insists bool) *guard.Failure {
-					return failure(t, post(&guard.Scan{Caller: "mallory", Late: c.late, FailsOpen: insists}, c.calls, Request{Body: make([]byte, c.size)}))
+				mallory := func(insists bool) *scan.Failure {
+					return failure(t, post(&scan.Scan{Caller: "mallory", Late: c.late, FailsOpen: insists}, c.calls, Request{Body: make([]byte, c.size)}))
 				}
 				for i := range 10 {
 					f := mallory(false)
@@ -193,7 +193,7 @@ func TestWhatCounts(t *testing.T) {
 				if f := mallory(true); !c.all && f.Reason != c.reason {
 					t.Errorf("who insists gets %+v", *f)
 				}
-				err := post(&guard.Scan{Caller: "alice"}, 1, Request{Header: http.Header{"X-Good": {"yes"}}})
+				err := post(&scan.Scan{Caller: "alice"}, 1, Request{Header: http.Header{"X-Good": {"yes"}}})
 				if (err != nil) != c.all {
 					t.Errorf("alice gets %v", err)
 				}
@@ -219,9 +219,9 @@ func TestAScanCountsOnce(t *testing.T) {
 		w.WriteHeader(503)
 	}, nil, func(t *testing.T, c *Client) {
 		for i := range failuresToOpen - 1 {
-			scan := NewScan(&guard.Scan{Caller: "mallory"}, 16)
+			sc := NewScan(&scan.Scan{Caller: "mallory"}, 16)
 			for range 16 {
-				_, err := c.Post(t.Context(), Request{URL: serviceURL, Scan: scan, MaxRetries: 1})
+				_, err := c.Post(t.Context(), Request{URL: serviceURL, Scan: sc, MaxRetries: 1})
 				if f := failure(t, err); f.Reason != "status 503" {
 					t.Fatalf("scan %d: %+v", i, *f)
 				}
@@ -231,7 +231,7 @@ func TestAScanCountsOnce(t *testing.T) {
 		defer cancel()
 		before := calls.Load()
 		for range 2 * failuresToOpen {
-			_, err := c.Post(over, Request{URL: serviceURL, Scan: NewScan(&guard.Scan{Caller: "mallory"}, 2)})
+			_, err := c.Post(over, Request{URL: serviceURL, Scan: NewScan(&scan.Scan{Caller: "mallory"}, 2)})
 			if f := failure(t, err); f.Reason != ReasonLargeScan || !f.Provoked {
 				t.Fatalf("too late: %+v", *f)
 			}
@@ -239,11 +239,11 @@ func TestAScanCountsOnce(t *testing.T) {
 		if calls.Load() != before {
 			t.Error("calls were made after the end")
 		}
-		_, err := c.Post(t.Context(), Request{URL: serviceURL, Scan: NewScan(&guard.Scan{Caller: "mallory"}, 1)})
+		_, err := c.Post(t.Context(), Request{URL: serviceURL, Scan: NewScan(&scan.Scan{Caller: "mallory"}, 1)})
 		if f := failure(t, err); f.Reason != "status 503" {
 			t.Errorf("the fifth scan: %+v", *f)
 		}
-		_, err = c.Post(t.Context(), Request{URL: serviceURL, Scan: NewScan(&guard.Scan{Caller: "mallory"}, 1)})
+		_, err = c.Post(t.Context(), Request{URL: serviceURL, Scan: NewScan(&scan.Scan{Caller: "mallory"}, 1)})
 		if f := failure(t, err); f.Reason != ReasonCallerHeld {
 			t.Errorf("the sixth scan: %+v", *f)
 		}
@@ -257,10 +257,10 @@ func TestALargeScanWhileTheServiceIsAway(t *testing.T) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		<-r.Context().Done()
 	}, nil, func(t *testing.T, c *Client) {
-		post := func(caller string, size int) *guard.Failure {
+		post := func(caller string, size int) *scan.Failure {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			defer cancel()
-			_, err := c.Post(ctx, Request{URL: serviceURL, Body: make([]byte, size), Scan: NewScan(&guard.Scan{Caller: caller, FailsOpen: true}, 1)})
+			_, err := c.Post(ctx, Request{URL: serviceURL, Body: make([]byte, size), Scan: NewScan(&scan.Scan{Caller: caller, FailsOpen: true}, 1)})
 			return failure(t, err)
 		}
 		for _, caller := range []string{"alice", "bob", "alice", "bob", "alice"} {

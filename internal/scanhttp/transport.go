@@ -18,7 +18,7 @@ import (
 	"sync"
 	"time"
 
-	"kong-ai-guard/internal/guard"
+	"kong-ai-guard/internal/scan"
 )
 
 const (
@@ -62,7 +62,7 @@ func For(opts Options) (*Client, error) {
 	if opts.CAFile != "" {
 		var err error
 		if pem, err = readCA(opts.CAFile); err != nil {
-			return nil, &guard.Failure{Kind: guard.Misconfigured, Reason: ReasonBadCA, Hint: "ca_file"}
+			return nil, &scan.Failure{Kind: scan.Misconfigured, Reason: ReasonBadCA, Hint: "ca_file"}
 		}
 		key.ca = sha256.Sum256(pem)
 	}
@@ -75,7 +75,7 @@ func For(opts Options) (*Client, error) {
 	}
 	transport := sharedTransport(key)
 	if transport == nil {
-		var fail *guard.Failure
+		var fail *scan.Failure
 		if transport, fail = newTransport(opts, pem); fail != nil {
 			return nil, fail
 		}
@@ -127,7 +127,7 @@ func readCA(name string) ([]byte, error) {
 	return pem, err
 }
 
-func newTransport(opts Options, ca []byte) (*http.Transport, *guard.Failure) {
+func newTransport(opts Options, ca []byte) (*http.Transport, *scan.Failure) {
 	tlsConfig := &tls.Config{
 		MinVersion:         tls.VersionTLS12,
 		InsecureSkipVerify: !opts.SSLVerify,
@@ -136,7 +136,7 @@ func newTransport(opts Options, ca []byte) (*http.Transport, *guard.Failure) {
 	if ca != nil {
 		pool := x509.NewCertPool()
 		if !pool.AppendCertsFromPEM(ca) {
-			return nil, &guard.Failure{Kind: guard.Misconfigured, Reason: ReasonBadCA, Hint: "ca_file"}
+			return nil, &scan.Failure{Kind: scan.Misconfigured, Reason: ReasonBadCA, Hint: "ca_file"}
 		}
 		tlsConfig.RootCAs = pool
 	}
@@ -159,7 +159,7 @@ func newTransport(opts Options, ca []byte) (*http.Transport, *guard.Failure) {
 	if opts.HTTPProxy != "" {
 		u, err := url.Parse(opts.HTTPProxy)
 		if err != nil || u.Host == "" || !slices.Contains([]string{"http", "https", "socks5", "socks5h"}, u.Scheme) {
-			return nil, &guard.Failure{Kind: guard.Misconfigured, Reason: ReasonBadProxy, Hint: "http_proxy"}
+			return nil, &scan.Failure{Kind: scan.Misconfigured, Reason: ReasonBadProxy, Hint: "http_proxy"}
 		}
 		t.Proxy = http.ProxyURL(u)
 	}

@@ -15,7 +15,7 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"kong-ai-guard/internal/guard"
+	"kong-ai-guard/internal/scan"
 )
 
 // tlsService starts a service on loopback and gives the file of its CA.
@@ -80,7 +80,7 @@ func TestTLS(t *testing.T) {
 				}
 				return
 			}
-			if f := failure(t, err); f.Kind != guard.Unavailable || f.Reason != tc.reason || f.Hint != tc.hint {
+			if f := failure(t, err); f.Kind != scan.Unavailable || f.Reason != tc.reason || f.Hint != tc.hint {
 				t.Errorf("got %+v", f)
 			}
 		})
@@ -120,7 +120,7 @@ func TestConnectionRefused(t *testing.T) {
 	addr := l.Addr().String()
 	_ = l.Close()
 	_, err = client(t, Options{EndpointField: "api_endpoint"}).Post(t.Context(), Request{URL: "http://" + addr})
-	if f := failure(t, err); f.Kind != guard.Unavailable || f.Reason != ReasonRefused || f.Hint != "api_endpoint" {
+	if f := failure(t, err); f.Kind != scan.Unavailable || f.Reason != ReasonRefused || f.Hint != "api_endpoint" {
 		t.Errorf("got %+v", f)
 	}
 }
@@ -136,7 +136,7 @@ func TestResetInMidBody(t *testing.T) {
 	}))
 	defer srv.Close()
 	resp, err := client(t, Options{}).Post(t.Context(), Request{URL: srv.URL})
-	if f := failure(t, err); f.Kind != guard.Unavailable || f.Reason != ReasonReset || resp.Body != nil {
+	if f := failure(t, err); f.Kind != scan.Unavailable || f.Reason != ReasonReset || resp.Body != nil {
 		t.Errorf("got %+v and %q", f, resp.Body)
 	}
 }
@@ -182,7 +182,7 @@ func TestProxy(t *testing.T) {
 	if seen != direct.URL+"/v1" || auth == "" {
 		t.Errorf("the proxy saw %q, authorization %q", seen, auth)
 	}
-	for url, kind := range map[string]guard.FailureKind{"https://refuse.example/": guard.Misconfigured, "https://away.example/": guard.Unavailable} {
+	for url, kind := range map[string]scan.FailureKind{"https://refuse.example/": scan.Misconfigured, "https://away.example/": scan.Unavailable} {
 		_, err := client(t, through).Post(t.Context(), Request{URL: url})
 		if f := failure(t, err); f.Kind != kind || f.Reason != ReasonProxy || f.Hint != "http_proxy" {
 			t.Errorf("%s: %+v", url, f)
@@ -217,7 +217,7 @@ func TestForFindsUnusableOptions(t *testing.T) {
 		{Options{HTTPProxy: "http://user:hunter2@pro\x7fxy"}, ReasonBadProxy, "http_proxy"},
 	} {
 		_, err := For(tc.opts)
-		if f := failure(t, err); f.Kind != guard.Misconfigured || f.Reason != tc.reason || f.Hint != tc.hint {
+		if f := failure(t, err); f.Kind != scan.Misconfigured || f.Reason != tc.reason || f.Hint != tc.hint {
 			t.Errorf("%+v: %+v", tc.opts, f)
 		}
 	}

@@ -8,8 +8,8 @@ import (
 	"strings"
 	"time"
 
-	"kong-ai-guard/internal/guard"
 	"kong-ai-guard/internal/kongschema"
+	"kong-ai-guard/internal/policy"
 	"kong-ai-guard/internal/secretfile"
 )
 
@@ -65,7 +65,7 @@ type Config struct {
 	// TellVerdict adds the verdict, the scan's id and its time to answers.
 	TellVerdict bool
 
-	guard.Settings
+	policy.Settings
 }
 
 // Schema is what Kong's schema language says of the plugin.
@@ -166,7 +166,7 @@ func (c *Config) declare() (fields kongschema.Record, resolve func(kongschema.Gi
 			c.APIKey = strings.TrimRight(c.APIKey, "\r\n") // as in a file
 			problems.Add("api_key", checkKey(c.APIKey))
 		}
-		endpoint, problem := guard.CheckURL(c.APIEndpoint, false)
+		endpoint, problem := policy.CheckURL(c.APIEndpoint, false)
 		problems.Add("api_endpoint", problem)
 		if problem == "" {
 			if strings.Trim(endpoint.Path, "/") == "" {
@@ -217,7 +217,7 @@ func (c *Config) ReloadKey() {
 // Warnings names the choices that are weaker than they could be, one sentence
 // each, for operators.
 func (c *Config) Warnings() []string {
-	warnings := guard.WarnPlain("api_endpoint", c.APIEndpoint)
+	warnings := policy.WarnPlain("api_endpoint", c.APIEndpoint)
 	warn := func(weak bool, text string) {
 		if weak {
 			warnings = append(warnings, text)

@@ -13,8 +13,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"kong-ai-guard/internal/guard"
 	"kong-ai-guard/internal/llm"
+	"kong-ai-guard/internal/policy"
 	"kong-ai-guard/plugins/airs"
 )
 
@@ -24,8 +24,8 @@ func defaults() airs.Config {
 		APIEndpoint: "https://service.api.aisecurity.paloaltonetworks.com/v1/scan/sync/request",
 		MaxRetries:  1,
 		Streams:     airs.Streams{Provider: "auto"},
-		Settings: guard.Settings{
-			RequestMode: guard.Enforce, ResponseMode: guard.Enforce,
+		Settings: policy.Settings{
+			RequestMode: policy.Enforce, ResponseMode: policy.Enforce,
 			BlockFailures: true, BlockFailuresResponse: true, Timeout: 5 * time.Second, SSLVerify: true,
 			MaxRequestBytes: 10 << 20, MaxResponseBytes: 10 << 20,
 		},
@@ -74,11 +74,11 @@ func TestDecode(t *testing.T) {
 			c.PassStreams, c.Streams = true, airs.Streams{Provider: "openai_responses", MaxChars: 500, PassEnd: true, Tell: true}
 		}},
 		{"monitor mode", `,"monitor_mode":true`, func(c *airs.Config) {
-			c.RequestMode, c.ResponseMode = guard.Monitor, guard.Monitor
+			c.RequestMode, c.ResponseMode = policy.Monitor, policy.Monitor
 		}},
-		{"monitor mode, one leg enforced", `,"monitor_mode":true,"request_mode":"enforce"`, func(c *airs.Config) { c.ResponseMode = guard.Monitor }},
+		{"monitor mode, one leg enforced", `,"monitor_mode":true,"request_mode":"enforce"`, func(c *airs.Config) { c.ResponseMode = policy.Monitor }},
 		{"modes of legs", `,"request_mode":"monitor","response_mode":"off"`, func(c *airs.Config) {
-			c.RequestMode, c.ResponseMode = guard.Monitor, guard.Off
+			c.RequestMode, c.ResponseMode = policy.Monitor, policy.Off
 		}},
 		{"failures pass", `,"block_failures":false`, func(c *airs.Config) { c.BlockFailures, c.BlockFailuresResponse = false, false }},
 		{"failures of answers pass", `,"block_failures_response":false`, func(c *airs.Config) { c.BlockFailuresResponse = false }},

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"kong-ai-guard/internal/guard"
+	"kong-ai-guard/internal/scan"
 )
 
 // TestBatchesCostWhatTheyAreWorth: a batch of many members is refused or goes
@@ -15,9 +15,9 @@ import (
 func TestBatchesCostWhatTheyAreWorth(t *testing.T) {
 	for name, tc := range map[string]struct {
 		member string
-		kind   guard.FailureKind
+		kind   scan.FailureKind
 	}{
-		"calls":         {`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"f","arguments":{"a":"b"}}}`, guard.TooLarge},
+		"calls":         {`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"f","arguments":{"a":"b"}}}`, scan.TooLarge},
 		"notifications": {`{"jsonrpc":"2.0","method":"notifications/progress","params":{"message":"b"}}`, 0},
 	} {
 		s := scanOf(t, mcpPath, "["+strings.Repeat(tc.member+",", 10_000)+tc.member+"]", "")

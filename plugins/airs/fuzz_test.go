@@ -8,8 +8,8 @@ import (
 	"testing"
 
 	"kong-ai-guard/internal/fakeairs"
-	"kong-ai-guard/internal/guard"
 	"kong-ai-guard/internal/llm"
+	"kong-ai-guard/internal/scan"
 )
 
 // FuzzPlan proves that whatever is said, the service takes what we make of it:
@@ -27,7 +27,7 @@ func FuzzPlan(f *testing.F) {
 	limits := llm.Limits{DecodedBytes: 1 << 20, Ratio: 100, Depth: 256}
 	config := &Config{ProfileName: "p"}
 	f.Fuzz(func(t *testing.T, request, response, label string) {
-		s := &guard.Scan{MaxCalls: 16, RequestID: label, Model: label, Identity: guard.Identity{Service: label, ClientIP: label}}
+		s := &scan.Scan{MaxCalls: 16, RequestID: label, Model: label, Identity: scan.Identity{Service: label, ClientIP: label}}
 		m, err := llm.Read(llm.Input{ContentType: "application/json", Body: []byte(request)}, limits)
 		if err != nil {
 			return
@@ -43,7 +43,7 @@ func FuzzPlan(f *testing.F) {
 	})
 }
 
-func sound(t *testing.T, service *fakeairs.Server, config *Config, s *guard.Scan) {
+func sound(t *testing.T, service *fakeairs.Server, config *Config, s *scan.Scan) {
 	t.Helper()
 	p, fail := planOf(config, s)
 	if fail != nil && len(s.Turns) > 0 {

@@ -3,8 +3,8 @@
 package airs
 
 import (
-	"kong-ai-guard/internal/guard"
 	"kong-ai-guard/internal/llm"
+	"kong-ai-guard/internal/scan"
 )
 
 // mask makes a mask of a judgement that offers one for the leg's own text. It
@@ -12,18 +12,18 @@ import (
 // found: a text with an injection in it stays an attack when its card numbers
 // are gone. Where it is not certain, the leg is blocked, also when the service
 // allowed it in the belief that we put its masked text in.
-func (j judgement) mask(p plan, scan *guard.Scan) guard.Verdict {
+func (j judgement) mask(p plan, sc *scan.Scan) scan.Verdict {
 	text := j.maskedPrompt
 	if p.inResponse {
 		text = j.maskedResponse
 	}
 	v := j.Verdict
 	switch {
-	case text == "" || len(scan.Turns) == 1 && text == scan.Turns[0].Text:
+	case text == "" || len(sc.Turns) == 1 && text == sc.Turns[0].Text:
 	case p.maskable && j.onlyDLP:
-		v.Action, v.Masked = guard.Mask, []llm.Replacement{{Turn: 0, Text: text}}
+		v.Action, v.Masked = scan.Mask, []llm.Replacement{{Turn: 0, Text: text}}
 	default:
-		v.Action = guard.Block
+		v.Action = scan.Block
 	}
 	return v
 }

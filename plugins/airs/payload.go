@@ -9,8 +9,8 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"kong-ai-guard/internal/guard"
 	"kong-ai-guard/internal/llm"
+	"kong-ai-guard/internal/scan"
 	"kong-ai-guard/internal/strictjson"
 )
 
@@ -49,9 +49,9 @@ type element struct {
 
 // planOf makes the payloads for a scan. The failure is TooLarge when the scan
 // would take more calls than it may.
-func planOf(c *Config, s *guard.Scan) (plan, *guard.Failure) {
+func planOf(c *Config, s *scan.Scan) (plan, *scan.Failure) {
 	if len(s.Turns) == 0 {
-		return plan{}, &guard.Failure{Kind: guard.Degraded, Reason: reasonNothing}
+		return plan{}, &scan.Failure{Kind: scan.Degraded, Reason: reasonNothing}
 	}
 	profile := c.profileOf(s)
 	p, fail := planUnder(profile, c, s)
@@ -59,7 +59,7 @@ func planOf(c *Config, s *guard.Scan) (plan, *guard.Failure) {
 	return p, fail
 }
 
-func planUnder(profile profile, c *Config, s *guard.Scan) (plan, *guard.Failure) {
+func planUnder(profile profile, c *Config, s *scan.Scan) (plan, *scan.Failure) {
 	head, most := envelope(profile, c, s), max(s.MaxCalls, 1)
 	if events, rest := toolEventsOf(head, c, s, most); len(events) > 0 {
 		return planOfToolEvents(head, events, rest, most)
@@ -96,7 +96,7 @@ func planUnder(profile profile, c *Config, s *guard.Scan) (plan, *guard.Failure)
 
 // planOfToolEvents adds to the calls for tool events those for the turns that
 // are part of none.
-func planOfToolEvents(head []byte, events [][]byte, rest []llm.Turn, most int) (plan, *guard.Failure) {
+func planOfToolEvents(head []byte, events [][]byte, rest []llm.Turn, most int) (plan, *scan.Failure) {
 	p := plan{bodies: events}
 	text := element{prompt: unlessBlank(transcript(rest))}
 	if !text.blank() {
@@ -112,14 +112,14 @@ func planOfToolEvents(head []byte, events [][]byte, rest []llm.Turn, most int) (
 	return p, nil
 }
 
-func tooMuch() *guard.Failure {
-	return &guard.Failure{Kind: guard.TooLarge, Reason: reasonTooMuch}
+func tooMuch() *scan.Failure {
+	return &scan.Failure{Kind: scan.TooLarge, Reason: reasonTooMuch}
 }
 
 // contentOf says what is to be judged, and what the request said before it,
 // which helps to judge an answer and may be left out; it is "" where the
 // judged content has a prompt of its own, which then includes it.
-func contentOf(s *guard.Scan) (judged element, context string) {
+func contentOf(s *scan.Scan) (judged element, context string) {
 	if s.Leg == llm.RequestLeg || s.Message != nil && s.Message.Format == llm.MCP {
 		// What an MCP server answers goes into a model, like a prompt.
 		judged.prompt = unlessBlank(transcript(s.Turns))
@@ -168,7 +168,7 @@ func unlessBlank(text string) string {
 func (e *element) blank() bool { return e.prompt == "" && e.response == "" }
 
 // envelope begins a payload up to the inside of the contents array.
-func envelope(p profile, c *Config, s *guard.Scan) []byte {
+func envelope(p profile, c *Config, s *scan.Scan) []byte {
 	b := make([]byte, 0, 1024)
 	b = append(b, '{')
 	// The service takes tr_id for a session when no session_id is sent, so
@@ -193,7 +193,7 @@ func envelope(p profile, c *Config, s *guard.Scan) []byte {
 
 // sessionOf names the conversation an exchange belongs to, "" if it is not
 // known. A caller chooses it, so it is a label and nothing depends on it.
-func sessionOf(c *Config, s *guard.Scan) string {
+func sessionOf(c *Config, s *scan.Scan) string {
 	if c.SessionIDHeader != "" {
 		if id := s.Header.Get(c.SessionIDHeader); id != "" {
 			return id
@@ -203,8 +203,8 @@ func sessionOf(c *Config, s *guard.Scan) string {
 }
 
 // appUser names the user, as far as Kong knows one.
-func appUser(c *Config, s *guard.Scan) string {
-	if consumer := s.Identity.Consumer; c.AppUserIsConsumer && consumer != (guard.Consumer{}) {
+func appUser(c *Config, s *scan.Scan) string {
+	if consumer := s.Identity.Consumer; c.AppUserIsConsumer && consumer != (scan.Consumer{}) {
 		return cmp.Or(consumer.Username, consumer.CustomID, consumer.ID)
 	}
 	return s.Identity.Service

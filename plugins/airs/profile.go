@@ -8,7 +8,7 @@ import (
 	"slices"
 	"strings"
 
-	"kong-ai-guard/internal/guard"
+	"kong-ai-guard/internal/scan"
 	"kong-ai-guard/internal/strictjson"
 )
 
@@ -23,7 +23,7 @@ func (c *Config) choosesProfile() bool { return c.ProfileClaim != "" || c.Profil
 
 // profileOf gives the profile of a scan. Whatever is missing, unverified or
 // not foreseen gives the fallback.
-func (c *Config) profileOf(s *guard.Scan) profile {
+func (c *Config) profileOf(s *scan.Scan) profile {
 	if !c.choosesProfile() {
 		return c.ownProfile()
 	}
@@ -51,7 +51,7 @@ func (c *Config) ownProfile() profile {
 
 // claims gives the values of the claim that chooses the profile, in order. A
 // header that stands there twice was not overwritten by anybody.
-func (c *Config) claims(s *guard.Scan) []string {
+func (c *Config) claims(s *scan.Scan) []string {
 	if c.ProfileClaimHeader == "" {
 		return tokenClaim(s.Token, c.ProfileClaim)
 	}

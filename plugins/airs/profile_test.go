@@ -7,7 +7,7 @@ import (
 	"net/http"
 	"testing"
 
-	"kong-ai-guard/internal/guard"
+	"kong-ai-guard/internal/scan"
 )
 
 // token makes a token of which Kong would have verified the signature.
@@ -63,7 +63,7 @@ func TestProfileByClaim(t *testing.T) {
 		{"the id is the fallback", byID, token(`{}`), "12345678-0000-1234-1234-123456789012", "profile_id"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			got := tc.config.profileOf(&guard.Scan{Token: tc.token})
+			got := tc.config.profileOf(&scan.Scan{Token: tc.token})
 			if got.String() != tc.want || got.field != tc.field {
 				t.Errorf("%q from %s, want %q from %s", got, got.field, tc.want, tc.field)
 			}
@@ -89,7 +89,7 @@ func TestProfileByHeader(t *testing.T) {
 		{"two headers", []string{"low", "low"}, "strict"},
 		{"none", nil, "strict"},
 	} {
-		s := &guard.Scan{Header: http.Header{"X-Risk-Tier": tc.values}, Token: token(`{"tier":"low"}`)}
+		s := &scan.Scan{Header: http.Header{"X-Risk-Tier": tc.values}, Token: token(`{"tier":"low"}`)}
 		if got := c.profileOf(s); got.String() != tc.want {
 			t.Errorf("%s: %q, want %q", tc.name, got, tc.want)
 		}
@@ -102,7 +102,7 @@ func FuzzTokenClaim(f *testing.F) {
 	f.Add("a.e30=.b", "a")
 	f.Fuzz(func(t *testing.T, token, name string) {
 		c := &Config{ProfileName: "own", ProfileClaim: name, AllowedProfiles: []string{"x"}}
-		if got := c.profileOf(&guard.Scan{Token: token}).String(); got != "own" && got != "x" {
+		if got := c.profileOf(&scan.Scan{Token: token}).String(); got != "own" && got != "x" {
 			t.Errorf("profile %q", got)
 		}
 	})

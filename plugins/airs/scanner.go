@@ -12,7 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"kong-ai-guard/internal/guard"
+	"kong-ai-guard/internal/scan"
 	"kong-ai-guard/internal/scanhttp"
 	"kong-ai-guard/internal/strictjson"
 )
@@ -75,39 +75,39 @@ func field(value, name string) string {
 }
 
 // Scan judges one leg, in one call unless it is larger than the service takes.
-func (s *Scanner) Scan(ctx context.Context, scan *guard.Scan) (guard.Verdict, error) {
+func (s *Scanner) Scan(ctx context.Context, sc *scan.Scan) (scan.Verdict, error) {
 	start := time.Now()
-	p, fail := planOf(s.config, scan)
+	p, fail := planOf(s.config, sc)
 	if fail != nil {
-		return guard.Verdict{}, fail
+		return scan.Verdict{}, fail
 	}
-	calls := scanhttp.NewScan(scan, len(p.bodies))
+	calls := scanhttp.NewScan(sc, len(p.bodies))
 	var j judgement
 	var err error
 	switch len(p.bodies) {
 	case 0:
-		j.Action = guard.Allow
+		j.Action = scan.Allow
 	case 1:
 		j, err = s.judge(ctx, calls, p.profile, p.bodies[0])
 	default:
 		j, err = s.judgeAll(ctx, calls, p.profile, p.bodies)
 	}
 	if err != nil {
-		return guard.Verdict{}, err
+		return scan.Verdict{}, err
 	}
 	v := j.Verdict
 	if s.config.MaskSensitiveData {
-		v = j.mask(p, scan)
+		v = j.mask(p, sc)
 	}
-	v.Alert = v.Action == guard.Allow && (len(v.Detections) > 0 || v.Category != "" && v.Category != benign)
+	v.Alert = v.Action == scan.Allow && (len(v.Detections) > 0 || v.Category != "" && v.Category != benign)
 	v.Subject, v.Partial = p.profile.String(), p.partial
-	v.Header = s.config.headers(scan, &v, time.Since(start))
+	v.Header = s.config.headers(sc, &v, time.Since(start))
 	return v, nil
 }
 
 // judge makes one call and reads its verdict.
-func (s *Scanner) judge(ctx context.Context, scan *scanhttp.Scan, p profile, body []byte) (judgement, error) {
-	answer, err := s.call(ctx, scan, p, body)
+func (s *Scanner) judge(ctx context.Context, sc *scanhttp.Scan, p profile, body []byte) (judgement, error) {
+	answer, err := s.call(ctx, sc, p, body)
 	if err != nil {
 		return judgement{}, err
 	}
@@ -116,20 +116,20 @@ func (s *Scanner) judge(ctx context.Context, scan *scanhttp.Scan, p profile, bod
 
 // call posts a payload, a second time when the service refused the key and
 // the key's file holds another one by now.
-func (s *Scanner) call(ctx context.Context, scan *scanhttp.Scan, p profile, body []byte) ([]byte, error) {
+func (s *Scanner) call(ctx context.Context, sc *scanhttp.Scan, p profile, body []byte) ([]byte, error) {
 	header, err := s.keyHeader()
 	if err != nil {
 		return nil, err
 	}
-	answer, err := s.post(ctx, scan, header, body)
+	answer, err := s.post(ctx, sc, header, body)
 	if answer.Status == http.StatusUnauthorized || answer.Status == http.StatusForbidden {
 		s.config.ReloadKey()
 		if again, keyErr := s.keyHeader(); keyErr == nil && again != header {
-			answer, err = s.post(ctx, scan, again, body)
+			answer, err = s.post(ctx, sc, again, body)
 		}
 	}
 	if answer.Status == http.StatusBadRequest && namesProfile(answer.Body) {
-		return nil, &guard.Failure{Kind: guard.Misconfigured, Reason: reasonProfile, Hint: p.field}
+		return nil, &scan.Failure{Kind: scan.Misconfigured, Reason: reasonProfile, Hint: p.field}
 	}
 	return answer.Body, err
 }
@@ -145,9 +145,9 @@ func namesProfile(body []byte) bool {
 	return problem >= 0 && strings.Contains(strings.ToLower(textOf(doc, doc.Member(problem, "message"))), "profile")
 }
 
-func (s *Scanner) post(ctx context.Context, scan *scanhttp.Scan, header *keyedHeader, body []byte) (scanhttp.Response, error) {
+func (s *Scanner) post(ctx context.Context, sc *scanhttp.Scan, header *keyedHeader, body []byte) (scanhttp.Response, error) {
 	return s.client.Post(ctx, scanhttp.Request{
-		URL: s.config.APIEndpoint, Header: header.header, Body: body, Scan: scan,
+		URL: s.config.APIEndpoint, Header: header.header, Body: body, Scan: sc,
 		MaxRetries: s.config.MaxRetries, RetryAfter: retryAfter,
 	})
 }
@@ -156,7 +156,7 @@ func (s *Scanner) post(ctx context.Context, scan *scanhttp.Scan, header *keyedHe
 func (s *Scanner) keyHeader() (*keyedHeader, error) {
 	key, err := s.config.Key()
 	if err != nil {
-		return nil, &guard.Failure{Kind: guard.Misconfigured, Reason: reasonKey, Hint: "api_key_file"}
+		return nil, &scan.Failure{Kind: scan.Misconfigured, Reason: reasonKey, Hint: "api_key_file"}
 	}
 	if h := s.header.Load(); h != nil && h.key == key {
 		return h, nil

@@ -8,7 +8,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"kong-ai-guard/internal/guard"
+	"kong-ai-guard/internal/scan"
 	"kong-ai-guard/internal/scanhttp"
 )
 
@@ -18,7 +18,7 @@ const callsAtOnce = 4
 // judgeAll judges the pieces of a scan. A block ends the calls that are still
 // running, because they can change nothing; a failure does not, because
 // another piece may still be blocked, and a failure may be configured to pass.
-func (s *Scanner) judgeAll(ctx context.Context, scan *scanhttp.Scan, p profile, bodies [][]byte) (judgement, error) {
+func (s *Scanner) judgeAll(ctx context.Context, sc *scanhttp.Scan, p profile, bodies [][]byte) (judgement, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	judgements := make([]judgement, len(bodies))
@@ -31,8 +31,8 @@ func (s *Scanner) judgeAll(ctx context.Context, scan *scanhttp.Scan, p profile, 
 			// A panic in a goroutine of ours would end the process and with
 			// it every exchange; the caller's goroutine is guarded.
 			defer func() { panics[i] = recover() }()
-			judgements[i], errs[i] = s.judge(ctx, scan, p, body)
-			if judgements[i].Action == guard.Block {
+			judgements[i], errs[i] = s.judge(ctx, sc, p, body)
+			if judgements[i].Action == scan.Block {
 				cancel()
 			}
 			return nil
@@ -51,10 +51,10 @@ func (s *Scanner) judgeAll(ctx context.Context, scan *scanhttp.Scan, p profile, 
 // one that never passes before one that may. The masked texts of pieces tell
 // only that there are some: pieces overlap and have no place of their own.
 func combine(judgements []judgement, errs []error) (judgement, error) {
-	if i := slices.IndexFunc(judgements, func(j judgement) bool { return j.Action == guard.Block }); i >= 0 {
+	if i := slices.IndexFunc(judgements, func(j judgement) bool { return j.Action == scan.Block }); i >= 0 {
 		return judgements[i], nil
 	}
-	if err := guard.Strictest(errs); err != nil {
+	if err := scan.Strictest(errs); err != nil {
 		return judgement{}, err
 	}
 	all := judgements[0]

@@ -7,8 +7,8 @@ import (
 	"strconv"
 	"time"
 
-	"kong-ai-guard/internal/guard"
 	"kong-ai-guard/internal/llm"
+	"kong-ai-guard/internal/scan"
 )
 
 // apiLimit is the value of sse_max_scan_chars that stands for the service's
@@ -31,12 +31,12 @@ type Streams struct {
 }
 
 // isStream tells whether a scan is one of a streamed answer.
-func isStream(s *guard.Scan) bool {
+func isStream(s *scan.Scan) bool {
 	return s.Leg == llm.ResponseLeg && s.Message != nil && s.Message.Stream
 }
 
 // maxChars is the most characters in one piece of a scan, 0 for no limit.
-func (c *Config) maxChars(s *guard.Scan) int {
+func (c *Config) maxChars(s *scan.Scan) int {
 	if isStream(s) {
 		return c.Streams.MaxChars
 	}
@@ -44,7 +44,7 @@ func (c *Config) maxChars(s *guard.Scan) int {
 }
 
 // provider names a stream's format.
-func (c *Config) provider(s *guard.Scan) string {
+func (c *Config) provider(s *scan.Scan) string {
 	if c.Streams.Provider != "auto" {
 		return c.Streams.Provider
 	}
@@ -60,7 +60,7 @@ func (c *Config) provider(s *guard.Scan) string {
 }
 
 // headers are what the client is told of a verdict, nil for nothing.
-func (c *Config) headers(s *guard.Scan, v *guard.Verdict, took time.Duration) http.Header {
+func (c *Config) headers(s *scan.Scan, v *scan.Verdict, took time.Duration) http.Header {
 	tellStream := c.Streams.Tell && isStream(s)
 	if !tellStream && !c.TellVerdict {
 		return nil
@@ -83,4 +83,4 @@ func (c *Config) headers(s *guard.Scan, v *guard.Verdict, took time.Duration) ht
 }
 
 // words are the actions as headers have them.
-var words = map[guard.Action]string{guard.Allow: "allow", guard.Block: "block", guard.Mask: "mask"}
+var words = map[scan.Action]string{scan.Allow: "allow", scan.Block: "block", scan.Mask: "mask"}

@@ -9,19 +9,19 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"kong-ai-guard/internal/guard"
 	"kong-ai-guard/internal/llm"
+	"kong-ai-guard/internal/scan"
 )
 
 func TestHeaders(t *testing.T) {
-	v := &guard.Verdict{Action: guard.Allow, ScanID: "s-1", Category: "malicious", Detections: []string{"injection"}}
+	v := &scan.Verdict{Action: scan.Allow, ScanID: "s-1", Category: "malicious", Detections: []string{"injection"}}
 	stream := func(provider, truncated string) http.Header {
 		return http.Header{
 			"x-prisma-airs-sse-detected": {"true"}, "x-prisma-airs-sse-scan-mode": {"buffered"},
 			"x-prisma-airs-sse-provider": {provider}, "x-prisma-airs-sse-truncated": {truncated},
 		}
 	}
-	of := func(f llm.Format) *guard.Scan {
+	of := func(f llm.Format) *scan.Scan {
 		s := streamOf("x")
 		s.Message.Format = f
 		return s
@@ -31,8 +31,8 @@ func TestHeaders(t *testing.T) {
 	for _, tc := range []struct {
 		name    string
 		config  Config
-		scan    *guard.Scan
-		verdict *guard.Verdict
+		scan    *scan.Scan
+		verdict *scan.Verdict
 		want    http.Header
 	}{
 		{"nothing asked for", Config{}, streamOf("x"), v, nil},
@@ -44,7 +44,7 @@ func TestHeaders(t *testing.T) {
 		{"by its label", Config{Streams: Streams{Tell: true, Provider: "raw"}}, of(llm.OpenAIChat), v, stream("raw", "false")},
 		{"cut", Config{Streams: Streams{Tell: true, Provider: "auto"}}, of(llm.OpenAIChat), &partial, stream("openai_chat", "true")},
 		{"the verdict, without what was found", Config{TellVerdict: true}, one(llm.RoleAssistant, "x"), v, http.Header{"x-airs-verdict": {"allow"}, "x-airs-scan-id": {"s-1"}, "x-airs-total-ms": {"12"}}},
-		{"nothing was sent", Config{TellVerdict: true}, one(llm.RoleUser, "x"), &guard.Verdict{Action: guard.Block}, http.Header{"x-airs-verdict": {"block"}, "x-airs-total-ms": {"12"}}},
+		{"nothing was sent", Config{TellVerdict: true}, one(llm.RoleUser, "x"), &scan.Verdict{Action: scan.Block}, http.Header{"x-airs-verdict": {"block"}, "x-airs-total-ms": {"12"}}},
 	} {
 		if d := cmp.Diff(tc.want, tc.config.headers(tc.scan, tc.verdict, 12*time.Millisecond)); d != "" {
 			t.Errorf("%s: %s", tc.name, d)

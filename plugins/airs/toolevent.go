@@ -10,8 +10,8 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/tidwall/gjson"
 
-	"kong-ai-guard/internal/guard"
 	"kong-ai-guard/internal/llm"
+	"kong-ai-guard/internal/scan"
 	"kong-ai-guard/internal/strictjson"
 )
 
@@ -32,7 +32,7 @@ type toolEvent struct {
 // none or the service would find it too large, and gives the turns that are
 // not in them. A batch has one for each member that is a tool's call, its
 // result or a catalogue; it ends with the first beyond most, which is refused.
-func toolEventsOf(head []byte, c *Config, s *guard.Scan, most int) (events [][]byte, rest []llm.Turn) {
+func toolEventsOf(head []byte, c *Config, s *scan.Scan, most int) (events [][]byte, rest []llm.Turn) {
 	if s.Message == nil || s.Message.Format != llm.MCP {
 		return nil, nil
 	}
@@ -67,7 +67,7 @@ const maxBatch = 256
 
 // memberScan reads one message of a batch on its own, so that what it says is
 // known apart from the others.
-func memberScan(c *Config, s *guard.Scan, member *llm.RPCMember) (*guard.Scan, error) {
+func memberScan(c *Config, s *scan.Scan, member *llm.RPCMember) (*scan.Scan, error) {
 	in := llm.Input{Leg: s.Leg, ContentType: "application/json", Body: member.Body, Request: requestOf(s.Request, member.ID)}
 	m, err := llm.Read(in, limitsOf(member.Body))
 	if err != nil {
@@ -109,7 +109,7 @@ func (e *toolEvent) body(head []byte) []byte {
 // toolEventOf makes the tool event of a scan, nil when the scan is none, and
 // gives the turns that are not in it: they go on their own, because a tool
 // event displaces a prompt that is sent beside it.
-func toolEventOf(c *Config, s *guard.Scan) (e *toolEvent, rest []llm.Turn) {
+func toolEventOf(c *Config, s *scan.Scan) (e *toolEvent, rest []llm.Turn) {
 	call := s.Message
 	if s.Leg == llm.ResponseLeg {
 		call = s.Request // an answer does not say to what

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"kong-ai-guard/internal/guard"
+	"kong-ai-guard/internal/scan"
 	"kong-ai-guard/internal/strictjson"
 )
 
@@ -35,7 +35,7 @@ const (
 
 // A judgement is what an answer of the service says.
 type judgement struct {
-	guard.Verdict
+	scan.Verdict
 	// maskedPrompt and maskedResponse are the texts with what is sensitive
 	// replaced, "" if there are none.
 	maskedPrompt, maskedResponse string
@@ -70,8 +70,8 @@ func decide(body []byte) (judgement, error) {
 	if !sound || strings.EqualFold(category, "error") || strings.EqualFold(category, "timeout") {
 		return judgement{}, degraded(reasonCategory)
 	}
-	j := judgement{Verdict: guard.Verdict{
-		Action:   guard.Block,
+	j := judgement{Verdict: scan.Verdict{
+		Action:   scan.Block,
 		ScanID:   identifier(doc, "scan_id"),
 		ReportID: identifier(doc, "report_id"),
 		Category: printable(category),
@@ -81,7 +81,7 @@ func decide(body []byte) (judgement, error) {
 	j.maskedResponse = maskedText(doc, "response_masked_data")
 	switch string(doc.Bytes(action)) {
 	case "allow":
-		j.Action = guard.Allow
+		j.Action = scan.Allow
 	case "block":
 	default:
 		j.Detections = append(j.Detections, unrecognised)
@@ -90,8 +90,8 @@ func decide(body []byte) (judgement, error) {
 	return j, nil
 }
 
-func degraded(reason string) *guard.Failure {
-	return &guard.Failure{Kind: guard.Degraded, Reason: reason}
+func degraded(reason string) *scan.Failure {
+	return &scan.Failure{Kind: scan.Degraded, Reason: reason}
 }
 
 // fired tells whether a flag is set; what is no flag at all counts as set.

@@ -8,9 +8,9 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/tidwall/gjson"
+	"kong-ai-guard/internal/scan"
 
-	"kong-ai-guard/internal/guard"
+	"github.com/tidwall/gjson"
 )
 
 const (
@@ -24,7 +24,7 @@ const (
 // application is the id that an exchange is reported under: the one that a
 // trusted client names, else the configured one, else the consumer's username,
 // custom id or id, else "kong".
-func application(claimed, configured string, c guard.Consumer) string {
+func application(claimed, configured string, c scan.Consumer) string {
 	for _, id := range [...]string{claimed, configured, c.Username, c.CustomID, c.ID} {
 		if id, ok := applicationID(id); ok {
 			return id
@@ -88,7 +88,7 @@ func claimedIn(guardrail gjson.Result) (id string, ok bool) {
 }
 
 // user names who calls, "" if Kong does not know.
-func user(c guard.Consumer) string {
+func user(c scan.Consumer) string {
 	for _, id := range [...]string{c.Username, c.CustomID, c.ID} {
 		if strings.TrimSpace(id) != "" {
 			return id

@@ -12,7 +12,7 @@ import (
 	"github.com/tidwall/gjson"
 
 	"kong-ai-guard/internal/fakenoma"
-	"kong-ai-guard/internal/guard"
+	"kong-ai-guard/internal/scan"
 	"kong-ai-guard/plugins/noma"
 )
 
@@ -67,7 +67,7 @@ func TestClaimedApplication(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := request(prompt(0, hello))
-	s.Identity.Consumer, s.Claim = guard.Consumer{}, "dynamic-app"
+	s.Identity.Consumer, s.Claim = scan.Consumer{}, "dynamic-app"
 	v, err := scanner.Scan(t.Context(), s)
 	if err != nil || v.Subject != "dynamic-app" || told != 0 {
 		t.Errorf("%+v, %v, told %d", v, err, told)
@@ -86,7 +86,7 @@ func TestDetails(t *testing.T) {
 	const fired = `{"result":true,"confidence":0.9,"entities":["user@example.com"]}`
 	for _, c := range []struct {
 		name string
-		scan *guard.Scan
+		scan *scan.Scan
 		// results are those of the one item.
 		results, want string
 	}{
@@ -109,7 +109,7 @@ func TestDetails(t *testing.T) {
 			}
 			config.ShowDetectors = true
 			v, err = scanner(t, config).Scan(t.Context(), c.scan)
-			if err != nil || v.Action != guard.Block || string(v.Details) != c.want {
+			if err != nil || v.Action != scan.Block || string(v.Details) != c.want {
 				t.Errorf("%s, %v, want %s", v.Details, err, c.want)
 			}
 		})

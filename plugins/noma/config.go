@@ -8,8 +8,8 @@ import (
 	"strings"
 	"time"
 
-	"kong-ai-guard/internal/guard"
 	"kong-ai-guard/internal/kongschema"
+	"kong-ai-guard/internal/policy"
 	"kong-ai-guard/internal/secretfile"
 )
 
@@ -54,7 +54,7 @@ type Config struct {
 	// blocked.
 	ShowDetectors bool
 
-	guard.Settings
+	policy.Settings
 }
 
 // Schema is what Kong's schema language says of the plugin.
@@ -146,13 +146,13 @@ func (c *Config) declare() (fields kongschema.Record, resolve func(kongschema.Gi
 			problems.Add("application_ID", "must be at most 100 characters without control characters")
 		}
 		if c.TokenURL != "" {
-			_, text := guard.CheckURL(c.TokenURL, false)
+			_, text := policy.CheckURL(c.TokenURL, false)
 			problems.Add("token_url", text)
 		}
 		if strings.ContainsAny(c.ScanPath, "?#") {
 			problems.Add("scan_path", "must be a path without a query (?...) or a fragment (#...)")
 		}
-		base, problem := guard.CheckURL(c.APIBase, false)
+		base, problem := policy.CheckURL(c.APIBase, false)
 		if problem == "" && base.RawQuery != "" {
 			problem = "must be a URL without a query (?...): paths are appended to it"
 		}
@@ -209,7 +209,7 @@ func (c *Config) ReloadSecret() {
 // Warnings names the choices that are weaker than they could be, one sentence
 // each, for operators.
 func (c *Config) Warnings() []string {
-	warnings := append(guard.WarnPlain("API_base", c.APIBase), guard.WarnPlain("token_url", c.TokenURL)...)
+	warnings := append(policy.WarnPlain("API_base", c.APIBase), policy.WarnPlain("token_url", c.TokenURL)...)
 	if c.APIKey != "" && c.ClientID != "" {
 		warnings = append(warnings, "api_key is set beside client_ID and its secret: it is not used")
 	}

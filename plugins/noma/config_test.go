@@ -13,15 +13,15 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"kong-ai-guard/internal/guard"
+	"kong-ai-guard/internal/policy"
 	"kong-ai-guard/plugins/noma"
 )
 
 func defaults() noma.Config {
 	return noma.Config{
 		APIBase: "https://api.noma.security", ClientID: "id", ClientSecret: "secret", ScanPath: "/ai-dr/v2/prompt/scan",
-		Settings: guard.Settings{
-			RequestMode: guard.Enforce, ResponseMode: guard.Enforce,
+		Settings: policy.Settings{
+			RequestMode: policy.Enforce, ResponseMode: policy.Enforce,
 			BlockFailures: true, BlockFailuresResponse: true, Timeout: 10 * time.Second, SSLVerify: true,
 			MaxRequestBytes: 10 << 20, MaxResponseBytes: 10 << 20,
 		},
@@ -36,7 +36,7 @@ func TestDecode(t *testing.T) {
 		{"defaults", `{"client_ID":"id","client_secret":"secret"}`, func(*noma.Config) {}},
 		{"as Kong hands it over", `{"API_base":"https://api.noma.security","client_ID":"id","client_secret":"secret","monitor_mode":false,"application_ID":null,"application_id":null,"__seq__":1}`, func(*noma.Config) {}},
 		{"the documented example", `{"API_base":"https://api.noma.cloud","monitor_mode":true,"application_id":"app","client_id":"id","client_secret":"secret"}`, func(c *noma.Config) {
-			c.APIBase, c.ApplicationID, c.RequestMode, c.ResponseMode = "https://api.noma.cloud", "app", guard.Monitor, guard.Monitor
+			c.APIBase, c.ApplicationID, c.RequestMode, c.ResponseMode = "https://api.noma.cloud", "app", policy.Monitor, policy.Monitor
 		}},
 		{"alias beats the default that Kong filled in", `{"API_base":"https://api.noma.security","api_base":"https://noma.example","client_id":"id","client_secret":"secret"}`, func(c *noma.Config) {
 			c.APIBase = "https://noma.example"

@@ -10,7 +10,7 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
-	"kong-ai-guard/internal/guard"
+	"kong-ai-guard/internal/scan"
 	"kong-ai-guard/internal/scanhttp"
 )
 
@@ -47,7 +47,7 @@ type credentials struct {
 }
 
 // late tells operators of a renewal that failed while nobody waited for it.
-func (c *credentials) late(fail *guard.Failure) {
+func (c *credentials) late(fail *scan.Failure) {
 	text := "a token could not be renewed, the old one is used to its end: " + fail.Reason
 	if fail.Hint != "" {
 		text += " (look at " + fail.Hint + ")"
@@ -57,16 +57,16 @@ func (c *credentials) late(fail *guard.Failure) {
 
 // fetch asks the endpoint that worked before, then the others, until one
 // gives a token or a failure that another endpoint cannot cure.
-func (c *credentials) fetch(ctx context.Context, worked endpoint) (grant, endpoint, *guard.Failure) {
+func (c *credentials) fetch(ctx context.Context, worked endpoint) (grant, endpoint, *scan.Failure) {
 	secret, err := c.cfg.Secret()
 	if err != nil { // it quotes neither the path nor the content
-		return grant{}, endpoint{}, &guard.Failure{Kind: guard.Misconfigured, Reason: err.Error(), Hint: "client_secret_file"}
+		return grant{}, endpoint{}, &scan.Failure{Kind: scan.Misconfigured, Reason: err.Error(), Hint: "client_secret_file"}
 	}
 	candidates := c.endpoints
 	if worked.url != "" {
 		candidates = append([]endpoint{worked}, c.endpoints...)
 	}
-	var last *guard.Failure
+	var last *scan.Failure
 	refused := false // by an endpoint that exists, because of the credentials
 	only := ""       // the URL that exists: what is left is its other form
 	for i, e := range candidates {
@@ -115,7 +115,7 @@ func misunderstood(status int) bool {
 }
 
 // ask makes one token call. status is 0 if no answer came.
-func (c *credentials) ask(ctx context.Context, e endpoint, secret string) (g grant, status int, fail *guard.Failure) {
+func (c *credentials) ask(ctx context.Context, e endpoint, secret string) (g grant, status int, fail *scan.Failure) {
 	r := scanhttp.Request{URL: e.url, MaxRetries: maxRetries}
 	if e.form {
 		r.Header = http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}
@@ -138,10 +138,10 @@ func (c *credentials) ask(ctx context.Context, e endpoint, secret string) (g gra
 }
 
 // asFailure is err as the failure that every error of these calls is.
-func asFailure(err error) *guard.Failure {
-	var f *guard.Failure
+func asFailure(err error) *scan.Failure {
+	var f *scan.Failure
 	if errors.As(err, &f) {
 		return f
 	}
-	return &guard.Failure{Kind: guard.Misconfigured, Reason: "unknown failure"}
+	return &scan.Failure{Kind: scan.Misconfigured, Reason: "unknown failure"}
 }

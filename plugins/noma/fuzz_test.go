@@ -9,8 +9,8 @@ import (
 
 	"github.com/tidwall/gjson"
 
-	"kong-ai-guard/internal/guard"
 	"kong-ai-guard/internal/llm"
+	"kong-ai-guard/internal/scan"
 )
 
 // FuzzAnswer looks for an answer that lets something pass although it does not
@@ -29,7 +29,7 @@ func FuzzAnswer(f *testing.F) {
 		{Role: llm.RoleUser, Text: "a", Maskable: true},
 		{Role: llm.RoleSystem, Message: 1, Text: "b"},
 	}
-	p := newPayload(&guard.Scan{Turns: turns, Message: &llm.Message{Turns: turns}}, everyChoice, "kong")
+	p := newPayload(&scan.Scan{Turns: turns, Message: &llm.Message{Turns: turns}}, everyChoice, "kong")
 	f.Fuzz(func(t *testing.T, body []byte) {
 		a, fail := decode(body, llm.RequestLeg)
 		if fail != nil {
@@ -38,12 +38,12 @@ func FuzzAnswer(f *testing.F) {
 		root := gjson.ParseBytes(body)
 		v := a.verdict(&p, turns, true)
 		switch v.Action {
-		case guard.Allow:
+		case scan.Allow:
 			if !strings.EqualFold(root.Get("aggregatedAction").Str, "allow") && root.Get("action").Str != "NONE" &&
 				root.Get("aggregatedScanResult").Type != gjson.False && root.Get("verdict").Type != gjson.True {
 				t.Errorf("allowed without an allow: %s", body)
 			}
-		case guard.Mask:
+		case scan.Mask:
 			for _, m := range v.Masked {
 				if !turns[m.Turn].Maskable || m.Text == "" || m.Text == turns[m.Turn].Text {
 					t.Errorf("mask %+v from %s", m, body)
@@ -52,7 +52,7 @@ func FuzzAnswer(f *testing.F) {
 			if len(v.Masked) == 0 {
 				t.Errorf("a mask of nothing: %s", body)
 			}
-		case guard.Block:
+		case scan.Block:
 		default:
 			t.Errorf("action %d from %s", v.Action, body)
 		}
@@ -78,7 +78,7 @@ func FuzzPayload(f *testing.F) {
 			{Role: roles[bits>>5&3], Kind: llm.Kind(bits >> 3 & 7), Message: message, Text: second, Name: name, CallID: name},
 		}
 		leg := llm.Leg(bits >> 7)
-		p := newPayload(&guard.Scan{Leg: leg, Turns: turns, Message: &llm.Message{Leg: leg, Media: []llm.MediaPart{{Type: "image/png", URL: first, Message: message}}}}, everyChoice, name)
+		p := newPayload(&scan.Scan{Leg: leg, Turns: turns, Message: &llm.Message{Leg: leg, Media: []llm.MediaPart{{Type: "image/png", URL: first, Message: message}}}}, everyChoice, name)
 		if !gjson.ValidBytes(p.body) {
 			t.Fatalf("not JSON: %s", p.body)
 		}
@@ -132,15 +132,15 @@ func BenchmarkScan(b *testing.B) {
 			turns = append(turns, llm.Turn{Role: role, Message: i, Text: strings.Repeat("What is \"it\"?\n", c.bytes/14), Maskable: true})
 			entries = append(entries, `{"role":"`+string(role)+`","type":"message","results":{"harmfulContent":{"result":false,"probability":0.1,"status":"SUCCESS"},"sensitiveData":{"PII":{"result":false},"PCI":{"result":false}}}}`)
 		}
-		scan := &guard.Scan{Turns: turns, Message: &llm.Message{Turns: turns}, RequestID: "0123456789abcdef"}
+		sc := &scan.Scan{Turns: turns, Message: &llm.Message{Turns: turns}, RequestID: "0123456789abcdef"}
 		body := []byte(`{"aggregatedAction":"allow","aggregatedScanResult":false,"scanResult":[` + strings.Join(entries, ",") + `]}`)
 		b.Run(c.name, func(b *testing.B) {
 			b.ReportAllocs()
 			b.SetBytes(int64(c.turns * c.bytes))
 			for b.Loop() {
-				p := newPayload(scan, everyChoice, "kong")
+				p := newPayload(sc, everyChoice, "kong")
 				a, fail := decode(body, llm.RequestLeg)
-				if fail != nil || a.verdict(&p, turns, false).Action != guard.Allow {
+				if fail != nil || a.verdict(&p, turns, false).Action != scan.Allow {
 					b.Fatal("no allow")
 				}
 			}

@@ -121,8 +121,8 @@ func TestMonitoredLegsAreReported(t *testing.T) {
 		want := len(legs) + 2
 		eventually(t, "all legs are reported", func() bool { return len(h.noma.Requests(fakenoma.ScanPath)) >= want })
 		var bodies []string
-		for _, scan := range h.noma.Requests(fakenoma.ScanPath) {
-			bodies = append(bodies, string(scan.Body))
+		for _, sc := range h.noma.Requests(fakenoma.ScanPath) {
+			bodies = append(bodies, string(sc.Body))
 		}
 		all := strings.Join(bodies, "\n")
 		if len(bodies) != want || strings.Contains(all, "how to hack a@b.example") != (streams == "buffer") || !strings.Contains(all, "fine") {

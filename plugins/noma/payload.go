@@ -11,8 +11,8 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
-	"kong-ai-guard/internal/guard"
 	"kong-ai-guard/internal/llm"
+	"kong-ai-guard/internal/scan"
 )
 
 // The service takes the input items of OpenAI's Responses API.
@@ -52,7 +52,7 @@ type item struct {
 // newPayload puts a scan, or one choice of it, into items: the turns in their
 // order, images with their message, and after them as plain text what has no
 // item of its own.
-func newPayload(s *guard.Scan, choice int, application string) payload {
+func newPayload(s *scan.Scan, choice int, application string) payload {
 	b := builder{scan: s, choice: choice, images: images(s, choice)}
 	b.grow()
 	b.text(`{"input":[`)
@@ -73,7 +73,7 @@ func newPayload(s *guard.Scan, choice int, application string) payload {
 const maxSession = 100
 
 // session is the session that the client names, else the request.
-func session(s *guard.Scan) string {
+func session(s *scan.Scan) string {
 	if id := s.Header.Get("Mcp-Session-Id"); label(id, maxSession) {
 		return id
 	}
@@ -82,7 +82,7 @@ func session(s *guard.Scan) string {
 
 // request ties both legs of an exchange to the request, and an answer to the
 // id that the model gave it.
-func request(s *guard.Scan) string {
+func request(s *scan.Scan) string {
 	if s.Leg == llm.ResponseLeg && s.Message != nil && s.Message.ID != "" {
 		return s.Message.ID
 	}
@@ -92,7 +92,7 @@ func request(s *guard.Scan) string {
 // images are the parts that the service can judge, by message, those of no
 // message last. They go with the first choice, since nothing says whose they
 // are.
-func images(s *guard.Scan, choice int) []llm.MediaPart {
+func images(s *scan.Scan, choice int) []llm.MediaPart {
 	if s.Message == nil || choice != everyChoice && choice != s.Turns[0].Choice {
 		return nil
 	}
@@ -129,7 +129,7 @@ func isImage(m llm.MediaPart) bool {
 
 type builder struct {
 	payload
-	scan   *guard.Scan
+	scan   *scan.Scan
 	choice int
 	images []llm.MediaPart // not yet written
 }

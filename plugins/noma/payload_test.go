@@ -12,12 +12,12 @@ import (
 	"github.com/tidwall/gjson"
 
 	"kong-ai-guard/internal/fakenoma"
-	"kong-ai-guard/internal/guard"
 	"kong-ai-guard/internal/llm"
+	"kong-ai-guard/internal/scan"
 )
 
 // sent has a scan made and gives the one call that it took.
-func sent(t *testing.T, applicationID string, s *guard.Scan) fakenoma.Request {
+func sent(t *testing.T, applicationID string, s *scan.Scan) fakenoma.Request {
 	t.Helper()
 	fake, config := service(t, fakenoma.Options{})
 	config.ApplicationID = applicationID
@@ -53,7 +53,7 @@ func TestInput(t *testing.T) {
 	other := func(message int, kind llm.Kind, text string) llm.Turn {
 		return llm.Turn{Kind: kind, Message: message, Text: text}
 	}
-	media := func(s *guard.Scan, parts ...llm.MediaPart) *guard.Scan {
+	media := func(s *scan.Scan, parts ...llm.MediaPart) *scan.Scan {
 		s.Message.Media = parts
 		return s
 	}
@@ -66,7 +66,7 @@ func TestInput(t *testing.T) {
 	)
 	for _, c := range []struct {
 		name string
-		scan *guard.Scan
+		scan *scan.Scan
 		want string
 	}{
 		{"TV01 one prompt", request(prompt(0, hello)), `[{"type":"message","role":"user","content":[{"type":"input_text","text":"Hello, how are you?"}]}]`},
@@ -128,15 +128,15 @@ func TestContext(t *testing.T) {
 	const label = "x-noma-context"
 	for _, c := range []struct {
 		name   string
-		change func(*guard.Scan)
+		change func(*scan.Scan)
 		want   string
 	}{
-		{"request", func(*guard.Scan) {}, `{"applicationId":"test-app","ipAddress":"192.168.1.1","userId":"alice","sessionId":"test-call-id","requestId":"test-call-id"}`},
-		{"answer with an id", func(s *guard.Scan) { s.Leg, s.Message.ID = llm.ResponseLeg, "test-response-id" }, `{"applicationId":"test-app","ipAddress":"192.168.1.1","userId":"alice","sessionId":"test-call-id","requestId":"test-response-id"}`},
-		{"a client's session", func(s *guard.Scan) { s.Header = http.Header{"Mcp-Session-Id": {"s-1"}} }, `{"applicationId":"test-app","ipAddress":"192.168.1.1","userId":"alice","sessionId":"s-1","requestId":"test-call-id"}`},
-		{"a session that is no label", func(s *guard.Scan) { s.Header = http.Header{"Mcp-Session-Id": {strings.Repeat("s", 101)}} }, `{"applicationId":"test-app","ipAddress":"192.168.1.1","userId":"alice","sessionId":"test-call-id","requestId":"test-call-id"}`},
-		{"nobody known", func(s *guard.Scan) { s.Identity = guard.Identity{} }, `{"applicationId":"test-app","sessionId":"test-call-id","requestId":"test-call-id"}`},
-		{"a name that is not UTF-8", func(s *guard.Scan) { s.Identity.Consumer.Username = "Ren\xe9" }, `{"applicationId":"test-app","ipAddress":"192.168.1.1","userId":"Ren\ufffd","sessionId":"test-call-id","requestId":"test-call-id"}`},
+		{"request", func(*scan.Scan) {}, `{"applicationId":"test-app","ipAddress":"192.168.1.1","userId":"alice","sessionId":"test-call-id","requestId":"test-call-id"}`},
+		{"answer with an id", func(s *scan.Scan) { s.Leg, s.Message.ID = llm.ResponseLeg, "test-response-id" }, `{"applicationId":"test-app","ipAddress":"192.168.1.1","userId":"alice","sessionId":"test-call-id","requestId":"test-response-id"}`},
+		{"a client's session", func(s *scan.Scan) { s.Header = http.Header{"Mcp-Session-Id": {"s-1"}} }, `{"applicationId":"test-app","ipAddress":"192.168.1.1","userId":"alice","sessionId":"s-1","requestId":"test-call-id"}`},
+		{"a session that is no label", func(s *scan.Scan) { s.Header = http.Header{"Mcp-Session-Id": {strings.Repeat("s", 101)}} }, `{"applicationId":"test-app","ipAddress":"192.168.1.1","userId":"alice","sessionId":"test-call-id","requestId":"test-call-id"}`},
+		{"nobody known", func(s *scan.Scan) { s.Identity = scan.Identity{} }, `{"applicationId":"test-app","sessionId":"test-call-id","requestId":"test-call-id"}`},
+		{"a name that is not UTF-8", func(s *scan.Scan) { s.Identity.Consumer.Username = "Ren\xe9" }, `{"applicationId":"test-app","ipAddress":"192.168.1.1","userId":"Ren\ufffd","sessionId":"test-call-id","requestId":"test-call-id"}`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := request(prompt(0, hello))
@@ -160,19 +160,19 @@ func TestApplication(t *testing.T) {
 	long := strings.Repeat("é", 100)
 	for _, c := range []struct {
 		name, configured string
-		consumer         guard.Consumer
+		consumer         scan.Consumer
 		want             string
 	}{
-		{"TV34 configured", "config-app", guard.Consumer{Username: "alias-app"}, "config-app"},
-		{"TV35 the consumer's name", "", guard.Consumer{ID: "1", CustomID: "2", Username: "alias-app"}, "alias-app"},
-		{"custom id", "", guard.Consumer{ID: "1", CustomID: "2"}, "2"},
-		{"id", "", guard.Consumer{ID: "1"}, "1"},
-		{"TV36 nothing known", "", guard.Consumer{}, "kong"},
-		{"blanks are unset", " \t", guard.Consumer{Username: " ", ID: " 1 "}, "1"},
-		{"a hundred characters", "", guard.Consumer{Username: long, ID: "1"}, long},
-		{"more", "", guard.Consumer{Username: long + "x", ID: "1"}, "1"},
-		{"control characters", "", guard.Consumer{Username: "a\nb", ID: "1"}, "1"},
-		{"not UTF-8", "", guard.Consumer{Username: "a\xe9", ID: "1"}, "1"},
+		{"TV34 configured", "config-app", scan.Consumer{Username: "alias-app"}, "config-app"},
+		{"TV35 the consumer's name", "", scan.Consumer{ID: "1", CustomID: "2", Username: "alias-app"}, "alias-app"},
+		{"custom id", "", scan.Consumer{ID: "1", CustomID: "2"}, "2"},
+		{"id", "", scan.Consumer{ID: "1"}, "1"},
+		{"TV36 nothing known", "", scan.Consumer{}, "kong"},
+		{"blanks are unset", " \t", scan.Consumer{Username: " ", ID: " 1 "}, "1"},
+		{"a hundred characters", "", scan.Consumer{Username: long, ID: "1"}, long},
+		{"more", "", scan.Consumer{Username: long + "x", ID: "1"}, "1"},
+		{"control characters", "", scan.Consumer{Username: "a\nb", ID: "1"}, "1"},
+		{"not UTF-8", "", scan.Consumer{Username: "a\xe9", ID: "1"}, "1"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := request(prompt(0, hello))

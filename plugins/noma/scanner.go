@@ -11,8 +11,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"kong-ai-guard/internal/guard"
 	"kong-ai-guard/internal/llm"
+	"kong-ai-guard/internal/scan"
 	"kong-ai-guard/internal/scanhttp"
 )
 
@@ -80,22 +80,22 @@ func NewScanner(cfg *Config, notice func(err bool, text string)) (*Scanner, erro
 
 // Scan judges one leg: the request in one call, an answer in one call for each
 // of its choices, all of which must pass.
-func (s *Scanner) Scan(ctx context.Context, scan *guard.Scan) (guard.Verdict, error) {
-	subject := application(scan.Claim, s.cfg.ApplicationID, scan.Identity.Consumer)
-	if scan.Claim == "" && s.cfg.ApplicationID == "" && scan.Identity.Consumer == (guard.Consumer{}) {
+func (s *Scanner) Scan(ctx context.Context, sc *scan.Scan) (scan.Verdict, error) {
+	subject := application(sc.Claim, s.cfg.ApplicationID, sc.Identity.Consumer)
+	if sc.Claim == "" && s.cfg.ApplicationID == "" && sc.Identity.Consumer == (scan.Consumer{}) {
 		s.generic.Do(func() { s.notice(false, noticeGeneric) })
 	}
-	split := choices(scan)
-	if len(split) > max(scan.MaxCalls, 1) {
-		return guard.Verdict{}, &guard.Failure{Kind: guard.TooLarge, Reason: reasonTooManyChoices}
+	split := choices(sc)
+	if len(split) > max(sc.MaxCalls, 1) {
+		return scan.Verdict{}, &scan.Failure{Kind: scan.TooLarge, Reason: reasonTooManyChoices}
 	}
-	calls := scanhttp.NewScan(scan, len(split))
-	var v guard.Verdict
+	calls := scanhttp.NewScan(sc, len(split))
+	var v scan.Verdict
 	var err error
 	if len(split) == 1 {
-		v, err = s.judge(ctx, calls, scan, split[0], subject)
+		v, err = s.judge(ctx, calls, sc, split[0], subject)
 	} else {
-		v, err = s.judgeAll(ctx, calls, scan, split, subject)
+		v, err = s.judgeAll(ctx, calls, sc, split, subject)
 	}
 	v.Subject = subject
 	return v, err
@@ -103,15 +103,15 @@ func (s *Scanner) Scan(ctx context.Context, scan *guard.Scan) (guard.Verdict, er
 
 // choices are the choices that need a call each, in their order, or everyChoice
 // alone. One more than scan.MaxCalls stands for all that are too many.
-func choices(scan *guard.Scan) []int {
-	if scan.Leg == llm.RequestLeg {
+func choices(sc *scan.Scan) []int {
+	if sc.Leg == llm.RequestLeg {
 		return []int{everyChoice}
 	}
 	var found []int
-	for i := range scan.Turns {
-		c := scan.Turns[i].Choice
+	for i := range sc.Turns {
+		c := sc.Turns[i].Choice
 		if !slices.Contains(found, c) {
-			if found = append(found, c); len(found) > max(scan.MaxCalls, 1) {
+			if found = append(found, c); len(found) > max(sc.MaxCalls, 1) {
 				return found
 			}
 		}
@@ -124,8 +124,8 @@ func choices(scan *guard.Scan) []int {
 
 // judgeAll judges each choice by itself, so that neither a verdict nor a mask
 // of one can stand for another.
-func (s *Scanner) judgeAll(ctx context.Context, calls *scanhttp.Scan, scan *guard.Scan, choices []int, subject string) (guard.Verdict, error) {
-	verdicts := make([]guard.Verdict, len(choices))
+func (s *Scanner) judgeAll(ctx context.Context, calls *scanhttp.Scan, sc *scan.Scan, choices []int, subject string) (scan.Verdict, error) {
+	verdicts := make([]scan.Verdict, len(choices))
 	errs := make([]error, len(choices))
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -134,8 +134,8 @@ func (s *Scanner) judgeAll(ctx context.Context, calls *scanhttp.Scan, scan *guar
 	for i, choice := range choices {
 		group.Go(func() error {
 			defer recovered(&errs[i])
-			verdicts[i], errs[i] = s.judge(ctx, calls, scan, choice, subject)
-			if verdicts[i].Action == guard.Block {
+			verdicts[i], errs[i] = s.judge(ctx, calls, sc, choice, subject)
+			if verdicts[i].Action == scan.Block {
 				cancel() // the others can change nothing
 			}
 			return nil
@@ -147,19 +147,19 @@ func (s *Scanner) judgeAll(ctx context.Context, calls *scanhttp.Scan, scan *guar
 
 // combine gives one verdict: a block of any choice decides, then a failure,
 // one that never passes before one that may, then the masks of all.
-func combine(verdicts []guard.Verdict, errs []error) (guard.Verdict, error) {
-	all := guard.Verdict{Action: guard.Allow}
+func combine(verdicts []scan.Verdict, errs []error) (scan.Verdict, error) {
+	all := scan.Verdict{Action: scan.Allow}
 	for _, v := range verdicts {
-		if v.Action == guard.Block {
+		if v.Action == scan.Block {
 			return v, nil
 		}
 	}
-	if err := guard.Strictest(errs); err != nil {
-		return guard.Verdict{}, err
+	if err := scan.Strictest(errs); err != nil {
+		return scan.Verdict{}, err
 	}
 	for _, v := range verdicts {
-		if v.Action == guard.Mask {
-			all.Action = guard.Mask
+		if v.Action == scan.Mask {
+			all.Action = scan.Mask
 			all.Masked = append(all.Masked, v.Masked...)
 		}
 		for _, d := range v.Detections {
@@ -175,22 +175,22 @@ func combine(verdicts []guard.Verdict, errs []error) (guard.Verdict, error) {
 }
 
 // judge makes one call and reads its verdict. Nothing to judge is an allow.
-func (s *Scanner) judge(ctx context.Context, calls *scanhttp.Scan, scan *guard.Scan, choice int, subject string) (guard.Verdict, error) {
-	p := newPayload(scan, choice, subject)
+func (s *Scanner) judge(ctx context.Context, calls *scanhttp.Scan, sc *scan.Scan, choice int, subject string) (scan.Verdict, error) {
+	p := newPayload(sc, choice, subject)
 	if len(p.items) == 0 {
-		return guard.Verdict{Action: guard.Allow}, nil
+		return scan.Verdict{Action: scan.Allow}, nil
 	}
-	body, err := s.call(ctx, calls, p.body, scan.RequestID)
+	body, err := s.call(ctx, calls, p.body, sc.RequestID)
 	if err != nil {
-		return guard.Verdict{}, err
+		return scan.Verdict{}, err
 	}
-	a, fail := decode(body, scan.Leg)
+	a, fail := decode(body, sc.Leg)
 	if fail != nil {
-		return guard.Verdict{}, fail
+		return scan.Verdict{}, fail
 	}
-	v := a.verdict(&p, scan.Turns, s.cfg.AnonymizeInput)
-	if v.Action != guard.Allow && s.cfg.ShowDetectors {
-		v.Details = details(scan.Leg, a.fired())
+	v := a.verdict(&p, sc.Turns, s.cfg.AnonymizeInput)
+	if v.Action != scan.Allow && s.cfg.ShowDetectors {
+		v.Details = details(sc.Leg, a.fired())
 	}
 	return v, nil
 }

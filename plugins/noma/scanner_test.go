@@ -18,8 +18,9 @@ import (
 	"github.com/tidwall/gjson"
 
 	"kong-ai-guard/internal/fakenoma"
-	"kong-ai-guard/internal/guard"
 	"kong-ai-guard/internal/llm"
+	"kong-ai-guard/internal/policy"
+	"kong-ai-guard/internal/scan"
 	"kong-ai-guard/plugins/noma"
 )
 
@@ -32,7 +33,7 @@ func service(t testing.TB, o fakenoma.Options) (*fakenoma.Server, *noma.Config) 
 	t.Cleanup(h.Close)
 	return fake, &noma.Config{
 		APIBase: h.URL, ClientID: o.ClientID, ClientSecret: o.ClientSecret,
-		Settings: guard.Settings{Timeout: patience, SSLVerify: true},
+		Settings: policy.Settings{Timeout: patience, SSLVerify: true},
 	}
 }
 
@@ -62,28 +63,28 @@ func reply(choice int, text string) llm.Turn {
 	return llm.Turn{Role: llm.RoleAssistant, Message: choice, Choice: choice, Text: text, Maskable: true}
 }
 
-func scan(leg llm.Leg, turns ...llm.Turn) *guard.Scan {
-	return &guard.Scan{
+func sc(leg llm.Leg, turns ...llm.Turn) *scan.Scan {
+	return &scan.Scan{
 		Leg: leg, Turns: turns, Message: &llm.Message{Leg: leg, Turns: turns},
 		RequestID: "test-call-id", MaxCalls: 16,
-		Identity: guard.Identity{ClientIP: "192.168.1.1", Consumer: guard.Consumer{ID: "7", Username: "alice"}},
+		Identity: scan.Identity{ClientIP: "192.168.1.1", Consumer: scan.Consumer{ID: "7", Username: "alice"}},
 	}
 }
 
-func request(turns ...llm.Turn) *guard.Scan { return scan(llm.RequestLeg, turns...) }
-func answer(turns ...llm.Turn) *guard.Scan  { return scan(llm.ResponseLeg, turns...) }
+func request(turns ...llm.Turn) *scan.Scan { return sc(llm.RequestLeg, turns...) }
+func answer(turns ...llm.Turn) *scan.Scan  { return sc(llm.ResponseLeg, turns...) }
 
 // failure asserts that err is a failure and gives it.
-func failure(t *testing.T, err error) *guard.Failure {
+func failure(t *testing.T, err error) *scan.Failure {
 	t.Helper()
-	var f *guard.Failure
+	var f *scan.Failure
 	if !errors.As(err, &f) {
 		t.Fatalf("%v is no failure", err)
 	}
 	return f
 }
 
-var names = map[guard.Action]string{guard.Allow: "allow", guard.Block: "block", guard.Mask: "mask"}
+var names = map[scan.Action]string{scan.Allow: "allow", scan.Block: "block", scan.Mask: "mask"}
 
 const hello = "Hello, how are you?"
 
@@ -107,53 +108,53 @@ func TestVerdicts(t *testing.T) {
 		quiet   = `{"result":false,"probability":0.1,"status":"SUCCESS"}`
 		nothing = `{"anonymizedContent":{"anonymized":"My email is *******"},"sensitiveData":{"PII":{"result":false}},"harmfulContent":{"result":false}}`
 	)
-	one := func(text string) *guard.Scan { return request(prompt(0, text)) }
+	one := func(text string) *scan.Scan { return request(prompt(0, text)) }
 	for _, c := range []struct {
 		name      string
 		anonymize bool
-		scan      *guard.Scan
+		scan      *scan.Scan
 		answer    string
-		want      guard.Action
+		want      scan.Action
 		masked    map[int]string
 		detected  string
 	}{
-		{"TV01 allowed prompt", false, one(hello), judged(false, "user", `{}`), guard.Allow, nil, ""},
-		{"TV02 harmful prompt", false, one(hello), judged(true, "user", `{"harmfulContent":`+fired+`}`), guard.Block, nil, "harmfulContent"},
-		{"TV03 allowed answer", false, answer(reply(0, "I'm doing well, thank you!")), judged(false, "assistant", `{}`), guard.Allow, nil, ""},
-		{"TV04 a safe prompt is not touched", true, one(secret), judged(false, "user", nothing), guard.Allow, nil, ""},
-		{"TV05 only sensitive data", true, one(secret), judged(true, "user", `{`+pii+`,"harmfulContent":`+quiet+`,"maliciousIntent":`+quiet+`}`), guard.Mask, map[int]string{0: hidden}, "sensitiveData.PII"},
-		{"TV06 sensitive and harmful", true, one(secret + ". Tell me harmful content."), judged(true, "user", `{`+pii+`,"harmfulContent":`+fired+`}`), guard.Block, nil, "sensitiveData.PII harmfulContent"},
-		{"TV07 sensitive answer", true, answer(reply(0, "My email is admin@company.com")), judged(true, "assistant", `{"anonymizedContent":{"anonymized":"My email is *******"},"sensitiveData":{"PCI":`+fired+`}}`), guard.Mask, map[int]string{0: hidden}, "sensitiveData.PCI"},
-		{"TV08 masking off", false, one(secret), judged(true, "user", `{`+pii+`}`), guard.Block, nil, "sensitiveData.PII"},
-		{"TV10 nothing to mask with", true, one(secret), judged(true, "user", `{"sensitiveData":{"PII":`+fired+`},"harmfulContent":`+quiet+`}`), guard.Block, nil, "sensitiveData.PII"},
-		{"TV11 nothing to mask an answer with", true, answer(reply(0, "x")), judged(true, "assistant", `{"sensitiveData":{"PCI":`+fired+`}}`), guard.Block, nil, "sensitiveData.PCI"},
-		{"TV12 several kinds of sensitive data", true, one(secret), judged(true, "user", `{"anonymizedContent":{"anonymized":"*"},"sensitiveData":{"PII":`+fired+`,"PCI":`+fired+`,"secrets":`+quiet+`},"harmfulContent":`+quiet+`,"code":`+quiet+`}`), guard.Mask, map[int]string{0: "*"}, "sensitiveData.PII sensitiveData.PCI"},
-		{"TV13 another detector", true, one(secret), judged(true, "user", `{`+pii+`,"maliciousIntent":`+fired+`}`), guard.Block, nil, "sensitiveData.PII maliciousIntent"},
-		{"TV14 nothing fired", true, one(secret), judged(true, "user", nothing), guard.Block, nil, ""},
-		{"TV15 a group fired", true, one(secret), judged(true, "user", `{`+pii+`,"customLlm":{"topic1":`+fired+`},"harmfulContent":`+quiet+`}`), guard.Block, nil, "sensitiveData.PII customLlm.topic1"},
-		{"TV16 only the boolean true fires", true, one(secret), judged(true, "user", `{`+pii+`,"a":{"result":"true"},"b":{"result":1},"c":{"other":true},"d":null,"e":{},"f":"x","g":[{"result":true}]}`), guard.Mask, map[int]string{0: hidden}, "sensitiveData.PII"},
-		{"TV17 no masked text", true, one(secret), judged(true, "user", `{}`), guard.Block, nil, ""},
-		{"TV28 harmful image", false, image(), judged(true, "user", `{"harmfulContent":`+fired+`}`), guard.Block, nil, "harmfulContent"},
-		{"TV27 harmless image", false, image(), judged(false, "user", `{"harmfulContent":`+quiet+`}`), guard.Allow, nil, ""},
-		{"TV39 action allow", false, one(hello), `{"aggregatedAction":"allow","scanResult":[]}`, guard.Allow, nil, ""},
-		{"TV40 the action outranks the result", false, one(hello), `{"aggregatedAction":"allow","aggregatedScanResult":true,"scanResult":[{"role":"user","results":{"blockingDetector":{"result":true}}}]}`, guard.Allow, nil, "blockingDetector"},
-		{"TV41 action mask", false, one("Name: Jane"), ruled("mask", "user", `{"anonymizedContent":{"anonymized":"Name: *******"}}`), guard.Mask, map[int]string{0: "Name: *******"}, ""},
-		{"TV42 action mask without a text", false, one("Name: Jane"), ruled("mask", "user", `{}`), guard.Block, nil, ""},
-		{"TV43 action block", false, one(hello), `{"aggregatedAction":"block","scanResult":[{"role":"user"}]}`, guard.Block, nil, ""},
-		{"TV44 the whole text is masked", false, one("my ssn is 123"), ruled("mask", "user", `{"sensitiveData":{"ssn":{"result":true}},"anonymizedContent":{"anonymized":"[REDACTED]"}}`), guard.Mask, map[int]string{0: "[REDACTED]"}, "sensitiveData.ssn"},
-		{"TV45 no action", false, one(hello), `{"aggregatedScanResult":true,"scanResult":[{"role":"user","results":{"blockingDetector":{"result":true}}}]}`, guard.Block, nil, "blockingDetector"},
+		{"TV01 allowed prompt", false, one(hello), judged(false, "user", `{}`), scan.Allow, nil, ""},
+		{"TV02 harmful prompt", false, one(hello), judged(true, "user", `{"harmfulContent":`+fired+`}`), scan.Block, nil, "harmfulContent"},
+		{"TV03 allowed answer", false, answer(reply(0, "I'm doing well, thank you!")), judged(false, "assistant", `{}`), scan.Allow, nil, ""},
+		{"TV04 a safe prompt is not touched", true, one(secret), judged(false, "user", nothing), scan.Allow, nil, ""},
+		{"TV05 only sensitive data", true, one(secret), judged(true, "user", `{`+pii+`,"harmfulContent":`+quiet+`,"maliciousIntent":`+quiet+`}`), scan.Mask, map[int]string{0: hidden}, "sensitiveData.PII"},
+		{"TV06 sensitive and harmful", true, one(secret + ". Tell me harmful content."), judged(true, "user", `{`+pii+`,"harmfulContent":`+fired+`}`), scan.Block, nil, "sensitiveData.PII harmfulContent"},
+		{"TV07 sensitive answer", true, answer(reply(0, "My email is admin@company.com")), judged(true, "assistant", `{"anonymizedContent":{"anonymized":"My email is *******"},"sensitiveData":{"PCI":`+fired+`}}`), scan.Mask, map[int]string{0: hidden}, "sensitiveData.PCI"},
+		{"TV08 masking off", false, one(secret), judged(true, "user", `{`+pii+`}`), scan.Block, nil, "sensitiveData.PII"},
+		{"TV10 nothing to mask with", true, one(secret), judged(true, "user", `{"sensitiveData":{"PII":`+fired+`},"harmfulContent":`+quiet+`}`), scan.Block, nil, "sensitiveData.PII"},
+		{"TV11 nothing to mask an answer with", true, answer(reply(0, "x")), judged(true, "assistant", `{"sensitiveData":{"PCI":`+fired+`}}`), scan.Block, nil, "sensitiveData.PCI"},
+		{"TV12 several kinds of sensitive data", true, one(secret), judged(true, "user", `{"anonymizedContent":{"anonymized":"*"},"sensitiveData":{"PII":`+fired+`,"PCI":`+fired+`,"secrets":`+quiet+`},"harmfulContent":`+quiet+`,"code":`+quiet+`}`), scan.Mask, map[int]string{0: "*"}, "sensitiveData.PII sensitiveData.PCI"},
+		{"TV13 another detector", true, one(secret), judged(true, "user", `{`+pii+`,"maliciousIntent":`+fired+`}`), scan.Block, nil, "sensitiveData.PII maliciousIntent"},
+		{"TV14 nothing fired", true, one(secret), judged(true, "user", nothing), scan.Block, nil, ""},
+		{"TV15 a group fired", true, one(secret), judged(true, "user", `{`+pii+`,"customLlm":{"topic1":`+fired+`},"harmfulContent":`+quiet+`}`), scan.Block, nil, "sensitiveData.PII customLlm.topic1"},
+		{"TV16 only the boolean true fires", true, one(secret), judged(true, "user", `{`+pii+`,"a":{"result":"true"},"b":{"result":1},"c":{"other":true},"d":null,"e":{},"f":"x","g":[{"result":true}]}`), scan.Mask, map[int]string{0: hidden}, "sensitiveData.PII"},
+		{"TV17 no masked text", true, one(secret), judged(true, "user", `{}`), scan.Block, nil, ""},
+		{"TV28 harmful image", false, image(), judged(true, "user", `{"harmfulContent":`+fired+`}`), scan.Block, nil, "harmfulContent"},
+		{"TV27 harmless image", false, image(), judged(false, "user", `{"harmfulContent":`+quiet+`}`), scan.Allow, nil, ""},
+		{"TV39 action allow", false, one(hello), `{"aggregatedAction":"allow","scanResult":[]}`, scan.Allow, nil, ""},
+		{"TV40 the action outranks the result", false, one(hello), `{"aggregatedAction":"allow","aggregatedScanResult":true,"scanResult":[{"role":"user","results":{"blockingDetector":{"result":true}}}]}`, scan.Allow, nil, "blockingDetector"},
+		{"TV41 action mask", false, one("Name: Jane"), ruled("mask", "user", `{"anonymizedContent":{"anonymized":"Name: *******"}}`), scan.Mask, map[int]string{0: "Name: *******"}, ""},
+		{"TV42 action mask without a text", false, one("Name: Jane"), ruled("mask", "user", `{}`), scan.Block, nil, ""},
+		{"TV43 action block", false, one(hello), `{"aggregatedAction":"block","scanResult":[{"role":"user"}]}`, scan.Block, nil, ""},
+		{"TV44 the whole text is masked", false, one("my ssn is 123"), ruled("mask", "user", `{"sensitiveData":{"ssn":{"result":true}},"anonymizedContent":{"anonymized":"[REDACTED]"}}`), scan.Mask, map[int]string{0: "[REDACTED]"}, "sensitiveData.ssn"},
+		{"TV45 no action", false, one(hello), `{"aggregatedScanResult":true,"scanResult":[{"role":"user","results":{"blockingDetector":{"result":true}}}]}`, scan.Block, nil, "blockingDetector"},
 
-		{"action in capitals", false, one(hello), `{"aggregatedAction":"BLOCK"}`, guard.Block, nil, ""},
-		{"a wrong type counts as absent", false, one(hello), `{"aggregatedAction":null,"action":7,"aggregatedScanResult":true}`, guard.Block, nil, ""},
-		{"an intervention of the other API", false, one(hello), `{"action":"BLOCKED","blocked_reason":"x","aggregatedScanResult":false}`, guard.Block, nil, ""},
-		{"no intervention", false, one(hello), `{"action":"NONE","aggregatedScanResult":true}`, guard.Allow, nil, ""},
-		{"an intervention whose place is unknown", false, one(hello), `{"action":"GUARDRAIL_INTERVENED","texts":["x"]}`, guard.Block, nil, ""},
-		{"the first API: true is safe", false, one(hello), `{"verdict":true}`, guard.Allow, nil, ""},
-		{"the first API: false is unsafe", false, one(hello), `{"verdict":false,"originalResponse":{"prompt":{"harmfulContent":{"result":true}}}}`, guard.Block, nil, "harmfulContent"},
-		{"the first API masks one text", true, one(secret), `{"verdict":false,"originalResponse":{"prompt":{` + pii + `}}}`, guard.Mask, map[int]string{0: hidden}, "sensitiveData.PII"},
-		{"the result outranks the first API's", false, one(hello), `{"aggregatedScanResult":true,"verdict":true}`, guard.Block, nil, ""},
-		{"a mask that masks nothing", false, one(secret), ruled("mask", "user", `{"anonymizedContent":{"anonymized":"`+secret+`"},"sensitiveData":{"PII":`+fired+`}}`), guard.Block, nil, "sensitiveData.PII"},
-		{"an action to mask beside a detector that only alerts", false, one(secret), ruled("mask", "user", `{`+pii+`,"code":`+fired+`}`), guard.Mask, map[int]string{0: hidden}, "sensitiveData.PII code"},
+		{"action in capitals", false, one(hello), `{"aggregatedAction":"BLOCK"}`, scan.Block, nil, ""},
+		{"a wrong type counts as absent", false, one(hello), `{"aggregatedAction":null,"action":7,"aggregatedScanResult":true}`, scan.Block, nil, ""},
+		{"an intervention of the other API", false, one(hello), `{"action":"BLOCKED","blocked_reason":"x","aggregatedScanResult":false}`, scan.Block, nil, ""},
+		{"no intervention", false, one(hello), `{"action":"NONE","aggregatedScanResult":true}`, scan.Allow, nil, ""},
+		{"an intervention whose place is unknown", false, one(hello), `{"action":"GUARDRAIL_INTERVENED","texts":["x"]}`, scan.Block, nil, ""},
+		{"the first API: true is safe", false, one(hello), `{"verdict":true}`, scan.Allow, nil, ""},
+		{"the first API: false is unsafe", false, one(hello), `{"verdict":false,"originalResponse":{"prompt":{"harmfulContent":{"result":true}}}}`, scan.Block, nil, "harmfulContent"},
+		{"the first API masks one text", true, one(secret), `{"verdict":false,"originalResponse":{"prompt":{` + pii + `}}}`, scan.Mask, map[int]string{0: hidden}, "sensitiveData.PII"},
+		{"the result outranks the first API's", false, one(hello), `{"aggregatedScanResult":true,"verdict":true}`, scan.Block, nil, ""},
+		{"a mask that masks nothing", false, one(secret), ruled("mask", "user", `{"anonymizedContent":{"anonymized":"`+secret+`"},"sensitiveData":{"PII":`+fired+`}}`), scan.Block, nil, "sensitiveData.PII"},
+		{"an action to mask beside a detector that only alerts", false, one(secret), ruled("mask", "user", `{`+pii+`,"code":`+fired+`}`), scan.Mask, map[int]string{0: hidden}, "sensitiveData.PII code"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			fake, config := service(t, fakenoma.Options{})
@@ -182,7 +183,7 @@ func TestVerdicts(t *testing.T) {
 	}
 }
 
-func texts(v guard.Verdict) map[int]string {
+func texts(v scan.Verdict) map[int]string {
 	if len(v.Masked) == 0 {
 		return nil
 	}
@@ -193,7 +194,7 @@ func texts(v guard.Verdict) map[int]string {
 	return m
 }
 
-func image() *guard.Scan {
+func image() *scan.Scan {
 	s := request()
 	s.Message.Media = []llm.MediaPart{{Type: "image/jpeg", URL: "https://example.com/image.jpg"}}
 	return s
@@ -202,7 +203,7 @@ func image() *guard.Scan {
 // TestMasksFindTheirTurn covers TV18 and the public clients' worst defect: a
 // mask on the wrong turn lets the secret through.
 func TestMasksFindTheirTurn(t *testing.T) {
-	chat := func() *guard.Scan {
+	chat := func() *scan.Scan {
 		return request(system(0, "Be helpful"), prompt(1, "A"), assistant(2, "ok"), prompt(3, "B"))
 	}
 	entry := func(role, masked string) string {
@@ -217,7 +218,7 @@ func TestMasksFindTheirTurn(t *testing.T) {
 		llm.Turn{Role: llm.RoleTool, Kind: llm.KindToolResult, Message: 2, Name: "f", CallID: "c", Text: "A", Maskable: true})
 	for _, c := range []struct {
 		name    string
-		scan    *guard.Scan
+		scan    *scan.Scan
 		entries []string
 		want    map[int]string // nil: block
 	}{
@@ -245,7 +246,7 @@ func TestMasksFindTheirTurn(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(c.want, texts(v)); diff != "" || (v.Action == guard.Mask) != (c.want != nil) {
+			if diff := cmp.Diff(c.want, texts(v)); diff != "" || (v.Action == scan.Mask) != (c.want != nil) {
 				t.Errorf("%s %s", names[v.Action], diff)
 			}
 		})
@@ -257,18 +258,18 @@ func TestChoices(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		turns  []llm.Turn
-		want   guard.Action
+		want   scan.Action
 		masked map[int]string
 	}{
-		{"TV29 the second is blocked", []llm.Turn{reply(0, "allowed"), reply(1, "how to hack")}, guard.Block, nil},
-		{"all pass", []llm.Turn{reply(0, "a"), reply(1, "b"), reply(2, "c")}, guard.Allow, nil},
+		{"TV29 the second is blocked", []llm.Turn{reply(0, "allowed"), reply(1, "how to hack")}, scan.Block, nil},
+		{"all pass", []llm.Turn{reply(0, "a"), reply(1, "b"), reply(2, "c")}, scan.Allow, nil},
 		{
 			"TV30 each has its mask",
 			[]llm.Turn{reply(0, "first a@b.example"), reply(1, "second c@d.example"), reply(3, "third")},
-			guard.Mask,
+			scan.Mask,
 			map[int]string{0: "first *******", 1: "second *******"},
 		},
-		{"a choice of several turns", []llm.Turn{reply(1, "how "), reply(0, "x"), reply(1, "to hack")}, guard.Block, nil},
+		{"a choice of several turns", []llm.Turn{reply(1, "how "), reply(0, "x"), reply(1, "to hack")}, scan.Block, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, config := service(t, fakenoma.Options{})
@@ -303,7 +304,7 @@ func TestChoices(t *testing.T) {
 		s := answer(reply(0, "a"), reply(1, "b"), reply(2, "c"))
 		s.MaxCalls = 2
 		_, err := scanner(t, config).Scan(t.Context(), s)
-		if f := failure(t, err); f.Kind != guard.TooLarge || len(fake.Requests("")) != 0 {
+		if f := failure(t, err); f.Kind != scan.TooLarge || len(fake.Requests("")) != 0 {
 			t.Errorf("%+v after %d calls", f, len(fake.Requests("")))
 		}
 	})
@@ -320,7 +321,7 @@ func TestChoices(t *testing.T) {
 			config.APIBase = srv.URL
 			_, err := scanner(t, config).Scan(t.Context(), answer(reply(0, calls[0]), reply(1, calls[1])))
 			srv.Close()
-			if f := failure(t, err); f.Kind != guard.Degraded {
+			if f := failure(t, err); f.Kind != scan.Degraded {
 				t.Errorf("%q: %+v", calls, f)
 			}
 		}
@@ -329,7 +330,7 @@ func TestChoices(t *testing.T) {
 		fake, config := service(t, fakenoma.Options{})
 		fake.SetFault(fakenoma.ScanPath, fakenoma.Fault{Body: `{}`})
 		_, err := scanner(t, config).Scan(t.Context(), answer(reply(0, "a"), reply(1, "b")))
-		if f := failure(t, err); f.Kind != guard.Degraded {
+		if f := failure(t, err); f.Kind != scan.Degraded {
 			t.Errorf("%+v", f)
 		}
 	})
@@ -338,9 +339,9 @@ func TestChoices(t *testing.T) {
 // TestNothingToJudge covers TV21: no call is made for nothing.
 func TestNothingToJudge(t *testing.T) {
 	fake, config := service(t, fakenoma.Options{})
-	for _, s := range []*guard.Scan{request(), answer()} {
+	for _, s := range []*scan.Scan{request(), answer()} {
 		v, err := scanner(t, config).Scan(t.Context(), s)
-		if err != nil || v.Action != guard.Allow || len(fake.Requests("")) != 0 {
+		if err != nil || v.Action != scan.Allow || len(fake.Requests("")) != 0 {
 			t.Errorf("%v leg: %+v, %v after %d calls", s.Leg, v, err, len(fake.Requests("")))
 		}
 	}
@@ -354,27 +355,27 @@ func TestFailures(t *testing.T) {
 	for _, c := range []struct {
 		name         string
 		fault        fakenoma.Fault
-		kind         guard.FailureKind
+		kind         scan.FailureKind
 		reason, hint string
 	}{
-		{"TV19 status 500", fakenoma.Fault{Status: 500, Body: quoted}, guard.Unavailable, "status 500", ""},
-		{"rate limit", fakenoma.Fault{Status: 429}, guard.Unavailable, "status 429", ""},
-		{"forbidden", fakenoma.Fault{Status: 403}, guard.Misconfigured, "status 403", "client_ID and client_secret"},
-		{"not there", fakenoma.Fault{Status: 404}, guard.Misconfigured, "status 404", "API_base or http_proxy"},
-		{"not understood", fakenoma.Fault{Status: 400}, guard.Misconfigured, "status 400", ""},
-		{"too large", fakenoma.Fault{Status: 413}, guard.TooLarge, "status 413", ""},
-		{"redirect", fakenoma.Fault{Status: 302}, guard.Degraded, "status 302", "API_base or http_proxy"},
-		{"no content", fakenoma.Fault{Status: 204}, guard.Degraded, "status 204", "API_base or http_proxy"},
-		{"a portal's page", fakenoma.Fault{Body: "<html>" + quoted}, guard.Degraded, "answer is not JSON", "API_base"},
-		{"a list", fakenoma.Fault{Body: `["` + quoted + `"]`}, guard.Degraded, "answer is not JSON", "API_base"},
-		{"cut off", fakenoma.Fault{Body: `{"aggregatedAction":"allow"`}, guard.Degraded, "answer is not JSON", "API_base"},
-		{"two readings", fakenoma.Fault{Body: `{"aggregatedAction":"block","aggregatedAction":"allow"}`}, guard.Degraded, "answer is not JSON", "API_base"},
-		{"no verdict", fakenoma.Fault{Body: `{"scanResult":[]}`}, guard.Degraded, "answer without a verdict", "API_base"},
-		{"verdicts of wrong types", fakenoma.Fault{Body: `{"aggregatedAction":true,"action":{},"aggregatedScanResult":"false","verdict":1}`}, guard.Degraded, "answer without a verdict", "API_base"},
-		{"an unknown action", fakenoma.Fault{Body: `{"aggregatedAction":"` + quoted + `","aggregatedScanResult":false}`}, guard.Degraded, "answer with an unknown action", "API_base"},
-		{"an unknown intervention", fakenoma.Fault{Body: `{"action":"none"}`}, guard.Degraded, "answer with an unknown action", "API_base"},
-		{"TV68 hangs", fakenoma.Fault{Hang: true}, guard.Unavailable, "timeout", "timeout_ms"},
-		{"TV68 dribbles", fakenoma.Fault{Dribble: time.Second}, guard.Unavailable, "timeout", "timeout_ms"},
+		{"TV19 status 500", fakenoma.Fault{Status: 500, Body: quoted}, scan.Unavailable, "status 500", ""},
+		{"rate limit", fakenoma.Fault{Status: 429}, scan.Unavailable, "status 429", ""},
+		{"forbidden", fakenoma.Fault{Status: 403}, scan.Misconfigured, "status 403", "client_ID and client_secret"},
+		{"not there", fakenoma.Fault{Status: 404}, scan.Misconfigured, "status 404", "API_base or http_proxy"},
+		{"not understood", fakenoma.Fault{Status: 400}, scan.Misconfigured, "status 400", ""},
+		{"too large", fakenoma.Fault{Status: 413}, scan.TooLarge, "status 413", ""},
+		{"redirect", fakenoma.Fault{Status: 302}, scan.Degraded, "status 302", "API_base or http_proxy"},
+		{"no content", fakenoma.Fault{Status: 204}, scan.Degraded, "status 204", "API_base or http_proxy"},
+		{"a portal's page", fakenoma.Fault{Body: "<html>" + quoted}, scan.Degraded, "answer is not JSON", "API_base"},
+		{"a list", fakenoma.Fault{Body: `["` + quoted + `"]`}, scan.Degraded, "answer is not JSON", "API_base"},
+		{"cut off", fakenoma.Fault{Body: `{"aggregatedAction":"allow"`}, scan.Degraded, "answer is not JSON", "API_base"},
+		{"two readings", fakenoma.Fault{Body: `{"aggregatedAction":"block","aggregatedAction":"allow"}`}, scan.Degraded, "answer is not JSON", "API_base"},
+		{"no verdict", fakenoma.Fault{Body: `{"scanResult":[]}`}, scan.Degraded, "answer without a verdict", "API_base"},
+		{"verdicts of wrong types", fakenoma.Fault{Body: `{"aggregatedAction":true,"action":{},"aggregatedScanResult":"false","verdict":1}`}, scan.Degraded, "answer without a verdict", "API_base"},
+		{"an unknown action", fakenoma.Fault{Body: `{"aggregatedAction":"` + quoted + `","aggregatedScanResult":false}`}, scan.Degraded, "answer with an unknown action", "API_base"},
+		{"an unknown intervention", fakenoma.Fault{Body: `{"action":"none"}`}, scan.Degraded, "answer with an unknown action", "API_base"},
+		{"TV68 hangs", fakenoma.Fault{Hang: true}, scan.Unavailable, "timeout", "timeout_ms"},
+		{"TV68 dribbles", fakenoma.Fault{Dribble: time.Second}, scan.Unavailable, "timeout", "timeout_ms"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -406,7 +407,7 @@ func TestFailures(t *testing.T) {
 		gone.Close()
 		config.APIBase = gone.URL
 		_, err := scanner(t, config).Scan(t.Context(), request(prompt(0, hello)))
-		if f := failure(t, err); f.Kind != guard.Unavailable || f.Reason != "connection refused" || f.Hint != "API_base or http_proxy" {
+		if f := failure(t, err); f.Kind != scan.Unavailable || f.Reason != "connection refused" || f.Hint != "API_base or http_proxy" {
 			t.Errorf("%+v", *f)
 		}
 	})
@@ -417,7 +418,7 @@ func TestConfigThatCannotWork(t *testing.T) {
 	_, config := service(t, fakenoma.Options{})
 	config.CAFile = "/does/not/exist"
 	_, err := noma.NewScanner(config, nil)
-	if f := failure(t, err); f.Kind != guard.Misconfigured || f.Hint != "ca_file" {
+	if f := failure(t, err); f.Kind != scan.Misconfigured || f.Hint != "ca_file" {
 		t.Errorf("%+v", *f)
 	}
 }
@@ -430,9 +431,9 @@ func TestManyAtOnce(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range 64 {
 		wg.Go(func() {
-			text, want := fmt.Sprintf("harmless %d", i), guard.Allow
+			text, want := fmt.Sprintf("harmless %d", i), scan.Allow
 			if i%2 == 0 {
-				text, want = fmt.Sprintf("how to hack %d", i), guard.Block
+				text, want = fmt.Sprintf("how to hack %d", i), scan.Block
 			}
 			v, err := s.Scan(t.Context(), request(prompt(0, text)))
 			if err != nil || v.Action != want {

@@ -12,26 +12,26 @@ import (
 	"testing/synctest"
 	"time"
 
-	"kong-ai-guard/internal/guard"
+	"kong-ai-guard/internal/scan"
 )
 
 // A clerk hands out numbered tokens in fake time.
 type clerk struct {
 	lifetime, takes time.Duration
 	calls           int
-	fail            *guard.Failure
+	fail            *scan.Failure
 	told            int
 }
 
-func (c *clerk) late(*guard.Failure) { c.told++ }
+func (c *clerk) late(*scan.Failure) { c.told++ }
 
-func (c *clerk) fetch(ctx context.Context, _ endpoint) (grant, endpoint, *guard.Failure) {
+func (c *clerk) fetch(ctx context.Context, _ endpoint) (grant, endpoint, *scan.Failure) {
 	c.calls++
 	call := c.calls
 	select {
 	case <-time.After(c.takes):
 	case <-ctx.Done():
-		return grant{}, endpoint{}, &guard.Failure{Kind: guard.Unavailable, Reason: "timeout"}
+		return grant{}, endpoint{}, &scan.Failure{Kind: scan.Unavailable, Reason: "timeout"}
 	}
 	if c.fail != nil {
 		return grant{}, endpoint{}, c.fail
@@ -41,11 +41,11 @@ func (c *clerk) fetch(ctx context.Context, _ endpoint) (grant, endpoint, *guard.
 
 type fetcherFunc func() grant
 
-func (f fetcherFunc) fetch(context.Context, endpoint) (grant, endpoint, *guard.Failure) {
+func (f fetcherFunc) fetch(context.Context, endpoint) (grant, endpoint, *scan.Failure) {
 	return f(), endpoint{}, nil
 }
 
-func (fetcherFunc) late(*guard.Failure) {}
+func (fetcherFunc) late(*scan.Failure) {}
 
 func get(t *testing.T, s *source, f fetcher) string {
 	t.Helper()
@@ -92,7 +92,7 @@ func TestRenewalThatFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, k := new(source), &clerk{lifetime: time.Hour}
 		get(t, s, k)
-		k.fail = &guard.Failure{Kind: guard.Misconfigured, Reason: "no"}
+		k.fail = &scan.Failure{Kind: scan.Misconfigured, Reason: "no"}
 		time.Sleep(time.Hour - time.Second)
 		for range 10 {
 			get(t, s, k)
@@ -117,8 +117,8 @@ func TestSingleFlight(t *testing.T) {
 		defer cancel()
 		var wg sync.WaitGroup
 		wg.Go(func() {
-			var f *guard.Failure
-			if _, err := s.get(impatient, 10*time.Second, k); !errors.As(err, &f) || f.Kind != guard.Unavailable || f.Hint != "timeout_ms" {
+			var f *scan.Failure
+			if _, err := s.get(impatient, 10*time.Second, k); !errors.As(err, &f) || f.Kind != scan.Unavailable || f.Hint != "timeout_ms" {
 				t.Errorf("who left got %v", err)
 			}
 		})
@@ -180,11 +180,11 @@ func TestDroppedOnce(t *testing.T) {
 // unreachable endpoint is asked again at once (its breaker bounds that).
 func TestRefusalIsRemembered(t *testing.T) {
 	for _, c := range []struct {
-		kind  guard.FailureKind
+		kind  scan.FailureKind
 		calls int
-	}{{guard.Misconfigured, 1}, {guard.Degraded, 1}, {guard.Unavailable, 5}} {
+	}{{scan.Misconfigured, 1}, {scan.Degraded, 1}, {scan.Unavailable, 5}} {
 		synctest.Test(t, func(t *testing.T) {
-			s, k := new(source), &clerk{lifetime: time.Hour, fail: &guard.Failure{Kind: c.kind, Reason: "no"}}
+			s, k := new(source), &clerk{lifetime: time.Hour, fail: &scan.Failure{Kind: c.kind, Reason: "no"}}
 			for range 5 {
 				if _, err := s.get(t.Context(), time.Second, k); err == nil {
 					t.Error("a token after a failure")
@@ -204,7 +204,7 @@ func TestRefusalIsRemembered(t *testing.T) {
 func TestPanicWhileFetching(t *testing.T) {
 	const content = "what a panic may quote"
 	_, err := new(source).get(t.Context(), time.Second, fetcherFunc(func() grant { panic(content) }))
-	var f *guard.Failure
+	var f *scan.Failure
 	if err == nil || errors.As(err, &f) {
 		t.Errorf("%v, want our own fault", err)
 	}

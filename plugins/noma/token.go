@@ -14,7 +14,7 @@ import (
 	"github.com/tidwall/gjson"
 	"golang.org/x/sync/singleflight"
 
-	"kong-ai-guard/internal/guard"
+	"kong-ai-guard/internal/scan"
 	"kong-ai-guard/internal/scanhttp"
 )
 
@@ -51,7 +51,7 @@ type grant struct {
 
 // decodeGrant reads the answer of a token endpoint. The service's identity
 // provider changed its spelling once; both are read.
-func decodeGrant(body []byte) (grant, *guard.Failure) {
+func decodeGrant(body []byte) (grant, *scan.Failure) {
 	if !jsontext.Value(body).IsValid() {
 		return grant{}, degraded(reasonTokenNotJSON)
 	}
@@ -142,7 +142,7 @@ type source struct {
 	token   string
 	renewAt time.Time
 	endsAt  time.Time
-	refusal *guard.Failure // the last failure that waiting does not cure
+	refusal *scan.Failure // the last failure that waiting does not cure
 	refused time.Time
 	worked  endpoint // the one that gave the last token
 }
@@ -151,9 +151,9 @@ type source struct {
 type fetcher interface {
 	// fetch gets one. worked is the endpoint that gave the last one, the
 	// zero value for none yet; works is the one that did now.
-	fetch(ctx context.Context, worked endpoint) (g grant, works endpoint, fail *guard.Failure)
+	fetch(ctx context.Context, worked endpoint) (g grant, works endpoint, fail *scan.Failure)
 	// late hears of a renewal that failed while the old token serves on.
-	late(fail *guard.Failure)
+	late(fail *scan.Failure)
 }
 
 // get returns a token that is still good. While one is due for renewal it is
@@ -188,7 +188,7 @@ func (s *source) get(ctx context.Context, timeout time.Duration, from fetcher) (
 		}
 		return r.Val.(string), nil
 	case <-ctx.Done():
-		return "", &guard.Failure{Kind: guard.Unavailable, Reason: "token endpoint: " + scanhttp.ReasonTimeout, Hint: "timeout_ms"}
+		return "", &scan.Failure{Kind: scan.Unavailable, Reason: "token endpoint: " + scanhttp.ReasonTimeout, Hint: "timeout_ms"}
 	}
 }
 
@@ -218,7 +218,7 @@ func (s *source) renew(ctx context.Context, timeout time.Duration, from fetcher,
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if fail != nil {
-		if fail.Kind != guard.Unavailable {
+		if fail.Kind != scan.Unavailable {
 			s.refusal, s.refused = fail, time.Now()
 		}
 		return nil, fail

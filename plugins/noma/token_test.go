@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"kong-ai-guard/internal/fakenoma"
-	"kong-ai-guard/internal/guard"
+	"kong-ai-guard/internal/scan"
 	"kong-ai-guard/plugins/noma"
 )
 
@@ -19,7 +19,7 @@ import (
 func ask(t *testing.T, s *noma.Scanner) error {
 	t.Helper()
 	v, err := s.Scan(t.Context(), request(prompt(0, hello)))
-	if err == nil && v.Action != guard.Allow {
+	if err == nil && v.Action != scan.Allow {
 		t.Errorf("action %q", names[v.Action])
 	}
 	return err
@@ -129,16 +129,16 @@ func TestTokenFailures(t *testing.T) {
 		name         string
 		secret       string
 		fault        fakenoma.Fault
-		kind         guard.FailureKind
+		kind         scan.FailureKind
 		reason, hint string
 	}{
-		{"wrong secret", "wrong", fakenoma.Fault{}, guard.Misconfigured, "token endpoint: status 401", "client_ID and client_secret"},
-		{"TV66 no token", "s", fakenoma.Fault{Body: `{"expiresIn":60}`}, guard.Degraded, "token endpoint: answer without a token", "API_base"},
-		{"an empty token", "s", fakenoma.Fault{Body: `{"accessToken":""}`}, guard.Degraded, "token endpoint: answer without a token", "API_base"},
-		{"a token that splits the header", "s", fakenoma.Fault{Body: `{"accessToken":"a\r\nb: c"}`}, guard.Degraded, "token endpoint: answer without a token", "API_base"},
-		{"a portal's page", "s", fakenoma.Fault{Body: `<html>`}, guard.Degraded, "token endpoint: answer is not JSON", "API_base"},
-		{"down", "s", fakenoma.Fault{Status: 500}, guard.Unavailable, "token endpoint: status 500", ""},
-		{"hangs", "s", fakenoma.Fault{Hang: true}, guard.Unavailable, "token endpoint: timeout", "timeout_ms"},
+		{"wrong secret", "wrong", fakenoma.Fault{}, scan.Misconfigured, "token endpoint: status 401", "client_ID and client_secret"},
+		{"TV66 no token", "s", fakenoma.Fault{Body: `{"expiresIn":60}`}, scan.Degraded, "token endpoint: answer without a token", "API_base"},
+		{"an empty token", "s", fakenoma.Fault{Body: `{"accessToken":""}`}, scan.Degraded, "token endpoint: answer without a token", "API_base"},
+		{"a token that splits the header", "s", fakenoma.Fault{Body: `{"accessToken":"a\r\nb: c"}`}, scan.Degraded, "token endpoint: answer without a token", "API_base"},
+		{"a portal's page", "s", fakenoma.Fault{Body: `<html>`}, scan.Degraded, "token endpoint: answer is not JSON", "API_base"},
+		{"down", "s", fakenoma.Fault{Status: 500}, scan.Unavailable, "token endpoint: status 500", ""},
+		{"hangs", "s", fakenoma.Fault{Hang: true}, scan.Unavailable, "token endpoint: timeout", "timeout_ms"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			fake, config := service(t, fakenoma.Options{ClientID: "id", ClientSecret: "s"})
@@ -163,7 +163,7 @@ func TestRefusedTwice(t *testing.T) {
 	fake, config := service(t, fakenoma.Options{ClientID: "id", ClientSecret: "s"})
 	fake.SetFault(fakenoma.ScanPath, fakenoma.Fault{Status: 401})
 	f := failure(t, ask(t, scanner(t, config)))
-	if f.Kind != guard.Misconfigured || f.Hint != "client_ID and client_secret" {
+	if f.Kind != scan.Misconfigured || f.Hint != "client_ID and client_secret" {
 		t.Errorf("%+v", *f)
 	}
 	want := []string{fakenoma.AuthPath, fakenoma.ScanPath, fakenoma.AuthPath, fakenoma.ScanPath}
@@ -179,7 +179,7 @@ func TestSecretInAFile(t *testing.T) {
 	fake, config := service(t, fakenoma.Options{ClientID: "id", ClientSecret: "old"})
 	config.ClientSecret, config.ClientSecretFile = "", path
 	s := scanner(t, config)
-	if f := failure(t, ask(t, s)); f.Kind != guard.Misconfigured || f.Hint != "client_secret_file" {
+	if f := failure(t, ask(t, s)); f.Kind != scan.Misconfigured || f.Hint != "client_secret_file" {
 		t.Errorf("no file: %+v", *f)
 	}
 	write := func(secret string) {
@@ -223,7 +223,7 @@ func TestKeyInstead(t *testing.T) {
 	}
 	wrong := *config
 	wrong.APIKey = "wrong"
-	if f := failure(t, ask(t, scanner(t, &wrong))); f.Kind != guard.Misconfigured || f.Hint != "api_key" {
+	if f := failure(t, ask(t, scanner(t, &wrong))); f.Kind != scan.Misconfigured || f.Hint != "api_key" {
 		t.Errorf("%+v", *f)
 	}
 	if want, got := []string{fakenoma.ScanPath, fakenoma.ScanPath}, paths(fake); !slices.Equal(got, want) {

@@ -10,8 +10,8 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/tidwall/gjson"
 
-	"kong-ai-guard/internal/guard"
 	"kong-ai-guard/internal/llm"
+	"kong-ai-guard/internal/scan"
 )
 
 // The reasons why an answer with status 200 is no verdict.
@@ -23,7 +23,7 @@ const (
 
 // An answer is what the service says about one payload.
 type answer struct {
-	action guard.Action
+	action scan.Action
 	// ruled tells that the action is the word of the service's policy.
 	// Otherwise it only says whether anything fired, and whether masking is
 	// enough is for us to decide.
@@ -54,7 +54,7 @@ func (d detector) String() string {
 // decode reads the answer of any dialect of the service. Fields of the wrong
 // type count as absent; an answer without a valid verdict is a failure, and
 // so is one that could be read in two ways.
-func decode(body []byte, leg llm.Leg) (answer, *guard.Failure) {
+func decode(body []byte, leg llm.Leg) (answer, *scan.Failure) {
 	if !jsontext.Value(body).IsValid() {
 		return answer{}, degraded(reasonNotJSON)
 	}
@@ -112,19 +112,19 @@ func decode(body []byte, leg llm.Leg) (answer, *guard.Failure) {
 
 // The words of the two dialects that name an action.
 var (
-	rulings       = map[string]guard.Action{"allow": guard.Allow, "mask": guard.Mask, "block": guard.Block}
-	interventions = map[string]guard.Action{"NONE": guard.Allow, "GUARDRAIL_INTERVENED": guard.Mask, "BLOCKED": guard.Block}
+	rulings       = map[string]scan.Action{"allow": scan.Allow, "mask": scan.Mask, "block": scan.Block}
+	interventions = map[string]scan.Action{"NONE": scan.Allow, "GUARDRAIL_INTERVENED": scan.Mask, "BLOCKED": scan.Block}
 )
 
-func blockIf(unsafe bool) guard.Action {
+func blockIf(unsafe bool) scan.Action {
 	if unsafe {
-		return guard.Block
+		return scan.Block
 	}
-	return guard.Allow
+	return scan.Allow
 }
 
-func degraded(reason string) *guard.Failure {
-	return &guard.Failure{Kind: guard.Degraded, Reason: reason, Hint: "API_base"}
+func degraded(reason string) *scan.Failure {
+	return &scan.Failure{Kind: scan.Degraded, Reason: reason, Hint: "API_base"}
 }
 
 // readEntry reads an element of scanResult. One that is not understood still
@@ -257,18 +257,18 @@ func (a *answer) fired() []detector {
 // verdict decides what the answer means for the turns in the payload.
 // anonymize tells that masking is wanted where the service leaves the choice
 // to its caller.
-func (a *answer) verdict(p *payload, turns []llm.Turn, anonymize bool) guard.Verdict {
-	v := guard.Verdict{Action: a.action}
+func (a *answer) verdict(p *payload, turns []llm.Turn, anonymize bool) scan.Verdict {
+	v := scan.Verdict{Action: a.action}
 	for _, d := range a.fired() {
 		v.Detections = append(v.Detections, d.String())
 	}
 	if len(v.Detections) > 0 {
 		v.Category = v.Detections[0]
 	}
-	if a.action == guard.Mask || a.action == guard.Block && !a.ruled && anonymize && a.onlySensitive() {
-		v.Action = guard.Block
+	if a.action == scan.Mask || a.action == scan.Block && !a.ruled && anonymize && a.onlySensitive() {
+		v.Action = scan.Block
 		if masked, certain := masks(a.entries, p, turns); certain {
-			v.Action, v.Masked = guard.Mask, masked
+			v.Action, v.Masked = scan.Mask, masked
 		}
 	}
 	return v

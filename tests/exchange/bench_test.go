@@ -30,6 +30,7 @@ import (
 	"kong-ai-guard/internal/guard"
 	"kong-ai-guard/internal/kongtest"
 	"kong-ai-guard/internal/pluginserver"
+	"kong-ai-guard/internal/scan"
 	"kong-ai-guard/internal/telemetry"
 	"kong-ai-guard/plugins/airs"
 )
@@ -234,8 +235,8 @@ func build(b *testing.B) string {
 
 type allower struct{}
 
-func (allower) Scan(context.Context, *guard.Scan) (guard.Verdict, error) {
-	return guard.Verdict{Action: guard.Allow, ScanID: "2f0db789-1b35-4fe7-9930-e892888fa102"}, nil
+func (allower) Scan(context.Context, *scan.Scan) (scan.Verdict, error) {
+	return scan.Verdict{Action: scan.Allow, ScanID: "2f0db789-1b35-4fe7-9930-e892888fa102"}, nil
 }
 
 type instance struct{ engine *guard.Engine }

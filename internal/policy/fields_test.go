@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package guard_test
+package policy_test
 
 import (
 	"strings"
 	"testing"
 
-	"kong-ai-guard/internal/guard"
+	"kong-ai-guard/internal/policy"
 )
 
 func TestCheckURL(t *testing.T) {
@@ -33,7 +33,7 @@ func TestCheckURL(t *testing.T) {
 		{"socks5://secret.example", true, false},
 		{"", false, false},
 	} {
-		u, problem := guard.CheckURL(c.url, c.userinfo)
+		u, problem := policy.CheckURL(c.url, c.userinfo)
 		if (problem == "") != c.ok || (u != nil) != c.ok {
 			t.Errorf("%s: %v, %q", c.url, u, problem)
 		}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package guard
+package policy
 
 import (
 	"time"
@@ -82,5 +82,5 @@ type Settings struct {
 	ScopedToRoute, ScopedToConsumer bool
 }
 
-// monitorsAny tells whether a leg is judged after its exchange has gone on.
-func (s *Settings) monitorsAny() bool { return s.RequestMode == Monitor || s.ResponseMode == Monitor }
+// MonitorsAny reports whether a leg is judged after its exchange has gone on.
+func (s *Settings) MonitorsAny() bool { return s.RequestMode == Monitor || s.ResponseMode == Monitor }

@@ -2,7 +2,7 @@
 
 // Package guard is the engine that both plugins share: it runs an exchange by
 // policy, from reading it off Kong to allowing, rewriting or refusing it.
-package guard
+package scan
 
 import (
 	"context"
