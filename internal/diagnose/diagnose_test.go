@@ -28,7 +28,7 @@ func plugin(t testing.TB, vendor string, env map[string]string) *diagnose.Plugin
 		Name: p.Vendor.Plugin, Priority: p.Priority, Vendor: p.Vendor, Schema: p.Schema(),
 		Configure: func(config []byte) (diagnose.Instance, error) {
 			made, err := p.Configure(config, func(bool, string) {})
-			return diagnose.Instance{Settings: made.Settings, Scanner: made.Scanner, Warnings: made.Warnings}, err
+			return diagnose.Instance{Settings: made.Settings, Needs: made.Needs, Scanner: made.Scanner, Warnings: made.Warnings}, err
 		},
 		Env: func(name string) (string, bool) {
 			v, ok := env[name]

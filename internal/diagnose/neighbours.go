@@ -95,7 +95,7 @@ func (p *Plugin) neighbours(doc *document, in *instance, made *Instance) finding
 			found.add(levelWarning, "it masks, and %s (priority %d) runs later: an answer that would be masked is blocked, since a mask ends the phase before the later one has scanned", other.name, known.priority)
 		}
 	}
-	if p.Vendor.NeedsConsumer && !authenticated && text(in.config()["application_ID"]) == "" && text(in.config()["application_id"]) == "" {
+	if p.Vendor.SubjectByConsumer && !authenticated && text(in.config()["application_ID"]) == "" && text(in.config()["application_id"]) == "" {
 		found.add(levelNote, "no authentication plugin on the same routes: exchanges are reported under the application kong")
 	}
 	for name := range in.config() {

@@ -34,7 +34,7 @@ type Plugin struct {
 	Name string
 	// Priority is its place in Kong's chain.
 	Priority int
-	Vendor   guard.Vendor
+	Vendor   policy.Vendor
 	// Schema is the plugin's declaration under its name.
 	Schema kongschema.Plugin
 	// Configure reads the configuration of one instance, as a running plugin
@@ -48,6 +48,7 @@ type Plugin struct {
 // An Instance is one configuration that can be used.
 type Instance struct {
 	Settings policy.Settings
+	Needs    guard.Needs
 	Scanner  scan.Scanner
 	Warnings []string
 }

@@ -155,7 +155,9 @@ func (p *Plugin) try(ctx context.Context, made *Instance, body *Body) trial {
 	var random [16]byte
 	_, _ = rand.Read(random[:]) // never fails
 	id := hex.EncodeToString(random[:])
-	return trial{guard.New(process, p.Vendor, made.Settings, made.Scanner).Try(ctx, body.input(), id), id}
+	return trial{guard.New(process, guard.Config{
+		Vendor: p.Vendor, Needs: made.Needs, Settings: made.Settings, Scanner: made.Scanner,
+	}).Try(ctx, body.input(), id), id}
 }
 
 // meaning says what would become of an exchange under the configuration.

@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"testing"
 
-	"kong-ai-guard/internal/guard"
 	"kong-ai-guard/internal/pdk"
 	"kong-ai-guard/internal/policy"
 	"kong-ai-guard/internal/scan"
@@ -75,7 +74,7 @@ func (allower) Scan(context.Context, *scan.Scan) (scan.Verdict, error) {
 func BenchmarkExchange(b *testing.B) {
 	for _, c := range []struct {
 		name     string
-		vendor   guard.Vendor
+		vendor   vendor
 		settings policy.Settings
 	}{
 		{"enforce/prisma", prisma(), strict()},
@@ -84,7 +83,7 @@ func BenchmarkExchange(b *testing.B) {
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			w := newWorld(b)
-			e := guard.New(w.Process, c.vendor, c.settings, allower{})
+			e := newEngine(w.Process, c.vendor, c.settings, allower{})
 			k := newReplayKong(b)
 			ctx := context.Background()
 			b.ReportAllocs()

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"kong-ai-guard/internal/pdk"
+	"kong-ai-guard/internal/policy"
 )
 
 // Kong buffers an answer, and runs the response phase, when this field of the
@@ -28,7 +29,7 @@ func (e *Engine) ownMark() string {
 	return guardMark
 }
 
-// mayRelease tells from the field's value whether none of ours needs the
+// mayRelease reports from the field's value whether none of ours needs the
 // answer buffered.
 func mayRelease(value *pdk.Call) bool {
 	v, err := value.Value()
@@ -36,4 +37,71 @@ func mayRelease(value *pdk.Call) bool {
 		return false
 	}
 	return v.Kind != pdk.ValueText || v.Text != guardMark && !strings.HasPrefix(v.Text, guardMark+":")
+}
+
+// appendMarkCalls appends what the first batch of the access phase says and
+// asks about buffering.
+func (e *Engine) appendMarkCalls(calls []*pdk.Call, in *incoming) []*pdk.Call {
+	s := &e.settings
+	switch {
+	case s.ResponseMode == policy.Enforce && s.PassStreams:
+		// What stood there may have to stay.
+		mark := pdk.SetNginxCtxText(bufferedKey, e.ownMark())
+		in.buffering = pdk.NginxCtx(bufferedKey)
+		return append(calls, &in.buffering, &mark)
+	case s.ResponseMode == policy.Enforce:
+		in.buffering = pdk.SetNginxCtxText(bufferedKey, e.ownMark())
+		return append(calls, &in.buffering)
+	case s.ResponseMode == policy.Off && !s.KeepBuffering:
+		in.buffering = pdk.NginxCtx(bufferedKey)
+		return append(calls, &in.buffering)
+	}
+	return calls
+}
+
+// bufferingCall is the call that says whether Kong has to buffer the answer,
+// nil when nothing needs to be said. The error is errKongGone.
+func (p *phase) bufferingCall(in *incoming, plan policy.AnswerPlan) (*pdk.Call, error) {
+	switch plan.Buffering() {
+	case policy.BufferingHeld:
+		hold := pdk.SetNginxCtxText(bufferedKey, guardMark)
+		return &hold, nil
+	case policy.BufferingReleased:
+		return releaseCall(), nil
+	case policy.BufferingReleasedIfFree:
+		if !mayRelease(&in.buffering) {
+			return nil, nil
+		}
+		return releaseCall(), nil
+	case policy.BufferingAskedAndReleasedIfFree:
+		return p.askAndRelease()
+	case policy.BufferingRestored:
+		v, err := in.buffering.Value()
+		if mayRelease(&in.buffering) {
+			return releaseCall(), nil
+		}
+		if err != nil {
+			v.Text = guardMark
+		}
+		restore := pdk.SetNginxCtxText(bufferedKey, v.Text)
+		return &restore, nil
+	}
+	return nil, nil
+}
+
+// askAndRelease asks whether one of ours needs the answer buffered, and is the
+// call that switches buffering off if none does, else nil. The error is
+// errKongGone.
+func (p *phase) askAndRelease() (*pdk.Call, error) {
+	mark := pdk.NginxCtx(bufferedKey)
+	if err := p.batch(&mark); err != nil || !mayRelease(&mark) {
+		return nil, err
+	}
+	return releaseCall(), nil
+}
+
+// releaseCall is the call that switches buffering off.
+func releaseCall() *pdk.Call {
+	call := pdk.SetNginxCtxBool(bufferedKey, false)
+	return &call
 }

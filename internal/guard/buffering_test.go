@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"testing"
 
-	"kong-ai-guard/internal/guard"
 	"kong-ai-guard/internal/llm"
 	"kong-ai-guard/internal/policy"
 )
@@ -34,7 +33,7 @@ func TestBufferingRuleWithTwoPlugins(t *testing.T) {
 							if stream {
 								k.body = `{"model":"m","stream":true,"messages":[{"role":"user","content":"hello"}]}`
 							}
-							k.run(guard.New(w1.Process, v1, modes(request, first), s1), guard.New(w2.Process, v2, modes(request, second), s2))
+							k.run(newEngine(w1.Process, v1, modes(request, first), s1), newEngine(w2.Process, v2, modes(request, second), s2))
 							w1.Flush(context.Background())
 							w2.Flush(context.Background())
 
@@ -81,7 +80,7 @@ func TestKeepBuffering(t *testing.T) {
 			k := chatRequest(t)
 			c.request(k)
 			sc := &scanner{}
-			k.run(guard.New(w.Process, prisma(), s, sc))
+			k.run(newEngine(w.Process, prisma(), s, sc))
 			w.Flush(context.Background())
 			if !k.buffered() {
 				t.Errorf("%s: buffering was switched off", c.name)
@@ -97,7 +96,7 @@ func TestEventStreamByGETThatIsLetPass(t *testing.T) {
 	w := newWorld(t)
 	s := strict()
 	s.PassMCPGetStream = true
-	e := guard.New(w.Process, prisma(), s, &scanner{})
+	e := newEngine(w.Process, prisma(), s, &scanner{})
 	get := func() *fakeKong {
 		k := chatRequest(t)
 		k.line, k.body = "GET /mcp HTTP/1.1", ""
@@ -147,7 +146,7 @@ func TestUpgrade(t *testing.T) {
 			for _, v := range c.header {
 				k.headers = append(k.headers, [2]string{"upgrade", v})
 			}
-			k.access(guard.New(w.Process, prisma(), modes(request, c.response), &scanner{}))
+			k.access(newEngine(w.Process, prisma(), modes(request, c.response), &scanner{}))
 			if (k.exit != nil) != c.refused {
 				t.Errorf("%v, answer %s, request %s: refused is %v", c.header, c.response, request, k.exit != nil)
 			}
@@ -166,7 +165,7 @@ func TestHeaderFlood(t *testing.T) {
 				k.headers = append(k.headers, [2]string{"x-filler", "1"})
 			}
 			k.headers = append(k.headers, [2]string{"upgrade", "websocket"})
-			k.access(guard.New(w.Process, prisma(), modes(request, policy.Enforce), &scanner{}))
+			k.access(newEngine(w.Process, prisma(), modes(request, policy.Enforce), &scanner{}))
 			if k.exit == nil {
 				t.Errorf("%d headers, request %s: the upgrade was not seen", n, request)
 			}

@@ -39,7 +39,7 @@ func callerOf(consumer, address string) string {
 	return "address " + network.String()
 }
 
-// pressed tells whether it matters who takes what.
+// pressed reports whether it matters who takes what.
 func (p *Process) pressed() bool {
 	if p.Room.shares.tight.Load() || p.work.shares.tight.Load() || p.slots.tight.Load() ||
 		p.monitor.items.tight.Load() || p.monitor.bytes.tight.Load() {
@@ -49,40 +49,40 @@ func (p *Process) pressed() bool {
 	return failed != 0 && time.Since(time.Unix(0, failed)) < remembersFailure
 }
 
-// knowCaller sees to it that the caller is known if that matters. False means
-// that Kong is gone. A reply that cannot be read leaves him unknown.
-func (x *exchange) knowCaller() bool {
-	if x.caller != "" || !x.engine.process.pressed() {
-		return true
+// knowCaller sees to it that the caller is known if that matters. The error is
+// errKongGone; a reply that cannot be read leaves him unknown.
+func (p *phase) knowCaller() error {
+	if p.caller != "" || !p.engine.process.pressed() {
+		return nil
 	}
-	if known := x.engine.consumer.Load(); known != nil && known.ID != "" {
-		x.own(callerOf(known.ID, ""))
-		return true
+	if known := p.engine.consumer.Load(); known != nil && known.ID != "" {
+		p.own(callerOf(known.ID, ""))
+		return nil
 	}
 	consumer, address := pdk.ClientConsumer(), pdk.ClientForwardedIP()
-	if !x.batch(&consumer, &address) {
-		return false
+	if err := p.batch(&consumer, &address); err != nil {
+		return err
 	}
 	who, err := consumer.Consumer()
 	if err != nil {
-		return true
+		return nil
 	}
 	ip, err := address.Text()
 	if err != nil {
 		ip = ""
 	}
-	x.own(callerOf(who.ID, ip))
-	return true
+	p.own(callerOf(who.ID, ip))
+	return nil
 }
 
 // own says who the caller is, once it is known: what the event has taken so
 // far counts for him.
-func (x *exchange) own(caller string) {
-	if x.caller != "" || caller == "" {
+func (p *phase) own(caller string) {
+	if p.caller != "" || caller == "" {
 		return
 	}
-	x.caller = caller
-	x.kong.Own(caller)
-	x.engine.process.Room.Move("", caller, x.held)
-	x.engine.process.work.Move("", caller, x.working)
+	p.caller = caller
+	p.kong.Own(caller)
+	p.engine.process.Room.Move("", caller, p.held)
+	p.engine.process.work.Move("", caller, p.working)
 }

@@ -37,7 +37,7 @@ func TestOneCallerCannotTakeAll(t *testing.T) {
 	long := `{"messages":[{"role":"user","content":"` + strings.Repeat("word ", 4000) + `"}]}`
 	for _, c := range []struct {
 		name, body            string
-		vendor                guard.Vendor
+		vendor                vendor
 		change                func(*guard.Bounds)
 		consumer, other       string
 		address, otherAddress string
@@ -56,7 +56,7 @@ func TestOneCallerCannotTakeAll(t *testing.T) {
 						c.change(b)
 					}
 				})
-				e := guard.New(w.Process, c.vendor, strict(), &scanner{request: func(ctx context.Context, s *scan.Scan) (scan.Verdict, error) {
+				e := newEngine(w.Process, c.vendor, strict(), &scanner{request: func(ctx context.Context, s *scan.Scan) (scan.Verdict, error) {
 					if strings.HasPrefix(s.RequestID, "mallory") || strings.HasPrefix(s.RequestID, "10.0.0.1") {
 						time.Sleep(4 * time.Second)
 					}
@@ -110,7 +110,7 @@ func TestCallersAreAskedForUnderPressureOnly(t *testing.T) {
 			}
 			return scan.Verdict{Action: scan.Allow}, nil
 		}}
-		e := guard.New(w.Process, prisma(), strict(), sc)
+		e := newEngine(w.Process, prisma(), strict(), sc)
 		asked := func(k *fakeKong) bool { return k.count(askConsumer)+k.count(askAddress) > 0 }
 		calm := from(t, 0, "calm", "")
 		if calm.run(e); asked(calm) || calm.owner != "" {
@@ -160,7 +160,7 @@ func TestCallersAreAskedForAfterAFailure(t *testing.T) {
 			}
 			return scan.Verdict{Action: scan.Allow}, nil
 		}}
-		e := guard.New(w.Process, prisma(), strict(), sc)
+		e := newEngine(w.Process, prisma(), strict(), sc)
 		from(t, 0, "", "10.0.0.1").access(e)
 		fail = false
 		from(t, 0, "", "10.0.0.2").access(e)
@@ -200,7 +200,7 @@ func TestProvokedFailuresNeverPass(t *testing.T) {
 			} else {
 				sc.response = f
 			}
-			k := chatRequest(t).run(guard.New(newWorld(t).Process, prisma(), open, sc))
+			k := chatRequest(t).run(newEngine(newWorld(t).Process, prisma(), open, sc))
 			if (k.exit != nil) != provoked || provoked && (k.exit.status != 503 || k.refusal().Error.Code != "scan_unavailable" || k.exit.header.Get("Retry-After") == "") {
 				t.Errorf("%s, provoked %v: %+v", leg, provoked, k.exit)
 			}
@@ -217,7 +217,7 @@ func TestProvokedFailuresNeverPass(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, func(b *guard.Bounds) { b.Scans = 1 })
 		late := false
-		e := guard.New(w.Process, prisma(), open, &scanner{request: func(ctx context.Context, s *scan.Scan) (scan.Verdict, error) {
+		e := newEngine(w.Process, prisma(), open, &scanner{request: func(ctx context.Context, s *scan.Scan) (scan.Verdict, error) {
 			switch s.RequestID {
 			case "a0":
 				time.Sleep(10 * time.Second) // longer than a scan may take
@@ -245,7 +245,7 @@ func TestProvokedFailuresNeverPass(t *testing.T) {
 func TestMonitorQueueIsShared(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, func(b *guard.Bounds) { b.MonitorItems, b.MonitorWorkers = 16, 1 })
-		e := guard.New(w.Process, noma(), modes(policy.Monitor, policy.Off), &scanner{request: func(context.Context, *scan.Scan) (scan.Verdict, error) {
+		e := newEngine(w.Process, noma(), modes(policy.Monitor, policy.Off), &scanner{request: func(context.Context, *scan.Scan) (scan.Verdict, error) {
 			time.Sleep(time.Second)
 			return scan.Verdict{Action: scan.Allow}, nil
 		}})
@@ -269,8 +269,8 @@ func TestACallerHasOneName(t *testing.T) {
 			w := newWorld(t)
 			sc := &scanner{request: fails(fail)}
 			v := prisma()
-			v.NeedsConsumer, v.NeedsClientIP = needs[0], needs[1]
-			e := guard.New(w.Process, v, strict(), sc)
+			v.Needs.Consumer, v.Needs.ClientIP = needs[0], needs[1]
+			e := newEngine(w.Process, v, strict(), sc)
 			for range 3 {
 				from(t, 0, "mallory", "10.0.0.1").access(e)
 			}

@@ -10,7 +10,6 @@ import (
 
 	"github.com/tidwall/gjson"
 
-	"kong-ai-guard/internal/guard"
 	"kong-ai-guard/internal/llm"
 	"kong-ai-guard/internal/policy"
 	"kong-ai-guard/internal/scan"
@@ -45,7 +44,7 @@ func TestClaims(t *testing.T) {
 				sc := &scanner{}
 				k := chatRequest(t).set("x-claim", "from the header")
 				k.body = claiming
-				k.run(guard.New(w.Process, noma(), modes(request, response), claimer{sc}))
+				k.run(newEngine(w.Process, noma(), modes(request, response), claimer{sc}))
 				w.Flush(context.Background())
 				switch {
 				case request == policy.Enforce && (k.upstreamBody == nil || *k.upstreamBody != withoutThat):
@@ -78,7 +77,7 @@ func TestClaimBesideAMask(t *testing.T) {
 	v.Masks = true
 	k := chatRequest(t).set("content-md5", "x")
 	k.body = claiming
-	k.run(guard.New(w.Process, v, strict(), claimer{&scanner{request: maskAll}}))
+	k.run(newEngine(w.Process, v, strict(), claimer{&scanner{request: maskAll}}))
 	if want := `{"model":"gpt-4o","messages":[{"role":"user","content":"***"}]}`; k.upstreamBody == nil || *k.upstreamBody != want {
 		t.Errorf("the upstream got %v", k.upstreamBody)
 	}
@@ -94,7 +93,7 @@ func TestClaimOfAnUnscannedRequest(t *testing.T) {
 	s.BlockFailures = false
 	k := chatRequest(t)
 	k.body = claiming
-	k.run(guard.New(w.Process, noma(), s, claimer{&scanner{request: fails(refused())}}))
+	k.run(newEngine(w.Process, noma(), s, claimer{&scanner{request: fails(refused())}}))
 	if k.upstreamBody == nil || *k.upstreamBody != withoutThat {
 		t.Errorf("the upstream got %v", k.upstreamBody)
 	}
@@ -105,7 +104,7 @@ func TestNoClaimer(t *testing.T) {
 	w := newWorld(t)
 	k := chatRequest(t)
 	k.body = claiming
-	k.run(guard.New(w.Process, noma(), strict(), &scanner{}))
+	k.run(newEngine(w.Process, noma(), strict(), &scanner{}))
 	if k.upstreamBody != nil || k.exit != nil {
 		t.Errorf("the upstream got %v", k.upstreamBody)
 	}
@@ -124,7 +123,7 @@ func TestDetails(t *testing.T) {
 		{"no action", verdict(scan.Verdict{Details: details}), ""},
 	} {
 		w := newWorld(t)
-		k := chatRequest(t).run(guard.New(w.Process, noma(), strict(), &scanner{request: c.scan}))
+		k := chatRequest(t).run(newEngine(w.Process, noma(), strict(), &scanner{request: c.scan}))
 		if got := gjson.Get(k.exit.body, "error.details").Raw; got != c.want {
 			t.Errorf("%s: details %q in %s", c.name, got, k.exit.body)
 		}
@@ -143,7 +142,7 @@ func TestMonitoredStreams(t *testing.T) {
 		k := chatRequest(t)
 		k.body = `{"stream":true,"messages":[{"role":"user","content":"hi"}]}`
 		k.answer, k.answerHeader["content-type"] = stream, "text/event-stream"
-		k.run(guard.New(w.Process, noma(), s, sc))
+		k.run(newEngine(w.Process, noma(), s, sc))
 		w.Flush(context.Background())
 		if k.buffered() != buffer {
 			t.Errorf("buffer %v: buffered %v", buffer, k.buffered())

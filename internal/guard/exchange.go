@@ -3,252 +3,137 @@
 package guard
 
 import (
-	"cmp"
-	"context"
-	"errors"
+	"bytes"
 	"net/http"
-	"time"
 
 	"kong-ai-guard/internal/llm"
-	"kong-ai-guard/internal/pdk"
 	"kong-ai-guard/internal/policy"
 	"kong-ai-guard/internal/scan"
 	"kong-ai-guard/internal/tracing"
 )
 
-// An exchange is one event: one leg of an exchange while Kong waits for it.
+// An exchange is what the response leg needs to know of one: what the access
+// phase learned, or what was read again when that is forgotten. It holds no
+// part of a frame, and changes no more once the access phase is over.
 type exchange struct {
-	engine *Engine
-	ctx    context.Context
-	kong   Kong
-	leg    llm.Leg
-	start  time.Time
-	facts  *facts
-	span   tracing.Span
-
-	// inKong is set while a call to Kong runs: a panic in there may leave the
-	// connection out of step, and only its owner can close it.
-	inKong bool
-	// exited is set once the client has its answer.
-	exited bool
-	// guarded is set once nothing of the request can keep Kong from showing
-	// us the answer.
-	guarded bool
-	// held and working are what the exchange has taken of the room for
-	// bodies and of the one for work; queued is what it has reserved of the
-	// monitor queue and not used yet, -1 for none.
-	held, working, queued int64
-	// caller is whom that counts for, "" while nobody knows: see callers.go.
-	caller string
+	requestID    string
+	method, path string
+	identity     scan.Identity
+	// named is who calls what for the log line of a monitored leg, which no
+	// event is there to ask for. Unlike identity it may lack what could not
+	// be read.
+	named  scan.Identity
+	claim  string // see scan.Claimer
+	caller string // see scan.Scan.Caller
+	header http.Header
+	// token is the bearer token in header, if Kong has verified it.
+	token string
+	// request is what the request said, without its turns; nil when it was
+	// not read.
+	request *llm.Message
+	// prompt are the turns that were scanned, for vendors that want them.
+	prompt []llm.Turn
+	// unread is the request's body when it was kept to be read later.
+	unread *unreadBody
+	// released says that the answer is not ours to scan, although the
+	// response event may come for the sake of another plugin.
+	released bool
+	// trace is the request leg's place in the caller's trace.
+	trace tracing.SpanContext
+	// access is how the request leg ended, for the access log.
+	access policy.Report
 }
 
-func (e *Engine) exchange(ctx context.Context, k Kong, leg llm.Leg) *exchange {
-	e.inFlight[leg].Inc()
-	return &exchange{engine: e, ctx: ctx, kong: k, leg: leg, start: time.Now(), facts: &facts{}, queued: -1}
+// An unreadBody is a copy of a request's body.
+type unreadBody struct {
+	contentType, contentEncoding string
+	bytes                        []byte
 }
 
-// batch sends calls. False means that the connection is of no more use and
-// the event is over: Kong runs it again or ends the exchange itself.
-func (x *exchange) batch(calls ...*pdk.Call) bool {
-	if len(calls) == 0 {
-		return true
+// unreadInput is the kept body as it is to be read.
+func (x *exchange) unreadInput() llm.Input {
+	return llm.Input{
+		Leg: llm.RequestLeg, Path: x.path, Body: x.unread.bytes,
+		ContentType: x.unread.contentType, ContentEncoding: x.unread.contentEncoding,
 	}
-	x.inKong = true
-	err := x.kong.Batch(calls...)
-	x.inKong = false
-	return err == nil
 }
 
-// exit answers the client.
-func (x *exchange) exit(status int, header http.Header, body []byte) {
-	x.exited, x.inKong = true, true
-	// An error means that Kong is gone, and the client with it.
-	_ = x.kong.Exit(status, header, body)
-	x.inKong = false
-}
+// recordOverhead is about what a record takes beside its texts.
+const recordOverhead = 1 << 10
 
-// done ends the event: it gives back what was taken, and after a panic of
-// ours ends the exchange by policy.
-func (x *exchange) done() {
-	v := recover()
-	defer x.span.End()
-	x.engine.inFlight[x.leg].Dec()
-	x.engine.legSeconds[x.leg].Observe(time.Since(x.start).Seconds())
-	x.engine.process.Room.Release(x.caller, x.held)
-	x.engine.process.work.Release(x.caller, x.working)
-	if x.queued >= 0 {
-		x.engine.process.monitor.unreserve(x.caller, x.queued)
+// size is about the memory that the exchange takes, in bytes.
+func (x *exchange) size() int64 {
+	n := recordOverhead + len(x.path) + len(x.requestID) + len(x.claim) + len(x.caller)
+	for name, values := range x.header {
+		n += 64 + len(name)
+		for _, v := range values {
+			n += 16 + len(v)
+		}
 	}
-	if v == nil {
+	for i := range x.prompt {
+		n += 128 + len(x.prompt[i].Text) + len(x.prompt[i].Name) + len(x.prompt[i].CallID)
+	}
+	if x.unread != nil {
+		n += len(x.unread.bytes)
+	}
+	if x.request != nil && x.request.RPC != nil {
+		n += len(x.request.RPC.ID) + len(x.request.RPC.Method) + len(x.request.RPC.Tool)
+		for _, id := range x.request.RPC.IDs {
+			n += 24 + len(id)
+		}
+		for _, m := range x.request.RPC.Members {
+			n += 96 + len(m.ID) + len(m.Method) + len(m.Tool)
+		}
+	}
+	return int64(n)
+}
+
+// outline keeps what the answer's reading and refusals need of a request. It
+// leaves out the turns and everything else that holds on to the body.
+func outline(m *llm.Message) *llm.Message {
+	o := &llm.Message{
+		Leg: m.Leg, Format: m.Format, Model: m.Model, ID: m.ID, Chat: m.Chat, Stream: m.Stream,
+	}
+	if m.RPC != nil {
+		rpc := *m.RPC
+		rpc.ID, rpc.Params, rpc.Result = bytes.Clone(rpc.ID), nil, nil
+		rpc.Members = make([]llm.RPCMember, len(m.RPC.Members))
+		for i, member := range m.RPC.Members {
+			member.ID, member.Body = bytes.Clone(member.ID), nil
+			rpc.Members[i] = member
+		}
+		rpc.IDs = make([][]byte, len(m.RPC.IDs))
+		for i, id := range m.RPC.IDs {
+			rpc.IDs[i] = bytes.Clone(id)
+		}
+		o.RPC = &rpc
+	}
+	return o
+}
+
+// call is what policy needs to know of the exchange.
+func (x *exchange) call() policy.Call {
+	return policy.Call{RequestID: x.requestID, Path: x.path, Request: x.request}
+}
+
+// remember keeps what the answer's leg will need. F is what was found of the
+// request.
+func (e *Engine) remember(x *exchange, f *policy.Finding) {
+	if e.settings.ResponseMode == policy.Off || x.requestID == "" {
 		return
 	}
-	x.engine.process.panics.recovered(v)
-	if x.inKong {
-		panic(v)
-	}
-	if x.exited || !x.mustRefuseFault() {
-		return
-	}
-	defer func() {
-		if again := recover(); again != nil {
-			x.engine.process.panics.recovered(again)
-			panic(again) // no answer can be made: Kong has to see an error
-		}
-	}()
-	x.refuse(ended(ownFault, reasonPanic))
-}
-
-// mustRefuseFault tells whether a fault of ours in this leg ends the exchange:
-// when the leg is enforced, and in the access phase also when the answer is
-// and nothing has shown yet that Kong will let us see it.
-func (x *exchange) mustRefuseFault() bool {
-	e := x.engine
-	return e.mode(x.leg) == policy.Enforce ||
-		x.leg == llm.RequestLeg && e.settings.ResponseMode == policy.Enforce && !x.guarded
-}
-
-// holdWork takes the memory for reading and scanning a body until the event
-// ends. Reading gets more of it, if there is, when the body takes more.
-func (x *exchange) holdWork(leg llm.Leg, body []byte, encoding string) (memory, bool) {
-	n := x.engine.workingMemory(leg, body, encoding)
-	if x.engine.process.work.Reserve(x.ctx, x.caller, n) != nil {
-		return memory{}, false
-	}
-	x.working += n
-	return memory{held: n, more: x.moreWork}, true
-}
-
-func (x *exchange) moreWork(n int64) error {
-	if err := x.engine.process.work.Try(x.caller, n); err != nil {
-		return err
-	}
-	x.working += n
-	return nil
-}
-
-// identityCalls are the calls for the parts of the identity that scans need
-// and, where a leg is monitored, for those that its log line names.
-type identityCalls struct {
-	service, route, consumer, clientIP           pdk.Call
-	askService, askRoute, askConsumer, askClient bool
-}
-
-func (x *exchange) identityCalls() (c identityCalls) {
-	e, f := x.engine, x.facts
-	named := e.settings.MonitorsAny()
-	if e.vendor.NeedsService || named {
-		if name := e.service.Load(); name != nil {
-			f.serviceIs(*name, *name, e.vendor.NeedsService)
-		} else {
-			c.askService, c.service = true, pdk.RouterService()
-		}
-	}
-	if named {
-		if name := e.route.Load(); name != nil {
-			f.named.Route = *name
-		} else {
-			c.askRoute, c.route = true, pdk.RouterRoute()
-		}
-	}
-	if e.vendor.NeedsConsumer || named {
-		if known := e.consumer.Load(); known != nil {
-			f.consumerIs(*known, e.vendor.NeedsConsumer)
-		} else {
-			c.askConsumer, c.consumer = true, pdk.ClientConsumer()
-		}
-	}
-	if e.vendor.NeedsClientIP && !e.settings.SkipClientIP {
-		c.askClient, c.clientIP = true, pdk.ClientForwardedIP()
-	}
-	return c
-}
-
-// serviceIs and consumerIs note a part of the identity; needed tells that
-// scans want it.
-func (f *facts) serviceIs(name, shown string, needed bool) {
-	f.named.Service = shown
-	if needed {
-		f.identity.Service = name
-	}
-}
-
-func (f *facts) consumerIs(c scan.Consumer, needed bool) {
-	f.named.Consumer = c
-	if needed {
-		f.identity.Consumer = c
-	}
-}
-
-func (c *identityCalls) appendTo(calls []*pdk.Call) []*pdk.Call {
-	if c.askService {
-		calls = append(calls, &c.service)
-	}
-	if c.askRoute {
-		calls = append(calls, &c.route)
-	}
-	if c.askConsumer {
-		calls = append(calls, &c.consumer)
-	}
-	if c.askClient {
-		calls = append(calls, &c.clientIP)
-	}
-	return calls
-}
-
-// identify reads the replies. An identity that scans need and that cannot be
-// read is an error: a policy may hang on it. A log line goes without.
-func (x *exchange) identify(c *identityCalls) error {
-	e, f := x.engine, x.facts
-	if c.askService {
-		s, err := c.service.Service()
-		if err != nil && e.vendor.NeedsService {
-			return err
-		}
-		f.serviceIs(s.Name, nameOrID(s.Name, s.ID), e.vendor.NeedsService)
-		if e.settings.Scoped && s.Name != "" {
-			e.service.Store(&s.Name)
-		}
-	}
-	if c.askRoute {
-		if r, err := c.route.Route(); err == nil {
-			f.named.Route = nameOrID(r.Name, r.ID)
-			if e.settings.ScopedToRoute && r.Name != "" {
-				e.route.Store(&r.Name)
+	if x.released {
+		x = &exchange{requestID: x.requestID, released: true}
+	} else if f.Message != nil {
+		x.request = outline(f.Message)
+		if e.needs.Prompt {
+			x.prompt = f.Turns
+			if f.Outcome == policy.Masked {
+				for _, m := range f.Verdict.Masked {
+					x.prompt[m.Turn].Text = m.Text
+				}
 			}
 		}
 	}
-	if c.askConsumer {
-		consumer, err := c.consumer.Consumer()
-		if err != nil && e.vendor.NeedsConsumer {
-			return err
-		}
-		known := scan.Consumer(consumer)
-		f.consumerIs(known, e.vendor.NeedsConsumer)
-		if e.settings.ScopedToConsumer && known != (scan.Consumer{}) {
-			e.consumer.Store(&known)
-		}
-	}
-	if c.askClient {
-		ip, err := c.clientIP.Text()
-		if err != nil {
-			return err
-		}
-		f.identity.ClientIP = ip
-	}
-	if e.vendor.NeedsConsumer || e.settings.MonitorsAny() { // else nobody has asked whether there is one
-		x.own(callerOf(cmp.Or(f.identity.Consumer.ID, f.named.Consumer.ID), f.identity.ClientIP))
-	}
-	return nil
-}
-
-// replyFault classes a reply that cannot be used.
-func replyFault(err error) judgement {
-	switch {
-	case errors.Is(err, pdk.ErrTooLarge):
-		return ended(tooLarge, "")
-	case errors.Is(err, pdk.ErrNoRoom):
-		return ended(noRoom, "")
-	default:
-		return ended(ownFault, reasonKongReply)
-	}
+	e.process.records.put(e.vendor.Plugin, x)
 }

@@ -144,20 +144,29 @@ func both(f func(context.Context, *scan.Scan) (scan.Verdict, error)) *scanner {
 	return &scanner{request: f, response: f}
 }
 
-func prisma() guard.Vendor {
-	return guard.Vendor{
-		Plugin: "prisma-airs-intercept", LogPrefix: "SecurePrismaAIRS", Subject: "profile",
-		BlockStatus: 403, BlockMessage: [2]string{"prompt blocked", "answer blocked"},
-		RefuseMissingPrompt: true, KeepPrompt: true, NeedsService: true,
-	}
+// vendor is what a plugin brings.
+type vendor struct {
+	policy.Vendor
+	guard.Needs
 }
 
-func noma() guard.Vendor {
-	return guard.Vendor{
+func newEngine(p *guard.Process, v vendor, s policy.Settings, sc scan.Scanner) *guard.Engine {
+	return guard.New(p, guard.Config{Vendor: v.Vendor, Needs: v.Needs, Settings: s, Scanner: sc})
+}
+
+func prisma() vendor {
+	return vendor{policy.Vendor{
+		Plugin: "prisma-airs-intercept", LogPrefix: "SecurePrismaAIRS", Subject: "profile",
+		BlockStatus: 403, BlockMessage: [2]string{"prompt blocked", "answer blocked"},
+		RefuseMissingPrompt: true,
+	}, guard.Needs{Prompt: true, Service: true}}
+}
+
+func noma() vendor {
+	return vendor{policy.Vendor{
 		Plugin: "noma-runtime-protection", LogPrefix: "[noma-runtime-protection]", Subject: "application",
 		BlockStatus: 400, BlockMessage: [2]string{"Request blocked by Noma guardrail", "Response blocked by Noma guardrail"},
-		NeedsConsumer: true,
-	}
+	}, guard.Needs{Consumer: true}}
 }
 
 func strict() policy.Settings {

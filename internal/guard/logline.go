@@ -9,6 +9,7 @@ import (
 
 	"kong-ai-guard/internal/llm"
 	"kong-ai-guard/internal/pdk"
+	"kong-ai-guard/internal/policy"
 	"kong-ai-guard/internal/scan"
 	"kong-ai-guard/internal/telemetry"
 )
@@ -16,34 +17,20 @@ import (
 // maxDetectors bounds how many names of detectors a line holds.
 const maxDetectors = 20
 
-// severity is the level of the line about a leg, quiet for none.
-func (j *judgement) severity() severity {
-	if j.outcome == unscanned {
-		if j.was == undecided { // no fault: it was not to be looked at
-			return quiet
-		}
-		return rules[j.was].severity
-	}
-	if j.outcome == allowed && j.verdict.Alert {
-		return warning
-	}
-	return rules[j.outcome].severity
-}
-
 // writeLine makes the call that writes the line about a leg. The names that
-// only such a line needs are asked for now. It is false when Kong is gone.
-func (x *exchange) writeLine(call *pdk.Call, s severity, j judgement) bool {
-	id := x.facts.identity
+// only such a line needs are asked for now. The error is errKongGone.
+func (p *phase) writeLine(call *pdk.Call, s policy.Severity, f *policy.Finding) error {
+	e, id := p.engine, p.exchange.identity
 	route, service, consumer := pdk.RouterRoute(), pdk.RouterService(), pdk.ClientConsumer()
 	calls := []*pdk.Call{&route}
 	if id.Service == "" {
 		calls = append(calls, &service)
 	}
-	if !x.engine.vendor.NeedsConsumer {
+	if !e.needs.Consumer {
 		calls = append(calls, &consumer)
 	}
-	if !x.batch(calls...) {
-		return false
+	if err := p.batch(calls...); err != nil {
+		return err
 	}
 	// A name that cannot be read stays out: the line matters more.
 	if r, err := route.Route(); err == nil {
@@ -54,26 +41,26 @@ func (x *exchange) writeLine(call *pdk.Call, s severity, j judgement) bool {
 			id.Service = nameOrID(s.Name, s.ID)
 		}
 	}
-	if !x.engine.vendor.NeedsConsumer {
+	if !e.needs.Consumer {
 		if c, err := consumer.Consumer(); err == nil {
 			id.Consumer = scan.Consumer(c)
 		}
 	}
 	verb := "refused"
-	switch j.outcome {
-	case blocked, missingPrompt:
+	switch f.Outcome {
+	case policy.Blocked, policy.MissingPrompt:
 		verb = "blocked"
-	case masked:
+	case policy.Masked:
 		verb = "masked"
-	case allowed:
+	case policy.Allowed:
 		verb = "passed with findings"
-	case unscanned:
+	case policy.Unscanned:
 		verb = "passed unscanned"
 	}
-	text := x.engine.line(x.leg, " "+verb, &j, x.facts.requestID, &id, time.Since(x.start))
-	x.engine.process.log.Log(s.zap(), text)
+	text := e.line(p.leg, " "+verb, f, p.exchange.requestID, &id, time.Since(p.start))
+	e.process.log.Log(zapLevel(s), text)
 	*call = kongLog(s, text)
-	return true
+	return nil
 }
 
 func nameOrID(name, id string) string {
@@ -83,18 +70,19 @@ func nameOrID(name, id string) string {
 	return id
 }
 
-// line is what operators read about a leg, as text is; verb is what became of it.
-func (e *Engine) line(leg llm.Leg, verb string, j *judgement, requestID string, id *scan.Identity, took time.Duration) string {
+// line is what operators read about a leg; verb says what became of it.
+func (e *Engine) line(leg llm.Leg, verb string, f *policy.Finding, requestID string, id *scan.Identity, took time.Duration) string {
 	unjudged := ""
-	if e.mediaPass(leg, j) {
-		unjudged = reasonMedia
+	if f.MediaPass(&e.settings, leg) {
+		unjudged = policy.ReasonMedia
 	}
-	return e.text(leg.String()+verb, unjudged, j, requestID, id, took)
+	return e.text(leg.String()+verb, unjudged, f, requestID, id, took)
 }
 
-// text is a line for operators: what is what became of what, unjudged the part of it that nobody has judged. It holds no
-// text of the exchange and no secret; every value is cleaned, since strangers choose some.
-func (e *Engine) text(what, unjudged string, j *judgement, requestID string, id *scan.Identity, took time.Duration) string {
+// text is a line for operators; what says what became of what, unjudged which
+// part of it nobody has judged. It holds no text of the exchange and no secret;
+// every value is cleaned, since strangers choose some.
+func (e *Engine) text(what, unjudged string, f *policy.Finding, requestID string, id *scan.Identity, took time.Duration) string {
 	var b strings.Builder
 	b.Grow(256)
 	b.WriteString(e.vendor.LogPrefix)
@@ -111,35 +99,35 @@ func (e *Engine) text(what, unjudged string, j *judgement, requestID string, id 
 		b.WriteString(telemetry.Clean(value))
 		b.WriteByte('"')
 	}
-	outcome := j.outcome
-	if outcome == unscanned && j.was != undecided {
-		outcome = j.was
+	outcome := f.Outcome
+	if outcome == policy.Unscanned && f.Was != policy.Undecided {
+		outcome = f.Was
 	}
-	add("outcome", rules[outcome].name)
-	reason := j.reason
-	if j.place != "" {
-		reason += ": " + j.place
+	add("outcome", outcome.String())
+	reason := f.Reason
+	if f.Place != "" {
+		reason += ": " + f.Place
 	}
 	add("reason", reason)
-	add("check", j.hint)
+	add("check", f.Hint)
 	add("unscanned", unjudged)
-	add("scan_id", j.verdict.ScanID)
-	add("report_id", j.verdict.ReportID)
+	add("scan_id", f.Verdict.ScanID)
+	add("report_id", f.Verdict.ReportID)
 	add("request_id", requestID)
 	add("consumer", nameOrID(id.Consumer.Username, nameOrID(id.Consumer.CustomID, id.Consumer.ID)))
 	add("service", id.Service)
 	add("route", id.Route)
-	add(e.vendor.Subject, j.verdict.Subject)
-	add("category", j.verdict.Category)
-	add("detectors", strings.Join(j.verdict.Detections[:min(len(j.verdict.Detections), maxDetectors)], ","))
+	add(e.vendor.Subject, f.Verdict.Subject)
+	add("category", f.Verdict.Category)
+	add("detectors", strings.Join(f.Verdict.Detections[:min(len(f.Verdict.Detections), maxDetectors)], ","))
 	if took > 0 {
 		add("latency_ms", strconv.FormatFloat(milliseconds(took), 'f', 1, 64))
 	}
 	return b.String()
 }
 
-func kongLog(s severity, text string) pdk.Call {
-	if s == failure {
+func kongLog(s policy.Severity, text string) pdk.Call {
+	if s == policy.Failure {
 		return pdk.LogErr(text)
 	}
 	return pdk.LogWarn(text)

@@ -9,7 +9,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"kong-ai-guard/internal/guard"
 	"kong-ai-guard/internal/policy"
 )
 
@@ -43,7 +42,7 @@ func TestMarks(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			s := modes(c.request, c.response)
 			s.MarkRequests = true
-			e := guard.New(newWorld(t).Process, prisma(), s, c.scan)
+			e := newEngine(newWorld(t).Process, prisma(), s, c.scan)
 			k := chatRequest(t)
 			if c.change != nil {
 				c.change(k)
@@ -65,7 +64,7 @@ func TestMarks(t *testing.T) {
 }
 
 func TestMarksCostNothingUnlessAskedFor(t *testing.T) {
-	k := chatRequest(t).run(guard.New(newWorld(t).Process, prisma(), strict(), &scanner{}))
+	k := chatRequest(t).run(newEngine(newWorld(t).Process, prisma(), strict(), &scanner{}))
 	if n := k.count("kong.ctx.shared.set"); n != 0 || len(k.shared) != 0 {
 		t.Errorf("%d calls, marks %v", n, k.shared)
 	}
@@ -89,7 +88,7 @@ func TestRefuseHTTP2(t *testing.T) {
 		s.RefuseHTTP2 = true
 		k := chatRequest(t)
 		k.line = c.line
-		k.access(guard.New(newWorld(t).Process, prisma(), s, &scanner{}))
+		k.access(newEngine(newWorld(t).Process, prisma(), s, &scanner{}))
 		if got := k.exit != nil; got != c.refused {
 			t.Errorf("%s, answers %s: refused is %v", c.line, c.response, got)
 		}
@@ -100,7 +99,7 @@ func TestRefuseHTTP2(t *testing.T) {
 	s := strict()
 	k := chatRequest(t)
 	k.line = "POST /v1/chat/completions HTTP/2.0"
-	if k.access(guard.New(newWorld(t).Process, prisma(), s, &scanner{})); k.exit != nil {
+	if k.access(newEngine(newWorld(t).Process, prisma(), s, &scanner{})); k.exit != nil {
 		t.Errorf("refused with %d though nobody asked", k.exit.status)
 	}
 }

@@ -25,7 +25,7 @@ func maskAll(_ context.Context, s *scan.Scan) (scan.Verdict, error) {
 	return v, nil
 }
 
-func masking(v guard.Vendor) guard.Vendor {
+func masking(v vendor) vendor {
 	v.Masks = true
 	return v
 }
@@ -38,7 +38,7 @@ func TestMaskedRequest(t *testing.T) {
 	sc := &scanner{request: maskAll}
 	s := strict()
 	s.Scope = llm.User
-	k.run(guard.New(w.Process, masking(prisma()), s, sc))
+	k.run(newEngine(w.Process, masking(prisma()), s, sc))
 	if k.exit != nil || k.upstreamBody == nil {
 		t.Fatalf("exit %+v", k.exit)
 	}
@@ -73,7 +73,7 @@ func TestMaskWithoutACertainPlaceBlocks(t *testing.T) {
 			if leg == "response" {
 				sc = &scanner{response: f}
 			}
-			k := chatRequest(t).run(guard.New(w.Process, masking(prisma()), strict(), sc))
+			k := chatRequest(t).run(newEngine(w.Process, masking(prisma()), strict(), sc))
 			if r := k.refusal(); k.exit.status != 403 || r.ScanID != "scan-5" || k.upstreamBody != nil {
 				t.Errorf("%s, %s: %+v", name, leg, k.exit)
 			}
@@ -86,13 +86,13 @@ func TestMaskWithoutACertainPlaceBlocks(t *testing.T) {
 func TestMaskedAnswer(t *testing.T) {
 	other := func(m policy.Mode) func(*world) *guard.Engine {
 		return func(w *world) *guard.Engine {
-			return guard.New(w.Process, noma(), modes(policy.Enforce, m), &scanner{})
+			return newEngine(w.Process, noma(), modes(policy.Enforce, m), &scanner{})
 		}
 	}
 	for _, c := range []struct {
 		name          string
 		before, after func(*world) *guard.Engine
-		change        func(*policy.Settings, *guard.Vendor)
+		change        func(*policy.Settings, *vendor)
 		blocked       bool
 	}{
 		{name: "alone"},
@@ -102,11 +102,11 @@ func TestMaskedAnswer(t *testing.T) {
 		{name: "before one that is off", after: other(policy.Off)},
 		{
 			name: "early, as the operator wants it", after: other(policy.Enforce),
-			change: func(s *policy.Settings, _ *guard.Vendor) { s.AllowEarlyMask = true },
+			change: func(s *policy.Settings, _ *vendor) { s.AllowEarlyMask = true },
 		},
 		{
 			name:   "by a vendor that does not say so",
-			change: func(_ *policy.Settings, v *guard.Vendor) { v.Masks = false }, blocked: true,
+			change: func(_ *policy.Settings, v *vendor) { v.Masks = false }, blocked: true,
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -119,7 +119,7 @@ func TestMaskedAnswer(t *testing.T) {
 			if c.before != nil {
 				route = append(route, c.before(w2))
 			}
-			route = append(route, guard.New(w.Process, v, s, &scanner{response: maskAll}))
+			route = append(route, newEngine(w.Process, v, s, &scanner{response: maskAll}))
 			if c.after != nil {
 				route = append(route, c.after(w2))
 			}
@@ -159,7 +159,7 @@ func TestMaskOfAnAnswerWithANameTwiceBlocks(t *testing.T) {
 		w := newWorld(t)
 		k := chatRequest(t)
 		k.answer = c.answer
-		k.run(guard.New(w.Process, masking(prisma()), strict(), &scanner{response: maskAll}))
+		k.run(newEngine(w.Process, masking(prisma()), strict(), &scanner{response: maskAll}))
 		l := k.leg("prisma-airs-intercept", "response")
 		if k.exit == nil || strings.Contains(k.exit.body, "4111") || l["action"] != c.action {
 			t.Errorf("%s: exit %+v, access log %v", c.answer, k.exit, l)

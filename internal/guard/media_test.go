@@ -27,13 +27,13 @@ func withParts(parts ...string) string {
 // at is counted, alone or beside text, on both legs and in both modes; what
 // ends is not.
 func TestMediaNobodyJudged(t *testing.T) {
-	judgesImages := func(v *guard.Vendor) {
+	judgesImages := func(v *vendor) {
 		v.JudgesMedia = func(m llm.MediaPart) bool { return strings.HasPrefix(m.Type, "image") }
 	}
 	allowed := verdict(scan.Verdict{Action: scan.Allow, ScanID: "scan-1"})
 	for _, c := range []struct {
 		name     string
-		vendor   func(*guard.Vendor)
+		vendor   func(*vendor)
 		settings func(*policy.Settings)
 		request  string
 		answer   func(*fakeKong)
@@ -79,7 +79,7 @@ func TestMediaNobodyJudged(t *testing.T) {
 				c.vendor(&vendor)
 			}
 			sc := &scanner{request: c.scan}
-			e := guard.New(w.Process, vendor, settings, sc)
+			e := newEngine(w.Process, vendor, settings, sc)
 			var lines []string
 			passed := map[string]bool{}
 			for range 3 {
@@ -132,7 +132,7 @@ func TestMediaNobodyJudged(t *testing.T) {
 func TestMediaAreWarnedOfOncePerInstance(t *testing.T) {
 	w := newWorld(t)
 	for range 2 {
-		e := guard.New(w.Process, prisma(), strict(), &scanner{})
+		e := newEngine(w.Process, prisma(), strict(), &scanner{})
 		for range 2 {
 			k := chatRequest(t)
 			k.body = withParts(picture)
@@ -147,7 +147,7 @@ func TestMediaAreWarnedOfOncePerInstance(t *testing.T) {
 // TestMonitoredLinesSayWhoCalledWhat: they name what the others name, also
 // when the exchange was forgotten before its answer came.
 func TestMonitoredLinesSayWhoCalledWhat(t *testing.T) {
-	for name, vendor := range map[string]guard.Vendor{"prisma": prisma(), "noma": noma()} {
+	for name, vendor := range map[string]vendor{"prisma": prisma(), "noma": noma()} {
 		for _, m := range []struct{ request, response policy.Mode }{
 			{policy.Monitor, policy.Monitor}, {policy.Monitor, policy.Off}, {policy.Off, policy.Monitor}, {policy.Enforce, policy.Monitor},
 		} {
@@ -164,7 +164,7 @@ func TestMonitoredLinesSayWhoCalledWhat(t *testing.T) {
 					if m.request == policy.Enforce {
 						sc.request = nil
 					}
-					e := guard.New(w.Process, vendor, settings, sc)
+					e := newEngine(w.Process, vendor, settings, sc)
 					chatRequest(t).run(e)
 					chatRequest(t).run(e) // now the names are known, if scoped
 					w.Flush(context.Background())
@@ -191,7 +191,7 @@ func TestMonitoringDoesNotHangOnNames(t *testing.T) {
 	k := chatRequest(t)
 	k.replyErr = map[string]error{"kong.router.get_route": context.Canceled, "kong.router.get_service": context.Canceled}
 	sc := both(block)
-	k.run(guard.New(w.Process, noma(), modes(policy.Monitor, policy.Monitor), sc))
+	k.run(newEngine(w.Process, noma(), modes(policy.Monitor, policy.Monitor), sc))
 	w.Flush(context.Background())
 	if n := strings.Count(w.stderr.String(), "would be refused"); n != 2 || k.exit != nil {
 		t.Errorf("%d lines, %+v", n, k.exit)

@@ -56,7 +56,7 @@ func TestMonitorChangesNothing(t *testing.T) {
 				s.BlockMedia = true
 				k := chatRequest(t)
 				change(k)
-				k.run(guard.New(w.Process, prisma(), s, both(sc)))
+				k.run(newEngine(w.Process, prisma(), s, both(sc)))
 				w.Flush(context.Background())
 				if k.exits > 0 || k.upstreamBody != nil || len(k.clearedRequest)+len(k.clearedAnswer) > 0 {
 					t.Errorf("a monitored exchange was changed: %+v, body %v", k.exit, k.upstreamBody)
@@ -80,7 +80,7 @@ func TestModesByLeg(t *testing.T) {
 					if blocking {
 						sc = both(block)
 					}
-					k := chatRequest(t).run(guard.New(w.Process, prisma(), modes(request, response), sc))
+					k := chatRequest(t).run(newEngine(w.Process, prisma(), modes(request, response), sc))
 					w.Flush(context.Background())
 
 					refusedRequest := blocking && request == policy.Enforce
@@ -158,7 +158,7 @@ func TestLostConnections(t *testing.T) {
 						k.body = `{"stream":true,"messages":[{"role":"user","content":"hello"}]}`
 					}
 					k.breakAt = n
-					e := guard.New(w.Process, masking(prisma()), c.settings, sc)
+					e := newEngine(w.Process, masking(prisma()), c.settings, sc)
 					if leg == "access" {
 						k.access(e)
 					} else {
@@ -183,7 +183,7 @@ func TestLostConnections(t *testing.T) {
 // A reply that cannot be read is a fault of ours to the client, never a pass.
 func TestRepliesThatCannotBeRead(t *testing.T) {
 	v := prisma()
-	v.NeedsConsumer, v.NeedsClientIP = true, true
+	v.Needs.Consumer, v.Needs.ClientIP = true, true
 	for method, legs := range map[string]string{
 		"kong.request.get_headers":           "access",
 		"kong.nginx.get_var":                 "access response",
@@ -200,7 +200,7 @@ func TestRepliesThatCannotBeRead(t *testing.T) {
 				continue
 			}
 			w := newWorld(t)
-			e := guard.New(w.Process, v, strict(), &scanner{})
+			e := newEngine(w.Process, v, strict(), &scanner{})
 			k := chatRequest(t)
 			if leg == "response" {
 				k.access(e)
@@ -230,7 +230,7 @@ func TestPanicInsideTheConnectionIsItsOwners(t *testing.T) {
 			t.Error("an exit on a connection that may be out of step")
 		}
 	}()
-	k.run(guard.New(w.Process, prisma(), strict(), &scanner{}))
+	k.run(newEngine(w.Process, prisma(), strict(), &scanner{}))
 }
 
 func TestBlockFailuresByLeg(t *testing.T) {
@@ -239,7 +239,7 @@ func TestBlockFailuresByLeg(t *testing.T) {
 		w := newWorld(t)
 		s := strict()
 		s.BlockFailures, s.BlockFailuresResponse = c.request, c.response
-		k := chatRequest(t).run(guard.New(w.Process, prisma(), s, down))
+		k := chatRequest(t).run(newEngine(w.Process, prisma(), s, down))
 		wantLeg := ""
 		switch {
 		case c.request:
@@ -264,7 +264,7 @@ func TestBlockFailuresByLeg(t *testing.T) {
 
 func TestUnusableConfigurationRefusesAndNamesTheField(t *testing.T) {
 	w := newWorld(t)
-	e := guard.NewRefusing(w.Process, prisma(), "api_key")
+	e := guard.NewRefusing(w.Process, prisma().Vendor, "api_key")
 	k := chatRequest(t).run(e)
 	if r := k.refusal(); k.exit.status != 503 || r.Error.Code != "scan_misconfigured" {
 		t.Errorf("answered %d %s", k.exit.status, k.exit.body)

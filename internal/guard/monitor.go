@@ -14,13 +14,13 @@ import (
 // A job is one leg to be judged after the exchange has gone on. It holds
 // copies only.
 type job struct {
-	engine *Engine
-	input  llm.Input
-	status int // of the answer
-	facts  *facts
-	caller string
-	size   int64
-	extra  int64 // memory that the try under way has taken beyond size
+	engine   *Engine
+	input    llm.Input
+	status   int // of the answer
+	exchange *exchange
+	caller   string
+	size     int64
+	extra    int64 // memory that the try under way has taken beyond size
 
 	until  time.Time // no further try begins after it
 	tries  int

@@ -24,7 +24,7 @@ func TestMonitorReturnsAtOnceAndJudgesLater(t *testing.T) {
 			time.Sleep(3 * time.Second)
 			return block(ctx, s)
 		})
-		e := guard.New(w.Process, prisma(), modes(policy.Monitor, policy.Monitor), sc)
+		e := newEngine(w.Process, prisma(), modes(policy.Monitor, policy.Monitor), sc)
 		start := time.Now()
 		k := chatRequest(t).run(e)
 		if took := time.Since(start); took != 0 {
@@ -43,7 +43,7 @@ func TestMonitorReturnsAtOnceAndJudgesLater(t *testing.T) {
 			}
 		}
 		// The next event writes them where operators look.
-		later := chatRequest(t).run(guard.New(w.Process, prisma(), strict(), &scanner{}))
+		later := chatRequest(t).run(newEngine(w.Process, prisma(), strict(), &scanner{}))
 		if lines := later.logged("warn"); len(lines) != 2 || !contains(lines, "request would be refused") || !contains(lines, "response would be refused") || !contains(lines, "s ago)") {
 			t.Errorf("logged %v", later.logs)
 		}
@@ -57,7 +57,7 @@ func TestMonitorQueueIsBounded(t *testing.T) {
 	} {
 		release := make(chan struct{})
 		w := newWorld(t, change)
-		e := guard.New(w.Process, prisma(), modes(policy.Monitor, policy.Off), &scanner{request: func(context.Context, *scan.Scan) (scan.Verdict, error) {
+		e := newEngine(w.Process, prisma(), modes(policy.Monitor, policy.Off), &scanner{request: func(context.Context, *scan.Scan) (scan.Verdict, error) {
 			<-release
 			return scan.Verdict{Action: scan.Allow}, nil
 		}})
@@ -91,7 +91,7 @@ func TestMonitorQueueIsBounded(t *testing.T) {
 func TestFlushDropsWhatTakesTooLong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, func(b *guard.Bounds) { b.MonitorWorkers = 2 })
-		e := guard.New(w.Process, prisma(), modes(policy.Monitor, policy.Off), &scanner{request: func(ctx context.Context, _ *scan.Scan) (scan.Verdict, error) {
+		e := newEngine(w.Process, prisma(), modes(policy.Monitor, policy.Off), &scanner{request: func(ctx context.Context, _ *scan.Scan) (scan.Verdict, error) {
 			<-ctx.Done()
 			return scan.Verdict{}, ctx.Err()
 		}})
@@ -117,7 +117,7 @@ func TestFlushDropsWhatTakesTooLong(t *testing.T) {
 
 func TestMonitorFailuresAreCountedNotRepeated(t *testing.T) {
 	w := newWorld(t)
-	e := guard.New(w.Process, noma(), modes(policy.Monitor, policy.Off), both(fails(&scan.Failure{
+	e := newEngine(w.Process, noma(), modes(policy.Monitor, policy.Off), both(fails(&scan.Failure{
 		Kind: scan.Misconfigured, Reason: "status 401", Hint: "client_secret",
 	})))
 	var lines []string
@@ -125,7 +125,7 @@ func TestMonitorFailuresAreCountedNotRepeated(t *testing.T) {
 		lines = append(lines, chatRequest(t).run(e).logged("err")...)
 	}
 	w.Flush(context.Background())
-	lines = append(lines, chatRequest(t).run(guard.New(w.Process, noma(), strict(), &scanner{})).logged("err")...)
+	lines = append(lines, chatRequest(t).run(newEngine(w.Process, noma(), strict(), &scanner{})).logged("err")...)
 	if len(lines) != 1 || !contains(lines, `check="client_secret"`) || !contains(lines, "[noma-runtime-protection] monitored exchange without a verdict") {
 		t.Errorf("logged %v", lines)
 	}
@@ -141,7 +141,7 @@ func TestMonitoredBodiesAreCopies(t *testing.T) {
 		<-release
 		return scan.Verdict{Action: scan.Allow}, nil
 	})
-	e := guard.New(w.Process, prisma(), modes(policy.Monitor, policy.Monitor), sc)
+	e := newEngine(w.Process, prisma(), modes(policy.Monitor, policy.Monitor), sc)
 	var wg sync.WaitGroup
 	for i := range 50 {
 		wg.Go(func() {
@@ -172,7 +172,7 @@ func TestNoticesAreBounded(t *testing.T) {
 	for i := range 150 {
 		w.Notice(false, fmt.Sprintf("line %d\nforged", i))
 	}
-	e := guard.New(w.Process, prisma(), strict(), &scanner{})
+	e := newEngine(w.Process, prisma(), strict(), &scanner{})
 	var lines []string
 	for range 12 {
 		k := chatRequest(t).run(e)
@@ -193,7 +193,7 @@ func TestMonitoredAnswerOfAForgottenExchange(t *testing.T) {
 		<-release
 		return scan.Verdict{Action: scan.Allow}, nil
 	}}
-	e := guard.New(w.Process, prisma(), modes(policy.Enforce, policy.Monitor), sc)
+	e := newEngine(w.Process, prisma(), modes(policy.Enforce, policy.Monitor), sc)
 	for range 3 { // some are read after their replies were taken back
 		chatRequest(t).respond(e)
 	}
@@ -245,7 +245,7 @@ func TestMonitorTriesAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		sc := &away{fail: refused()}
-		e := guard.New(w.Process, noma(), modes(policy.Monitor, policy.Off), sc)
+		e := newEngine(w.Process, noma(), modes(policy.Monitor, policy.Off), sc)
 		chatRequest(t).run(e)
 		time.Sleep(20 * time.Second)
 		if n := sc.count(); n < 4 || n > 5 { // after 0, 1, 3, 7 and 15 s, or a bit later
@@ -272,7 +272,7 @@ func TestMonitorTriesHaveAnEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, func(b *guard.Bounds) { b.MonitorPatience = time.Minute })
 		sc := &away{fail: refused()}
-		e := guard.New(w.Process, noma(), modes(policy.Monitor, policy.Off), sc)
+		e := newEngine(w.Process, noma(), modes(policy.Monitor, policy.Off), sc)
 		chatRequest(t).run(e)
 		time.Sleep(time.Minute)
 		synctest.Wait()
@@ -290,7 +290,7 @@ func TestMonitorWaitsAsAsked(t *testing.T) {
 		fail := refused()
 		fail.RetryAfter = 10 * time.Second
 		sc := &away{fail: fail}
-		chatRequest(t).run(guard.New(w.Process, noma(), modes(policy.Monitor, policy.Off), sc))
+		chatRequest(t).run(newEngine(w.Process, noma(), modes(policy.Monitor, policy.Off), sc))
 		time.Sleep(9 * time.Second)
 		if n := sc.count(); n != 1 {
 			t.Errorf("%d tries in 9 s", n)
@@ -314,7 +314,7 @@ func TestFlushTriesOnceMore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		sc := &away{fail: refused()}
-		e := guard.New(w.Process, noma(), modes(policy.Monitor, policy.Off), sc)
+		e := newEngine(w.Process, noma(), modes(policy.Monitor, policy.Off), sc)
 		for range 3 {
 			chatRequest(t).run(e)
 		}
@@ -336,7 +336,7 @@ func TestRepeatsAreCounted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		sc := &away{fail: refused()}
-		e := guard.New(w.Process, noma(), modes(policy.Monitor, policy.Monitor), sc)
+		e := newEngine(w.Process, noma(), modes(policy.Monitor, policy.Monitor), sc)
 		var lines []string
 		for i := range 100 {
 			k := chatRequest(t).run(e)
@@ -367,7 +367,7 @@ func TestLeave(t *testing.T) {
 		away := true
 		var tried []time.Duration
 		start := time.Now()
-		e := guard.New(w.Process, prisma(), modes(policy.Monitor, policy.Off), &scanner{request: func(context.Context, *scan.Scan) (scan.Verdict, error) {
+		e := newEngine(w.Process, prisma(), modes(policy.Monitor, policy.Off), &scanner{request: func(context.Context, *scan.Scan) (scan.Verdict, error) {
 			tried = append(tried, time.Since(start))
 			if away {
 				return scan.Verdict{}, &scan.Failure{Kind: scan.Unavailable, Reason: "timeout", RetryAfter: 20 * time.Second}

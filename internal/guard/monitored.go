@@ -15,97 +15,98 @@ import (
 
 // reserveMonitored makes place in the queue for a monitored leg, if there is
 // something to judge and it may be judged. Nothing here ends an exchange.
-func (x *exchange) reserveMonitored(in *llm.Input, ownBody bool, fault error) judgement {
-	e := x.engine
-	switch {
-	case fault != nil:
-		return x.unmonitored(replyFault(fault))
-	case len(in.Body) == 0:
-		return ended(nothing, "")
-	case int64(len(in.Body)) > e.maxBytes(x.leg):
-		return x.unmonitored(ended(tooLarge, ""))
+func (p *phase) reserveMonitored(b *body) policy.Finding {
+	e, x, in := p.engine, p.exchange, &b.in
+	if f, ok := e.beforeReading(b); !ok {
+		if f.Outcome == policy.Nothing {
+			return f
+		}
+		return p.unmonitored(f)
 	}
 	// The work is paid for here too: if it came out of the room of the
 	// exchanges that wait, monitoring could end one of those.
-	size := int64(len(in.Body)) + e.workingMemory(x.leg, in.Body, in.ContentEncoding) + jobOverhead
-	if u := x.facts.unread; u != nil {
-		size += e.workingMemory(llm.RequestLeg, u.bytes, u.contentEncoding)
+	size := int64(len(in.Body)) + e.workingMemory(in) + jobOverhead
+	if x.unread != nil {
+		unread := x.unreadInput()
+		size += e.workingMemory(&unread)
 	}
-	j := ended(pending, "")
-	if e.process.monitor.reserve(x.caller, size) {
-		x.queued = size
+	f := policy.Ended(policy.Pending, "")
+	if e.process.monitor.reserve(p.caller, size) {
+		p.queued = size
 	} else {
-		j = ended(unscanned, reasonQueueFull)
+		f = policy.Ended(policy.Unscanned, policy.ReasonQueueFull)
 	}
-	if answer := x.leg == llm.RequestLeg && e.settings.ResponseMode != policy.Off; answer || j.outcome == pending {
-		if !ownBody {
+	if answer := p.leg == llm.RequestLeg && e.settings.ResponseMode != policy.Off; answer || f.Outcome == policy.Pending {
+		if !b.own {
 			in.Body = bytes.Clone(in.Body)
 		}
 		if answer {
 			// Reading it now would hold up the exchange.
-			x.facts.unread = &unreadBody{contentType: in.ContentType, contentEncoding: in.ContentEncoding, bytes: in.Body}
+			x.unread = &unreadBody{contentType: in.ContentType, contentEncoding: in.ContentEncoding, bytes: in.Body}
 		}
 	}
-	return j
+	return f
 }
 
 // unmonitored counts a monitored leg that cannot be judged.
-func (x *exchange) unmonitored(j judgement) judgement {
-	e := x.engine
-	text := e.vendor.LogPrefix + " monitored " + x.leg.String() + " not judged: " + rules[j.outcome].name
-	e.process.notices.add(warning, text, text)
-	j.was, j.outcome = j.outcome, unscanned
-	return j
+func (p *phase) unmonitored(f policy.Finding) policy.Finding {
+	e := p.engine
+	text := e.vendor.LogPrefix + " monitored " + p.leg.String() + " not judged: " + f.Outcome.String()
+	e.process.notices.add(policy.Warning, text, text)
+	f.Was, f.Outcome = f.Outcome, policy.Unscanned
+	return f
 }
 
 // submit hands the leg to the queue, where it has its place. It comes last in
 // an event: Kong may run one again whose connection it lost.
-func (x *exchange) submit(in llm.Input, status int) {
-	size := x.queued
-	x.queued = -1
-	x.engine.process.monitor.put(&job{engine: x.engine, input: in, status: status, facts: x.facts, caller: x.caller, size: size})
+func (p *phase) submit(in llm.Input, status int) {
+	size := p.queued
+	p.queued = -1
+	p.engine.process.monitor.put(&job{engine: p.engine, input: in, status: status, exchange: p.exchange, caller: p.caller, size: size})
 }
 
 // judgeMonitored judges a leg whose exchange has gone on. When the service is
 // away it is to be judged again; wait is how long it asked us to stay away.
 func (e *Engine) judgeMonitored(ctx context.Context, j *job) (o jobOutcome, wait time.Duration) {
 	start := time.Now()
-	leg, f, deadline := j.input.Leg, j.facts, e.deadline(start)
+	leg, x := j.input.Leg, j.exchange
 	// The place in the queue was for this much.
-	mem := memory{held: e.workingMemory(leg, j.input.Body, j.input.ContentEncoding), more: j.more}
+	allowed := allowance{caller: j.caller, until: e.deadline(start), held: e.workingMemory(&j.input), more: j.more}
 	if leg == llm.ResponseLeg {
-		if u := f.unread; u != nil {
-			f = e.know(ctx, f, deadline, memory{held: e.workingMemory(llm.RequestLeg, u.bytes, u.contentEncoding), more: j.more})
+		if x.unread != nil {
+			unread, forRequest := x.unreadInput(), allowed
+			forRequest.held = e.workingMemory(&unread)
+			x = e.know(ctx, x, forRequest)
 		}
-		j.input.Request = f.request
+		j.input.Request = x.request
 	}
-	if leg == llm.ResponseLeg && e.passesError(ctx, j.status, &j.input, deadline, mem) {
-		e.legs[leg][unscanned].Inc()
+	if leg == llm.ResponseLeg && e.passesError(ctx, j.status, &j.input, allowed) {
+		e.legs[leg][policy.Unscanned].Inc()
 		return jobSent, 0
 	}
-	found := e.judge(tracing.In(ctx, f.trace), j.input, f, j.caller, deadline, mem)
-	s := found.severity()
+	f := e.judge(tracing.In(ctx, x.trace), j.input, x, allowed)
+	s := f.Severity()
 	switch {
-	case s == warning:
+	case s == policy.Warning:
 		verb := " would be refused"
-		if found.outcome == allowed {
+		if f.Outcome == policy.Allowed {
 			verb = " would pass with findings"
 		}
-		e.process.notices.add(s, "", e.line(leg, verb, &found, f.requestID, &f.named, time.Since(start)))
-	case s == failure:
+		e.process.notices.add(s, "", e.line(leg, verb, &f, x.requestID, &x.named, time.Since(start)))
+	case s == policy.Failure:
 		// Without what differs from exchange to exchange. Whatever else hangs
 		// on the same setting is the same trouble to an operator.
-		e.process.notices.add(s, rules[found.outcome].name+" "+found.hint, e.text("monitored exchange without a verdict", "", &judgement{
-			outcome: found.outcome, reason: found.reason, hint: found.hint,
+		e.process.notices.add(s, f.Outcome.String()+" "+f.Hint, e.text("monitored exchange without a verdict", "", &policy.Finding{
+			Outcome: f.Outcome, Reason: f.Reason, Hint: f.Hint,
 		}, "", &scan.Identity{}, 0))
 	}
-	if found.outcome == unavailable {
-		j.reason = found.reason
-		return jobAgain, found.retryAfter // counted when it ends
+	if f.Outcome == policy.Unavailable {
+		j.reason = f.Reason
+		return jobAgain, f.RetryAfter // counted when it ends
 	}
-	e.count(leg, &found)
-	e.countMedia(leg, &found)
-	if s == failure {
+	e.count(leg, &f)
+	e.countMedia(leg, &f)
+	if s == policy.Failure {
 		return jobFailed, 0
 	}
 	return jobSent, 0
@@ -113,5 +114,5 @@ func (e *Engine) judgeMonitored(ctx context.Context, j *job) (o jobOutcome, wait
 
 // giveUp counts a leg that there is no time to try again.
 func (e *Engine) giveUp(j *job) {
-	e.count(j.input.Leg, &judgement{outcome: unavailable, reason: j.reason})
+	e.count(j.input.Leg, &policy.Finding{Outcome: policy.Unavailable, Reason: j.reason})
 }

@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"kong-ai-guard/internal/policy"
+
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 )
@@ -18,20 +20,11 @@ const (
 	noticesPerEvent = 10 // each costs Kong's worker a call
 )
 
-// A severity is the level of a line in Kong's log.
-type severity uint8
-
-const (
-	quiet   severity = iota // no line
-	warning                 // kong.log.warn
-	failure                 // kong.log.err
-)
-
-func (s severity) zap() zapcore.Level {
+func zapLevel(s policy.Severity) zapcore.Level {
 	switch s {
-	case failure:
+	case policy.Failure:
 		return zapcore.ErrorLevel
-	case warning:
+	case policy.Warning:
 		return zapcore.WarnLevel
 	default:
 		return zapcore.DebugLevel
@@ -62,7 +55,7 @@ type notices struct {
 }
 
 type notice struct {
-	severity severity
+	severity policy.Severity
 	key      string // what makes two of them repeats
 	text     string
 	first    time.Time
@@ -78,7 +71,7 @@ type repeats struct {
 // add takes a line that is complete, with its prefix, and clean. Lines with
 // one key are repeats, of which the first one's text is written; "" is for a
 // line that has none.
-func (n *notices) add(s severity, key, text string) {
+func (n *notices) add(s policy.Severity, key, text string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	now := time.Now()
@@ -98,7 +91,7 @@ func (n *notices) add(s severity, key, text string) {
 		}
 	}
 	delete(n.written, key)
-	n.log.Log(s.zap(), text)
+	n.log.Log(zapLevel(s), text)
 	n.enqueue(notice{severity: s, key: key, text: text, first: now, times: 1})
 }
 
@@ -165,7 +158,7 @@ func (n *notices) take() []notice {
 	}
 	if n.lost > 0 && len(n.list) == 0 {
 		taken = append(taken, notice{
-			severity: warning, first: now, times: 1,
+			severity: policy.Warning, first: now, times: 1,
 			text: n.prefix + " more lines were not kept: " + strconv.Itoa(n.lost),
 		})
 		n.lost = 0

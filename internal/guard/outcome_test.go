@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"kong-ai-guard/internal/guard"
 	"kong-ai-guard/internal/pdk"
 	"kong-ai-guard/internal/policy"
 	"kong-ai-guard/internal/scan"
@@ -36,7 +35,7 @@ func TestEachOutcomeOnBothLegs(t *testing.T) {
 	cases := []struct {
 		name      string
 		settings  func(*policy.Settings)
-		vendor    func(*guard.Vendor)
+		vendor    func(*vendor)
 		kong      func(*fakeKong) // for both legs
 		requestIn func(*fakeKong)
 		answerIn  func(*fakeKong)
@@ -56,7 +55,7 @@ func TestEachOutcomeOnBothLegs(t *testing.T) {
 		},
 		{
 			name: "policy block of the other vendor", scan: block,
-			vendor: func(v *guard.Vendor) {
+			vendor: func(v *vendor) {
 				other := noma()
 				v.BlockStatus, v.BlockMessage = other.BlockStatus, other.BlockMessage
 			},
@@ -80,7 +79,7 @@ func TestEachOutcomeOnBothLegs(t *testing.T) {
 		},
 		{
 			name:      "an empty object where the vendor does not ask for a prompt",
-			vendor:    func(v *guard.Vendor) { v.RefuseMissingPrompt = false },
+			vendor:    func(v *vendor) { v.RefuseMissingPrompt = false },
 			requestIn: func(k *fakeKong) { k.body = "{}" },
 			request:   want{action: "allow", reason: "nothing_to_scan"},
 		},
@@ -366,7 +365,7 @@ func TestEachOutcomeOnBothLegs(t *testing.T) {
 			if change != nil {
 				change(k)
 			}
-			k.run(guard.New(w.Process, vendor, settings, s))
+			k.run(newEngine(w.Process, vendor, settings, s))
 			if held := w.metric("held_bytes"); held != 0 {
 				t.Errorf("%v bytes of room are still held", held)
 			}

@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"kong-ai-guard/internal/llm"
+	"kong-ai-guard/internal/policy"
 	"kong-ai-guard/internal/telemetry"
 	"kong-ai-guard/internal/tracing"
 )
@@ -69,9 +70,9 @@ func NewProcess(b Bounds, logPrefix string, log *zap.Logger, m *telemetry.Metric
 // the level err instead of warn. The text names no content and no secret;
 // repeats are counted.
 func (p *Process) Notice(err bool, text string) {
-	s := warning
+	s := policy.Warning
 	if err {
-		s = failure
+		s = policy.Failure
 	}
 	text = p.notices.prefix + " " + telemetry.Line(text)
 	p.notices.add(s, text, text)
@@ -90,8 +91,8 @@ func (p *Process) Flush(ctx context.Context) {
 }
 
 // lostRecord hears of exchanges that are forgotten before their answer came.
-func (p *Process) lostRecord(f *facts, cause string) {
-	if f.released {
+func (p *Process) lostRecord(x *exchange, cause string) {
+	if x.released {
 		return
 	}
 	if cause != causeAge {
@@ -124,9 +125,9 @@ func (p *Process) export() {
 	// What alerts look for is there from the start, at 0: of a series that
 	// begins with its first event, the increase is not seen.
 	for _, leg := range []llm.Leg{llm.RequestLeg, llm.ResponseLeg} {
-		m.Unscanned.WithLabelValues(leg.String(), rules[unavailable].name)
-		m.Unscanned.WithLabelValues(leg.String(), rules[unscannable].name)
-		m.Unscanned.WithLabelValues(leg.String(), reasonMedia)
+		m.Unscanned.WithLabelValues(leg.String(), policy.Unavailable.String())
+		m.Unscanned.WithLabelValues(leg.String(), policy.Unscannable.String())
+		m.Unscanned.WithLabelValues(leg.String(), policy.ReasonMedia)
 	}
 	for _, job := range []jobOutcome{jobQueued, jobSent, jobAgain, jobFailed, jobDropped} {
 		m.MonitorJobs.WithLabelValues(string(job))

@@ -25,7 +25,7 @@ type records struct {
 	metrics  *telemetry.Metrics
 	panics   *panics
 	// gone hears of each record that went before its answer came.
-	gone func(x *facts, cause string)
+	gone func(x *exchange, cause string)
 
 	mu    sync.Mutex
 	byKey map[recordKey]*list.Element
@@ -35,10 +35,10 @@ type records struct {
 }
 
 type record struct {
-	key   recordKey
-	at    time.Time
-	size  int64
-	facts *facts
+	key      recordKey
+	at       time.Time
+	size     int64
+	exchange *exchange
 }
 
 // The causes for which a record goes.
@@ -48,7 +48,7 @@ const (
 	causeBytes = "max-record-bytes"
 )
 
-func newRecords(b *Bounds, m *telemetry.Metrics, p *panics, gone func(*facts, string)) *records {
+func newRecords(b *Bounds, m *telemetry.Metrics, p *panics, gone func(*exchange, string)) *records {
 	return &records{
 		max: b.Records, maxBytes: b.RecordBytes, age: b.RecordAge, metrics: m, panics: p, gone: gone,
 		byKey: map[recordKey]*list.Element{}, order: list.New(),
@@ -57,8 +57,8 @@ func newRecords(b *Bounds, m *telemetry.Metrics, p *panics, gone func(*facts, st
 
 // put remembers an exchange; the oldest make place. An exchange that Kong runs
 // again replaces its record.
-func (r *records) put(plugin string, f *facts) {
-	rec := &record{key: recordKey{plugin, f.requestID}, at: time.Now(), size: f.size(), facts: f}
+func (r *records) put(plugin string, x *exchange) {
+	rec := &record{key: recordKey{plugin, x.requestID}, at: time.Now(), size: x.size(), exchange: x}
 	r.mu.Lock()
 	if old, ok := r.byKey[rec.key]; ok {
 		r.remove(old)
@@ -75,7 +75,7 @@ func (r *records) put(plugin string, f *facts) {
 		r.byKey[rec.key] = r.order.PushBack(rec)
 		r.bytes += rec.size
 	} else {
-		lost = append(lost, loss{f, causeBytes})
+		lost = append(lost, loss{x, causeBytes})
 	}
 	r.arm()
 	r.mu.Unlock()
@@ -83,7 +83,7 @@ func (r *records) put(plugin string, f *facts) {
 }
 
 // take gives an exchange and forgets it; nil when it is not known.
-func (r *records) take(plugin, requestID string) *facts {
+func (r *records) take(plugin, requestID string) *exchange {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	e, ok := r.byKey[recordKey{plugin, requestID}]
@@ -113,23 +113,23 @@ func (r *records) close() {
 }
 
 type loss struct {
-	facts *facts
-	cause string
+	exchange *exchange
+	cause    string
 }
 
 func (r *records) report(lost []loss) {
 	for _, l := range lost {
 		r.metrics.RecordsDropped.WithLabelValues(l.cause).Inc()
-		r.gone(l.facts, l.cause)
+		r.gone(l.exchange, l.cause)
 	}
 }
 
 // remove is called with the lock held, as are expire and arm.
-func (r *records) remove(e *list.Element) *facts {
+func (r *records) remove(e *list.Element) *exchange {
 	rec := r.order.Remove(e).(*record)
 	delete(r.byKey, rec.key)
 	r.bytes -= rec.size
-	return rec.facts
+	return rec.exchange
 }
 
 func (r *records) expire(now time.Time) []loss {

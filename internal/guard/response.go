@@ -5,7 +5,9 @@ package guard
 import (
 	"bytes"
 	"context"
-	"time"
+	"errors"
+	"maps"
+	"slices"
 
 	"kong-ai-guard/internal/llm"
 	"kong-ai-guard/internal/pdk"
@@ -14,67 +16,72 @@ import (
 
 // An answer is what the response phase read.
 type answer struct {
-	in     llm.Input
+	body
 	status int
-	// fault is a reply that could not be used, nil for none.
-	fault error
 }
 
-// response runs the response phase.
-func (x *exchange) response() {
-	e := x.engine
+// response runs the response phase. The error is errKongGone.
+func (p *phase) response() error {
+	e := p.engine
 	a := &answer{}
-	if e.process.Room.shares.tight.Load() && !x.knowCaller() || !x.readAnswer(a) {
-		return
-	}
-	if f := e.process.records.take(e.vendor.Plugin, x.facts.requestID); f != nil {
-		x.facts = f
-		if f.released {
-			return // the phase runs for another plugin's sake
+	if e.process.Room.shares.tight.Load() {
+		if err := p.knowCaller(); err != nil {
+			return err
 		}
-		x.own(f.caller)
+	}
+	if err := p.readAnswer(a); err != nil {
+		return err
+	}
+	if x := e.process.records.take(e.vendor.Plugin, p.exchange.requestID); x != nil {
+		p.exchange = x
+		if x.released {
+			return nil // the phase runs for another plugin's sake
+		}
+		p.own(x.caller)
 	} else if a.fault == nil {
-		var ok bool
-		if a.fault, ok = x.readAgain(); !ok {
-			return
+		if a.fault = p.readAgain(); errors.Is(a.fault, errKongGone) {
+			return errKongGone
 		}
 	}
-	a.in.Path = x.facts.path
-	x.trace()
-	if !x.knowCaller() {
-		return
+	a.in.Path = p.exchange.path
+	p.trace()
+	if err := p.knowCaller(); err != nil {
+		return err
 	}
 
 	if e.settings.ResponseMode == policy.Monitor {
-		j := x.reserveMonitored(&a.in, false, a.fault)
-		if x.finishResponse(j) && j.outcome == pending {
-			x.submit(a.in, a.status)
+		f := p.reserveMonitored(&a.body)
+		if err := p.finishResponse(&f); err != nil {
+			return err
 		}
-		return
+		if f.Outcome == policy.Pending {
+			p.submit(a.in, a.status)
+		}
+		return nil
 	}
-	j := x.settle(x.judgeAnswer(a))
+	d := p.decide(p.judgeAnswer(a))
 	switch {
-	case j.outcome == masked:
-		x.maskAnswer(a, j)
-	case j.outcome.refuses(x.leg):
-		x.refuse(j)
+	case d.Refusal != nil:
+		return p.refuse(d)
+	case d.Outcome == policy.Masked:
+		return p.maskAnswer(a, d)
 	default:
-		x.finishResponse(j)
+		return p.finishResponse(&d.Finding)
 	}
 }
 
-// readAnswer reads the upstream's answer in one batch. It is false when Kong
-// is gone.
-func (x *exchange) readAnswer(a *answer) bool {
-	body, status := pdk.UpstreamRawBody(), pdk.UpstreamStatus()
+// readAnswer reads the upstream's answer in one batch. The error is
+// errKongGone; a reply that cannot be used is the answer's fault.
+func (p *phase) readAnswer(a *answer) error {
+	raw, status := pdk.UpstreamRawBody(), pdk.UpstreamStatus()
 	contentType, contentEncoding := pdk.UpstreamHeader("Content-Type"), pdk.UpstreamHeader("Content-Encoding")
 	id := pdk.NginxVar("kong_request_id")
-	if !x.batch(&id, &body, &status, &contentType, &contentEncoding) {
-		return false
+	if err := p.batch(&id, &raw, &status, &contentType, &contentEncoding); err != nil {
+		return err
 	}
 	a.in.Leg = llm.ResponseLeg
 	a.fault = func() (err error) {
-		if x.facts.requestID, err = id.Text(); err != nil {
+		if p.exchange.requestID, err = id.Text(); err != nil {
 			return err
 		}
 		if a.status, err = status.Int(); err != nil {
@@ -86,130 +93,118 @@ func (x *exchange) readAnswer(a *answer) bool {
 		if a.in.ContentEncoding, err = contentEncoding.Text(); err != nil {
 			return err
 		}
-		a.in.Body, err = body.Bytes()
+		a.in.Body, err = raw.Bytes()
 		return err
 	}()
-	return true
+	return nil
 }
 
 // readAgain reads the request a second time, when what was known of it is
 // gone. Its headers are left alone: Kong can show another request's in this
-// phase. It is not ok when Kong is gone.
-func (x *exchange) readAgain() (err error, ok bool) {
-	line, body := pdk.NginxVar("request"), pdk.RequestRawBody()
-	who := x.identityCalls()
+// phase. The error is errKongGone, or speaks of a reply that cannot be used.
+func (p *phase) readAgain() error {
+	e, x := p.engine, p.exchange
+	line, raw := pdk.NginxVar("request"), pdk.RequestRawBody()
+	who := p.identityCalls()
 	calls := append(make([]*pdk.Call, 0, 5), &line)
-	reads := x.engine.settings.RequestMode != policy.Off
+	reads := e.settings.RequestMode != policy.Off
 	if reads {
-		calls = append(calls, &body)
+		calls = append(calls, &raw)
 	}
-	if !x.batch(who.appendTo(calls)...) {
-		return nil, false
+	if err := p.batch(who.appendTo(calls)...); err != nil {
+		return err
 	}
-	request, err := line.Text()
+	requestLine, err := line.Text()
 	if err != nil {
-		return err, true
+		return err
 	}
-	x.facts.method, x.facts.path, _ = requestLine(request)
-	if err := x.identify(&who); err != nil {
-		return err, true
+	x.method, x.path, _ = splitRequestLine(requestLine)
+	if err := p.identify(&who); err != nil {
+		return err
 	}
 	if reads {
 		// The prompt is a help for judging the answer, and no more: without
 		// it the answer is judged alone.
-		if b, own, err := x.readBody(&body); err == nil && len(b) > 0 && int64(len(b)) <= x.engine.settings.MaxRequestBytes {
+		if b, own, err := p.readBody(&raw); err == nil && len(b) > 0 && int64(len(b)) <= e.settings.MaxRequestBytes {
 			if !own {
 				b = bytes.Clone(b)
 			}
-			x.facts.unread = &unreadBody{bytes: b}
+			x.unread = &unreadBody{bytes: b}
 		}
 	}
-	return nil, true
+	return nil
 }
 
 // judgeAnswer judges an enforced answer.
-func (x *exchange) judgeAnswer(a *answer) judgement {
-	e := x.engine
-	switch {
-	case a.fault != nil:
-		return replyFault(a.fault)
-	case len(a.in.Body) == 0: // 204, 304, the answer to a HEAD
-		return ended(nothing, "")
+func (p *phase) judgeAnswer(a *answer) policy.Finding {
+	e := p.engine
+	f, ok := e.beforeReading(&a.body)
+	if !ok && f.Outcome != policy.TooLarge {
+		return f
 	}
-	deadline := e.deadline(x.start)
-	if u := x.facts.unread; u != nil {
-		mem, ok := x.holdWork(llm.RequestLeg, u.bytes, u.contentEncoding)
-		if !ok {
-			return ended(noRoom, "")
+	if p.exchange.unread != nil {
+		in := p.exchange.unreadInput()
+		allowed, err := p.holdWork(&in)
+		if err != nil {
+			return policy.Ended(policy.NoRoom, "")
 		}
-		x.facts = e.know(x.ctx, x.facts, deadline, mem)
+		p.exchange = e.know(p.ctx, p.exchange, allowed)
 	}
-	a.in.Request = x.facts.request
-	var mem memory
-	over := int64(len(a.in.Body)) > e.settings.MaxResponseBytes
-	if !over {
-		var ok bool
-		if mem, ok = x.holdWork(x.leg, a.in.Body, a.in.ContentEncoding); !ok {
-			return ended(noRoom, "")
+	a.in.Request = p.exchange.request
+	allowed := allowance{until: e.deadline(p.start)}
+	if ok {
+		var err error
+		if allowed, err = p.holdWork(&a.in); err != nil {
+			return policy.Ended(policy.NoRoom, "")
 		}
 	}
 	switch {
-	case e.passesError(x.ctx, a.status, &a.in, deadline, mem):
-		return ended(unscanned, reasonErrorAnswer)
-	case over:
-		return ended(tooLarge, "")
+	case e.passesError(p.ctx, a.status, &a.in, allowed):
+		return policy.Ended(policy.Unscanned, policy.ReasonErrorAnswer)
+	case !ok:
+		return f
 	}
-	return e.judge(x.ctx, a.in, x.facts, x.caller, deadline, mem)
+	return e.judge(p.ctx, a.in, p.exchange, allowed)
 }
 
-// passesError tells, and counts, an upstream's error that goes to the client
+// passesError reports, and counts, an upstream's error that goes to the client
 // as it is.
-func (e *Engine) passesError(ctx context.Context, status int, in *llm.Input, deadline time.Time, mem memory) bool {
-	if status < 400 || e.settings.ScanErrorAnswers || e.isMCP(ctx, in, deadline, mem) {
+func (e *Engine) passesError(ctx context.Context, status int, in *llm.Input, allowed allowance) bool {
+	if status < 400 || e.settings.ScanErrorAnswers || e.isMCP(ctx, in, allowed) {
 		return false
 	}
-	e.process.metrics.Unscanned.WithLabelValues(llm.ResponseLeg.String(), reasonErrorAnswer).Inc()
+	e.process.metrics.Unscanned.WithLabelValues(llm.ResponseLeg.String(), policy.ReasonErrorAnswer).Inc()
 	return true
 }
 
-// isMCP tells whether an error answer goes to an agent that will read it.
-func (e *Engine) isMCP(ctx context.Context, in *llm.Input, deadline time.Time, mem memory) bool {
+// isMCP reports whether an error answer goes to an agent that will read it.
+func (e *Engine) isMCP(ctx context.Context, in *llm.Input, allowed allowance) bool {
 	if in.Request != nil {
 		return in.Request.RPC != nil
 	}
 	if int64(len(in.Body)) > e.settings.MaxResponseBytes {
 		return false
 	}
-	m, err := llm.ReadContext(ctx, *in, e.limits(llm.ResponseLeg, deadline, mem))
+	m, err := llm.ReadContext(ctx, *in, e.limits(llm.ResponseLeg, allowed))
 	return err == nil && m.RPC != nil
 }
 
-// know gives the facts with the request read, if its body was kept for that.
-// The facts themselves stay as they are: a monitored leg may be reading them.
-func (e *Engine) know(ctx context.Context, f *facts, deadline time.Time, mem memory) *facts {
-	if f.unread == nil {
-		return f
+// know is the exchange with its request read, if the body was kept for that.
+// The exchange itself stays as it is: a monitored leg may be reading it.
+func (e *Engine) know(ctx context.Context, x *exchange, allowed allowance) *exchange {
+	if x.unread == nil {
+		return x
 	}
-	known := *f
+	known := *x
 	known.unread = nil
-	m, err := llm.ReadContext(ctx, llm.Input{
-		Leg: llm.RequestLeg, Path: f.path, Body: f.unread.bytes,
-		ContentType: f.unread.contentType, ContentEncoding: f.unread.contentEncoding,
-		Cut: e.claimMember,
-	}, e.limits(llm.RequestLeg, deadline, mem))
+	r, err := e.readRequest(ctx, x.unreadInput(), x.header, allowed)
 	if err != nil {
 		return &known
 	}
-	known.claim = e.claim(m, f.header)
-	known.request = outline(m)
-	if e.vendor.KeepPrompt {
-		known.prompt = m.Turns
-		if e.settings.Scope != llm.Everything {
-			known.prompt = nil
-			for _, i := range m.Select(e.settings.Scope) {
-				known.prompt = append(known.prompt, m.Turns[i])
-			}
-		}
+	known.claim = r.claim
+	known.request = outline(r.message)
+	if e.needs.Prompt {
+		known.prompt = r.turns
 	}
 	return &known
 }
@@ -217,34 +212,42 @@ func (e *Engine) know(ctx context.Context, f *facts, deadline time.Time, mem mem
 // maskAnswer gives the client the answer with the verdict's masks in it. To
 // do that ends the phase for every later plugin, so it is done only when none
 // of ours has to look at the answer still.
-func (x *exchange) maskAnswer(a *answer, j judgement) {
-	e := x.engine
+func (p *phase) maskAnswer(a *answer, d policy.Decision) error {
+	e := p.engine
 	if !e.settings.AllowEarlyMask {
 		mark := pdk.NginxCtx(bufferedKey)
-		if !x.batch(&mark) {
-			return
+		if err := p.batch(&mark); err != nil {
+			return err
 		}
 		if v, err := mark.Value(); err != nil || !e.vendor.Masks || v.Kind != pdk.ValueText || v.Text != e.ownMark() {
-			j.outcome, j.reason = blocked, reasonEarlyMask
-			x.refuse(j)
-			return
+			d.Outcome, d.Reason = policy.Blocked, policy.ReasonEarlyMask
+			return p.end(d.Finding)
 		}
 	}
-	body, err := replaced(&j)
-	if err != nil {
-		j.outcome, j.reason = blocked, reasonMask
-		x.refuse(j)
-		return
+	report := p.report(&d.Finding)
+	calls := append(appendCalls(p.marks(llm.ResponseLeg), pdk.ClearBodyHeaders()), answerHeaders(&d.Finding)...)
+	if err := p.conclude(&d.Finding, calls, true, &p.exchange.access, &report); err != nil {
+		return err
 	}
-	report := x.report(j)
-	calls := append(appendCalls(x.marks(llm.ResponseLeg), pdk.ClearBodyHeaders()), answerHeaders(&j)...)
-	if x.conclude(j, calls, true, &x.facts.access, &report) {
-		x.exit(a.status, nil, body)
-	}
+	p.exit(a.status, nil, d.Body)
+	return nil
 }
 
-// finishResponse lets the answer go on as it is.
-func (x *exchange) finishResponse(j judgement) bool {
-	report := x.report(j)
-	return x.conclude(j, append(x.marks(llm.ResponseLeg), answerHeaders(&j)...), true, &x.facts.access, &report)
+// finishResponse lets the answer go on as it is. The error is errKongGone.
+func (p *phase) finishResponse(f *policy.Finding) error {
+	report := p.report(f)
+	return p.conclude(f, append(p.marks(llm.ResponseLeg), answerHeaders(f)...), true, &p.exchange.access, &report)
+}
+
+// answerHeaders are the calls that add a verdict's headers to the upstream's
+// answer.
+func answerHeaders(f *policy.Finding) []*pdk.Call {
+	var calls []*pdk.Call
+	for _, name := range slices.Sorted(maps.Keys(f.Verdict.Header)) {
+		for _, value := range f.Verdict.Header[name] {
+			call := pdk.SetResponseHeader(name, clean(value))
+			calls = append(calls, &call)
+		}
+	}
+	return calls
 }

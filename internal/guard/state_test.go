@@ -27,7 +27,7 @@ func TestRecordsAreBoundedAndReadAgain(t *testing.T) {
 		for _, request := range []policy.Mode{policy.Enforce, policy.Monitor, policy.Off} {
 			w := newWorld(t, change)
 			sc := &scanner{}
-			e := guard.New(w.Process, prisma(), modes(request, policy.Enforce), sc)
+			e := newEngine(w.Process, prisma(), modes(request, policy.Enforce), sc)
 			var kongs []*fakeKong
 			for i := range 3 {
 				k := chatRequest(t)
@@ -61,7 +61,7 @@ func TestForgottenExchangeWhoseIdentityCannotBeRead(t *testing.T) {
 	w := newWorld(t)
 	k := chatRequest(t)
 	k.replyErr = map[string]error{"kong.router.get_service": os.ErrInvalid}
-	k.respond(guard.New(w.Process, prisma(), strict(), &scanner{}))
+	k.respond(newEngine(w.Process, prisma(), strict(), &scanner{}))
 	if k.refusal(); k.exit.status != 503 {
 		t.Errorf("answered %+v", k.exit)
 	}
@@ -70,9 +70,9 @@ func TestForgottenExchangeWhoseIdentityCannotBeRead(t *testing.T) {
 func TestAnswersThatNeverCameAreCounted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		e := guard.New(w.Process, prisma(), strict(), &scanner{})
-		blocking := guard.New(w.Process, prisma(), strict(), both(block))
-		off := guard.New(w.Process, prisma(), modes(policy.Enforce, policy.Off), &scanner{})
+		e := newEngine(w.Process, prisma(), strict(), &scanner{})
+		blocking := newEngine(w.Process, prisma(), strict(), both(block))
+		off := newEngine(w.Process, prisma(), modes(policy.Enforce, policy.Off), &scanner{})
 		for i, engine := range []*guard.Engine{e, e, blocking, off} {
 			k := chatRequest(t)
 			k.requestID = fmt.Sprint(i)
@@ -126,7 +126,7 @@ func TestDeadlines(t *testing.T) {
 				}
 			}
 			start := time.Now()
-			k.access(guard.New(w.Process, prisma(), s, both(hang)))
+			k.access(newEngine(w.Process, prisma(), s, both(hang)))
 			if took := time.Since(start); took != c.took {
 				t.Errorf("%s: took %s, want %s", c.name, took, c.took)
 			}
@@ -153,7 +153,7 @@ func TestScansWaitForASlotInsideTheirTime(t *testing.T) {
 			mu.Unlock()
 			return scan.Verdict{Action: scan.Allow}, nil
 		}}
-		e := guard.New(w.Process, noma(), strict(), sc)
+		e := newEngine(w.Process, noma(), strict(), sc)
 		var kongs []*fakeKong
 		var wg sync.WaitGroup
 		for range 10 {
@@ -184,7 +184,7 @@ func TestRoomIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, func(b *guard.Bounds) { b.HeldBytes = 64 << 10 })
 		release := make(chan struct{})
-		e := guard.New(w.Process, prisma(), strict(), &scanner{request: func(context.Context, *scan.Scan) (scan.Verdict, error) {
+		e := newEngine(w.Process, prisma(), strict(), &scanner{request: func(context.Context, *scan.Scan) (scan.Verdict, error) {
 			<-release
 			return scan.Verdict{Action: scan.Allow}, nil
 		}})
@@ -277,7 +277,7 @@ func TestBodyFile(t *testing.T) {
 			k := chatRequest(t)
 			k.bodyFile = path
 			sc := &scanner{}
-			k.run(guard.New(w.Process, prisma(), s, sc))
+			k.run(newEngine(w.Process, prisma(), s, sc))
 			w.Flush(context.Background())
 			status := 0
 			if k.exit != nil {
@@ -297,7 +297,7 @@ func TestBodyFile(t *testing.T) {
 	w := newWorld(t)
 	k := chatRequest(t)
 	k.bodyFile = t.TempDir() // not a file
-	if k.run(guard.New(w.Process, prisma(), strict(), &scanner{})); k.exit == nil || k.exit.status != 503 {
+	if k.run(newEngine(w.Process, prisma(), strict(), &scanner{})); k.exit == nil || k.exit.status != 503 {
 		t.Errorf("a directory was read as a body: %+v", k.exit)
 	}
 }
@@ -306,8 +306,8 @@ func TestInstancesShareNothingButTheProcess(t *testing.T) {
 	w := newWorld(t)
 	s := strict()
 	s.Scoped = true
-	scoped := guard.New(w.Process, prisma(), s, &scanner{})
-	global := guard.New(w.Process, prisma(), strict(), &scanner{})
+	scoped := newEngine(w.Process, prisma(), s, &scanner{})
+	global := newEngine(w.Process, prisma(), strict(), &scanner{})
 	for i, c := range []struct {
 		e     *guard.Engine
 		asked int
@@ -320,7 +320,7 @@ func TestInstancesShareNothingButTheProcess(t *testing.T) {
 	// A record survives its instance: Kong starts a new one when a
 	// connection was lost.
 	sc := &scanner{}
-	k := chatRequest(t).access(global).respond(guard.New(w.Process, prisma(), strict(), sc))
+	k := chatRequest(t).access(global).respond(newEngine(w.Process, prisma(), strict(), sc))
 	if k.count("kong.request.get_raw_body") != 1 || len(sc.seen(llm.ResponseLeg)[0].Prompt) != 1 {
 		t.Errorf("the new instance did not know the exchange: %v", k.calls)
 	}
@@ -333,7 +333,7 @@ func TestConsumerOfAnInstance(t *testing.T) {
 		s := strict()
 		s.ScopedToConsumer = scoped
 		sc := &scanner{}
-		e := guard.New(w.Process, noma(), s, sc)
+		e := newEngine(w.Process, noma(), s, sc)
 		asked := 0
 		for range 3 {
 			asked += chatRequest(t).run(e).count("kong.client.get_consumer")
@@ -355,7 +355,7 @@ func TestManyLargeBodies(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const size, bound = 64 << 10, 1 << 20
 		w := newWorld(t, func(b *guard.Bounds) { b.HeldBytes = bound })
-		e := guard.New(w.Process, noma(), modes(policy.Enforce, policy.Off), &scanner{request: func(context.Context, *scan.Scan) (scan.Verdict, error) {
+		e := newEngine(w.Process, noma(), modes(policy.Enforce, policy.Off), &scanner{request: func(context.Context, *scan.Scan) (scan.Verdict, error) {
 			if held := w.metric("held_bytes"); held > bound {
 				t.Errorf("%v bytes are held", held)
 			}
@@ -394,7 +394,7 @@ func TestManyLargeBodies(t *testing.T) {
 
 func TestRecordsCountWhatTheyHold(t *testing.T) {
 	w := newWorld(t)
-	e := guard.New(w.Process, prisma(), strict(), &scanner{})
+	e := newEngine(w.Process, prisma(), strict(), &scanner{})
 	size := func(body string) float64 {
 		before := w.metric("record_bytes")
 		k := chatRequest(t)
@@ -422,7 +422,7 @@ func TestRecordsCountWhatTheyHold(t *testing.T) {
 func TestAnEventThatKongRunsAgain(t *testing.T) {
 	w := newWorld(t)
 	sc := &scanner{}
-	e := guard.New(w.Process, prisma(), strict(), sc)
+	e := newEngine(w.Process, prisma(), strict(), sc)
 	k := chatRequest(t).access(e)
 	bytes := w.metric("record_bytes")
 	k.access(e)
@@ -451,7 +451,7 @@ func TestReadingIsBounded(t *testing.T) {
 		w := newWorld(t, func(b *guard.Bounds) { b.HeldBytes = c.held })
 		k := chatRequest(t)
 		k.body = c.body
-		k.access(guard.New(w.Process, prisma(), strict(), &scanner{}))
+		k.access(newEngine(w.Process, prisma(), strict(), &scanner{}))
 		code := ""
 		if k.exit != nil {
 			code = k.refusal().Error.Code
@@ -466,7 +466,7 @@ func TestReadingIsBounded(t *testing.T) {
 		w = newWorld(t, func(b *guard.Bounds) { b.MonitorBytes = c.held * 3 / 5 })
 		k = chatRequest(t)
 		k.body = c.body
-		k.access(guard.New(w.Process, prisma(), modes(policy.Monitor, policy.Off), &scanner{}))
+		k.access(newEngine(w.Process, prisma(), modes(policy.Monitor, policy.Off), &scanner{}))
 		w.Flush(context.Background())
 		failed := w.metric("monitor_jobs_total", "failed") == 1
 		if k.exit != nil || failed != (c.code != "") || w.metric("monitor_bytes") != 0 {
@@ -485,7 +485,7 @@ func TestReadingEndsWithItsEvent(t *testing.T) {
 				time.Sleep(21 * time.Second) // all that the event has
 			}
 		}
-		k.access(guard.New(w.Process, prisma(), strict(), sc))
+		k.access(newEngine(w.Process, prisma(), strict(), sc))
 		if k.exit == nil || k.exit.status != 503 || k.refusal().Error.Code != "guard_failure" || len(sc.scans) > 0 {
 			t.Errorf("%+v, %d scans", k.exit, len(sc.scans))
 		}

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"testing"
 
-	"kong-ai-guard/internal/guard"
 	"kong-ai-guard/internal/llm"
 	"kong-ai-guard/internal/policy"
 	"kong-ai-guard/internal/scan"
@@ -33,12 +32,12 @@ func TestSubjectHeaderOfAClientNeverGetsThrough(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			v := prisma()
-			v.SubjectHeader, v.TellSubject = name, tc.tell
+			v.SubjectHeader, v.Needs.TellSubject = name, tc.tell
 			k := chatRequest(t)
 			if tc.sent {
 				k.set("x-profile-used", "forged")
 			}
-			k.access(guard.New(newWorld(t).Process, v, tc.settings, both(verdict(scan.Verdict{Action: scan.Allow, Subject: "strict"}))))
+			k.access(newEngine(newWorld(t).Process, v, tc.settings, both(verdict(scan.Verdict{Action: scan.Allow, Subject: "strict"}))))
 			if !slices.Equal(k.setRequest, tc.set) || !slices.Equal(k.clearedRequest, tc.cleared) {
 				t.Errorf("set %q, cleared %q", k.setRequest, k.clearedRequest)
 			}
@@ -66,14 +65,14 @@ func TestOnlyAVerifiedTokenIsGiven(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			v := prisma()
-			v.NeedsToken = true
+			v.Needs.Token = true
 			s := &scanner{}
 			k := chatRequest(t)
 			k.shared["authenticated_jwt_token"] = tc.verified
 			for _, a := range tc.authorization {
 				k.headers = append(k.headers, [2]string{"authorization", a})
 			}
-			k.run(guard.New(newWorld(t).Process, v, strict(), s))
+			k.run(newEngine(newWorld(t).Process, v, strict(), s))
 			for _, leg := range []llm.Leg{llm.RequestLeg, llm.ResponseLeg} {
 				if scans := s.seen(leg); len(scans) != 1 || scans[0].Token != tc.want {
 					t.Errorf("%v: %+v", leg, scans)
@@ -82,7 +81,7 @@ func TestOnlyAVerifiedTokenIsGiven(t *testing.T) {
 		})
 	}
 	t.Run("not asked for", func(t *testing.T) {
-		k := chatRequest(t).run(guard.New(newWorld(t).Process, prisma(), strict(), &scanner{}))
+		k := chatRequest(t).run(newEngine(newWorld(t).Process, prisma(), strict(), &scanner{}))
 		if n := k.count("kong.ctx.shared.get"); n != 0 {
 			t.Errorf("%d calls", n)
 		}
@@ -96,15 +95,15 @@ func TestHeadersOfAVerdict(t *testing.T) {
 	}
 	v := prisma()
 	v.ScanIDHeader = "X-Scan-Id"
-	k := chatRequest(t).run(guard.New(newWorld(t).Process, v, strict(), tell(scan.Allow)))
+	k := chatRequest(t).run(newEngine(newWorld(t).Process, v, strict(), tell(scan.Allow)))
 	if !slices.Equal(k.setAnswer, []string{"X-Verdict: x"}) {
 		t.Errorf("an answer that goes on: %q", k.setAnswer)
 	}
-	k = chatRequest(t).run(guard.New(newWorld(t).Process, v, strict(), tell(scan.Block)))
+	k = chatRequest(t).run(newEngine(newWorld(t).Process, v, strict(), tell(scan.Block)))
 	if h := k.exit.header; k.setAnswer != nil || h.Get("X-Verdict") != "x" || h.Get("X-Scan-Id") != "scan-9" || h.Get("Content-Type") != "application/json" {
 		t.Errorf("a block: %v, %q", h, k.setAnswer)
 	}
-	k = chatRequest(t).run(guard.New(newWorld(t).Process, v, strict(), both(fails(&scan.Failure{Kind: scan.Degraded}))))
+	k = chatRequest(t).run(newEngine(newWorld(t).Process, v, strict(), both(fails(&scan.Failure{Kind: scan.Degraded}))))
 	if h := k.exit.header; h.Get("X-Scan-Id") != "" {
 		t.Errorf("no verdict: %v", h)
 	}
@@ -112,7 +111,7 @@ func TestHeadersOfAVerdict(t *testing.T) {
 
 func TestFindingsThatPassAreLogged(t *testing.T) {
 	found := verdict(scan.Verdict{Action: scan.Allow, ScanID: "scan-9", Category: "malicious", Detections: []string{"injection"}, Subject: "alert-only", Alert: true})
-	k := chatRequest(t).run(guard.New(newWorld(t).Process, prisma(), strict(), both(found)))
+	k := chatRequest(t).run(newEngine(newWorld(t).Process, prisma(), strict(), both(found)))
 	lines := k.logged("warn")
 	if k.exit != nil || len(lines) != 2 {
 		t.Fatalf("%+v, %q", k.exit, lines)
@@ -126,7 +125,7 @@ func TestFindingsThatPassAreLogged(t *testing.T) {
 	}
 
 	w := newWorld(t)
-	k = chatRequest(t).run(guard.New(w.Process, prisma(), modes(policy.Monitor, policy.Off), both(found)))
+	k = chatRequest(t).run(newEngine(w.Process, prisma(), modes(policy.Monitor, policy.Off), both(found)))
 	w.Flush(t.Context())
 	if k.exit != nil || !strings.Contains(w.stderr.String(), "request would pass with findings") {
 		t.Errorf("monitored: %s", w.stderr.String())
@@ -136,7 +135,7 @@ func TestFindingsThatPassAreLogged(t *testing.T) {
 func TestAPartialVerdictIsNoAllow(t *testing.T) {
 	w := newWorld(t)
 	s := &scanner{response: verdict(scan.Verdict{Action: scan.Allow, ScanID: "scan-9", Partial: true})}
-	k := chatRequest(t).run(guard.New(w.Process, prisma(), strict(), s))
+	k := chatRequest(t).run(newEngine(w.Process, prisma(), strict(), s))
 	leg := k.leg("prisma-airs-intercept", "response")
 	if k.exit != nil || leg["action"] != "unscanned" || leg["reason"] != "too_large" || !contains(k.logged("warn"), "passed unscanned") {
 		t.Errorf("%v, %v, %s", k.exit, leg, k.allLogs())
@@ -177,7 +176,7 @@ func TestStreamsThatAreNotToBeScanned(t *testing.T) {
 			w, s := newWorld(t), &scanner{}
 			k := chatRequest(t)
 			tc.change(k)
-			k.run(guard.New(w.Process, prisma(), tc.settings, s))
+			k.run(newEngine(w.Process, prisma(), tc.settings, s))
 			if got := len(s.seen(llm.ResponseLeg)) == 1; got != tc.scanned || k.buffered() != tc.scanned || k.exit != nil {
 				t.Errorf("scanned %v, buffered %v, %+v", got, k.buffered(), k.exit)
 			}
@@ -200,8 +199,8 @@ func TestAPassedStreamIsStillSeenByAnother(t *testing.T) {
 	pass.PassStreams = true
 	for _, first := range []bool{true, false} {
 		s := &scanner{}
-		one := guard.New(newWorld(t).Process, prisma(), pass, &scanner{})
-		other := guard.New(newWorld(t).Process, noma(), strict(), s)
+		one := newEngine(newWorld(t).Process, prisma(), pass, &scanner{})
+		other := newEngine(newWorld(t).Process, noma(), strict(), s)
 		k := chatRequest(t)
 		k.body = streamed
 		if first {

@@ -4,6 +4,7 @@ package guard
 
 import (
 	"kong-ai-guard/internal/llm"
+	"kong-ai-guard/internal/policy"
 	"kong-ai-guard/internal/telemetry"
 	"kong-ai-guard/internal/tracing"
 )
@@ -15,36 +16,49 @@ var spanLeg = [2]string{"ai_guard.request", "ai_guard.response"}
 
 // trace makes the leg part of the caller's trace, which the scan service is
 // told of too. The answer's leg belongs to the request's.
-func (x *exchange) trace() {
-	p := x.engine.process
-	if x.leg == llm.RequestLeg {
-		x.ctx = tracing.Join(x.ctx, x.facts.header)
+func (p *phase) trace() {
+	e, x := p.engine, p.exchange
+	if p.leg == llm.RequestLeg {
+		p.ctx = tracing.Join(p.ctx, x.header)
 	} else {
-		x.ctx = tracing.In(x.ctx, x.facts.trace)
+		p.ctx = tracing.In(p.ctx, x.trace)
 	}
-	x.ctx, x.span = p.Tracer.Start(x.ctx, spanLeg[x.leg], x.start, false)
-	if x.leg == llm.RequestLeg {
-		x.facts.trace = tracing.Parent(x.ctx)
+	p.ctx, p.span = e.process.Tracer.Start(p.ctx, spanLeg[p.leg], p.start, false)
+	if p.leg == llm.RequestLeg {
+		x.trace = tracing.Parent(p.ctx)
 	}
-	if x.span.Recorded() {
-		x.span.Set("ai_guard.plugin", x.engine.vendor.Plugin)
-		x.span.Set("ai_guard.mode", string(x.engine.mode(x.leg)))
-		x.span.Set("kong.request_id", telemetry.Clean(x.facts.requestID))
+	if p.span.Recorded() {
+		p.span.Set("ai_guard.plugin", e.vendor.Plugin)
+		p.span.Set("ai_guard.mode", string(e.settings.Mode(p.leg)))
+		p.span.Set("kong.request_id", telemetry.Clean(x.requestID))
 	}
 }
 
 // count notes how the leg ended. A monitored one is counted when it is judged.
-func (x *exchange) count(j *judgement) {
-	if j.outcome != pending {
-		x.engine.count(x.leg, j)
+func (p *phase) count(f *policy.Finding) {
+	if f.Outcome != policy.Pending {
+		p.engine.count(p.leg, f)
 	}
-	j.describe(x.span)
+	showFinding(p.span, f)
 }
 
 // count notes how a leg ended in the metrics.
-func (e *Engine) count(leg llm.Leg, j *judgement) {
-	e.legs[leg][j.outcome].Inc()
-	e.process.metrics.Reason(leg.String(), rules[j.outcome].name, j.reason)
+func (e *Engine) count(leg llm.Leg, f *policy.Finding) {
+	e.legs[leg][f.Outcome].Inc()
+	e.process.metrics.Reason(leg.String(), f.Outcome.String(), f.Reason)
+}
+
+// countMedia counts a leg that goes on with media that nobody has judged, and
+// warns of the first one of the instance. It is not done when the instance
+// starts: who has nothing but text would only learn to look away.
+func (e *Engine) countMedia(leg llm.Leg, f *policy.Finding) {
+	if !f.MediaPass(&e.settings, leg) {
+		return
+	}
+	e.process.metrics.Unscanned.WithLabelValues(leg.String(), policy.ReasonMedia).Inc()
+	if e.warnedMedia.CompareAndSwap(false, true) {
+		e.process.Notice(false, "media that the scan service does not judge pass unscanned in "+leg.String()+"s, as media_parts says; later ones are only counted")
+	}
 }
 
 // countBody notes what was read; m is nil for what could not be.
@@ -61,19 +75,19 @@ func (e *Engine) countBody(leg llm.Leg, size int, m *llm.Message) {
 	e.process.metrics.Bodies.WithLabelValues(leg.String(), format).Inc()
 }
 
-// describe shows how something ended in a trace: in words of ours and ids.
-func (j *judgement) describe(s tracing.Span) {
+// showFinding shows how something ended in a trace: in words of ours and ids.
+func showFinding(s tracing.Span, f *policy.Finding) {
 	if !s.Recorded() {
 		return
 	}
-	name := rules[j.outcome].name
+	name := f.Outcome.String()
 	s.Set("ai_guard.outcome", name)
-	s.Set("ai_guard.reason", j.reason)
-	s.Set("ai_guard.scan_id", telemetry.Clean(j.verdict.ScanID))
-	if j.message != nil {
-		s.Set("ai_guard.format", string(j.message.Format))
+	s.Set("ai_guard.reason", f.Reason)
+	s.Set("ai_guard.scan_id", telemetry.Clean(f.Verdict.ScanID))
+	if f.Message != nil {
+		s.Set("ai_guard.format", string(f.Message.Format))
 	}
-	if rules[j.outcome].severity == failure {
+	if f.Outcome.Severity() == policy.Failure {
 		s.Fail(name)
 	}
 }

@@ -41,7 +41,7 @@ func TestTheScanIsInTheCallersTrace(t *testing.T) {
 			if sent != "" {
 				k.set("traceparent", sent)
 			}
-			k.run(guard.New(w.Process, noma(), modes(mode, mode), both(note)))
+			k.run(newEngine(w.Process, noma(), modes(mode, mode), both(note)))
 			w.Flush(context.Background())
 			want := ""
 			if sent == traceparent {
@@ -100,7 +100,7 @@ func TestSpansOfAnExchange(t *testing.T) {
 			if sent != "" {
 				k.set("traceparent", sent)
 			}
-			k.run(guard.New(w.Process, prisma(), modes(mode, mode), &scanner{response: fails(errors.New("marker-of-error"))}))
+			k.run(newEngine(w.Process, prisma(), modes(mode, mode), &scanner{response: fails(errors.New("marker-of-error"))}))
 			byName := map[string][]*tracepb.Span{}
 			for _, s := range collected() {
 				byName[s.Name] = append(byName[s.Name], s)
@@ -137,7 +137,7 @@ func TestSpansOfAnExchange(t *testing.T) {
 
 func TestMetricsOfAnExchange(t *testing.T) {
 	w := newWorld(t)
-	e := guard.New(w.Process, prisma(), strict(), &scanner{response: fails(&scan.Failure{Kind: scan.Unavailable, Reason: "status 503"})})
+	e := newEngine(w.Process, prisma(), strict(), &scanner{response: fails(&scan.Failure{Kind: scan.Unavailable, Reason: "status 503"})})
 	k := chatRequest(t)
 	k.run(e)
 	for _, c := range []struct {
@@ -172,7 +172,7 @@ func TestMetricsOfAnExchange(t *testing.T) {
 func TestInFlightIsSeenWhileAScanRuns(t *testing.T) {
 	w := newWorld(t, func(b *guard.Bounds) { b.Scans = 1 })
 	inside, leave := make(chan struct{}, 2), make(chan struct{})
-	e := guard.New(w.Process, prisma(), modes(policy.Enforce, policy.Off), &scanner{request: func(context.Context, *scan.Scan) (scan.Verdict, error) {
+	e := newEngine(w.Process, prisma(), modes(policy.Enforce, policy.Off), &scanner{request: func(context.Context, *scan.Scan) (scan.Verdict, error) {
 		inside <- struct{}{}
 		<-leave
 		return scan.Verdict{Action: scan.Allow}, nil

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"kong-ai-guard/internal/llm"
+	"kong-ai-guard/internal/policy"
 	"kong-ai-guard/internal/scan"
 )
 
@@ -19,7 +20,7 @@ type Trial struct {
 	Status int
 	// NoVerdict tells that the service did not judge although it was to.
 	NoVerdict bool
-	// Reason and Hint are as in Failure. Place is as in llm.PlacedError.
+	// Reason and Hint are as in scan.Failure. Place is as in llm.PlacedError.
 	Reason, Place, Hint string
 	Verdict             scan.Verdict
 	// Message is nil when the body could not be read. Picked are the places
@@ -33,28 +34,18 @@ type Trial struct {
 // Try judges one body as an enforced leg would, whatever the modes say. It is
 // for diagnosis. The engine's process needs nothing but bounds.
 func (e *Engine) Try(ctx context.Context, in llm.Input, requestID string) Trial {
-	leg := in.Leg
-	var j judgement
-	switch {
-	case len(in.Body) == 0:
-		j = ended(nothing, "")
-	case int64(len(in.Body)) > e.maxBytes(leg):
-		j = ended(tooLarge, "")
-	default:
-		j = e.judge(ctx, in, &facts{requestID: requestID, path: in.Path}, "", e.deadline(time.Now()), memory{})
+	f, ok := e.beforeReading(&body{in: in})
+	if ok {
+		f = e.judge(ctx, in, &exchange{requestID: requestID, path: in.Path}, allowance{until: e.deadline(time.Now())})
 	}
-	status := rules[j.outcome].status[leg]
-	if status == vendorStatus {
-		status = e.vendor.BlockStatus
-	}
-	picked := j.picked
-	if picked == nil && j.message != nil {
-		for i := range j.message.Turns {
+	picked := f.Picked
+	if picked == nil && f.Message != nil {
+		for i := range f.Message.Turns {
 			picked = append(picked, i)
 		}
 	}
 	return Trial{
-		Outcome: rules[j.outcome].name, Status: status, NoVerdict: rules[j.outcome].severity == failure,
-		Reason: j.reason, Place: j.place, Hint: j.hint, Verdict: j.verdict, Message: j.message, Picked: picked, Latency: j.latency,
+		Outcome: f.Outcome.String(), Status: f.Outcome.Status(&e.vendor, in.Leg), NoVerdict: f.Outcome.Severity() == policy.Failure,
+		Reason: f.Reason, Place: f.Place, Hint: f.Hint, Verdict: f.Verdict, Message: f.Message, Picked: picked, Latency: f.Latency,
 	}
 }

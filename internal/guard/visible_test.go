@@ -25,10 +25,10 @@ func TestCallBudget(t *testing.T) {
 	all := func(s policy.Settings) policy.Settings { s.Scoped = true; return s }
 	route := func(s policy.Settings) policy.Settings { s.Scoped, s.ScopedToRoute = true, true; return s }
 	withIP, without, oneConsumer := noma(), strict(), strict()
-	withIP.NeedsClientIP, without.SkipClientIP, oneConsumer.ScopedToConsumer = true, true, true
+	withIP.Needs.ClientIP, without.SkipClientIP, oneConsumer.ScopedToConsumer = true, true, true
 	for _, c := range []struct {
 		name     string
-		vendor   guard.Vendor
+		vendor   vendor
 		settings policy.Settings
 		calls    int
 		batches  int
@@ -49,7 +49,7 @@ func TestCallBudget(t *testing.T) {
 		{"off", prisma(), modes(policy.Off, policy.Off), 2, 2},
 	} {
 		w := newWorld(t)
-		e := guard.New(w.Process, c.vendor, c.settings, &scanner{})
+		e := newEngine(w.Process, c.vendor, c.settings, &scanner{})
 		chatRequest(t).run(e) // a scoped instance learns the service's name
 		k := chatRequest(t).run(e)
 		if len(k.calls) > c.calls || k.batches > c.batches || k.exit != nil {
@@ -69,8 +69,8 @@ func TestForeignBytes(t *testing.T) {
 		k.consumer = scan.Consumer{ID: "1", Username: "caf\xe9\n[error] SecurePrismaAIRS request blocked: outcome=\"allow\""}
 		k.service, k.route = "ll\xe9m\r", "\x1b[31mred"
 		v := prisma()
-		v.NeedsConsumer = true
-		k.run(guard.New(w.Process, v, modes(mode, policy.Enforce), sc))
+		v.Needs.Consumer = true
+		k.run(newEngine(w.Process, v, modes(mode, policy.Enforce), sc))
 		w.Flush(context.Background())
 		s := sc.seen(llm.RequestLeg)
 		if len(s) != 1 || s[0].Header.Get("X-Name") != "Jos\xe9" || s[0].Identity.Consumer.Username[:4] != "caf\xe9" {
@@ -89,7 +89,7 @@ func TestForeignBytes(t *testing.T) {
 
 func TestLineHoldsWhatOperatorsNeed(t *testing.T) {
 	for _, c := range []struct {
-		vendor guard.Vendor
+		vendor vendor
 		leg    string
 		s      *scanner
 		prefix string
@@ -104,7 +104,7 @@ func TestLineHoldsWhatOperatorsNeed(t *testing.T) {
 		k := chatRequest(t)
 		k.body = `{"messages":[{"role":"user","content":"marker-of-text"}]}`
 		k.set("authorization", "Bearer marker-of-secret")
-		k.run(guard.New(w.Process, v, strict(), c.s))
+		k.run(newEngine(w.Process, v, strict(), c.s))
 		if len(k.logs) != 1 {
 			t.Fatalf("logged %v", k.logs)
 		}
@@ -131,7 +131,7 @@ func TestDebugShowsWhatPassed(t *testing.T) {
 		w := newWorld(t)
 		s := strict()
 		s.Debug = debug
-		k := chatRequest(t).run(guard.New(w.Process, prisma(), s, &scanner{}))
+		k := chatRequest(t).run(newEngine(w.Process, prisma(), s, &scanner{}))
 		stderr := w.stderr.String()
 		if got := strings.Contains(stderr, "request passed:") && strings.Contains(stderr, "response passed:"); got != debug {
 			t.Errorf("debug %v: stderr %s", debug, stderr)
@@ -148,7 +148,7 @@ func TestLineWithoutNames(t *testing.T) {
 	k := chatRequest(t)
 	k.consumer = scan.Consumer{}
 	k.replyErr = map[string]error{"kong.router.get_route": pdk.ErrMalformed}
-	k.run(guard.New(w.Process, prisma(), strict(), &scanner{request: block}))
+	k.run(newEngine(w.Process, prisma(), strict(), &scanner{request: block}))
 	if k.exit == nil || len(k.logs) != 1 || strings.Contains(k.logs[0].text, "route=") {
 		t.Errorf("exit %+v, logged %v", k.exit, k.logs)
 	}
@@ -156,10 +156,10 @@ func TestLineWithoutNames(t *testing.T) {
 
 func TestPanicsAreLoggedOncePerPlace(t *testing.T) {
 	w := newWorld(t)
-	e := guard.New(w.Process, prisma(), strict(), both(func(context.Context, *scan.Scan) (scan.Verdict, error) {
+	e := newEngine(w.Process, prisma(), strict(), both(func(context.Context, *scan.Scan) (scan.Verdict, error) {
 		panic("the prompt was: marker-of-text")
 	}))
-	other := guard.New(w.Process, prisma(), strict(), both(func(context.Context, *scan.Scan) (scan.Verdict, error) {
+	other := newEngine(w.Process, prisma(), strict(), both(func(context.Context, *scan.Scan) (scan.Verdict, error) {
 		var none []int
 		_ = none[len(none)]
 		return scan.Verdict{}, nil
@@ -201,7 +201,7 @@ func TestRefusalsSpeakTheCalledAPI(t *testing.T) {
 			if strings.Contains(c.body, "jsonrpc") {
 				k.status, k.answer = 400, `{"jsonrpc":"2.0","id":7,"result":{"content":[{"type":"text","text":"out"}]}}`
 			}
-			k.run(guard.New(w.Process, prisma(), strict(), sc))
+			k.run(newEngine(w.Process, prisma(), strict(), sc))
 			if k.exit == nil || !strings.HasPrefix(k.exit.body, c.want) {
 				t.Errorf("%s of %s: %+v", leg, c.body, k.exit)
 			}
@@ -269,7 +269,7 @@ func TestErrorAnswers(t *testing.T) {
 			k.body = c.body
 		}
 		k.status, k.answer = 500, c.answer
-		k.run(guard.New(w.Process, prisma(), c.settings, sc))
+		k.run(newEngine(w.Process, prisma(), c.settings, sc))
 		w.Flush(context.Background())
 		if got := len(sc.seen(llm.ResponseLeg)) == 1; got != c.scanned || k.exit != nil {
 			t.Errorf("%s: scanned is %v, exit %+v", c.name, got, k.exit)
@@ -286,7 +286,7 @@ func TestLineHoldsThePlace(t *testing.T) {
 	w := newWorld(t)
 	k := chatRequest(t)
 	k.body = `{"model":"m","messages":[{"role":"user","content":"a","content":"b"}]}`
-	k.run(guard.New(w.Process, prisma(), strict(), &scanner{}))
+	k.run(newEngine(w.Process, prisma(), strict(), &scanner{}))
 	const reason = "duplicate name in a JSON object"
 	if line := k.allLogs(); !strings.Contains(line, `reason="`+reason+`: 'content' at byte 54"`) {
 		t.Errorf("the line is %s", line)
@@ -299,7 +299,7 @@ func TestLineHoldsThePlace(t *testing.T) {
 	}
 	k = chatRequest(t)
 	k.body = `{"model":"m","messages":[],"marker-of-text":1,"marker-of-text":2}`
-	k.run(guard.New(w.Process, prisma(), modes(policy.Monitor, policy.Off), &scanner{}))
+	k.run(newEngine(w.Process, prisma(), modes(policy.Monitor, policy.Off), &scanner{}))
 	w.Flush(context.Background())
 	if line := w.stderr.String(); !strings.Contains(line, "a name of 14 bytes at byte 46") || strings.Contains(line, "marker") {
 		t.Errorf("stderr is %s", line)

@@ -121,6 +121,15 @@ func (h Header) Has(name string) bool {
 	return false
 }
 
+// Repeated reports whether a header stands there more than once.
+func (h Header) Repeated(name string) bool {
+	n := 0
+	for range h.Values(name) {
+		n++
+	}
+	return n > 1
+}
+
 // Values runs over all values of a header.
 func (h Header) Values(name string) iter.Seq[string] {
 	return func(yield func(string) bool) {

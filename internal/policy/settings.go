@@ -80,7 +80,36 @@ type Settings struct {
 	// ScopedToRoute and ScopedToConsumer tell the same of the route and of
 	// the consumer.
 	ScopedToRoute, ScopedToConsumer bool
+	// BlockMessage is what clients read of a block, "" for the vendor's.
+	BlockMessage string
 }
+
+// Mode is the mode of a leg.
+func (s *Settings) Mode(leg llm.Leg) Mode {
+	if leg == llm.ResponseLeg {
+		return s.ResponseMode
+	}
+	return s.RequestMode
+}
+
+// BlockFailuresOf reports whether a leg ends that no verdict came for.
+func (s *Settings) BlockFailuresOf(leg llm.Leg) bool {
+	if leg == llm.ResponseLeg {
+		return s.BlockFailuresResponse
+	}
+	return s.BlockFailures
+}
+
+// MaxBytes is the largest body of a leg, in bytes.
+func (s *Settings) MaxBytes(leg llm.Leg) int64 {
+	if leg == llm.ResponseLeg {
+		return s.MaxResponseBytes
+	}
+	return s.MaxRequestBytes
+}
+
+// EnforcesAny reports whether any leg is enforced.
+func (s *Settings) EnforcesAny() bool { return s.RequestMode == Enforce || s.ResponseMode == Enforce }
 
 // MonitorsAny reports whether a leg is judged after its exchange has gone on.
 func (s *Settings) MonitorsAny() bool { return s.RequestMode == Monitor || s.ResponseMode == Monitor }

@@ -94,7 +94,7 @@ func (p Plugin) diagnosed(name string, priority int, stderr io.Writer) *diagnose
 		Name: name, Priority: priority, Vendor: p.Vendor, Schema: schema, Env: os.LookupEnv,
 		Configure: func(config []byte) (diagnose.Instance, error) {
 			made, err := p.Configure(config, notice)
-			return diagnose.Instance{Settings: made.Settings, Scanner: made.Scanner, Warnings: made.Warnings}, err
+			return diagnose.Instance{Settings: made.Settings, Needs: made.Needs, Scanner: made.Scanner, Warnings: made.Warnings}, err
 		},
 	}
 }

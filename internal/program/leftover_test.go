@@ -14,6 +14,7 @@ import (
 
 	"kong-ai-guard/internal/guard"
 	"kong-ai-guard/internal/pluginserver"
+	"kong-ai-guard/internal/policy"
 )
 
 func TestLeftovers(t *testing.T) {
@@ -43,7 +44,7 @@ func TestLeftovers(t *testing.T) {
 		put(path)
 	}
 	core, logged := observer.New(zapcore.DebugLevel)
-	p := Plugin{Vendor: guard.Vendor{Plugin: plugin}}
+	p := Plugin{Vendor: policy.Vendor{Plugin: plugin}}
 	if _, err := p.start(&options{bounds: guard.DefaultBounds(), root: root}, pluginserver.Process{Name: plugin, Log: zap.New(core)}); err != nil {
 		t.Fatal(err)
 	}

@@ -25,7 +25,7 @@ import (
 
 // A Plugin is what a vendor brings.
 type Plugin struct {
-	Vendor guard.Vendor
+	Vendor policy.Vendor
 	// Priority is the plugin's place in Kong's chain: higher ones run first.
 	Priority int
 	Schema   func() kongschema.Plugin
@@ -46,9 +46,8 @@ type Notice func(err bool, text string)
 type Instance struct {
 	Settings policy.Settings
 	Scanner  scan.Scanner
-	// Vendor is the plugin's with what the configuration changes of it; nil
-	// for the plugin's own.
-	Vendor *guard.Vendor
+	// Needs are those of this configuration.
+	Needs guard.Needs
 	// Warnings name the choices that are weaker than they could be.
 	Warnings []string
 }
@@ -168,11 +167,9 @@ func (p Plugin) instance(process *guard.Process, metrics *telemetry.Metrics, con
 	for _, w := range made.Warnings {
 		process.Notice(false, w)
 	}
-	vendor := p.Vendor
-	if made.Vendor != nil {
-		vendor = *made.Vendor
-	}
-	return instance{guard.New(process, vendor, made.Settings, made.Scanner)}
+	return instance{guard.New(process, guard.Config{
+		Vendor: p.Vendor, Needs: made.Needs, Settings: made.Settings, Scanner: made.Scanner,
+	})}
 }
 
 // problem says which field cannot be used and why.

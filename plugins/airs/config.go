@@ -58,8 +58,6 @@ type Config struct {
 	// SessionIDHeader is the request header that names a conversation, "" for
 	// none but MCP's own.
 	SessionIDHeader string
-	// BlockMessage is what clients read when the service blocks, "" for ours.
-	BlockMessage string
 	// Streams says how answers in event streams are dealt with.
 	Streams Streams
 	// TellVerdict adds the verdict, the scan's id and its time to answers.

@@ -8,6 +8,7 @@ import (
 	"net/http"
 
 	"kong-ai-guard/internal/guard"
+	"kong-ai-guard/internal/policy"
 	"kong-ai-guard/internal/program"
 )
 
@@ -17,16 +18,15 @@ const name = "noma-runtime-protection"
 // Plugin is what the binary is made of.
 func Plugin() program.Plugin {
 	return program.Plugin{
-		Vendor: guard.Vendor{
-			Plugin:        name,
-			LogPrefix:     "[" + name + "]",
-			Subject:       "application",
-			BlockStatus:   http.StatusBadRequest,
-			BlockMessage:  [2]string{"Request blocked by Noma guardrail", "Response blocked by Noma guardrail"},
-			JudgesMedia:   isImage,
-			Masks:         true,
-			NeedsConsumer: true,
-			NeedsClientIP: true,
+		Vendor: policy.Vendor{
+			Plugin:            name,
+			LogPrefix:         "[" + name + "]",
+			Subject:           "application",
+			SubjectByConsumer: true,
+			BlockStatus:       http.StatusBadRequest,
+			BlockMessage:      [2]string{"Request blocked by Noma guardrail", "Response blocked by Noma guardrail"},
+			JudgesMedia:       isImage,
+			Masks:             true,
 		},
 		// After authentication, ACLs and rate limits, before the ai-* plugins.
 		Priority:  900,
@@ -45,5 +45,5 @@ func configure(data []byte, notice program.Notice) (program.Instance, error) {
 	if err != nil {
 		return program.Instance{}, err
 	}
-	return program.Instance{Settings: config.Settings, Scanner: scanner, Warnings: config.Warnings()}, nil
+	return program.Instance{Settings: config.Settings, Needs: guard.Needs{Consumer: true, ClientIP: true}, Scanner: scanner, Warnings: config.Warnings()}, nil
 }

@@ -265,7 +265,9 @@ func BenchmarkExchange(b *testing.B) {
 				b.Error(err)
 				return nil
 			}
-			return instance{guard.New(process, plugin.Vendor, c.Settings, allower{})}
+			return instance{guard.New(process, guard.Config{
+				Vendor: plugin.Vendor, Needs: guard.Needs{Service: true, Prompt: true}, Settings: c.Settings, Scanner: allower{},
+			})}
 		}}
 		ours, kongs := socketPair(b)
 		go s.ServeConn(ours)

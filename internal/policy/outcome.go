@@ -1,39 +1,51 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package guard
+package policy
 
 import "kong-ai-guard/internal/llm"
 
-// An outcome is what became of one leg.
-type outcome uint8
+// An Outcome is what became of one leg.
+type Outcome uint8
 
+// The outcomes.
 const (
-	undecided outcome = iota // nobody filled it in: a fault of ours
+	Undecided Outcome = iota // nobody filled it in: a fault of ours
 	// Those that go on.
-	allowed   // the service said so
-	masked    // rewritten as the service said
-	nothing   // there is nothing in it to scan
-	unscanned // passed without a verdict, as the configuration says
-	pending   // monitored: the verdict is not known yet
-	skipped   // the mode is off
+	Allowed   // the service said so
+	Masked    // rewritten as the service said
+	Nothing   // there is nothing in it to scan
+	Unscanned // passed without a verdict, as the configuration says
+	Pending   // monitored: the verdict is not known yet
+	Skipped   // the mode is off
 	// Those that end the exchange in enforce mode.
-	blocked
-	missingPrompt
-	malformed
-	ambiguous
-	tooLarge
-	unscannable
-	mediaRefused
-	upgradeRefused
-	streamRefused
-	http2Refused
-	unavailable
-	degraded
-	misconfigured
-	ownFault
-	noRoom
+	Blocked
+	MissingPrompt
+	Malformed
+	Ambiguous
+	TooLarge
+	Unscannable
+	MediaRefused
+	UpgradeRefused
+	StreamRefused
+	HTTP2Refused
+	Unavailable
+	Degraded
+	Misconfigured
+	OwnFault
+	NoRoom
 
-	outcomes
+	// Outcomes is how many there are.
+	Outcomes
+)
+
+// A Severity is the level of a line in Kong's log.
+type Severity uint8
+
+// The severities.
+const (
+	Quiet   Severity = iota // no line
+	Warning                 // kong.log.warn
+	Failure                 // kong.log.err
 )
 
 // A rule says what an outcome means for a leg that is enforced.
@@ -43,7 +55,7 @@ type rule struct {
 	// action stands in the access log.
 	action string
 	// severity is the level of the line in Kong's log.
-	severity severity
+	severity Severity
 	// status is the answer's HTTP status by leg; 0 where the leg goes on or
 	// cannot have the outcome, vendorStatus for the vendor's own.
 	status [2]int
@@ -77,91 +89,118 @@ const (
 
 // rules is the table of outcomes; the policy page of the documentation is the
 // same in words.
-var rules = [outcomes]rule{
-	undecided: broken,
-	allowed:   {name: "allow", action: actionAllow},
-	masked:    {name: "mask", action: actionMask, severity: warning},
-	nothing:   {name: "nothing_to_scan", action: actionAllow},
-	unscanned: {name: "unscanned", action: actionUnscanned},
-	pending:   {name: "pending", action: actionPending},
-	skipped:   {name: "off", action: ""},
-	blocked: {
-		name: "policy_block", action: actionBlock, severity: warning,
+var rules = [Outcomes]rule{
+	Undecided: broken,
+	Allowed:   {name: "allow", action: actionAllow},
+	Masked:    {name: "mask", action: actionMask, severity: Warning},
+	Nothing:   {name: "nothing_to_scan", action: actionAllow},
+	Unscanned: {name: "unscanned", action: actionUnscanned},
+	Pending:   {name: "pending", action: actionPending},
+	Skipped:   {name: "off", action: ""},
+	Blocked: {
+		name: "policy_block", action: actionBlock, severity: Warning,
 		status: [2]int{vendorStatus, vendorStatus}, code: "policy_violation",
 	},
-	missingPrompt: {
-		name: "missing_prompt", action: actionBlock, severity: warning,
+	MissingPrompt: {
+		name: "missing_prompt", action: actionBlock, severity: Warning,
 		status: [2]int{vendorStatus, 0}, code: "missing_prompt",
 		message: [2]string{"The request holds no prompt that could be checked", ""},
 	},
-	malformed: {
-		name: "malformed", action: actionRefuse, severity: warning,
+	Malformed: {
+		name: "malformed", action: actionRefuse, severity: Warning,
 		status: [2]int{400, 502}, code: "malformed_body",
 		message: [2]string{"The request body is malformed", "The answer of the upstream is malformed"},
 	},
-	ambiguous: {
-		name: "ambiguous", action: actionRefuse, severity: warning,
+	Ambiguous: {
+		name: "ambiguous", action: actionRefuse, severity: Warning,
 		status: [2]int{400, 502}, code: "ambiguous_request",
 		message: [2]string{"The request can be read in more than one way", "The answer of the upstream can be read in more than one way"},
 	},
-	tooLarge: {
-		name: "too_large", action: actionRefuse, severity: warning,
+	TooLarge: {
+		name: "too_large", action: actionRefuse, severity: Warning,
 		status: [2]int{413, 502}, code: "body_too_large",
 		message: [2]string{"The request body is too large to be checked", "The answer of the upstream is too large to be checked"},
 	},
-	unscannable: {
-		name: "unscannable", action: actionRefuse, severity: warning,
+	Unscannable: {
+		name: "unscannable", action: actionRefuse, severity: Warning,
 		status: [2]int{415, 502}, code: "unscannable_body",
 		message: [2]string{"The request holds content that cannot be checked", "The answer of the upstream holds content that cannot be checked"},
 	},
-	mediaRefused: {
-		name: "media_refused", action: actionRefuse, severity: warning,
+	MediaRefused: {
+		name: "media_refused", action: actionRefuse, severity: Warning,
 		status: [2]int{415, 502}, code: "media_not_allowed",
 		message: [2]string{"The request holds media, which is not allowed here", "The answer of the upstream holds media, which is not allowed here"},
 	},
-	upgradeRefused: {
-		name: "upgrade_refused", action: actionRefuse, severity: warning,
+	UpgradeRefused: {
+		name: "upgrade_refused", action: actionRefuse, severity: Warning,
 		status: [2]int{415, 0}, code: "upgrade_not_supported",
 		message: [2]string{"Upgrading to WebSocket is not supported here", ""},
 	},
-	streamRefused: {
-		name: "event_stream_refused", action: actionRefuse, severity: warning,
+	StreamRefused: {
+		name: "event_stream_refused", action: actionRefuse, severity: Warning,
 		status: [2]int{405, 0}, code: "event_stream_not_supported",
 		message: [2]string{"An event stream by GET is not supported here", ""},
 	},
-	http2Refused: {
-		name: "http2_refused", action: actionRefuse, severity: warning,
+	HTTP2Refused: {
+		name: "http2_refused", action: actionRefuse, severity: Warning,
 		status: [2]int{505, 0}, code: "http2_not_supported",
 		message: [2]string{"HTTP/2 is not supported here, please use HTTP/1.1", ""},
 	},
-	unavailable: {
-		name: "no_verdict", action: actionRefuse, severity: failure,
+	Unavailable: {
+		name: "no_verdict", action: actionRefuse, severity: Failure,
 		status: [2]int{503, 503}, code: "scan_unavailable", failsOpen: true, retry: true,
 		message: [2]string{noVerdictRequest, noVerdictResponse},
 	},
-	degraded: {
-		name: "degraded_verdict", action: actionRefuse, severity: failure,
+	Degraded: {
+		name: "degraded_verdict", action: actionRefuse, severity: Failure,
 		status: [2]int{503, 503}, code: "scan_unavailable", retry: true,
 		message: [2]string{noVerdictRequest, noVerdictResponse},
 	},
-	misconfigured: {
-		name: "misconfigured", action: actionRefuse, severity: failure,
+	Misconfigured: {
+		name: "misconfigured", action: actionRefuse, severity: Failure,
 		status: [2]int{503, 503}, code: "scan_misconfigured",
 		message: [2]string{brokenRequest, noVerdictResponse},
 	},
-	ownFault: broken,
-	noRoom: {
-		name: "no_room", action: actionRefuse, severity: failure,
+	OwnFault: broken,
+	NoRoom: {
+		name: "no_room", action: actionRefuse, severity: Failure,
 		status: [2]int{503, 503}, code: "guard_overloaded", retry: true,
 		message: [2]string{noVerdictRequest, noVerdictResponse},
 	},
 }
 
 var broken = rule{
-	name: "own_fault", action: actionRefuse, severity: failure,
+	name: "own_fault", action: actionRefuse, severity: Failure,
 	status: [2]int{503, 503}, code: "guard_failure",
 	message: [2]string{brokenRequest, noVerdictResponse},
 }
 
-// refuses tells whether the outcome ends an enforced exchange at all.
-func (o outcome) refuses(leg llm.Leg) bool { return rules[o].status[leg] != 0 }
+// String is the outcome's name in logs and metrics, and the access log's
+// reason.
+func (o Outcome) String() string { return rules[o].name }
+
+// Action is the outcome's name in the access log, "" for a leg that was not
+// looked at.
+func (o Outcome) Action() string { return rules[o].action }
+
+// Severity is the level of its line in Kong's log.
+func (o Outcome) Severity() Severity { return rules[o].severity }
+
+// Refuses reports whether the outcome ends an enforced leg at all.
+func (o Outcome) Refuses(leg llm.Leg) bool { return rules[o].status[leg] != 0 }
+
+// Status is the HTTP status that answers an enforced leg with the outcome, 0
+// when the leg goes on.
+func (o Outcome) Status(v *Vendor, leg llm.Leg) int {
+	if !o.Refuses(leg) {
+		return 0
+	}
+	return statusOf(v, &rules[o], leg)
+}
+
+func statusOf(v *Vendor, r *rule, leg llm.Leg) int {
+	if status := r.status[leg]; status != vendorStatus {
+		return status
+	}
+	return v.BlockStatus
+}

@@ -32,7 +32,7 @@ func TestAnOutlineHoldsNoPartOfTheBody(t *testing.T) {
 		if method != "tools/call" || tool != "t" {
 			t.Errorf("%.40s: method %q, tool %q", body, method, tool)
 		}
-		if n := (&facts{request: o}).size(); n > 4<<10 {
+		if n := (&exchange{request: o}).size(); n > 4<<10 {
 			t.Errorf("%.40s: %d bytes", body, n)
 		}
 	}

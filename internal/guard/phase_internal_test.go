@@ -20,7 +20,7 @@ import (
 // whose answer is enforced goes on only once it is sure that Kong will show
 // us the answer.
 func TestFaultByMode(t *testing.T) {
-	p := NewProcess(DefaultBounds(), "PREFIX", zap.NewNop(), telemetry.NewMetrics("test"))
+	process := NewProcess(DefaultBounds(), "PREFIX", zap.NewNop(), telemetry.NewMetrics("test"))
 	for _, c := range []struct {
 		request, response policy.Mode
 		leg               llm.Leg
@@ -37,12 +37,15 @@ func TestFaultByMode(t *testing.T) {
 		{policy.Monitor, policy.Enforce, llm.ResponseLeg, false, true},
 		{policy.Enforce, policy.Monitor, llm.ResponseLeg, false, false},
 	} {
-		e := New(p, Vendor{Plugin: "x", BlockStatus: 403}, policy.Settings{RequestMode: c.request, ResponseMode: c.response}, nil)
+		e := New(process, Config{
+			Vendor:   policy.Vendor{Plugin: "x", BlockStatus: 403},
+			Settings: policy.Settings{RequestMode: c.request, ResponseMode: c.response},
+		})
 		k := &exitOnly{}
 		func() {
-			x := e.exchange(context.Background(), k, c.leg)
-			defer x.done()
-			x.guarded = c.guarded
+			p := e.phase(context.Background(), k, c.leg)
+			defer p.done()
+			p.guarded = c.guarded
 			panic("a defect")
 		}()
 		if (k.status == 503) != c.refused {

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package guard
+
+import (
+	"errors"
+	"io"
+	"os"
+	"strings"
+
+	"kong-ai-guard/internal/llm"
+	"kong-ai-guard/internal/pdk"
+	"kong-ai-guard/internal/policy"
+)
+
+// A body is one leg's body as it came, before anybody has read it.
+type body struct {
+	in llm.Input
+	// own says that the bytes are ours, not the reply's.
+	own bool
+	// fault is why the bytes are not there, nil if they are.
+	fault error
+}
+
+// beforeReading looks at what can be said of a body without reading it. It is
+// not ok when that settles the leg.
+func (e *Engine) beforeReading(b *body) (f policy.Finding, ok bool) {
+	switch {
+	case b.fault != nil:
+		return replyFault(b.fault), false
+	case len(b.in.Body) == 0: // of an answer: 204, 304, to a HEAD
+		return policy.Ended(policy.Nothing, ""), false
+	case int64(len(b.in.Body)) > e.settings.MaxBytes(b.in.Leg):
+		return policy.Ended(policy.TooLarge, ""), false
+	}
+	return policy.Finding{}, true
+}
+
+// readBody is the request's body: as it lies in the reply, or what is in
+// the file that Kong names. A file's bytes are ours (own) and take room until
+// the event ends; the reply's are valid until then.
+func (p *phase) readBody(call *pdk.Call) (b []byte, own bool, err error) {
+	raw, err := call.RawBody()
+	if err != nil || raw.Path == "" {
+		return raw.Content, false, err
+	}
+	b, err = p.readBodyFile(raw.Path)
+	return b, true, err
+}
+
+var errBodyFile = errors.New("body file cannot be read")
+
+func (p *phase) readBodyFile(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, errBodyFile
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil || !info.Mode().IsRegular() {
+		return nil, errBodyFile
+	}
+	size := info.Size()
+	if size > p.engine.settings.MaxRequestBytes {
+		return nil, pdk.ErrTooLarge
+	}
+	if p.engine.process.Room.Reserve(p.ctx, p.caller, size) != nil {
+		return nil, pdk.ErrNoRoom
+	}
+	p.held += size
+	b := make([]byte, size)
+	if _, err := io.ReadFull(f, b); err != nil {
+		return nil, errBodyFile
+	}
+	return b, nil
+}
+
+// splitRequestLine splits nginx's variable "request" into method, path without
+// query, and protocol. What the client wrote there may hold any bytes; the
+// protocol comes last and is nginx's.
+func splitRequestLine(line string) (method, path, protocol string) {
+	method, rest, _ := strings.Cut(line, " ")
+	if i := strings.LastIndexByte(rest, ' '); i >= 0 {
+		rest, protocol = rest[:i], rest[i+1:]
+	}
+	path, _, _ = strings.Cut(rest, "?")
+	return method, path, protocol
+}

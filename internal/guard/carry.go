@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package guard
+
+import (
+	"time"
+
+	"kong-ai-guard/internal/llm"
+	"kong-ai-guard/internal/pdk"
+	"kong-ai-guard/internal/policy"
+)
+
+// decide says what becomes of an enforced leg, and counts it when it passes
+// unscanned.
+func (p *phase) decide(f policy.Finding) policy.Decision {
+	e, call := p.engine, p.exchange.call()
+	d := policy.Decide(&e.vendor, &e.settings, p.leg, &call, f)
+	if d.Outcome == policy.Unscanned && f.Outcome != policy.Unscanned {
+		e.process.metrics.Unscanned.WithLabelValues(p.leg.String(), d.Was.String()).Inc()
+	}
+	return d
+}
+
+// end refuses a leg that was not judged. The error is errKongGone.
+func (p *phase) end(f policy.Finding) error {
+	e, call := p.engine, p.exchange.call()
+	return p.refuse(policy.Refuse(&e.vendor, &e.settings, p.leg, &call, f))
+}
+
+// report is how the leg ended, for the access log.
+func (p *phase) report(f *policy.Finding) policy.Report {
+	return f.Report(&p.engine.settings, p.leg, time.Since(p.start))
+}
+
+// conclude sends the last batch of a leg that goes on: calls, what there is
+// for Kong's log and, when no other leg follows, for the access log. The error
+// is errKongGone.
+func (p *phase) conclude(f *policy.Finding, calls []*pdk.Call, last bool, request, response *policy.Report) error {
+	e := p.engine
+	e.countMedia(p.leg, f)
+	var line pdk.Call
+	if s := f.Severity(); s != policy.Quiet && e.settings.Mode(p.leg) == policy.Enforce {
+		if err := p.writeLine(&line, s, f); err != nil {
+			return err
+		}
+		calls = append(calls, &line)
+	} else if e.settings.Debug {
+		e.process.log.Info(e.line(p.leg, " passed", f, p.exchange.requestID, &p.exchange.identity, time.Since(p.start)))
+	}
+	var value pdk.Call
+	if last {
+		calls = appendNotices(calls, e.process.notices.take())
+		value = accessLog(e.vendor.Plugin, request, response)
+		calls = append(calls, &value)
+	}
+	if err := p.batch(calls...); err != nil {
+		return err
+	}
+	p.count(f)
+	return nil
+}
+
+// refuse answers the client instead of letting the exchange go on. The error
+// is errKongGone.
+func (p *phase) refuse(d policy.Decision) error {
+	e := p.engine
+	var line pdk.Call
+	if err := p.writeLine(&line, d.Outcome.Severity(), &d.Finding); err != nil {
+		return err
+	}
+	var calls []*pdk.Call
+	var value pdk.Call
+	report := p.report(&d.Finding)
+	if p.leg == llm.ResponseLeg {
+		calls = appendCalls(calls, pdk.ClearBodyHeaders())
+		value = accessLog(e.vendor.Plugin, &p.exchange.access, &report)
+	} else {
+		value = accessLog(e.vendor.Plugin, &report, nil)
+	}
+	calls = append(calls, &line)
+	calls = appendNotices(calls, e.process.notices.take())
+	calls = append(calls, &value)
+	if err := p.batch(calls...); err != nil {
+		return err
+	}
+	p.count(&d.Finding)
+	p.exit(d.Refusal.Status, d.Refusal.Header, d.Refusal.Body)
+	return nil
+}
+
+// markPrefix starts the names of the marks in Kong's shared context; the
+// plugin's name and the leg's follow. The functions in kong/fail-closed read
+// them: some Kongs go on without a plugin server that fails or is too slow,
+// and then there is no mark.
+const markPrefix = "ai_guard"
+
+// marks are the calls that mark legs as dealt with, none where the
+// configuration does not ask for marks. They go with the last batch of an
+// event: a mark says that nothing can fail any more.
+func (p *phase) marks(legs ...llm.Leg) []*pdk.Call {
+	e := p.engine
+	if !e.settings.MarkRequests {
+		return nil
+	}
+	calls := make([]*pdk.Call, len(legs))
+	for i, leg := range legs {
+		c := pdk.SetCtxSharedText(markPrefix+":"+e.vendor.Plugin+":"+leg.String(), "done")
+		calls[i] = &c
+	}
+	return calls
+}
+
+func appendCalls(calls []*pdk.Call, more []pdk.Call) []*pdk.Call {
+	for i := range more {
+		calls = append(calls, &more[i])
+	}
+	return calls
+}
+
+func appendNotices(calls []*pdk.Call, list []notice) []*pdk.Call {
+	now := time.Now()
+	for _, n := range list {
+		c := kongLog(n.severity, n.line(now))
+		calls = append(calls, &c)
+	}
+	return calls
+}
+
+// accessLog is the one value that a plugin adds to what Kong's log plugins
+// write; a leg that is nil or was not looked at has no part in it.
+func accessLog(plugin string, request, response *policy.Report) pdk.Call {
+	var all pdk.Struct
+	for _, leg := range []struct {
+		name string
+		r    *policy.Report
+	}{{"request", request}, {"response", response}} {
+		if leg.r == nil || leg.r.Outcome.Action() == "" {
+			continue
+		}
+		var s pdk.Struct
+		s.Text("action", leg.r.Outcome.Action())
+		if leg.r.Reason != "" {
+			s.Text("reason", leg.r.Reason)
+		}
+		if leg.r.Unscanned != "" {
+			s.Text("unscanned", leg.r.Unscanned)
+		}
+		if leg.r.ScanID != "" {
+			s.Text("scan_id", clean(leg.r.ScanID))
+		}
+		s.Number("latency_ms", milliseconds(leg.r.Latency))
+		all.Struct(leg.name, s)
+	}
+	return pdk.SetSerializeValue("ai.guard."+plugin, all)
+}
+
+// milliseconds gives a duration in ms, to the microsecond.
+func milliseconds(d time.Duration) float64 {
+	return float64(d.Microseconds()) / 1000
+}

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package guard
+
+import (
+	"cmp"
+	"strings"
+
+	"kong-ai-guard/internal/pdk"
+	"kong-ai-guard/internal/scan"
+)
+
+// identityCalls are the calls for the parts of the identity that scans need
+// and, where a leg is monitored, for those that its log line names.
+type identityCalls struct {
+	service, route, consumer, clientIP           pdk.Call
+	askService, askRoute, askConsumer, askClient bool
+}
+
+func (p *phase) identityCalls() (c identityCalls) {
+	e, x := p.engine, p.exchange
+	named := e.settings.MonitorsAny()
+	if e.needs.Service || named {
+		if name := e.service.Load(); name != nil {
+			x.serviceIs(*name, *name, e.needs.Service)
+		} else {
+			c.askService, c.service = true, pdk.RouterService()
+		}
+	}
+	if named {
+		if name := e.route.Load(); name != nil {
+			x.named.Route = *name
+		} else {
+			c.askRoute, c.route = true, pdk.RouterRoute()
+		}
+	}
+	if e.needs.Consumer || named {
+		if known := e.consumer.Load(); known != nil {
+			x.consumerIs(*known, e.needs.Consumer)
+		} else {
+			c.askConsumer, c.consumer = true, pdk.ClientConsumer()
+		}
+	}
+	if e.needs.ClientIP && !e.settings.SkipClientIP {
+		c.askClient, c.clientIP = true, pdk.ClientForwardedIP()
+	}
+	return c
+}
+
+// serviceIs and consumerIs note a part of the identity; needed says that
+// scans want it.
+func (x *exchange) serviceIs(name, shown string, needed bool) {
+	x.named.Service = shown
+	if needed {
+		x.identity.Service = name
+	}
+}
+
+func (x *exchange) consumerIs(c scan.Consumer, needed bool) {
+	x.named.Consumer = c
+	if needed {
+		x.identity.Consumer = c
+	}
+}
+
+func (c *identityCalls) appendTo(calls []*pdk.Call) []*pdk.Call {
+	if c.askService {
+		calls = append(calls, &c.service)
+	}
+	if c.askRoute {
+		calls = append(calls, &c.route)
+	}
+	if c.askConsumer {
+		calls = append(calls, &c.consumer)
+	}
+	if c.askClient {
+		calls = append(calls, &c.clientIP)
+	}
+	return calls
+}
+
+// identify reads the replies. An identity that scans need and that cannot be
+// read is an error: a policy may hang on it. A log line goes without.
+func (p *phase) identify(c *identityCalls) error {
+	e, x := p.engine, p.exchange
+	if c.askService {
+		s, err := c.service.Service()
+		if err != nil && e.needs.Service {
+			return err
+		}
+		x.serviceIs(s.Name, nameOrID(s.Name, s.ID), e.needs.Service)
+		if e.settings.Scoped && s.Name != "" {
+			e.service.Store(&s.Name)
+		}
+	}
+	if c.askRoute {
+		if r, err := c.route.Route(); err == nil {
+			x.named.Route = nameOrID(r.Name, r.ID)
+			if e.settings.ScopedToRoute && r.Name != "" {
+				e.route.Store(&r.Name)
+			}
+		}
+	}
+	if c.askConsumer {
+		consumer, err := c.consumer.Consumer()
+		if err != nil && e.needs.Consumer {
+			return err
+		}
+		known := scan.Consumer(consumer)
+		x.consumerIs(known, e.needs.Consumer)
+		if e.settings.ScopedToConsumer && known != (scan.Consumer{}) {
+			e.consumer.Store(&known)
+		}
+	}
+	if c.askClient {
+		ip, err := c.clientIP.Text()
+		if err != nil {
+			return err
+		}
+		x.identity.ClientIP = ip
+	}
+	if e.needs.Consumer || e.settings.MonitorsAny() { // else nobody has asked whether there is one
+		p.own(callerOf(cmp.Or(x.identity.Consumer.ID, x.named.Consumer.ID), x.identity.ClientIP))
+	}
+	return nil
+}
+
+// verifiedTokenKey is where Kong's jwt plugin leaves the token that it has
+// verified, in the context that the plugins of a request share. Clients have
+// no way to write there.
+const verifiedTokenKey = "authenticated_jwt_token"
+
+// verifiedToken is the request's bearer token if it is the one that Kong
+// has verified. A consumer, or a credential of another kind, says nothing of
+// a token that is sent along.
+func verifiedToken(shared *pdk.Call, h pdk.Header) (string, error) {
+	verified, err := shared.Value()
+	if err != nil {
+		return "", err
+	}
+	if verified.Kind != pdk.ValueText || verified.Text == "" || h.Repeated("Authorization") {
+		return "", nil
+	}
+	scheme, token, _ := strings.Cut(h.Get("Authorization"), " ")
+	token = strings.TrimSpace(token)
+	if !strings.EqualFold(scheme, "Bearer") || token != verified.Text {
+		return "", nil
+	}
+	return token, nil
+}

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package policy says what becomes of each leg of an exchange: which findings
+// end it, with which answer, what may pass unscanned, and what is to become of
+// the answer. It is pure: it knows nothing of Kong, of connections or of time,
+// so that whoever carries an exchange only carries its decisions out.
+package policy
+
+import (
+	"math"
+	"net/http"
+	"strconv"
+	"time"
+
+	"kong-ai-guard/internal/llm"
+)
+
+// A Call is what a decision needs to know of the exchange it is about.
+type Call struct {
+	// RequestID is Kong's id of the request.
+	RequestID string
+	// Path is the request's path, without its query.
+	Path string
+	// Request is what the request said; nil when it is not known.
+	Request *llm.Message
+}
+
+// A Decision is what becomes of one enforced leg. Whoever speaks with the
+// client carries it out and decides nothing.
+type Decision struct {
+	// Finding is what was found, after the configuration had its say.
+	Finding
+	// Refusal answers the client in place of the leg; nil when it goes on.
+	Refusal *Refusal
+	// Body is what the leg goes on with; nil for the bytes as they came.
+	Body []byte
+}
+
+// A Refusal is an answer of ours to the client.
+type Refusal struct {
+	Status int
+	Header http.Header
+	Body   []byte
+}
+
+// Decide says what becomes of an enforced leg of which f was found.
+func Decide(v *Vendor, s *Settings, leg llm.Leg, c *Call, f Finding) Decision {
+	d := Decision{Finding: s.settle(leg, f)}
+	if !d.Outcome.Refuses(leg) && d.Rewrites() {
+		body, err := d.rewritten()
+		if err != nil {
+			d.Outcome, d.Reason = Blocked, ReasonMask
+		}
+		d.Body = body
+	}
+	if d.Outcome.Refuses(leg) {
+		return Refuse(v, s, leg, c, d.Finding)
+	}
+	return d
+}
+
+// Refuse ends a leg of which f was found, whatever its mode and whatever the
+// configuration lets pass.
+func Refuse(v *Vendor, s *Settings, leg llm.Leg, c *Call, f Finding) Decision {
+	return Decision{Finding: f, Refusal: refusal(v, s, leg, c, &f)}
+}
+
+// settle lets a leg pass unscanned where the configuration says so.
+func (s *Settings) settle(leg llm.Leg, f Finding) Finding {
+	switch {
+	case rules[f.Outcome].failsOpen && !f.Provoked && !s.BlockFailuresOf(leg), f.Outcome == Unscannable && s.AllowUnscannable:
+		f.Was, f.Outcome = f.Outcome, Unscanned
+	case f.Outcome == Allowed && f.Verdict.Partial:
+		f.Was, f.Outcome = TooLarge, Unscanned
+	}
+	return f
+}
+
+// The times that a client is told to wait: when the service says nothing,
+// and at most.
+const (
+	retryDefault = 5 * time.Second
+	retryMost    = 5 * time.Minute
+)
+
+// refusal is the answer to the client of a leg that ends.
+func refusal(v *Vendor, s *Settings, leg llm.Leg, c *Call, f *Finding) *Refusal {
+	r := &rules[f.Outcome]
+	if r.status[leg] == 0 { // an outcome that the leg cannot have
+		r = &broken
+	}
+	status := statusOf(v, r, leg)
+	message := r.message[leg]
+	switch {
+	case message == "" && s.BlockMessage != "":
+		message = s.BlockMessage
+	case message == "":
+		message = v.BlockMessage[leg]
+	case leg == llm.RequestLeg && status < 500 && f.Reason != "":
+		message += ": " + f.Reason
+	}
+	format, rpc := calledAPI(leg, c, f.Message)
+	rendered := llm.Refusal{
+		Format: format, RPC: rpc, Status: status, Message: message, Code: r.code,
+		Policy:    status < 500,
+		RequestID: c.RequestID, ScanID: f.Verdict.ScanID,
+	}
+	if f.Outcome == Blocked {
+		rendered.Details = f.Verdict.Details
+	}
+	contentType, body := llm.Render(rendered)
+	header := http.Header{"Content-Type": {contentType}, "Cache-Control": {"no-store"}}
+	for name, values := range f.Verdict.Header {
+		header[name] = values
+	}
+	if v.ScanIDHeader != "" && f.Verdict.ScanID != "" {
+		header[v.ScanIDHeader] = []string{f.Verdict.ScanID}
+	}
+	if r.retry {
+		header["Retry-After"] = []string{strconv.Itoa(retryAfter(f.RetryAfter))}
+		if leg == llm.ResponseLeg {
+			header["X-Should-Retry"] = []string{"false"}
+		}
+	}
+	if f.Outcome == StreamRefused {
+		header["Allow"] = []string{"POST, DELETE"}
+	}
+	return &Refusal{Status: status, Header: header, Body: body}
+}
+
+// calledAPI says in whose error format the client is answered: the request's
+// as it was read, else the one that its path looks like. M is what was read
+// of this leg, nil if nothing.
+func calledAPI(leg llm.Leg, c *Call, m *llm.Message) (llm.Format, *llm.RPC) {
+	if leg == llm.ResponseLeg && c.Request != nil {
+		m = c.Request
+	}
+	if m != nil {
+		switch m.Format {
+		case llm.None, llm.Unknown, llm.Text, llm.Form, llm.Media:
+		default:
+			if m.Leg == llm.ResponseLeg {
+				return m.Format, nil // its ids are the upstream's words, and unscanned
+			}
+			return m.Format, m.RPC
+		}
+	}
+	return llm.FormatOf(c.Path), nil
+}
+
+func retryAfter(d time.Duration) int {
+	if d <= 0 {
+		d = retryDefault
+	}
+	return int(math.Ceil(min(d, retryMost).Seconds()))
+}
+
+// A Report is how a leg ended, as the access log shows it.
+type Report struct {
+	Outcome Outcome
+	Reason  string
+	// Unscanned is what of the leg nobody has judged though it passed, "" for
+	// nothing.
+	Unscanned string
+	ScanID    string
+	Latency   time.Duration
+}
+
+// Report is the finding as the access log shows it, took after the leg began.
+func (f *Finding) Report(s *Settings, leg llm.Leg, took time.Duration) Report {
+	reason := ""
+	switch {
+	case f.Outcome == Unscanned && f.Was != Undecided:
+		reason = f.Was.String()
+	case f.Outcome == Unscanned:
+		reason = f.Reason
+	case f.Outcome != Allowed && f.Outcome != Masked && f.Outcome != Pending:
+		reason = f.Outcome.String()
+	}
+	r := Report{Outcome: f.Outcome, Reason: reason, ScanID: f.Verdict.ScanID, Latency: took}
+	if f.MediaPass(s, leg) {
+		r.Unscanned = ReasonMedia
+	}
+	return r
+}
