@@ -88,7 +88,7 @@ func TestLinksInPages(t *testing.T) {
 
 // The outcomes that the pages name are the plugins'.
 func TestOutcomesInPages(t *testing.T) {
-	source := string(read(t, "../internal/guard/outcome.go"))
+	source := string(read(t, "../internal/policy/outcome.go"))
 	for page, text := range pages(t) {
 		for _, m := range regexp.MustCompile("outcome=\"([a-z_0-9]+)\"").FindAllStringSubmatch(text, -1) {
 			if !strings.Contains(source, `name: "`+m[1]+`"`) {
@@ -101,7 +101,7 @@ func TestOutcomesInPages(t *testing.T) {
 // How it works tells each outcome that ends an exchange, with its code.
 func TestEachOutcomeIsExplained(t *testing.T) {
 	page := pages(t)["docs/how-it-works.md"]
-	source := string(read(t, "../internal/guard/outcome.go"))
+	source := string(read(t, "../internal/policy/outcome.go"))
 	rules := regexp.MustCompile(`(?s)name: "([a-z_0-9]+)", action: action(?:Block|Refuse).*?code: "([a-z_0-9]+)"`).FindAllStringSubmatch(source, -1)
 	if len(rules) < 10 {
 		t.Fatalf("found %d outcomes", len(rules))
