@@ -40,9 +40,16 @@ test: ## all checks and tests, with the race detector where there is a C compile
 	@failed=; for part in lint unit clients; do $(MAKE) --no-print-directory $$part || failed="$$failed $$part"; done; \
 	test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
 
+# A body is read on one goroutine, and the thousands that are made up for
+# internal/llm take ten times as long under the detector: all of its tests run
+# without it, and its golden bodies, many at once, with it.
 unit:
 	@race="$(RACE)"; test -n "$$race" || echo "No C compiler that works: the tests run without the race detector."; \
-	$(GO) test $$race -timeout $(TIMEOUT) ./...
+	failed=; packages="$$($(GO) list ./... | grep -v '/internal/llm$$')"; \
+	$(GO) test $$race -timeout $(TIMEOUT) $$packages || failed=1; \
+	$(GO) test -timeout $(TIMEOUT) ./internal/llm || failed=1; \
+	$(GO) test $$race -timeout $(TIMEOUT) -run '^TestGolden$$' ./internal/llm || failed=1; \
+	test -z "$$failed"
 
 # Real clients in a module of their own: they take long to build.
 clients: build
