@@ -4,6 +4,7 @@ package llm
 
 import (
 	"bytes"
+	"strconv"
 	"strings"
 	"unicode"
 
@@ -131,7 +132,9 @@ func (p *probs) bytes(d *strictjson.Doc, v int, token []byte) {
 	var b []byte
 	for c := d.First(v); c < d.Next(v); c = d.Next(c) {
 		if d.Kind(c) == strictjson.Number {
-			b = append(b, byte(number(d.Raw(c))))
+			if f, err := strconv.ParseFloat(string(d.Raw(c)), 64); err == nil && f >= 0 && f < 256 {
+				b = append(b, byte(f)) // 116, 116.0 and 1.16e2 are one
+			}
 		} else {
 			p.read(d, c, true)
 		}

@@ -414,8 +414,11 @@ func (r *reader) list(a at, v int) error {
 func (r *reader) isPhrase(f field, v int) bool {
 	n, foreign := 0, false
 	for c := r.doc.First(v); c < r.doc.Next(v); c = r.doc.Next(c) {
-		if !r.isString(c) {
+		if r.doc.Kind(c) >= strictjson.Array {
 			return false
+		}
+		if !r.isString(c) {
+			continue
 		}
 		s := r.doc.Bytes(c)
 		switch {
