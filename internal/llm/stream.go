@@ -510,7 +510,7 @@ func (f *flushing) turn(r *reader, a at, text string, s *streamed) bool {
 func (r *reader) flushOther(s *streamed, said map[string]bool) {
 	text := string(bytes.TrimSpace(s.buf))
 	if s.probs {
-		r.probs = append(r.probs, prob{s.at.choice, text})
+		r.probs = append(r.probs, prob{choice: s.at.choice, text: text})
 		return
 	}
 	if s.label != "" {

@@ -42,7 +42,9 @@ func (r *reader) event(in Input, e *eventstream.Event) error {
 		case eventstream.EventName:
 			plain = isEnum(s)
 		case eventstream.EventID:
-			plain = isIdent(s)
+			if plain = isIdent(s); plain {
+				r.note(s)
+			}
 		case eventstream.NearData:
 			// A careless client takes it for data.
 			if r.accepts(s) {

@@ -338,7 +338,7 @@ func (r *reader) array(a at, f field, v int) error {
 		return nil
 	}
 	d := r.doc
-	n, start := 0, -1
+	n, start, pieces := 0, -1, len(r.probs)
 	if r.asm == nil && !a.listed && r.joins(f, v) {
 		a.listed, start = true, len(r.msg.Turns)
 	}
@@ -372,6 +372,9 @@ func (r *reader) array(a at, f field, v int) error {
 	}
 	if start >= 0 {
 		r.join(start)
+	}
+	if f.shape == segmentShape && !r.inArray(v) {
+		r.gather(pieces)
 	}
 	return nil
 }
@@ -411,8 +414,11 @@ func (r *reader) list(a at, v int) error {
 func (r *reader) isPhrase(f field, v int) bool {
 	n, foreign := 0, false
 	for c := r.doc.First(v); c < r.doc.Next(v); c = r.doc.Next(c) {
-		if !r.isString(c) {
+		if r.doc.Kind(c) >= strictjson.Array {
 			return false
+		}
+		if !r.isString(c) {
+			continue
 		}
 		s := r.doc.Bytes(c)
 		switch {
