@@ -120,6 +120,12 @@ func (r *reader) link(a at, v int, s []byte) error {
 // nothing else.
 const slotNumbers = "numbers"
 
+// slotTokens marks what may be token ids of the text beside it.
+const slotTokens = "tokens"
+
+// slotTranscript marks what a sound beside it says, which a mask would not reach.
+const slotTranscript = "transcript"
+
 // inline reads string v, which should be base64 of media.
 func (r *reader) inline(a at, v int, s []byte) error {
 	if kind, data, ok := mediatype.DataURL(string(s)); ok {
