@@ -208,3 +208,18 @@ func TestRequestsThatBeginLikeJSONForSomebody(t *testing.T) {
 		}
 	}
 }
+
+// TestMaskMakesNoOtherText: of names that come side by side a client takes the
+// next where the first is empty, so a mask may leave no empty pieces there.
+func TestMaskMakesNoOtherText(t *testing.T) {
+	body := "data: {\"choices\":[{\"delta\":{\"content\":\"one\"},\"text\":\"three\"}]}\n\ndata: {\"choices\":[{\"delta\":{\"content\":\" two\"},\"text\":\" four\"}]}\n\n"
+	m, err := Read(Input{Leg: ResponseLeg, Body: []byte(body)}, testLimits)
+	if err != nil || !strings.Contains(said(m), "one two\n") || !strings.Contains(said(m), "three four\n") {
+		t.Fatalf("%v %q", err, said(m))
+	}
+	for i := range m.Turns {
+		if out, err := m.Replace([]Replacement{{i, "x"}}); !errors.Is(err, ErrNotCertain) {
+			t.Errorf("%v %s", err, out)
+		}
+	}
+}
