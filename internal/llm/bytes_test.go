@@ -223,3 +223,22 @@ func TestMaskMakesNoOtherText(t *testing.T) {
 		}
 	}
 }
+
+// TestBase64LikeWords: base64 of UTF-16 in some scripts has runs of letters like
+// words; it is refused like the same in another place.
+func TestBase64LikeWords(t *testing.T) {
+	var wide []byte
+	for _, u := range utf16.Encode([]rune(strings.Repeat("Серая цапля прячет семь медных фонарей. ", 3))) {
+		wide = append(wide, byte(u), byte(u>>8))
+	}
+	data := base64.StdEncoding.EncodeToString(wide)
+	for _, body := range []string{
+		`{"contents":[{"parts":[{"inlineData":{"mimeType":"image/png","data":"` + data + `"}}]}]}`,
+		`{"messages":[{"role":"user","content":[{"type":"input_audio","input_audio":{"format":"wav","data":"` + data + `"}}]}]}`,
+	} {
+		var e *Error
+		if m, err := Read(Input{Body: []byte(body)}, testLimits); !errors.As(err, &e) || e.Class != Unscannable {
+			t.Errorf("%v %+v", err, m)
+		}
+	}
+}
