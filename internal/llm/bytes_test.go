@@ -5,6 +5,7 @@ package llm
 import (
 	"encoding/base64"
 	"errors"
+	"strconv"
 	"strings"
 	"testing"
 	"unicode/utf16"
@@ -240,5 +241,25 @@ func TestBase64LikeWords(t *testing.T) {
 		if m, err := Read(Input{Body: []byte(body)}, testLimits); !errors.As(err, &e) || e.Class != Unscannable {
 			t.Errorf("%v %+v", err, m)
 		}
+	}
+}
+
+// TestEventsOfTokens: Text Generation Inference sends an event for each token,
+// with a number; its clients join their texts.
+func TestEventsOfTokens(t *testing.T) {
+	var b strings.Builder
+	for i := range 6000 {
+		text := " and"
+		switch i {
+		case 0:
+			text = "a who"
+		case 1:
+			text = "le sentence"
+		}
+		b.WriteString(`data:{"index":` + strconv.Itoa(i) + `,"token":{"id":25584,"text":"` + text + `","logprob":-1.3,"special":false},"generated_text":null,"details":null}` + "\n\n")
+	}
+	m, err := Read(Input{Leg: ResponseLeg, Body: []byte(b.String())}, testLimits)
+	if err != nil || len(m.Turns) != 1 || !strings.HasPrefix(m.Turns[0].Text, "a whole sentence and and") || m.Turns[0].Maskable {
+		t.Errorf("%v, %d turns: %.200q", err, len(m.Turns), said(m))
 	}
 }

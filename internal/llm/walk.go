@@ -96,6 +96,10 @@ func (r *reader) object(a at, s *shape, v int) error {
 	if s == rpcResult && r.elicited(v) {
 		s = rpcElicited
 	}
+	if s == tokenShape {
+		a.block = 0 // the event's index counts tokens
+		r.numbers = true
+	}
 	a, call := r.enter(a, s, v)
 	outer := a.copy
 	var kind, media, file string // what the object says of media in it
