@@ -65,7 +65,7 @@ func openAI() {
 
 	audioShape.add(fIdent, "id")
 	audioShape.add(fNumbers, "data")
-	audioShape.add(field{rule: text, kind: inherit, slot: "transcript"}, "transcript")
+	audioShape.add(field{rule: text, kind: inherit, slot: slotTranscript}, "transcript")
 	audioShape.add(fSetting, "expires_at")
 
 	c := callShape
