@@ -640,6 +640,7 @@ func TestShutdownTakesALastCall(t *testing.T) {
 	bubble(t, s, func(t *testing.T, connect func() *peer) {
 		p := connect()
 		id := must[int32](t)(p.start(`{}`))
+		synctest.Wait() // the connection is idle
 		go s.Shutdown(t.Context())
 		synctest.Wait()
 		if _, err := p.event(id, "access"); err != nil {
