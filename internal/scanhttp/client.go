@@ -173,7 +173,7 @@ func (c *Client) try(ctx context.Context, t *target, header http.Header, r *Requ
 // weigh marks a timeout as the scan's own doing, if that explains it and the
 // service is not known to be away.
 func (t *target) weigh(fail *guard.Failure, r *Request, explained bool) {
-	if !explained || fail.Reason == ReasonCanceled || t.breaker.isAway() {
+	if !explained || fail.Reason == ReasonCanceled || t.breaker.isAway(time.Now()) {
 		return
 	}
 	fail.Provoked = true
