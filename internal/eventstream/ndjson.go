@@ -7,7 +7,9 @@ import (
 	"iter"
 )
 
-const jsonSpace = " \t\r"
+// jsonSpace is what stands around a line's value: white space, and the mark in
+// front of each text of a JSON sequence (RFC 7464).
+const jsonSpace = " \t\r\x1e"
 
 // Lines gives the places of the lines of a body of JSON lines (NDJSON, JSONL),
 // without white space around them and without blank lines. The last line needs

@@ -17,6 +17,10 @@ func anthropic() {
 	r.add(fIdent, "anthropic_version", "container", "inference_geo")
 	r.add(fEnum, "anthropic_beta")
 
+	// A batch of requests.
+	r.add(field{rule: other, shape: requestShape}, "params")
+	r.add(fIdent, "custom_id")
+
 	p := partShape
 	p.add(field{rule: text, kind: KindReasoning, shape: partShape, slot: "reasoning"}, "thinking")
 	p.add(fOpaque, "signature")

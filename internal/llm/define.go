@@ -244,8 +244,10 @@ func (d *definition) schema(v int) {
 			d.line(d.doc.Bytes(c), "")
 			d.hidden(d.doc.Bytes(c))
 		case name == "type" && d.one(c, jsonTypes), name == "format" && d.one(c, jsonFormats), name == "$schema" && d.one(c, jsonSchemas):
-		case (name == "required" || name == "propertyOrdering" || name == "property_ordering") && d.one(c, d.said()):
-		case name == "dependentRequired" && d.dependent(c):
+		case (name == "required" || name == "propertyOrdering" || name == "property_ordering") && d.isArray(c):
+			if !d.ordered(c, d.doc.Member(v, "properties")) {
+				d.list(c, name)
+			}
 		case (name == "$ref" || name == "$dynamicRef") && kind == strictjson.String && d.refers(d.doc.Bytes(c)):
 		default:
 			d.appendLines(c, true)
@@ -270,32 +272,63 @@ func (d *definition) properties(v int) {
 	}
 }
 
-// dependent reports whether v tells which of the properties that are said need
-// which others.
-func (d *definition) dependent(v int) bool {
-	if !d.isObject(v) {
+// list appends array v of names, one a line as they are read.
+func (d *definition) list(v int, name string) {
+	if first := d.doc.First(v); first < d.doc.Next(v) && d.doc.Next(first) < d.doc.Next(v) {
+		d.line([]byte(name), ":")
+		for c := first; c < d.doc.Next(v); c = d.doc.Next(c) {
+			d.appendLines(c, false)
+		}
+		return
+	}
+	d.appendLines(v, true)
+}
+
+// ordered reports whether v names properties that are said, in the order in which
+// object properties says them: in another they could be a sentence. One name
+// alone is in order.
+func (d *definition) ordered(v, properties int) bool {
+	if first := d.doc.First(v); first == d.doc.Next(v) || d.doc.Next(first) == d.doc.Next(v) {
+		return d.one(v, d.said())
+	}
+	if properties < 0 || !d.isObject(properties) {
 		return false
 	}
-	for c := d.doc.First(v); c < d.doc.Next(v); c = d.doc.Next(c) {
-		if !d.said()[string(d.doc.Name(c))] || !d.one(c, d.said()) {
-			return false
+	p := d.doc.First(properties)
+	return d.eachString(v, func(s []byte) bool {
+		for ; p < d.doc.Next(properties); p = d.doc.Next(p) {
+			if bytes.Equal(d.doc.Name(p), s) {
+				p = d.doc.Next(p)
+				return true
+			}
 		}
-	}
-	return true
+		return false
+	})
 }
 
 // refers reports whether s is the place of a part of the definition whose name is
-// said there.
+// said there. Between two names there is always a word of schemas.
 func (d *definition) refers(s []byte) bool {
 	path, ok := strings.CutPrefix(string(s), "#")
 	if path == "" {
 		return ok
 	}
 	path, ok = strings.CutPrefix(path, "/")
+	named, numbered := false, false
 	for ok && path != "" {
 		var step string
 		step, path, _ = strings.Cut(path, "/")
-		ok = namesBelow[step] || subschemas[step] || d.said()[step] || len(step) < 4 && only([]byte(step), "") && number([]byte(step)) > 0 || step == "0"
+		switch {
+		case named:
+			ok, named = d.said()[step], false
+		case namesBelow[step]:
+			named, numbered = true, false
+		case subschemas[step]:
+			numbered = true
+		default:
+			ok = numbered && len(step) < 4 && only([]byte(step), "") && (number([]byte(step)) > 0 || step == "0")
+			numbered = false
+		}
 	}
 	return ok
 }

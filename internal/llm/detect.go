@@ -171,16 +171,20 @@ contentBlockDelta contentBlockStart messageStart messageStop contentBlockStop me
 // the request, if it is known.
 func answerFormat(d *strictjson.Doc, request *Message) Format {
 	root := strictjson.Root
-	if d.Kind(root) == strictjson.Array && d.First(root) < d.Next(root) {
-		root = d.First(root)
+	if d.Kind(root) == strictjson.Array {
+		// The first element may be one that says nothing.
+		for c := d.First(root); c < d.Next(strictjson.Root); c = d.Next(c) {
+			if d.Kind(c) == strictjson.Object && (d.Kind(root) == strictjson.Array || d.Member(c, "candidates") >= 0) && namesAnswer(d, c) {
+				if root = c; d.Member(c, "candidates") >= 0 {
+					break
+				}
+			}
+		}
 	}
 	if d.Kind(root) != strictjson.Object {
 		return Unknown
 	}
-	known := false
-	for c := d.First(root); c < d.Next(root) && !known; c = d.Next(c) {
-		known = answerNames[string(d.Name(c))]
-	}
+	known := namesAnswer(d, root)
 	has := func(name string) bool { return d.Member(root, name) >= 0 }
 	switch {
 	case !known:
@@ -205,6 +209,27 @@ func answerFormat(d *strictjson.Doc, request *Message) Format {
 		return Ollama
 	}
 	return OpenAIOther
+}
+
+// namesAnswer reports whether object v has a name that makes it an answer.
+func namesAnswer(d *strictjson.Doc, v int) bool {
+	for c := d.First(v); c < d.Next(v); c = d.Next(c) {
+		if answerNames[string(d.Name(c))] {
+			return true
+		}
+	}
+	return false
+}
+
+// streamsArray reports whether an answer is an array of Gemini's answers, each
+// the next piece.
+func streamsArray(d *strictjson.Doc) bool {
+	for c := d.First(strictjson.Root); c < d.Next(strictjson.Root); c = d.Next(c) {
+		if d.Kind(c) == strictjson.Object && d.Member(c, "candidates") >= 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // typed reports whether object v's type begins with prefix.

@@ -120,6 +120,12 @@ func (r *reader) link(a at, v int, s []byte) error {
 // nothing else.
 const slotNumbers = "numbers"
 
+// slotTokens marks what may be token ids of the text beside it.
+const slotTokens = "tokens"
+
+// slotTranscript marks what a sound beside it says, which a mask would not reach.
+const slotTranscript = "transcript"
+
 // inline reads string v, which should be base64 of media.
 func (r *reader) inline(a at, v int, s []byte) error {
 	if kind, data, ok := mediatype.DataURL(string(s)); ok {
@@ -129,14 +135,17 @@ func (r *reader) inline(a at, v int, s []byte) error {
 		return r.link(a, v, s)
 	}
 	// Prose without blanks has base64's alphabet too.
-	if !only(s, "+/=-_\r\n") || isProse(s) {
+	if alphabet := only(s, "+/=-_\r\n"); !alphabet || isProse(s) {
+		secret := a.kind == KindReasoning // ciphertext
 		a.kind = KindDocument
 		r.text(a, fDocument, v)
 		// A lenient decoder, which skips what is no base64, may find another.
 		if data := mediatype.Base64(string(s)); r.asm == nil && len(data)*4/3 >= len(s)-len(s)/10 && len(data) >= 16 {
-			if text, _, err := legible("", data); err == nil {
-				r.inlined(a, text)
+			text, _, err := legible("", data)
+			if err != nil && alphabet && !secret && mediatype.Wide(data) {
+				return err // UTF-16 gives base64 like words
 			}
+			r.inlined(a, text)
 		}
 		return nil
 	}

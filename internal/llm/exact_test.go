@@ -165,7 +165,7 @@ func TestNoNoise(t *testing.T) {
 		"anthropic": `{"id":"msg_013Zva2CMHLNnjNjuJKvwJEr","type":"message","role":"assistant","model":"claude-sonnet-4-5-20250929","content":[{"type":"text","text":"Hello! The harbour opens at nine."}],"stop_reason":"end_turn","stop_sequence":null,"usage":{"input_tokens":2095,"output_tokens":503}}`,
 		"gemini":    `{"candidates":[{"content":{"parts":[{"text":"Hello! The harbour opens at nine."}],"role":"model"},"finishReason":"STOP","index":0}],"usageMetadata":{"promptTokenCount":8},"modelVersion":"gemini-2.5-flash","responseId":"mtCdaJ3pBdO7vdIPx8iZ4Ag"}`,
 		"converse":  `{"metrics":{"latencyMs":1275},"output":{"message":{"content":[{"text":"Hello! The harbour opens at nine."}],"role":"assistant"}},"stopReason":"end_turn","usage":{"inputTokens":30,"outputTokens":628,"totalTokens":658}}`,
-		"ollama":    `{"model":"llama3.2","created_at":"2023-08-04T19:22:45.499127Z","response":"Hello! The harbour opens at nine.","done":true,"done_reason":"stop","context":[1,2,3],"total_duration":5043500667}`,
+		"ollama":    `{"model":"llama3.2","created_at":"2023-08-04T19:22:45.499127Z","response":"Hello! The harbour opens at nine.","done":true,"done_reason":"stop","total_duration":5043500667}`,
 		"cohere":    `{"id":"c14c80c3-18eb-4519-9460-6c92edd8cfb4","finish_reason":"COMPLETE","message":{"role":"assistant","content":[{"type":"text","text":"Hello! The harbour opens at nine."}]},"usage":{"billed_units":{"input_tokens":5,"output_tokens":418},"tokens":{"input_tokens":71,"output_tokens":418}}}`,
 	} {
 		m, err := Read(Input{Leg: ResponseLeg, Body: []byte(body)}, testLimits)

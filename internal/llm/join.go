@@ -52,7 +52,7 @@ func (r *reader) join(start int) {
 	}
 	first, same := -1, true
 	for i := start; i < len(turns) && same; i++ {
-		if !turns[i].part {
+		if !turns[i].part && !turns[i].direct {
 			continue
 		}
 		if first < 0 {
@@ -84,6 +84,22 @@ func (r *reader) join(start int) {
 	}
 	for _, key := range order {
 		r.joinParts(groups[key], nil)
+	}
+	if r.msg.Leg != RequestLeg {
+		return
+	}
+	// Templates print the text of each part, whatever its type, role or call.
+	r.joined = r.joined[:0]
+	for i := start; i < len(turns); i++ {
+		if turns[i].direct {
+			r.joined = append(r.joined, int32(i))
+		}
+	}
+	for _, i := range r.joined {
+		if turns[i].joinKey() != turns[r.joined[0]].joinKey() {
+			r.joinParts(r.joined, nil)
+			return
+		}
 	}
 }
 

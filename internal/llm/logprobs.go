@@ -4,7 +4,9 @@ package llm
 
 import (
 	"bytes"
+	"strconv"
 	"strings"
+	"unicode"
 
 	"kong-ai-guard/internal/strictjson"
 )
@@ -24,13 +26,51 @@ func (r *reader) tokens(a at, v int) {
 		return
 	}
 	r.take(turnBytes + 3*(len(p.text)+len(p.other)))
-	r.probs = append(extra(r.probs, 2), prob{a.choice, string(p.text)}, prob{a.choice, string(p.other)})
+	r.probs = append(extra(r.probs, 2), prob{choice: a.choice, text: string(p.text)}, prob{choice: a.choice, text: string(p.other)})
 }
 
 // A prob is a text put together of log probabilities.
 type prob struct {
 	choice int
 	text   string
+	listed bool // the words or segments of a transcript
+}
+
+// gather makes one text of the pieces from start on, which are what an array
+// says: one by one each of them may stand anywhere in a text.
+func (r *reader) gather(start int) {
+	n := 0
+	for _, p := range r.probs[start:] {
+		n += len(p.text) + 1
+	}
+	if len(r.probs)-start <= 2 {
+		return
+	}
+	if r.take(n); r.err != nil {
+		return
+	}
+	whole := prob{choice: r.probs[start].choice, listed: true}
+	var b strings.Builder
+	b.Grow(n)
+	for _, p := range r.probs[start:] {
+		if p.text != "" && p.text[0] != ' ' && b.Len() > 0 {
+			b.WriteByte(' ')
+		}
+		b.WriteString(p.text)
+	}
+	whole.text = b.String()
+	r.probs = append(r.probs[:start], whole)
+}
+
+// bare gives s without white space and punctuation, which the words of a
+// transcript lack.
+func bare(s string) string {
+	return strings.Map(func(c rune) rune {
+		if unicode.IsSpace(c) || unicode.IsPunct(c) {
+			return -1
+		}
+		return c
+	}, s)
 }
 
 type probs struct {
@@ -92,7 +132,9 @@ func (p *probs) bytes(d *strictjson.Doc, v int, token []byte) {
 	var b []byte
 	for c := d.First(v); c < d.Next(v); c = d.Next(c) {
 		if d.Kind(c) == strictjson.Number {
-			b = append(b, byte(number(d.Raw(c))))
+			if f, err := strconv.ParseFloat(string(d.Raw(c)), 64); err == nil && f >= 0 && f < 256 {
+				b = append(b, byte(f)) // 116, 116.0 and 1.16e2 are one
+			}
 		} else {
 			p.read(d, c, true)
 		}
@@ -121,7 +163,11 @@ func (r *reader) addProbs() {
 		if text == "" {
 			continue
 		}
-		if t := r.teller(said[p.choice], text, &left); t != nil {
+		tell := r.teller
+		if p.listed {
+			tell = r.transcript
+		}
+		if t := tell(said[p.choice], text, &left); t != nil {
 			t.Maskable = false // a mask would not reach the probabilities
 			continue
 		}
@@ -134,6 +180,23 @@ func (r *reader) addProbs() {
 // searchPerByte is how many bytes of texts are searched for log probabilities,
 // for each byte of the body. What is left then is content.
 const searchPerByte = 8
+
+// transcript gives the turn that says text but for its marks, nil for none.
+func (r *reader) transcript(turns []*told, text string, left *int) *Turn {
+	r.take(len(text))
+	text = bare(text)
+	for _, t := range turns {
+		if *left -= len(t.turn.Text); *left < 0 {
+			return nil
+		}
+		r.step(2 * len(t.turn.Text))
+		r.take(len(t.turn.Text))
+		if strings.Contains(bare(t.turn.Text), text) {
+			return t.turn
+		}
+	}
+	return nil
+}
 
 // told is a turn up to which log probabilities have told its text again.
 type told struct {

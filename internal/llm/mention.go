@@ -54,6 +54,7 @@ func (r *reader) addMentions() {
 		}
 	}
 	r.others = slices.Grow(r.others, len(r.mentions))
+	r.addDisordered()
 	for _, t := range r.mentioned {
 		if !r.mentions[t.Text] {
 			continue
@@ -63,4 +64,34 @@ func (r *reader) addMentions() {
 		}
 		r.others = append(r.others, t)
 	}
+}
+
+// addDisordered adds the names that stand elsewhere as one text if they do not
+// come in the order in which definitions and calls say them: in another they could
+// be a sentence. Two names are none.
+func (r *reader) addDisordered() {
+	var said []string
+	for i := range r.mentioned {
+		if t := &r.mentioned[i]; !r.mentions[t.Text] {
+			said = append(said, t.Text)
+		}
+	}
+	if len(said) < 3 {
+		return
+	}
+	next := 0
+	for i := range r.msg.Turns {
+		t := &r.msg.Turns[i]
+		if t.Maskable || t.Kind != KindToolDef && t.Kind != KindToolCall {
+			continue
+		}
+		for line := range strings.SplitSeq(t.Text, "\n") {
+			if line == said[next] {
+				if next++; next == len(said) {
+					return
+				}
+			}
+		}
+	}
+	r.other(RoleNone, 0, strings.Join(said, "\n"))
 }

@@ -47,14 +47,34 @@ func (r *reader) keep(s []byte, known int) {
 		if _, _, sense := wordsOf(part); !sense {
 			return
 		}
+		// In a part that is no words for the most, short ones are there by chance.
+		least := 0
+		if 4*covered(part) < 3*len(part) {
+			least = 5
+		}
 		for i := 0; i < len(part) && n.weight < enoughWeight; {
 			end := runEnd(part, i)
-			for range wordsIn(part[i:end]) {
-				n.count(part[i:end], known)
+			if end-i >= least {
+				for range wordsIn(part[i:end]) {
+					n.count(part[i:end], known)
+				}
 			}
 			i = end
 		}
 	})
+}
+
+// covered gives how many characters of a part are in words.
+func covered(part []byte) int {
+	n := 0
+	for i := 0; i < len(part); {
+		end := runEnd(part, i)
+		if wordsIn(part[i:end]) > 0 {
+			n += end - i
+		}
+		i = end
+	}
+	return n
 }
 
 // count counts a word. One that is several written as one counts as such.

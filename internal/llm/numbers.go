@@ -44,6 +44,7 @@ func (r *reader) checkTokens(in Input) error {
 			case strings.Contains(strings.ToLower(in.Path), "/tokenize"):
 				return nil // they are of what the request said
 			}
+			r.numbers = r.numbers || !r.withProbs(open)
 			return r.checkBeside()
 		default:
 			open = append(open, enclosing{v: v, end: d.Next(v)})
@@ -147,6 +148,28 @@ func (r *reader) count(v, most int) int {
 		}
 	}
 	return n
+}
+
+// withProbs reports whether what is looked at stands among log probabilities,
+// whose text is compared with the turns.
+func (r *reader) withProbs(open []enclosing) bool {
+	for i := range open {
+		if string(r.doc.Name(open[i].v)) == "logprobs" {
+			return true
+		}
+	}
+	return false
+}
+
+// keepNumbers takes the places from all turns of an answer that says its text in
+// token ids, too: a mask would leave it there.
+func (r *reader) keepNumbers() {
+	if !r.numbers {
+		return
+	}
+	for i := range r.msg.Turns {
+		r.msg.Turns[i].Maskable = false
+	}
 }
 
 // integers reports whether array v, with the arrays in it, holds nothing but

@@ -19,7 +19,8 @@ func ollama() {
 	optionsShape.add(fName, "stop")
 
 	a := answerShape
-	a.add(fSetting, "done", "context", "total_duration", "load_duration", "prompt_eval_count", "prompt_eval_duration", "eval_count", "eval_duration")
+	a.add(field{rule: setting, slot: slotTokens}, "context") // the whole conversation
+	a.add(fSetting, "done", "total_duration", "load_duration", "prompt_eval_count", "prompt_eval_duration", "eval_count", "eval_duration")
 	a.add(fEnum, "done_reason")
 	a.add(fIdent, "created_at")
 	a.add(fModel, "remote_model")

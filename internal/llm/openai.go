@@ -12,7 +12,9 @@ func openAI() {
 	r.add(field{rule: text, kind: KindText, role: RoleUser, shape: messageShape}, "prompt", "suffix", "input", "negative_prompt")
 	r.add(fDef, "tools", "functions")
 	r.add(field{rule: enum, shape: toolChoice}, "tool_choice", "function_call")
-	r.add(field{rule: ident, shape: responseFormat}, "response_format", "audio", "text")
+	r.add(field{rule: ident, shape: responseFormat}, "response_format", "audio")
+	// Settings in an object; what speech is to be made of in a string.
+	r.add(field{rule: other, shape: responseFormat}, "text")
 	r.add(field{rule: other, shape: metadataShape}, "metadata")
 	r.add(field{rule: other, shape: searchShape}, "web_search_options")
 	r.add(fName, "stop", "stop_sequences")
@@ -63,7 +65,7 @@ func openAI() {
 
 	audioShape.add(fIdent, "id")
 	audioShape.add(fNumbers, "data")
-	audioShape.add(field{rule: text, kind: inherit, slot: "transcript"}, "transcript")
+	audioShape.add(field{rule: text, kind: inherit, slot: slotTranscript}, "transcript")
 	audioShape.add(fSetting, "expires_at")
 
 	c := callShape

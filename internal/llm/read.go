@@ -7,6 +7,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 	"unsafe"
 
@@ -70,6 +71,7 @@ func read(ctx context.Context, in Input, lim Limits) (m *Message, work int, err 
 	err = r.body(in, label, body)
 	if err == nil && r.err == nil {
 		r.addProbs()
+		r.keepNumbers()
 		r.addMentions()
 		r.addNoted()
 		if r.doubled {
@@ -191,7 +193,8 @@ func (r *reader) body(in Input, label mediatype.Label, body []byte) error {
 		}
 	}
 	switch {
-	case (in.Leg == ResponseLeg || linesType(label.Type)) && eventstream.LooksLikeLines(body):
+	case (in.Leg == ResponseLeg || linesType(label.Type)) && eventstream.LooksLikeLines(body),
+		in.Leg == ResponseLeg && linesType(label.Type):
 		return r.lines(in, body)
 	case jsonType(label.Type) && !eventstream.LooksLike(body) || mayBeJSON(in.Leg, body):
 		return r.jsonError(err)
@@ -243,15 +246,51 @@ func opensJSON(body []byte) bool {
 // or an array of such. All else is read as the text that its client shows:
 // "{name}, ...", "[1] ...".
 func mayBeJSON(leg Leg, body []byte) bool {
-	if leg == RequestLeg || !opensJSON(body) {
+	if leg == RequestLeg {
+		return opensJSON(body) || opensObject(afterNoise(body))
+	}
+	if !opensJSON(body) {
 		return opensJSON(body)
 	}
+	return opensObject(body)
+}
+
+// opensObject reports whether a text begins with an object that has a name or a
+// comment, or an array of such.
+func opensObject(body []byte) bool {
 	rest := bytes.TrimLeft(body, " \t\r\n[")
 	if len(rest) == 0 || rest[0] != '{' {
 		return false
 	}
 	rest = bytes.TrimLeft(rest[1:], " \t\r\n")
 	return len(rest) > 0 && (rest[0] == '"' || rest[0] == '/' && len(rest) > 1 && (rest[1] == '*' || rest[1] == '/'))
+}
+
+// afterNoise is body without what lenient parsers skip in front of JSON: white
+// space of any kind, control characters, comments. It is nil if there is nothing of that.
+func afterNoise(body []byte) []byte {
+	rest := body
+	for {
+		before := len(rest)
+		rest = bytes.TrimLeftFunc(rest, func(c rune) bool { return unicode.IsSpace(c) || unicode.IsControl(c) || c == '\uFEFF' })
+		for _, mark := range [...][2]string{{"/*", "*/"}, {"//", "\n"}, {"#", "\n"}} {
+			if !bytes.HasPrefix(rest, []byte(mark[0])) {
+				continue
+			}
+			_, after, ok := bytes.Cut(rest[len(mark[0]):], []byte(mark[1]))
+			if !ok {
+				return nil
+			}
+			rest = after
+		}
+		if len(rest) == before {
+			break
+		}
+	}
+	if len(rest) == len(body) {
+		return nil
+	}
+	return rest
 }
 
 // jsonError gives the error for the document that could not be parsed.
@@ -301,7 +340,7 @@ func (r *reader) document(in Input) error {
 		return r.unknown(a, root)
 	case r.isArray(root) && in.Leg == ResponseLeg && m.Format != Unknown:
 		// Gemini streams an array of answers when it is not asked for events.
-		if m.Format == Gemini {
+		if m.Format == Gemini || streamsArray(r.doc) {
 			m.Stream, r.asm = true, newAssembler()
 		}
 		for c := r.doc.First(root); c < r.doc.Next(root); c = r.doc.Next(c) {
@@ -361,6 +400,9 @@ func (r *reader) plain(label mediatype.Label, body []byte) error {
 	text, found, err := legible(label.Type, body)
 	if err != nil {
 		return err
+	}
+	if m.Leg == RequestLeg && mayBeJSON(m.Leg, text) {
+		return &Error{Malformed, "a charset other than UTF-8"}
 	}
 	m.Format = Text
 	if found != "" {

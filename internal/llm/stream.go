@@ -25,6 +25,7 @@ type assembler struct {
 	// begins tells that the event holds what deltas of its class continue.
 	begins bool
 	event  int32 // counts the events
+	pieces plainText
 	calls  map[callKey]*streamedCall
 }
 
@@ -172,6 +173,9 @@ func (m *assembler) add(r *reader, a at, slot string, v int) {
 		s.under(r, m.paths.names(&r.budget, r.path), a.role)
 	}
 	s.piece(r, v)
+	if slot == slotTranscript || strings.HasSuffix(m.class, "audio_transcript") {
+		s.fixed = false
+	}
 }
 
 func (s *streamed) piece(r *reader, v int) {
@@ -428,6 +432,7 @@ func (r *reader) flush() {
 		// What the turns stand on is theirs now; the rest can go.
 		thread.buf, thread.runs = nil, nil
 	}
+	r.flushPlain(&f)
 	for _, group := range f.parts.order {
 		r.joinStreamed(group, &f)
 	}
@@ -510,7 +515,7 @@ func (f *flushing) turn(r *reader, a at, text string, s *streamed) bool {
 func (r *reader) flushOther(s *streamed, said map[string]bool) {
 	text := string(bytes.TrimSpace(s.buf))
 	if s.probs {
-		r.probs = append(r.probs, prob{s.at.choice, text})
+		r.probs = append(r.probs, prob{choice: s.at.choice, text: text})
 		return
 	}
 	if s.label != "" {

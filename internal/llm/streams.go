@@ -42,7 +42,9 @@ func (r *reader) event(in Input, e *eventstream.Event) error {
 		case eventstream.EventName:
 			plain = isEnum(s)
 		case eventstream.EventID:
-			plain = isIdent(s)
+			if plain = isIdent(s); plain {
+				r.note(s)
+			}
 		case eventstream.NearData:
 			// A careless client takes it for data.
 			if r.accepts(s) {
@@ -80,22 +82,48 @@ func (r *reader) event(in Input, e *eventstream.Event) error {
 		}
 	}
 	data := e.Data
-	if len(bytes.TrimSpace(data)) == 0 || string(bytes.TrimSpace(data)) == "[DONE]" {
+	if len(bytes.TrimSpace(data)) == 0 {
+		// A blank or a line's end between words.
+		if len(e.Lines) > 1 {
+			r.asm.breakLines(r)
+		}
+		for i, l := range e.Lines {
+			if i > 0 {
+				r.asm.lineEnd(r)
+			}
+			r.asm.plain(r, r.msg.body[l.Start:l.End], false)
+		}
+		return nil
+	}
+	if string(bytes.TrimSpace(data)) == "[DONE]" {
 		return nil
 	}
 	if len(e.Lines) == 1 {
 		return r.chunk(in, data, e.Offset(0), true)
 	}
 	// Some clients join the lines, others take each for a message.
-	if r.accepts(data) {
-		return r.chunk(in, data, 0, false)
+	joined := r.accepts(data)
+	if joined {
+		if err := r.chunk(in, data, 0, false); err != nil {
+			return err
+		}
 	}
-	for _, l := range e.Lines {
+	r.asm.breakLines(r)
+	for i, l := range e.Lines {
 		line := r.msg.body[l.Start:l.End]
-		if len(bytes.TrimSpace(line)) == 0 || string(bytes.TrimSpace(line)) == "[DONE]" {
+		if i > 0 && !joined {
+			r.asm.lineEnd(r)
+		}
+		switch {
+		case joined && (!opensJSON(line) || !encloses(line) || !r.accepts(line) || r.doc.Len() < 2):
+			continue
+		case len(bytes.TrimSpace(line)) == 0:
+			r.asm.plain(r, line, false)
+			continue
+		case string(bytes.TrimSpace(line)) == "[DONE]":
 			continue
 		}
-		if err := r.chunk(in, line, l.Start, true); err != nil {
+		if err := r.chunk(in, line, l.Start, !joined); err != nil {
 			return err
 		}
 	}
@@ -120,13 +148,12 @@ func (r *reader) chunk(in Input, data []byte, base int, fixed bool) error {
 		if !mediatype.Text(data) {
 			return &Error{Malformed, "text that is not UTF-8"}
 		}
-		// Not JSON: a text that comes line by line.
-		asm.begin("", false)
-		s, _ := asm.text(r, at{kind: KindText, message: -1, role: RoleAssistant}, "plain")
-		r.take(2 * len(data))
-		s.buf, s.fixed = append(extra(s.buf, len(data)), data...), false
+		asm.plain(r, data, true)
 		r.escaped(data)
 		return nil
+	}
+	if !r.hasMembers() {
+		asm.plain(r, data, false)
 	}
 	rpc := r.isRPC()
 	if rpc {
@@ -231,11 +258,16 @@ func (r *reader) frames(in Input, body []byte) error {
 		if r.step(f.End - f.Start); r.err != nil {
 			return r.err
 		}
-		if inner, ok := r.invokeChunk(payload); ok {
-			payload = inner
+		inner, alone := r.invokeChunk(payload)
+		if inner != nil {
+			if err := r.chunk(in, inner, 0, false); err != nil {
+				return err
+			}
 		}
-		if err := r.chunk(in, payload, 0, false); err != nil {
-			return err
+		if !alone {
+			if err := r.chunk(in, payload, 0, false); err != nil {
+				return err
+			}
 		}
 	}
 	if fr.Err() != nil {
@@ -245,8 +277,9 @@ func (r *reader) frames(in Input, body []byte) error {
 }
 
 // invokeChunk takes the model's own event out of a chunk of
-// InvokeModelWithResponseStream: {"bytes":"<base64>","p":"<padding>"}.
-func (r *reader) invokeChunk(payload []byte) ([]byte, bool) {
+// InvokeModelWithResponseStream: {"bytes":"<base64>","p":"<padding>"}. Alone tells
+// that the chunk says nothing else; its clients ignore all else.
+func (r *reader) invokeChunk(payload []byte) (inner []byte, alone bool) {
 	d := strictjson.Borrow()
 	defer d.Return()
 	// Where a name stands twice, each reading has a chunk of its own.
@@ -257,10 +290,14 @@ func (r *reader) invokeChunk(payload []byte) ([]byte, bool) {
 	if v < 0 || d.Kind(v) != strictjson.String {
 		return nil, false
 	}
+	alone = true
 	for c := d.First(strictjson.Root); c < d.Next(strictjson.Root); c = d.Next(c) {
 		if name := string(d.Name(c)); name != "bytes" && (name != "p" || d.Kind(c) != strictjson.String || !isOpaque(d.Bytes(c))) {
-			return nil, false
+			alone = false
 		}
 	}
-	return mediatype.Base64(string(d.Bytes(v))), true
+	if inner = mediatype.Base64(string(d.Bytes(v))); !alone && !encloses(inner) {
+		return nil, false // some other event
+	}
+	return inner, alone
 }

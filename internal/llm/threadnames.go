@@ -67,6 +67,14 @@ func (s *streamed) readings(b *budget) []*streamed {
 		}
 		return all // copies of one text
 	}
+	same := true
+	for _, one := range all[1:] {
+		same = same && bytes.Equal(one.buf, all[0].buf)
+	}
+	for i := range all {
+		// A mask leaves empty pieces, where clients would take another name's.
+		all[i].fixed = all[i].fixed && (same || len(all[i].spans) == 1)
+	}
 	for _, name := range names {
 		has := make(map[int32]bool)
 		for _, r := range s.runs {

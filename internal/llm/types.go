@@ -112,6 +112,9 @@ type Turn struct {
 
 	// part tells that the text is one of the parts that readers join.
 	part bool
+	// direct tells that it is the text of a part as such, whatever the part
+	// says that it is.
+	direct bool
 
 	// spans says where in the body the text lies: spans[from:to] of Message;
 	// shares[from:to] say of which turns a joined one is made.

@@ -48,8 +48,9 @@ type at struct {
 	// or number stands beside them.
 	joined bool
 	copy   uint64 // of names that stand twice: see copyOf
-	// listed tells that an array above joins its texts.
-	listed bool
+	// listed tells that an array above joins its texts, direct that it is the
+	// next one above.
+	listed, direct bool
 	// apart tells that no client joins the texts of the array above.
 	apart bool
 }
@@ -79,6 +80,7 @@ type reader struct {
 	numbered  map[int]bool // choices of a stream that token ids were seen of
 	carries   bool         // the request says something that is no text
 	vectors   bool         // rows of fractions are no text here
+	numbers   bool         // the text stands there as numbers, too
 	maxDepth  int
 	view      *strictjson.Reading // of equal names; nil for all copies
 	doubled   bool                // an object has equal names
@@ -93,6 +95,10 @@ func (r *reader) object(a at, s *shape, v int) error {
 	d := r.doc
 	if s == rpcResult && r.elicited(v) {
 		s = rpcElicited
+	}
+	if s == tokenShape {
+		a.block = 0 // the event's index counts tokens
+		r.numbers = true
 	}
 	a, call := r.enter(a, s, v)
 	outer := a.copy
@@ -195,7 +201,8 @@ func (r *reader) enter(a at, s *shape, v int) (at, callMembers) {
 				r.carries = r.carries || role == RoleTool // an empty result is one
 			}
 		case "type":
-			if (s.message || s.block) && !a.joined && r.isString(c) {
+			// Of a delta it says what is new, which its member's name says too.
+			if (s.message || s.block && s != deltaShape) && !a.joined && r.isString(c) {
 				r.carries = r.carries || carries(d.Bytes(c))
 				role, a.kind = roleOfType(d.Bytes(c), role, a.kind)
 				a.found = a.found || bytes.HasSuffix(d.Bytes(c), []byte("search_result"))
@@ -205,7 +212,9 @@ func (r *reader) enter(a at, s *shape, v int) (at, callMembers) {
 			switch {
 			case !ok:
 			case s.choice:
-				a.choice = n
+				if string(name) == "index" {
+					a.choice = n
+				}
 			case s == callShape:
 				a.call = n
 			case r.asm != nil && !a.joined:
@@ -228,7 +237,8 @@ func (r *reader) enter(a at, s *shape, v int) (at, callMembers) {
 				call.name = c
 			}
 		case "thought":
-			if s.block && d.Kind(c) == strictjson.True {
+			// Gemini's; clients of deltas do not look at it.
+			if s.block && s != deltaShape && d.Kind(c) == strictjson.True {
 				a.kind = KindReasoning
 			}
 		case "arguments", "input", "args", "parameters", "partial_json":
@@ -312,6 +322,7 @@ func (r *reader) value(a at, f field, v int) error {
 		if f.rule == other && f.shape == nil {
 			return r.list(a, v)
 		}
+		r.numbers = r.numbers || f.slot == slotTokens && r.integers(v)
 		if r.asm == nil && f.rule >= setting && f.rule <= model && r.isPhrase(f, v) {
 			r.phrase(a, v)
 			return nil
@@ -338,10 +349,11 @@ func (r *reader) array(a at, f field, v int) error {
 		return nil
 	}
 	d := r.doc
-	n, start := 0, -1
+	n, start, pieces := 0, -1, len(r.probs)
 	if r.asm == nil && !a.listed && r.joins(f, v) {
 		a.listed, start = true, len(r.msg.Turns)
 	}
+	a.direct = start >= 0
 	for c := d.First(v); c < d.Next(v); c = d.Next(c) {
 		if r.step(1); r.err != nil {
 			return r.err
@@ -372,6 +384,9 @@ func (r *reader) array(a at, f field, v int) error {
 	}
 	if start >= 0 {
 		r.join(start)
+	}
+	if f.shape == segmentShape && !r.inArray(v) {
+		r.gather(pieces)
 	}
 	return nil
 }
@@ -411,8 +426,11 @@ func (r *reader) list(a at, v int) error {
 func (r *reader) isPhrase(f field, v int) bool {
 	n, foreign := 0, false
 	for c := r.doc.First(v); c < r.doc.Next(v); c = r.doc.Next(c) {
-		if !r.isString(c) {
+		if r.doc.Kind(c) >= strictjson.Array {
 			return false
+		}
+		if !r.isString(c) {
+			continue
 		}
 		s := r.doc.Bytes(c)
 		switch {
@@ -563,7 +581,9 @@ func (r *reader) text(a at, f field, v int) {
 	t := r.turn(a, r.arena.string(from))
 	// A document's title or address is none of its parts, and calls are no parts.
 	t.part = a.listed && a.kind != KindToolCall && (a.kind != KindDocument || f.slot != "")
-	if r.fixed && !r.doc.Halved(v) {
+	name := r.doc.Name(v)
+	t.direct = a.direct && (t.part || a.kind == KindToolCall) && (len(name) == 0 || string(name) == "text")
+	if r.fixed && f.slot != slotTranscript && !r.doc.Halved(v) {
 		start, end := r.doc.Span(v)
 		t.Maskable = true
 		t.from = int32(len(r.msg.spans))

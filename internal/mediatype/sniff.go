@@ -6,7 +6,7 @@ import "strings"
 
 // A magic is how files of a kind begin. A '?' stands for any byte. sound tells
 // whether what follows is built like such a file as far as the bytes go, and
-// where the file ends; nil where the first bytes say enough.
+// where the file ends.
 type magic struct {
 	head, media string
 	sound       func(b []byte) (end int, ok bool)
@@ -22,12 +22,12 @@ var magics = [...]magic{
 	{"RIFF????WEBP", "image/webp", riff},
 	{"RIFF????WAVE", "audio/wav", riff},
 	{"RIFF????AVI ", "video/x-msvideo", riff},
-	{"FORM????AIF", "audio/aiff", nil},
+	{"FORM????AIF", "audio/aiff", packed},
 	{"BM????\x00\x00\x00\x00", "image/bmp", bmp},
 	{"II*\x00", "image/tiff", tiff},
 	{"MM\x00*", "image/tiff", tiff},
 	{"\x00\x00\x01\x00", "image/x-icon", icon},
-	{"8BPS\x00\x01\x00\x00", "image/vnd.adobe.photoshop", nil},
+	{"8BPS\x00\x01\x00\x00", "image/vnd.adobe.photoshop", packed},
 	{"\x00\x00\x00\x0cJXL \r\n\x87\n", "image/jxl", packed},
 	{"\x00\x00\x00\x0cjP  \r\n\x87\n", "image/jp2", packed},
 	{"????ftypavi", "image/avif", boxes},
@@ -53,7 +53,7 @@ var magics = [...]magic{
 	{"#!AMR\n", "audio/amr", amr},
 	{"#!AMR-WB\n", "audio/amr-wb", amr},
 	{"caff\x00\x01\x00\x00", "audio/x-caf", packed},
-	{".snd\x00\x00", "audio/basic", nil},
+	{".snd\x00\x00", "audio/basic", packed},
 	{"0&\xb2u\x8ef\xcf\x11", "video/x-ms-asf", packed},
 	{"FLV\x01", "video/x-flv", packed},
 	{"\x00\x00\x01\xba", "video/mpeg", packed},
@@ -77,14 +77,14 @@ var magics = [...]magic{
 	{"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "application/x-ole-storage", ole}, // older office documents
 	{"SQLite format 3\x00", "application/vnd.sqlite3", sqlite},
 	{"PAR1", "application/vnd.apache.parquet", parquet},
-	{"ARROW1\x00\x00", "application/vnd.apache.arrow.file", nil},
-	{"\x89HDF\r\n\x1a\n", "application/x-hdf5", nil},
-	{"\x93NUMPY", "application/x-npy", nil},
-	{"GGUF?\x00\x00\x00", "application/x-gguf", nil},
+	{"ARROW1\x00\x00", "application/vnd.apache.arrow.file", packed},
+	{"\x89HDF\r\n\x1a\n", "application/x-hdf5", packed},
+	{"\x93NUMPY", "application/x-npy", packed},
+	{"GGUF?\x00\x00\x00", "application/x-gguf", packed},
 	{"\x80?\x95", "application/x-pickle", pickle},
 	{"\x7fELF", "application/x-elf", elf},
 	{"MZ", "application/vnd.microsoft.portable-executable", portable},
-	{"\x00asm\x01\x00\x00\x00", "application/wasm", nil},
+	{"\x00asm\x01\x00\x00\x00", "application/wasm", packed},
 }
 
 // unnamed are the kinds that are told by what stands further in.
@@ -110,9 +110,6 @@ func media(b []byte) (kind string, end int) {
 		m := &magics[i]
 		if !hasMagic(b, m.head) {
 			continue
-		}
-		if m.sound == nil {
-			return m.media, len(b)
 		}
 		if end, ok := m.sound(b); ok {
 			return m.media, end

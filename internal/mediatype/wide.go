@@ -18,7 +18,15 @@ func wideText(b []byte) (text string, ok bool) {
 		if few && !bytes.HasPrefix(b, []byte(wides[i].mark)) {
 			continue
 		}
-		if s, ok := wides[i].text(b); ok {
+		if s, ok := wides[i].text(b, (*wide).ascii); ok {
+			return s, true
+		}
+	}
+	for i := range wides {
+		if few || wides[i].size != 4 {
+			continue
+		}
+		if s, ok := wides[i].text(b, (*wide).letters); ok {
 			return s, true
 		}
 	}
@@ -34,6 +42,13 @@ var wides = [...]wide{
 	{2, binary.BigEndian, "\xfe\xff"},
 }
 
+// Wide reports whether some stretch of b looks like UTF-16 in a script other
+// than Latin.
+func Wide(b []byte) (found bool) {
+	windows(count(b), func(w counts, _, _ int) { found = found || w.wide16() })
+	return found
+}
+
 type wide struct {
 	size  int // of a unit
 	order binary.ByteOrder
@@ -41,11 +56,11 @@ type wide struct {
 }
 
 // text decodes b if it has the mark, and reads as text then, or if three units
-// in four are ASCII, which bytes of another meaning hardly are.
-func (w *wide) text(b []byte) (string, bool) {
+// in four are counted, which those of bytes of another meaning hardly are.
+func (w *wide) text(b []byte, counted func(*wide, []byte) int) (string, bool) {
 	marked := strings.HasPrefix(string(b[:min(len(b), len(w.mark))]), w.mark)
 	units := len(b) / w.size
-	if units < base64Min/2 || !marked && w.ascii(b) < units-units/4 {
+	if units < base64Min/2 || !marked && counted(w, b) < units-units/4 {
 		return "", false
 	}
 	text := w.decode(b)
@@ -70,6 +85,17 @@ func (w *wide) unit(b []byte) rune {
 func (w *wide) ascii(b []byte) (n int) {
 	for ; len(b) >= w.size; b = b[w.size:] {
 		if u := w.unit(b); u >= ' ' && u < 0x7f || u == '\n' || u == '\r' || u == '\t' {
+			n++
+		}
+	}
+	return n
+}
+
+// letters counts the units of b that are printable ASCII or letters: four bytes
+// are a letter only by design.
+func (w *wide) letters(b []byte) (n int) {
+	for n = w.ascii(b); len(b) >= w.size; b = b[w.size:] {
+		if u := w.unit(b); u > 0x7f && unicode.IsLetter(u) {
 			n++
 		}
 	}

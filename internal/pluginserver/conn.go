@@ -4,9 +4,11 @@ package pluginserver
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"time"
 
@@ -32,6 +34,16 @@ type conn struct {
 	draining bool
 }
 
+const (
+	// lastCallTime is how long a connection that has to go waits for a call. Who
+	// uses it now and then does so within that time, and then it ends with the
+	// call, when Kong looks whether it may be kept.
+	lastCallTime = 100 * time.Millisecond
+	// partTime is how long Kong may take to close a connection that we have
+	// closed for our part.
+	partTime = 3 * time.Second
+)
+
 func newConn(s *Server, nc net.Conn) *conn {
 	return &conn{frames: newFrames(nc, s), server: s}
 }
@@ -41,11 +53,12 @@ func (c *conn) serve() {
 	for {
 		// Between calls Kong may keep a connection as long as it likes.
 		if _, err := c.in.Peek(1); err != nil {
+			if errors.Is(err, os.ErrDeadlineExceeded) { // of drain
+				c.part()
+			}
 			return
 		}
-		if !c.begin() {
-			return
-		}
+		c.begin()
 		err := c.call()
 		c.release()
 		if err != nil {
@@ -53,17 +66,28 @@ func (c *conn) serve() {
 			return
 		}
 		if !c.end() {
+			c.part()
 			return
 		}
 	}
 }
 
-// begin marks the connection as busy, unless it has to go.
-func (c *conn) begin() bool {
+// part closes our half of the connection. If Kong is sending a call on it, it
+// reads an end, and makes the call once more on another connection. With both
+// halves closed it would fail to send, and its client would get 500.
+func (c *conn) part() {
+	half, ok := c.Conn.(interface{ CloseWrite() error })
+	if !ok || half.CloseWrite() != nil || c.SetReadDeadline(time.Now().Add(partTime)) != nil {
+		return
+	}
+	_, _ = io.Copy(io.Discard, c.Conn)
+}
+
+// begin marks the connection as busy.
+func (c *conn) begin() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.busy = !c.draining
-	return c.busy
+	c.busy = true
 }
 
 // end marks the connection as idle, unless it has to go.
@@ -74,13 +98,13 @@ func (c *conn) end() bool {
 	return !c.draining
 }
 
-// drain lets the call that is under way be the last.
+// drain lets the call that is under way, or that comes in a moment, be the last.
 func (c *conn) drain() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.draining = true
 	if !c.busy {
-		c.Close()
+		_ = c.SetReadDeadline(time.Now().Add(lastCallTime))
 	}
 }
 

@@ -605,6 +605,53 @@ func TestDrainEndsWithItsTime(t *testing.T) {
 	})
 }
 
+// TestShutdownBreaksNoCall: a worker of Kong may be sending a call on a
+// connection in the moment in which we give it up. Kong makes a call once more
+// for which it reads an end; when it cannot send, or the connection is reset,
+// its client gets 500.
+func TestShutdownBreaksNoCall(t *testing.T) {
+	s := &pluginserver.Server{New: always(plugin{})}
+	connect := serve(t, s)
+	idle, used := connect(), connect()
+	must[int32](t)(idle.start(`{}`))
+	id := must[int32](t)(used.start(`{}`))
+	ended := make(chan error, 1)
+	go func() { ended <- s.Shutdown(t.Context()) }()
+	if b, err := idle.read(); !errors.Is(err, io.EOF) {
+		t.Errorf("the idle connection gave %q, %v", b, err)
+	}
+	if err := idle.send(eventCall(id, "access")); err != nil {
+		t.Errorf("sending a call: %v", err)
+	}
+	if b, err := idle.read(); !errors.Is(err, io.EOF) {
+		t.Errorf("the call got %q, %v", b, err)
+	}
+	used.Close()
+	idle.Close()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+// TestShutdownTakesALastCall: a connection that is in use ends with a call,
+// when Kong looks at it, not between two.
+func TestShutdownTakesALastCall(t *testing.T) {
+	s := &pluginserver.Server{New: always(plugin{})}
+	bubble(t, s, func(t *testing.T, connect func() *peer) {
+		p := connect()
+		id := must[int32](t)(p.start(`{}`))
+		synctest.Wait() // the connection is idle
+		go s.Shutdown(t.Context())
+		synctest.Wait()
+		if _, err := p.event(id, "access"); err != nil {
+			t.Errorf("the last call: %v", err)
+		}
+		if b, err := p.read(); !errors.Is(err, io.EOF) {
+			t.Errorf("after it: %q, %v", b, err)
+		}
+	})
+}
+
 // TestSocketTakeover is a reload: the next process starts while the one before
 // it still serves its connections.
 func TestSocketTakeover(t *testing.T) {

@@ -39,18 +39,26 @@ const (
 //
 // What a caller wrote can make a service fail for him alone. So failures in a
 // row that all are one caller's open the breaker for him only: the next call
-// of another one shows whether the service is down.
+// of another one shows whether the service is down. And a breaker that is open
+// for all is kept open by no caller alone: who probes too much leaves the next
+// probe to others, and if his fails, only he has to wait for longer.
 type breaker struct {
 	mu       sync.Mutex
 	failures int           // in a row, while closed
 	until    time.Time     // zero: closed
 	delay    time.Duration // of the last opening that was not announced
-	probed   time.Time     // when the last probe began
+	probed   time.Time     // when the last probe began, zero if the next may follow
 	hint     string        // the setting to look at, by the last failure
 	// sole is whose the failures are that keep the breaker open, or may open
 	// it, "" while he is not known; forAll tells that they are not just his.
 	sole   string
 	forAll bool
+	// While it is open for all, prober made the last probe, and missed tells
+	// that another caller asked in vain since. suspect is whose probe failed:
+	// he has to wait until later, and the others may find out.
+	prober, suspect string
+	missed          bool
+	later           time.Time
 	// epoch counts openings and closings. Attempts that began in an earlier
 	// one say nothing about the present.
 	epoch uint64
@@ -72,13 +80,32 @@ func (b *breaker) acquire(now time.Time, caller string, insists bool) (epoch uin
 	}
 	wait := b.until.Sub(now)
 	if wait <= 0 {
-		wait = b.probed.Add(probeEvery).Sub(now)
+		if b.forAll && insists && caller != "" && (caller == b.prober || caller == b.suspect) {
+			return b.epoch, refusal{}
+		}
+		wait = b.next(caller).Sub(now)
 	}
 	if wait > 0 {
+		b.missed = b.missed || caller != b.prober
 		return b.epoch, refusal{wait: wait, sole: !b.forAll}
 	}
-	b.probed = now
+	b.probed, b.prober, b.missed = now, caller, false
 	return b.epoch, refusal{}
+}
+
+// next is when a caller may probe.
+func (b *breaker) next(caller string) time.Time {
+	at := b.probed.Add(probeEvery)
+	if !b.forAll || caller == "" {
+		return at
+	}
+	if caller == b.prober && b.missed {
+		at = at.Add(probeEvery)
+	}
+	if caller == b.suspect && b.later.After(at) {
+		at = b.later
+	}
+	return at
 }
 
 // record tells how an attempt of that epoch and caller ended. after is how
@@ -91,10 +118,14 @@ func (b *breaker) record(epoch uint64, now time.Time, caller string, o outcome, 
 	}
 	if o == healthy {
 		b.failures, b.delay, b.sole, b.forAll = 0, 0, "", false
+		b.trust()
 		if !b.until.IsZero() {
 			b.until = time.Time{}
 			b.epoch++
 		}
+		return
+	}
+	if b.suspects(now, caller, o) {
 		return
 	}
 	open, others := !b.until.IsZero(), b.accuse(caller, o)
@@ -108,10 +139,30 @@ func (b *breaker) record(epoch uint64, now time.Time, caller string, o outcome, 
 	b.failures++
 	switch {
 	case open, o == throttled, others, b.failures >= failuresToOpen:
-		b.delay = min(max(2*b.delay, firstOpen), maxOpen)
+		b.delay = b.longer()
 		b.open(now, b.delay)
 	}
 }
+
+// suspects tells whether a probe that failed says something for its caller
+// only, until one of another caller fails too.
+func (b *breaker) suspects(now time.Time, caller string, o outcome) bool {
+	if !b.forAll || b.until.IsZero() || o != failed || caller == "" || b.suspect != "" && caller != b.suspect {
+		return false
+	}
+	if !now.Before(b.later) { // one that began together with another tells no more
+		b.delay = b.longer()
+		b.suspect, b.later, b.probed = caller, now.Add(b.delay), time.Time{}
+		held.Add(1)
+	}
+	return true
+}
+
+func (b *breaker) trust() {
+	b.prober, b.suspect, b.missed, b.later = "", "", false, time.Time{}
+}
+
+func (b *breaker) longer() time.Duration { return min(max(2*b.delay, firstOpen), maxOpen) }
 
 // accuse notes whose a failure is. It tells whether that opens for all a
 // breaker that was open for one. A row is one caller's until a failure of
@@ -128,11 +179,19 @@ func (b *breaker) accuse(caller string, o outcome) bool {
 	return !was && b.forAll && !b.until.IsZero()
 }
 
-// isAway tells whether the breaker is open, and not just for one caller.
-func (b *breaker) isAway() bool {
+// isOpen tells whether the breaker is open, and not just for one caller.
+func (b *breaker) isOpen() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return !b.until.IsZero() && b.forAll
+	return b.forAll && !b.until.IsZero()
+}
+
+// isAway tells whether the service is known to be away: the breaker is open,
+// not just for one caller, and it is not yet time to find out more.
+func (b *breaker) isAway(now time.Time) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.forAll && now.Before(b.until)
 }
 
 // blame remembers which setting the last failure was about.
@@ -152,6 +211,7 @@ func (b *breaker) blamed() string {
 func (b *breaker) open(now time.Time, d time.Duration) {
 	b.failures = 0
 	b.until = now.Add(d)
+	b.trust()
 	b.epoch++
 	if b.forAll {
 		openings.Add(1)

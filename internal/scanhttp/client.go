@@ -94,7 +94,7 @@ type Response struct {
 }
 
 // Post sends r and reads the answer to its end, retries included, before
-// ctx's deadline. The error is nil for status 200 and a *guard.Failure for
+// ctx's deadline. The error is nil for status 200 and a *scan.Failure for
 // all else; Response is filled in for every status that came back whole.
 func (c *Client) Post(ctx context.Context, r Request) (Response, error) {
 	t, fail := c.target(r.URL)
@@ -173,7 +173,7 @@ func (c *Client) try(ctx context.Context, t *target, header http.Header, r *Requ
 // weigh marks a timeout as the scan's own doing, if that explains it and the
 // service is not known to be away.
 func (t *target) weigh(fail *scan.Failure, r *Request, explained bool) {
-	if !explained || fail.Reason == ReasonCanceled || t.breaker.isAway() {
+	if !explained || fail.Reason == ReasonCanceled || t.breaker.isAway(time.Now()) {
 		return
 	}
 	fail.Provoked = true

@@ -82,7 +82,7 @@ func TestBreakerTellsCallersApart(t *testing.T) {
 			if got := held("mallory", true); got != (c.open == forAll) {
 				t.Errorf("mallory, who insists, is held back: %v", got)
 			}
-			if got := b.isAway(); got != (c.open == forAll) {
+			if got := b.isAway(now); got != (c.open == forAll) {
 				t.Errorf("away: %v", got)
 			}
 		})
@@ -251,7 +251,7 @@ func TestAScanCountsOnce(t *testing.T) {
 }
 
 // While the service is known to be away, a large scan's timeout is no
-// caller's doing.
+// caller's doing. When the time is over and it probes, it may be.
 func TestALargeScanWhileTheServiceIsAway(t *testing.T) {
 	onPipes(t, func(_ http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
@@ -270,7 +270,7 @@ func TestALargeScanWhileTheServiceIsAway(t *testing.T) {
 			t.Errorf("%+v", *f)
 		}
 		time.Sleep(maxOpen)
-		if f := post("mallory", 1<<20); f.Reason != ReasonTimeout || f.Provoked {
+		if f := post("mallory", 1<<20); f.Reason != ReasonLargeScan || !f.Provoked {
 			t.Errorf("the probe: %+v", *f)
 		}
 		synctest.Wait()
@@ -289,6 +289,78 @@ func TestAnswersMayBeAsLongAsWhatWasSent(t *testing.T) {
 			resp, err := c.Post(t.Context(), Request{URL: serviceURL, Body: make([]byte, sent)})
 			if ok && (err != nil || len(resp.Body) != sent+more) || !ok && failure(t, err).Reason != ReasonAnswerTooLarge {
 				t.Errorf("%d more: read %d, %v", more, len(resp.Body), err)
+			}
+		})
+	}
+}
+
+// Mallory sends a hundred times as much as alice. The service was away for a
+// moment and is well again, but for what mallory writes: his probes must not
+// keep it away from her.
+func TestFailedProbesOfOneCallerHoldOnlyHim(t *testing.T) {
+	for name, his := range map[string]outcome{"his probes fail": failed, "his probes tell nothing": unknown} {
+		t.Run(name, func(t *testing.T) {
+			var b breaker
+			now := time.Unix(1000, 0)
+			for range failuresToOpen {
+				driveAs(&b, now, "alice", false, away, 0)
+			}
+			const tick = 10 * time.Millisecond
+			for i := range 1000 {
+				now = now.Add(tick)
+				driveAs(&b, now, "mallory", false, his, 0)
+				if i%100 == 99 && driveAs(&b, now, "alice", false, healthy, 0) == 0 {
+					if took := now.Sub(time.Unix(1000, 0)); took > 2*time.Second {
+						t.Errorf("she was held back for %v", took)
+					}
+					return
+				}
+			}
+			t.Error("she was held back for ever")
+		})
+	}
+}
+
+// Of two callers whose probes failed, neither is alone: the breaker is open for
+// all again, for longer.
+func TestFailedProbesOfTwoCallersHoldAll(t *testing.T) {
+	var b breaker
+	now := time.Unix(1000, 0)
+	for range failuresToOpen {
+		driveAs(&b, now, "alice", false, away, 0)
+	}
+	now = now.Add(firstOpen)
+	for _, caller := range []string{"mallory", "alice"} {
+		if wait := driveAs(&b, now, caller, false, failed, 0); wait != 0 {
+			t.Fatalf("the probe of %s had to wait %v", caller, wait)
+		}
+	}
+	for _, caller := range []string{"mallory", "alice", "bob", ""} {
+		if _, no := b.acquire(now, caller, true); no.wait != 4*firstOpen || no.sole {
+			t.Errorf("%q is told %+v", caller, no)
+		}
+	}
+}
+
+// Where a leg passes while the service is away, nobody can keep it away for
+// himself: once the time is over, who has probed is tried again and again.
+func TestWhoProbesDoesNotPass(t *testing.T) {
+	for name, his := range map[string]outcome{"his probes fail": failed, "his probes tell nothing": unknown} {
+		t.Run(name, func(t *testing.T) {
+			var b breaker
+			now := time.Unix(1000, 0)
+			for range failuresToOpen {
+				driveAs(&b, now, "alice", false, away, 0)
+			}
+			if driveAs(&b, now, "mallory", true, his, 0) == 0 {
+				t.Fatal("he was tried while the service was away")
+			}
+			now = now.Add(firstOpen)
+			for range 100 {
+				if wait := driveAs(&b, now, "mallory", true, his, 0); wait != 0 {
+					t.Fatalf("he is held back for %v, and passes", wait)
+				}
+				now = now.Add(100 * time.Millisecond)
 			}
 		})
 	}

@@ -56,7 +56,7 @@ func Breakers() (all, open int) {
 		c.mu.RLock()
 		for _, b := range c.hosts {
 			all++
-			if b.isAway() {
+			if b.isOpen() {
 				open++
 			}
 		}

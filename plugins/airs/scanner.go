@@ -43,7 +43,7 @@ type keyedHeader struct {
 
 // NewScanner returns the scanner of one configuration. Connections and
 // breakers are shared with the process's other scanners that have the same
-// options and the same key. The error is a *guard.Failure that names the field
+// options and the same key. The error is a *scan.Failure that names the field
 // which cannot work.
 func NewScanner(c *Config) (*Scanner, error) {
 	client, err := scanhttp.For(scanhttp.Options{

@@ -45,7 +45,7 @@ type judgement struct {
 }
 
 // decide reads the body of a 200. It takes any type in any field, but only one
-// constellation for an allow; the error is a *guard.Failure of kind Degraded.
+// constellation for an allow; the error is a *scan.Failure of kind Degraded.
 // The first rule that fits wins, so a scan that failed inside is no verdict
 // even when it says "allow".
 func decide(body []byte) (judgement, error) {

@@ -47,7 +47,7 @@ type Scanner struct {
 // NewScanner returns the scanner of one configuration. Tokens, connections and
 // breakers are shared with the process's other scanners that have the same.
 // What happens outside of any scan goes to notice; err marks a failure. The
-// error is a *guard.Failure that names the field which cannot work.
+// error is a *scan.Failure that names the field which cannot work.
 func NewScanner(cfg *Config, notice func(err bool, text string)) (*Scanner, error) {
 	options := scanhttp.Options{
 		SSLVerify: cfg.SSLVerify, CAFile: cfg.CAFile, HTTPProxy: cfg.HTTPProxy,

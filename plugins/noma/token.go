@@ -159,7 +159,7 @@ type fetcher interface {
 // get returns a token that is still good. While one is due for renewal it is
 // used on, and the new one is fetched beside it. timeout bounds the fetch,
 // which goes on when this caller leaves, for the others who wait for it. The
-// error is a *guard.Failure, or our own fault.
+// error is a *scan.Failure, or our own fault.
 func (s *source) get(ctx context.Context, timeout time.Duration, from fetcher) (string, error) {
 	now := time.Now()
 	s.mu.Lock()

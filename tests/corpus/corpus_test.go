@@ -22,7 +22,7 @@ func all() []testcase {
 	var cases []testcase
 	for _, part := range []func() []testcase{
 		attackRequests, attackTools, attackJSON, attackBytes, attackForms, attackTransport,
-		attackAnswers, attackStreams, attackMCP, attackDisguises, attackSchemas, attackPieces, attackReadings, attackFiles, attackBrokenStreams, attackValues, attackThreads,
+		attackAnswers, attackStreams, attackMCP, attackDisguises, attackSchemas, attackPieces, attackOrder, attackReadings, attackFiles, attackBrokenStreams, attackValues, attackThreads, attackWhole,
 		goodRequests, goodAnswers, goodStreams, goodMCP, goodTransport, goodFreeNames, goodReadings, goodFiles, goodValues, goodThreads,
 	} {
 		cases = append(cases, part()...)
