@@ -358,7 +358,7 @@ func (r *reader) plain(label mediatype.Label, body []byte) error {
 	case kind == "" && !labelled:
 		return &Error{Unscannable, "neither text nor known media"}
 	}
-	text, found, err := legible(label.Type, body)
+	text, found, err := r.legible(label.Type, body)
 	if err != nil {
 		return err
 	}
