@@ -359,6 +359,7 @@ func BenchmarkHostile(b *testing.B) {
 	worst := []string{
 		"long name over tiny values", "log probabilities beside long texts", "labels with one beginning", "a call's name in pieces",
 		"deep names", "unknown lines", "JSON-RPC in a stream", "empty lines of JSON", "names with escapes", "nearly known names", "a file of lines",
+		"Western texts in Western texts", "small Western texts in Western texts", "unknown lines, and equal names", "equal names of chunks",
 		"broken JSON in strings", "unknown names without values", "plain data",
 	}
 	for _, h := range hostiles() {
