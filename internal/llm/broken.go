@@ -4,6 +4,7 @@ package llm
 
 import (
 	"bytes"
+	"unsafe"
 
 	"kong-ai-guard/internal/eventstream"
 	"kong-ai-guard/internal/strictjson"
@@ -26,10 +27,12 @@ func (r *reader) endInError(body []byte) (values []eventstream.Span) {
 			pos++
 		case '{':
 			n := objectLen(body[pos:])
-			if n == 0 {
+			r.step(n)
+			r.take(2 * int(unsafe.Sizeof(eventstream.Span{})))
+			if n == 0 || r.err != nil {
 				return nil
 			}
-			values = append(values, eventstream.Span{Start: pos, End: pos + n})
+			values = append(extra(values, 1), eventstream.Span{Start: pos, End: pos + n})
 			pos += n
 		default:
 			return nil

@@ -80,6 +80,8 @@ const (
 	pathBytes  = 192
 	spanBytes  = 32
 	mediaBytes = 96
+	shareBytes = 24
+	groupBytes = 256      // of parts that are joined
 	innerLarge = 64 << 10 // JSON in a string that is paid for before it is read
 	manyValues = 1 << 10  // of a text whose index is estimated
 )

@@ -59,10 +59,13 @@ type definition struct {
 func (d *definition) said() map[string]bool {
 	if d.names == nil {
 		d.names = make(map[string]bool)
-		for v := d.root; v < d.doc.Next(d.root); v++ {
+		d.step(d.doc.Next(d.root) - d.root)
+		for v := d.root; v < d.doc.Next(d.root) && d.err == nil; v++ {
 			if d.isObject(v) && namesBelow[string(d.doc.Name(v))] {
 				for c := d.doc.First(v); c < d.doc.Next(v); c = d.doc.Next(c) {
-					d.names[string(d.doc.Name(c))] = true
+					name := string(d.doc.Name(c))
+					d.take(len(name) + pathBytes)
+					d.names[name] = true
 				}
 			}
 		}
@@ -73,6 +76,9 @@ func (d *definition) said() map[string]bool {
 // entry appends the entry of a tool, a prompt or a resource. Only callers' tools
 // have settings.
 func (d *definition) entry(v int, callers bool) {
+	if d.step(1); d.err != nil {
+		return
+	}
 	if !d.isObject(v) {
 		d.appendLines(v, false)
 		return
@@ -120,6 +126,9 @@ func (d *definition) entries(v int) {
 // detail appends a member of an entry that is no schema: what is said, by its
 // value alone, and what the protocols fix not at all.
 func (d *definition) detail(v int, name string) {
+	if d.step(1); d.err != nil {
+		return
+	}
 	kind := d.doc.Kind(v)
 	switch {
 	case kind == strictjson.String && spoken[name]:
@@ -145,6 +154,9 @@ func (d *definition) detail(v int, name string) {
 // model never sees them, and keys among them are for nobody else.
 func (d *definition) headers(v int) {
 	for c := d.doc.First(v); c < d.doc.Next(v); c = d.doc.Next(c) {
+		if d.step(1); d.err != nil {
+			return
+		}
 		switch name := d.doc.Name(c); {
 		case !d.isString(c) || !isIdent(name):
 			d.appendLines(c, true)
@@ -197,6 +209,7 @@ func (d *definition) eachString(v int, f func([]byte) bool) bool {
 		return false
 	case strictjson.Array:
 		for c := d.doc.First(v); c < d.doc.Next(v); c = d.doc.Next(c) {
+			d.step(1)
 			if d.isArray(c) || !d.eachString(c, f) {
 				return false
 			}
@@ -217,6 +230,9 @@ func isTime(s []byte) bool { return len(s) <= 40 && len(bytes.Trim(s, "012345678
 // schema appends a schema. Its own words are structure in their own places only;
 // everything else in it is content.
 func (d *definition) schema(v int) {
+	if d.step(1); d.err != nil {
+		return
+	}
 	switch d.doc.Kind(v) {
 	case strictjson.Object:
 	case strictjson.Array:

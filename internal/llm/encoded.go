@@ -5,6 +5,7 @@ package llm
 import (
 	"bytes"
 	"strings"
+	"unsafe"
 
 	"kong-ai-guard/internal/eventstream"
 	"kong-ai-guard/internal/mediatype"
@@ -16,38 +17,59 @@ const maxEncoded = 3
 
 // hidden looks for text inside of s that is encoded, as data URLs and base64,
 // and keeps it for reveal.
-func (r *reader) hidden(s []byte) { r.hiddenIn(s, maxEncoded) }
+func (r *reader) hidden(s []byte) {
+	if len(s) >= minEncoded {
+		r.hiddenIn(unsafe.String(unsafe.SliceData(s), len(s)), maxEncoded) // which keeps nothing of it
+	}
+}
 
-func (r *reader) hiddenIn(s []byte, layers int) {
-	if layers == 0 || len(s) < 16 {
+// minEncoded is the least length of what may be encoded.
+const minEncoded = 16
+
+// What is found inside of encoded strings can be longer than the body: bytes in
+// no charset that is named come in several readings, each of which has what was
+// encoded in them once more. No body needs more than one layer of readings.
+const (
+	foundPerByte = 30
+	foundAtLeast = 64 << 10
+)
+
+func (r *reader) hiddenIn(s string, layers int) {
+	if layers == 0 || len(s) < minEncoded {
 		return
 	}
 	r.step(len(s))
 	keep := func(text string) {
 		r.take(3 * len(text))
+		if r.foundBytes += len(text); r.foundBytes > foundPerByte*len(r.msg.body)+foundAtLeast {
+			r.fail(errTooMany)
+		}
+		if r.err != nil {
+			return
+		}
 		r.found = append(r.found, text)
-		r.hiddenIn([]byte(text), layers-1)
+		r.hiddenIn(text, layers-1)
 	}
 	if base64Alphabet(s) {
-		if text, ok := mediatype.Base64Text(string(s)); ok {
+		if text, ok := mediatype.Base64Text(s); ok {
 			keep(text)
 			return
 		}
 	}
 	for rest := s; ; {
 		i := indexData(rest)
-		if i < 0 {
+		if i < 0 || r.err != nil {
 			return
 		}
 		rest = rest[i:]
-		end := bytes.IndexAny(rest, " \t\r\n\"'<>)]}\\")
+		end := strings.IndexAny(rest, " \t\r\n\"'<>)]}\\")
 		if end < 0 {
 			end = len(rest)
 		}
-		if _, data, ok := mediatype.DataURL(string(rest[:end])); ok && len(data) > 0 {
+		if _, data, ok := mediatype.DataURL(rest[:end]); ok && len(data) > 0 {
 			if mediatype.Text(data) {
 				keep(string(data))
-			} else if text, _, _ := mediatype.Decode(data); text != "" {
+			} else if text, _, _ := r.decode(data); text != "" {
 				keep(text)
 			}
 		}
@@ -67,14 +89,14 @@ func (r *reader) behindScheme(s []byte) {
 }
 
 // indexData returns where the next "data:", in any case, begins.
-func indexData(s []byte) int {
+func indexData(s string) int {
 	for from := 0; ; {
-		i := bytes.IndexByte(s[from:], ':')
+		i := strings.IndexByte(s[from:], ':')
 		if i < 0 {
 			return -1
 		}
 		i += from
-		if i >= 4 && strings.EqualFold(string(s[i-4:i]), "data") {
+		if i >= 4 && strings.EqualFold(s[i-4:i], "data") {
 			return i - 4
 		}
 		from = i + 1
@@ -82,8 +104,9 @@ func indexData(s []byte) int {
 }
 
 // base64Alphabet reports whether s has only base64's characters and line ends.
-func base64Alphabet(s []byte) bool {
-	for _, c := range s {
+func base64Alphabet(s string) bool {
+	for i := range len(s) {
+		c := s[i]
 		if !isUpper(c) && !isLower(c) && !isDigit(c) && strings.IndexByte("+/=-_\r\n", c) < 0 {
 			return false
 		}
@@ -100,7 +123,7 @@ func (r *reader) reveal(a at) {
 	text := strings.Join(r.found, "\n")
 	r.turn(a, text)
 	r.found = r.found[:0]
-	r.escaped([]byte(text)) // JSON may have been encoded
+	r.escaped(unsafe.Slice(unsafe.StringData(text), len(text))) // JSON may have been encoded
 }
 
 // link reads string v, where media lies: text inside of a data URL is content,
@@ -141,7 +164,7 @@ func (r *reader) inline(a at, v int, s []byte) error {
 		r.text(a, fDocument, v)
 		// A lenient decoder, which skips what is no base64, may find another.
 		if data := mediatype.Base64(string(s)); r.asm == nil && len(data)*4/3 >= len(s)-len(s)/10 && len(data) >= 16 {
-			text, _, err := legible("", data)
+			text, _, err := r.legible("", data)
 			if err != nil && alphabet && !secret && mediatype.Wide(data) {
 				return err // UTF-16 gives base64 like words
 			}
@@ -159,11 +182,11 @@ var errIllegible = &Error{Unscannable, "a text in a charset that cannot be read"
 // legible gives the text of data, nil when there is none in it, and the kind of
 // file that it is, "" when it is nothing but text. What is media is told by its
 // bytes: the label, a media type or a file's name, only says what must be text.
-func legible(label string, data []byte) (text []byte, kind string, err error) {
+func (r *reader) legible(label string, data []byte) (text []byte, kind string, err error) {
 	if mediatype.Text(data) {
 		return data, "", nil
 	}
-	s, kind, ok := mediatype.Decode(data)
+	s, kind, ok := r.decode(data)
 	if !ok || kind != "" && isTextType(label) {
 		return nil, "", errIllegible
 	}
@@ -171,6 +194,14 @@ func legible(label string, data []byte) (text []byte, kind string, err error) {
 		text = []byte(s)
 	}
 	return text, kind, nil
+}
+
+// decode is mediatype.Decode, for one of the body's pieces.
+func (r *reader) decode(data []byte) (text, kind string, ok bool) {
+	if r.decoder == nil {
+		r.decoder = mediatype.NewDecoder(len(r.msg.body))
+	}
+	return r.decoder.Decode(data)
 }
 
 // textTypes are parts of the names of media types whose files are text.
@@ -209,7 +240,7 @@ func labelOf(label, name string) string {
 
 // media adds inlined data: as a turn if it reads as text, else as media.
 func (r *reader) media(a at, kind, url string, data []byte) error {
-	text, known, err := legible(labelOf(kind, a.file), data)
+	text, known, err := r.legible(labelOf(kind, a.file), data)
 	if err != nil && a.kind == KindReasoning && !isTextType(kind) {
 		return nil // ciphertext, which can be short
 	}

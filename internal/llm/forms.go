@@ -194,7 +194,7 @@ func (r *reader) file(p *formdata.Part) error {
 	if label == "" && p.Filename == "" {
 		label = "text/plain" // as the standard has it
 	}
-	text, kind, err := legible(labelOf(label, p.Filename), p.Body)
+	text, kind, err := r.legible(labelOf(label, p.Filename), p.Body)
 	if err != nil {
 		return err
 	}
@@ -222,6 +222,9 @@ var batchShapes = [...]map[string]bool{
 func (r *reader) isBatch(body []byte) bool {
 	n := 0
 	for l := range eventstream.Lines(body) {
+		if r.step(l.End - l.Start); r.err != nil {
+			return false
+		}
 		if n++; r.parse(l.In(body)) != nil || !r.isObject(strictjson.Root) || r.batchShape() < 0 {
 			return false
 		}
@@ -261,6 +264,9 @@ func (r *reader) batch(in Input, body []byte) error {
 	m := r.msg
 	format, chat, stream, rpc := m.Format, m.Chat, m.Stream, m.RPC
 	for l := range eventstream.Lines(body) {
+		if r.step(l.End - l.Start); r.err != nil {
+			return r.err
+		}
 		if err := r.parse(l.In(body)); err != nil {
 			return r.jsonError(err)
 		}

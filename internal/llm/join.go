@@ -78,6 +78,9 @@ func (r *reader) join(start int) {
 		}
 		key := turns[i].joinKey()
 		if groups[key] == nil {
+			if r.take(groupBytes); r.err != nil {
+				return
+			}
 			order = append(order, key)
 		}
 		groups[key] = append(groups[key], int32(i))
@@ -109,6 +112,7 @@ func (r *reader) joinParts(parts []int32, seen map[string]*copies) {
 	if len(parts) < 2 || r.err != nil || !r.tight(parts) {
 		return
 	}
+	r.take(len(parts) * shareBytes)
 	from, size := len(r.msg.shares), 0
 	r.msg.shares = slices.Grow(r.msg.shares, len(parts))
 	for n, i := range parts {
@@ -150,18 +154,21 @@ func (r *reader) joinParts(parts []int32, seen map[string]*copies) {
 	}
 	t := r.turn(a, said)
 	t.Joined, t.from, t.to = true, int32(from), int32(len(r.msg.shares))
-	r.revealNew(a, int(parts[0]))
+	r.revealNew(a, parts)
 }
 
 // revealNew adds the texts that were found inside of encoded strings, but
-// those that a turn from start on says.
-func (r *reader) revealNew(a at, start int) {
+// those that one of the parts says, or the turn behind it, which has what was
+// found in it. All other turns are none of its business: there are many.
+func (r *reader) revealNew(a at, parts []int32) {
 	if len(r.found) == 0 {
 		return
 	}
 	said := make(map[string]bool)
-	for _, t := range r.msg.Turns[start:] {
-		said[t.Text] = true
+	for _, i := range parts {
+		for _, t := range r.msg.Turns[i:min(int(i)+2, len(r.msg.Turns))] {
+			said[t.Text] = true
+		}
 	}
 	r.found = slices.DeleteFunc(r.found, func(s string) bool { return said[s] })
 	r.reveal(a)

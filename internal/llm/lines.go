@@ -32,7 +32,6 @@ func (r *reader) appendLines(v int, named bool) {
 			r.appendLines(c, true)
 		}
 	case strictjson.Array:
-		r.step(d.Next(v) - v)
 		if !r.flat(v) {
 			if named {
 				r.line(name, ":")
@@ -99,12 +98,12 @@ func (r *reader) scalar(v int) {
 
 // flat reports whether array v holds no containers.
 func (r *reader) flat(v int) bool {
-	for c := r.doc.First(v); c < r.doc.Next(v); c = r.doc.Next(c) {
-		if r.doc.Kind(c) >= strictjson.Array {
-			return false
-		}
+	n, c := 0, r.doc.First(v)
+	for ; c < r.doc.Next(v) && r.doc.Kind(c) < strictjson.Array; c = r.doc.Next(c) {
+		n++
 	}
-	return true
+	r.step(n)
+	return c == r.doc.Next(v)
 }
 
 // maxInner is how many layers of JSON in strings are read as JSON.

@@ -39,10 +39,13 @@ func (r *reader) keep(s []byte, known int) {
 			n.seen = make(map[string]bool)
 		}
 		if len(n.seen) < maxTexts {
+			r.take(len(s) + pathBytes/2)
 			n.seen[string(s)] = true
 		}
 	}
-	n.text = append(append(n.text, s...), ' ')
+	r.step(len(s))
+	r.take(2 * len(s))
+	n.text = append(append(extra(n.text, len(s)+1), s...), ' ')
 	eachPart(s, func(part []byte) {
 		if _, _, sense := wordsOf(part); !sense {
 			return

@@ -27,6 +27,7 @@ func (r *reader) checkTokens(in Input) error {
 	d := r.doc
 	var few [32]enclosing
 	open := few[:0]
+	r.step(d.Len())
 	for v := range d.Len() {
 		for len(open) > 0 && v >= open[len(open)-1].end {
 			open = open[:len(open)-1]
@@ -59,6 +60,7 @@ func (r *reader) checkBeside() error {
 	d := r.doc
 	var few [32]enclosing
 	open := few[:0]
+	r.step(d.Len())
 	for v := range d.Len() + 1 {
 		for n := len(open) - 1; n >= 0 && (v == d.Len() || v >= open[n].end); n-- {
 			if e := &open[n]; e.tokens && !e.says {
@@ -100,7 +102,7 @@ func (r *reader) isTokens(leg Leg, v int, open []enclosing) bool {
 	switch {
 	case namesTokens(name, leg == RequestLeg):
 		return r.digits(v, leg)
-	case string(name) == "data" && len(open) > 0: // a tensor of the open inference protocol
+	case string(name) == "data" && len(open) > 0 && d.CopyOf(v) == 0: // a tensor of the open inference protocol; other readings have the copies
 		of := open[len(open)-1].v
 		if t := r.member(of, "datatype"); t == "" {
 			return false
@@ -233,6 +235,9 @@ func (r *reader) unspoken(v int) {
 	}
 	if r.numbered == nil {
 		r.numbered = make(map[int]bool)
+	}
+	if !r.numbered[choice] {
+		r.take(pathBytes / 2)
 	}
 	r.numbered[choice] = true
 	if len(r.numbered) > maxTexts {

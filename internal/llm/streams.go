@@ -134,6 +134,9 @@ func (r *reader) event(in Input, e *eventstream.Event) error {
 // fixed.
 func (r *reader) chunk(in Input, data []byte, base int, fixed bool) error {
 	outer, asm := r.fixed, r.asm
+	if r.step(len(data)); r.err != nil {
+		return r.err
+	}
 	r.base, r.fixed = base, fixed && outer
 	defer func() { r.fixed, r.base, r.asm = outer, 0, asm }()
 	err := error(strictjson.ErrSyntax)
@@ -251,12 +254,12 @@ func (r *reader) frames(in Input, body []byte) error {
 				r.asm.addText(r, at{message: -1}, "header", append(bytes.Clone(h.Name), '\n'))
 			}
 		}
+		if r.step(f.End - f.Start); r.err != nil {
+			return r.err
+		}
 		payload := body[f.Payload.Start:f.Payload.End]
 		if len(payload) == 0 {
 			continue
-		}
-		if r.step(f.End - f.Start); r.err != nil {
-			return r.err
 		}
 		inner, alone := r.invokeChunk(payload)
 		if inner != nil {

@@ -77,8 +77,10 @@ func (s *streamed) readings(b *budget) []*streamed {
 	}
 	for _, name := range names {
 		has := make(map[int32]bool)
+		b.step(len(s.runs))
 		for _, r := range s.runs {
 			if r.name == name {
+				b.take(spanBytes)
 				has[r.event] = true
 			}
 		}

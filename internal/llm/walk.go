@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"unsafe"
 
+	"kong-ai-guard/internal/mediatype"
 	"kong-ai-guard/internal/strictjson"
 )
 
@@ -67,23 +68,25 @@ type reader struct {
 	path  []step     // the place in the document, kept for streams only
 	budget
 
-	others    []Turn   // what belongs to no turn; comes after the turns
-	probs     []prob   // texts put together of log probabilities
-	found     []string // texts found inside of encoded strings
-	mentions  map[string]bool
-	mentioned []Turn // names that may stand elsewhere already
-	messages  int    // how many messages have begun
-	visited   int    // the last member or element, in the order of the document
-	inner     int    // layers of JSON in strings above
-	noted     noted
-	joined    []int32
-	numbered  map[int]bool // choices of a stream that token ids were seen of
-	carries   bool         // the request says something that is no text
-	vectors   bool         // rows of fractions are no text here
-	numbers   bool         // the text stands there as numbers, too
-	maxDepth  int
-	view      *strictjson.Reading // of equal names; nil for all copies
-	doubled   bool                // an object has equal names
+	others     []Turn             // what belongs to no turn; comes after the turns
+	probs      []prob             // texts put together of log probabilities
+	found      []string           // texts found inside of encoded strings
+	foundBytes int                // of all of them in the body
+	decoder    *mediatype.Decoder // nil until it is needed
+	mentions   map[string]bool
+	mentioned  []Turn // names that may stand elsewhere already
+	messages   int    // how many messages have begun
+	visited    int    // the last member or element, in the order of the document
+	inner      int    // layers of JSON in strings above
+	noted      noted
+	joined     []int32
+	numbered   map[int]bool // choices of a stream that token ids were seen of
+	carries    bool         // the request says something that is no text
+	vectors    bool         // rows of fractions are no text here
+	numbers    bool         // the text stands there as numbers, too
+	maxDepth   int
+	view       *strictjson.Reading // of equal names; nil for all copies
+	doubled    bool                // an object has equal names
 }
 
 func (r *reader) isObject(v int) bool { return r.doc.Kind(v) == strictjson.Object }
@@ -102,8 +105,8 @@ func (r *reader) object(a at, s *shape, v int) error {
 	}
 	a, call := r.enter(a, s, v)
 	outer := a.copy
-	var kind, media, file string // what the object says of media in it
-	asked := false
+	var kind, media, file, kept string // what the object says of media in it
+	asked, askedKept := false, false
 	for c := d.First(v); c < d.Next(v); c = d.Next(c) {
 		if r.step(1); r.err != nil {
 			return r.err
@@ -159,7 +162,10 @@ func (r *reader) object(a at, s *shape, v int) error {
 			}
 		}
 		if f.rule == stored {
-			a.media = r.storedKind(v)
+			if !askedKept {
+				askedKept, kept = true, r.storedKind(v)
+			}
+			a.media = kept
 		}
 		depth := r.push(name)
 		err := r.value(a, f, c)

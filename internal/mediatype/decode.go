@@ -31,7 +31,20 @@ const Octets = "application/octet-stream"
 // It takes linear time. The text is at most thirty times as long as b, and five
 // times for what is longer than 256 KiB.
 func Decode(b []byte) (text, kind string, ok bool) {
-	var d decoder
+	return NewDecoder(len(b)).Decode(b)
+}
+
+// A Decoder decodes the pieces of one body. They can be many, and lie in each
+// other in all the readings of what is around them, so the 256 KiB, or the
+// body's own length, are for all of them together.
+type Decoder struct{ western int } // how much may still be read in each charset
+
+// NewDecoder gives a Decoder for a body of n bytes.
+func NewDecoder(n int) *Decoder { return &Decoder{min(n, maxWestern)} }
+
+// Decode is the function Decode.
+func (of *Decoder) Decode(b []byte) (text, kind string, ok bool) {
+	d := decoder{of: of}
 	for len(b) > 0 {
 		// Files are put behind each other: a film behind a photograph.
 		file, end := media(b)
@@ -266,6 +279,7 @@ func count(b []byte) []counts {
 
 // A decoder collects the texts of a piece of bytes.
 type decoder struct {
+	of     *Decoder
 	out    []byte
 	octets bool // some of it cannot be text
 }
@@ -435,8 +449,8 @@ var westerns = [...]*charmap.Charmap{
 	charmap.ISO8859_2, charmap.Macintosh, charmap.CodePage850,
 }
 
-// maxWestern is how much is read in each of westerns; more is read in the first
-// alone, since the others differ in a few letters only.
+// maxWestern is how much of a body is read in each of westerns; more is read in
+// the first alone, since the others differ in a few letters only.
 const maxWestern = 256 << 10
 
 // western adds the lines that have bad bytes as each charset reads them, unless
@@ -448,9 +462,13 @@ func (d *decoder) western(b []byte, used *[256]bool) {
 			lines = append(lines, line...)
 		}
 	}
+	all := len(lines) <= d.of.western
+	if all {
+		d.of.western -= len(lines)
+	}
 	var seen []string
 	for i, cs := range westerns {
-		if i > 0 && len(lines) > maxWestern {
+		if i > 0 && !all {
 			return
 		}
 		var look []byte

@@ -56,12 +56,17 @@ type nameSet struct {
 	names  [][]byte
 	firsts []int
 	many   map[string]int // once there are more than fewNames
+	spare  map[string]int // a map to use again
 }
 
 const fewNames = 16
 
 func (s *nameSet) clear() {
 	// To clear a map takes as long as the most that it ever held.
+	if s.many != nil && len(s.many) <= 8*fewNames {
+		clear(s.many)
+		s.spare = s.many
+	}
 	s.names, s.firsts, s.many = s.names[:0], s.firsts[:0], nil
 }
 
@@ -82,7 +87,9 @@ func (s *nameSet) first(name []byte, n int) int {
 	}
 	s.names, s.firsts = append(s.names, name), append(s.firsts, n)
 	if len(s.names) > fewNames {
-		s.many = make(map[string]int, 4*fewNames)
+		if s.many, s.spare = s.spare, nil; s.many == nil {
+			s.many = make(map[string]int, 4*fewNames)
+		}
 		for i, name := range s.names {
 			s.many[string(name)] = s.firsts[i]
 		}
@@ -109,38 +116,41 @@ func (d *Doc) Choose(how Reading, maxDepth int) error {
 	if !d.Doubled() {
 		return nil
 	}
-	d.src = d.appendReading(make([]byte, 0, len(d.src)), how, []int{Root})
+	d.src = d.appendReading(make([]byte, 0, len(d.src)), how, &chosen{}, Root)
 	d.nodes, d.copies = d.nodes[:0], d.copies[:0]
 	return d.index(maxDepth)
 }
 
+// chosen is what a reading uses for one object after the other.
+type chosen struct{ places nameSet }
+
 // appendReading appends the last of some values, or the container that they are
 // together.
-func (d *Doc) appendReading(dst []byte, how Reading, of []int) []byte {
+func (d *Doc) appendReading(dst []byte, how Reading, w *chosen, of ...int) []byte {
 	v := of[len(of)-1]
 	switch {
 	case d.Kind(v) == Array && len(of) > 1:
 		dst = append(dst, '[')
 		for _, elements := range d.byPlace(of) {
-			dst = append(d.appendReading(dst, how, d.together(elements)), ',')
+			dst = append(d.appendReading(dst, how, w, d.together(elements)...), ',')
 		}
 		return closed(dst, ']')
 	case d.Kind(v) == Array:
 		dst = append(dst, '[')
 		for c := d.First(v); c < d.Next(v); c = d.Next(c) {
-			dst = append(d.appendReading(dst, how, []int{c}), ',')
+			dst = append(d.appendReading(dst, how, w, c), ',')
 		}
 		return closed(dst, ']')
 	case d.Kind(v) == Object && len(of) == 1 && !d.anyCopy(v):
 		dst = append(dst, '{')
 		for c := d.First(v); c < d.Next(v); c = d.Next(c) {
 			dst = append(append(dst, d.RawName(c)...), ':')
-			dst = append(d.appendReading(dst, how, []int{c}), ',')
+			dst = append(d.appendReading(dst, how, w, c), ',')
 		}
 		return closed(dst, '}')
 	case d.Kind(v) == Object:
 		dst = append(dst, '{')
-		for _, members := range d.byName(of) {
+		for _, members := range d.byName(of, w) {
 			dst = append(append(dst, d.RawName(members[0])...), ':')
 			switch how {
 			case FirstCopy:
@@ -150,7 +160,7 @@ func (d *Doc) appendReading(dst []byte, how Reading, of []int) []byte {
 			case Merged:
 				members = d.together(members)
 			}
-			dst = append(d.appendReading(dst, how, members), ',')
+			dst = append(d.appendReading(dst, how, w, members...), ',')
 		}
 		return closed(dst, '}')
 	}
@@ -167,16 +177,26 @@ func closed(dst []byte, end byte) []byte {
 
 // byName gives the members of some objects, those of one name together, in the
 // order in which the names come first.
-func (d *Doc) byName(objects []int) [][]int {
-	var members [][]int
-	var places nameSet
+func (d *Doc) byName(objects []int, w *chosen) [][]int {
+	places, n := &w.places, 0
+	places.clear()
+	for _, v := range objects {
+		n += d.Next(v) - d.First(v)
+	}
+	// Most names come once: their members share one array.
+	members, single := make([][]int, 0, min(n, fewNames)), make([]int, 0, min(n, 4*fewNames))
 	for _, v := range objects {
 		for c := d.First(v); c < d.Next(v); c = d.Next(c) {
 			i := places.first(d.Name(c), len(members))
-			if i == len(members) {
-				members = append(members, nil)
+			if i < len(members) {
+				members[i] = append(members[i], c)
+				continue
 			}
-			members[i] = append(members[i], c)
+			if len(single) == cap(single) {
+				single = make([]int, 0, 4*fewNames)
+			}
+			single = append(single, c)
+			members = append(members, single[len(single)-1:len(single):len(single)])
 		}
 	}
 	return members
