@@ -23,7 +23,7 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/google/go-cmp/cmp"
 
-	"kong-ai-guard/internal/kongtest"
+	"kong-ai-guard/internal/sim/kongtest"
 )
 
 const (

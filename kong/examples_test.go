@@ -29,7 +29,7 @@ import (
 
 	"kong-ai-guard/internal/kongrules"
 	"kong-ai-guard/internal/kongschema"
-	"kong-ai-guard/internal/kongtest"
+	"kong-ai-guard/internal/sim/kongtest"
 	"kong-ai-guard/plugins/airs"
 	"kong-ai-guard/plugins/noma"
 )

@@ -7,7 +7,7 @@ import (
 	"net/url"
 	"strconv"
 
-	"kong-ai-guard/internal/fakeairs"
+	"kong-ai-guard/internal/sim/fakeairs"
 )
 
 // soundAIRS is how the stand-in for AIRS behaves unless it is told otherwise.

@@ -13,8 +13,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"kong-ai-guard/internal/fakeairs"
-	"kong-ai-guard/internal/fakenoma"
+	"kong-ai-guard/internal/sim/fakeairs"
+	"kong-ai-guard/internal/sim/fakenoma"
 )
 
 // breakable is a service that can be switched off: its connections are then

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"kong-ai-guard/internal/fakenoma"
+	"kong-ai-guard/internal/sim/fakenoma"
 )
 
 // soundNoma is how the stand-in for Noma behaves unless it is told otherwise.

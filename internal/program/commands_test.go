@@ -10,8 +10,8 @@ import (
 	"strings"
 	"testing"
 
-	"kong-ai-guard/internal/fakeairs"
-	"kong-ai-guard/internal/fakenoma"
+	"kong-ai-guard/internal/sim/fakeairs"
+	"kong-ai-guard/internal/sim/fakenoma"
 )
 
 func file(t testing.TB, content string) string {

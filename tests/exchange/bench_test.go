@@ -26,11 +26,11 @@ import (
 	"go.uber.org/zap"
 	"google.golang.org/protobuf/proto"
 
-	"kong-ai-guard/internal/fakeairs"
 	"kong-ai-guard/internal/guard"
-	"kong-ai-guard/internal/kongtest"
 	"kong-ai-guard/internal/pluginserver"
 	"kong-ai-guard/internal/scan"
+	"kong-ai-guard/internal/sim/fakeairs"
+	"kong-ai-guard/internal/sim/kongtest"
 	"kong-ai-guard/internal/telemetry"
 	"kong-ai-guard/plugins/airs"
 )
