@@ -17,7 +17,7 @@ import (
 	"testing"
 	"time"
 
-	"kong-ai-guard/internal/eventstream"
+	"kong-ai-guard/internal/sim/awsframe"
 )
 
 // A hostile is a kind of body that is made to cost more than its bytes are
@@ -149,14 +149,14 @@ func hostiles() []hostile {
 		{name: "frames", kind: "application/vnd.amazon.eventstream", answer: true, body: func(n int) []byte {
 			var b []byte
 			for len(b) < n {
-				b = eventstream.AppendFrame(b, nil, []byte("{}"))
+				b = awsframe.Append(b, nil, []byte("{}"))
 			}
 			return b
 		}},
 		{name: "frames with chunks", kind: "application/vnd.amazon.eventstream", answer: true, body: func(n int) []byte {
 			var b []byte
 			for len(b) < n {
-				b = eventstream.AppendFrame(b, nil, []byte(`{"bytes":"eyJhIjoiYiJ9"}`))
+				b = awsframe.Append(b, nil, []byte(`{"bytes":"eyJhIjoiYiJ9"}`))
 			}
 			return b
 		}},
