@@ -191,8 +191,9 @@ func TestSharedFieldsAreTheSame(t *testing.T) {
 		"API_base", "application_ID", "client_ID", "client_secret", "client_secret_file", "api_base", "application_id", "client_id",
 		"token_url", "scan_path", "anonymize_input", "trust_client_application_id", "block_details", "send_client_ip",
 	}
-	var shared [2]map[string]map[string]any
-	for i, plugin := range declared()[:2] {
+	ours := declared()[1:]
+	shared := make([]map[string]map[string]any, len(ours))
+	for i, plugin := range ours {
 		var dump struct {
 			Fields []map[string]struct {
 				Fields []map[string]map[string]any
@@ -211,8 +212,10 @@ func TestSharedFieldsAreTheSame(t *testing.T) {
 		}
 		delete(shared[i]["timeout_ms"], "default") // each service has its own pace
 	}
-	if diff := cmp.Diff(shared[0], shared[1]); diff != "" {
-		t.Error(diff)
+	for i := range ours[1:] {
+		if diff := cmp.Diff(shared[0], shared[i+1]); diff != "" {
+			t.Errorf("%s and %s: %s", ours[0].Name, ours[i+1].Name, diff)
+		}
 	}
 }
 
