@@ -23,7 +23,8 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/google/go-cmp/cmp"
 
-	"kong-ai-guard/internal/kongtest"
+	"kong-ai-guard/internal/sim/kongtest"
+	ours "kong-ai-guard/plugins"
 )
 
 const (
@@ -31,7 +32,7 @@ const (
 	prefix = "/usr/local/kong" // Kong's own
 )
 
-var plugins = []string{"prisma-airs-intercept", "noma-runtime-protection"}
+var plugins = ours.Names()
 
 // metrics is where each shows its own: they run in one container.
 var metrics = map[string]string{"prisma-airs-intercept": "127.0.0.1:9542", "noma-runtime-protection": "127.0.0.1:9543"}

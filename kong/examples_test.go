@@ -28,16 +28,15 @@ import (
 	ctyjson "github.com/zclconf/go-cty/cty/json"
 
 	"kong-ai-guard/internal/kongrules"
-	"kong-ai-guard/internal/kongschema"
-	"kong-ai-guard/internal/kongtest"
-	"kong-ai-guard/plugins/airs"
-	"kong-ai-guard/plugins/noma"
+	"kong-ai-guard/internal/sim/kongtest"
+	"kong-ai-guard/plugins"
 )
 
 // schemas are the plugins', as their binaries dump them.
 var schemas = func() map[string]*kongrules.Field {
 	all := map[string]*kongrules.Field{}
-	for _, plugin := range []kongschema.Plugin{airs.Schema(), noma.Schema()} {
+	for _, p := range plugins.All() {
+		plugin := p.Schema()
 		schema := new(kongrules.Field)
 		if err := errors.Join(json.Unmarshal(plugin.Dump(), schema), schema.Prepare()); err != nil {
 			panic(err)
@@ -317,7 +316,7 @@ func TestKubernetes(t *testing.T) {
 // settings are what kong.conf and the charts have to say for both plugins,
 // with Kong's prefix.
 func settings(prefix string) map[string]string {
-	names := []string{"prisma-airs-intercept", "noma-runtime-protection"}
+	names := plugins.Names()
 	metrics := map[string]string{"prisma-airs-intercept": "127.0.0.1:9542", "noma-runtime-protection": "127.0.0.1:9543"}
 	all := map[string]string{
 		"plugins":                            "bundled," + strings.Join(names, ","),

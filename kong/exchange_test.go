@@ -22,10 +22,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/proto"
 
-	"kong-ai-guard/internal/fakeairs"
-	"kong-ai-guard/internal/fakellm"
-	"kong-ai-guard/internal/fakenoma"
-	"kong-ai-guard/internal/kongtest"
+	"kong-ai-guard/internal/sim/fakeairs"
+	"kong-ai-guard/internal/sim/fakellm"
+	"kong-ai-guard/internal/sim/fakenoma"
+	"kong-ai-guard/internal/sim/kongtest"
+	"kong-ai-guard/plugins"
 )
 
 // built is where the plugins' binaries are, "" before binaries was called.
@@ -38,8 +39,11 @@ var binaries = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	built = dir
-	out, err := exec.Command("go", "build", "-o", dir+string(filepath.Separator),
-		"../cmd/prisma-airs-intercept", "../cmd/noma-runtime-protection").CombinedOutput()
+	args := []string{"build", "-o", dir + string(filepath.Separator)}
+	for _, name := range plugins.Names() {
+		args = append(args, "../cmd/"+name)
+	}
+	out, err := exec.Command("go", args...).CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("go build: %w: %s", err, out)
 	}
@@ -106,11 +110,13 @@ func play(t *testing.T, file string) *played {
 	}
 	p := &played{t: t, shared: map[string]string{}}
 	secrets := map[string]string{"PRISMA_AIRS_API_KEY": "key", "NOMA_CLIENT_ID": "id", "NOMA_CLIENT_SECRET": "secret"}
+	var servers []kongtest.PluginServer
+	for _, name := range plugins.Names() {
+		servers = append(servers, kongtest.PluginServer{Path: filepath.Join(bin, name)})
+	}
 	var method string
 	gateway, err := kongtest.New(kongtest.Config{
-		Servers: []kongtest.PluginServer{
-			{Path: filepath.Join(bin, "prisma-airs-intercept")}, {Path: filepath.Join(bin, "noma-runtime-protection")},
-		},
+		Servers:     servers,
 		Declarative: d,
 		Workers:     1,
 		Env:         func(name string) (string, bool) { v, ok := secrets[name]; return v, ok },

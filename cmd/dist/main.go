@@ -18,13 +18,15 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"kong-ai-guard/plugins"
 )
 
 // platforms are the ones that Kong runs on.
 var platforms = []string{"amd64", "arm64"}
 
 // commands are the binaries that a release holds.
-var commands = []string{"prisma-airs-intercept", "noma-runtime-protection", "konnect-schema"}
+var commands = append(plugins.Names(), "konnect-schema")
 
 // shipped are the files and directories of the repository that go with them.
 var shipped = []string{"LICENSE", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docker/Dockerfile", "docs", "kong", "schema"}

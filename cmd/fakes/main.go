@@ -18,9 +18,9 @@ import (
 	"syscall"
 	"time"
 
-	"kong-ai-guard/internal/fakeairs"
-	"kong-ai-guard/internal/fakellm"
-	"kong-ai-guard/internal/fakenoma"
+	"kong-ai-guard/internal/sim/fakeairs"
+	"kong-ai-guard/internal/sim/fakellm"
+	"kong-ai-guard/internal/sim/fakenoma"
 )
 
 // probeTime is how long a stand-in has to accept a connection.

@@ -11,8 +11,7 @@ import (
 	"path/filepath"
 
 	"kong-ai-guard/internal/kongschema"
-	"kong-ai-guard/plugins/airs"
-	"kong-ai-guard/plugins/noma"
+	"kong-ai-guard/plugins"
 )
 
 func main() {
@@ -27,7 +26,8 @@ func main() {
 }
 
 func generate(root string) error {
-	for _, plugin := range []kongschema.Plugin{airs.Schema(), noma.Schema()} {
+	for _, p := range plugins.All() {
+		plugin := p.Schema()
 		if err := plugin.Check(); err != nil {
 			return fmt.Errorf("%s: %w", plugin.Name, err)
 		}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command konnect-schema uploads the schemas of both plugins to a control
+// Command konnect-schema uploads the schemas of the plugins to a control
 // plane of Konnect: it creates what is not there, updates what differs, and
 // looks whether they arrived. KONNECT_TOKEN in the environment authenticates.
 package main
@@ -21,8 +21,7 @@ import (
 	"time"
 
 	"kong-ai-guard/internal/kongschema"
-	"kong-ai-guard/plugins/airs"
-	"kong-ai-guard/plugins/noma"
+	"kong-ai-guard/plugins"
 )
 
 // patience is how long Konnect has for each answer.
@@ -42,7 +41,7 @@ func run(stop context.Context, args []string, token string, stdout, stderr io.Wr
 	flags.SetOutput(stderr)
 	flags.Usage = func() {
 		fmt.Fprintf(stderr, "usage: KONNECT_TOKEN=... konnect-schema -control-plane ID [-server URL] [plugin ...]\n\n"+
-			"Uploads the schemas of the plugins, of both when none is named.\n\n")
+			"Uploads the schemas of the plugins, of all when none is named.\n\n")
 		flags.PrintDefaults()
 	}
 	controlPlane := flags.String("control-plane", "", "`id` of the control plane")
@@ -85,7 +84,10 @@ func run(stop context.Context, args []string, token string, stdout, stderr io.Wr
 
 // chosen gives the plugins that are named, all when none is.
 func chosen(names []string) ([]kongschema.Plugin, error) {
-	all := []kongschema.Plugin{airs.Schema(), noma.Schema()}
+	var all []kongschema.Plugin
+	for _, p := range plugins.All() {
+		all = append(all, p.Schema())
+	}
 	if len(names) == 0 {
 		return all, nil
 	}

@@ -15,6 +15,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"kong-ai-guard/plugins"
 )
 
 const (
@@ -22,7 +24,7 @@ const (
 	token        = "kpat_test"
 )
 
-var plugins = []string{"prisma-airs-intercept", "noma-runtime-protection"}
+var names = plugins.Names()
 
 // fakeKonnect answers for the plugin schemas of one control plane as Konnect's
 // API describes: POST makes one under the name that stands in it, PUT replaces.
@@ -126,31 +128,31 @@ func upload(t *testing.T, k *fakeKonnect, token string, args ...string) (code in
 }
 
 func TestCreateUpdateAndLeaveAlone(t *testing.T) {
-	k := &fakeKonnect{schemas: map[string]string{plugins[1]: `return { name = "noma-runtime-protection" }`}}
+	k := &fakeKonnect{schemas: map[string]string{names[1]: `return { name = "noma-runtime-protection" }`}}
 	code, out, problems := upload(t, k, token)
-	if want := plugins[0] + ": created\n" + plugins[1] + ": updated\n"; code != 0 || out != want {
+	if want := names[0] + ": created\n" + names[1] + ": updated\n"; code != 0 || out != want {
 		t.Fatalf("code %d, %q, %s", code, out, problems)
 	}
 	if diff := cmp.Diff([]string{
-		"GET " + plugins[0], "POST", "GET " + plugins[0],
-		"GET " + plugins[1], "PUT " + plugins[1], "GET " + plugins[1],
+		"GET " + names[0], "POST", "GET " + names[0],
+		"GET " + names[1], "PUT " + names[1], "GET " + names[1],
 	}, k.calls); diff != "" {
 		t.Errorf("calls (-want +got):\n%s", diff)
 	}
-	for _, plugin := range plugins {
+	for _, plugin := range names {
 		if diff := cmp.Diff(shipped(t, plugin), k.schemas[plugin]); diff != "" {
 			t.Errorf("%s is not the file that is shipped:\n%s", plugin, diff)
 		}
 	}
 	code, out, _ = upload(t, k, token)
-	if want := plugins[0] + ": unchanged\n" + plugins[1] + ": unchanged\n"; code != 0 || out != want || len(k.calls) != 2 {
+	if want := names[0] + ": unchanged\n" + names[1] + ": unchanged\n"; code != 0 || out != want || len(k.calls) != 2 {
 		t.Errorf("again: code %d, %q, %v", code, out, k.calls)
 	}
 }
 
 func TestOnePluginAlone(t *testing.T) {
 	k := &fakeKonnect{}
-	if code, out, problems := upload(t, k, token, plugins[1]); code != 0 || out != plugins[1]+": created\n" || len(k.schemas) != 1 {
+	if code, out, problems := upload(t, k, token, names[1]); code != 0 || out != names[1]+": created\n" || len(k.schemas) != 1 {
 		t.Errorf("code %d, %q, %s", code, out, problems)
 	}
 }
@@ -184,7 +186,7 @@ func TestProblemsAreNamed(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			code, out, problems := upload(t, c.konnect, c.token)
-			if code != 1 || out != "" || strings.Count(problems, c.want) != len(plugins) || strings.Contains(problems, "\x1b") {
+			if code != 1 || out != "" || strings.Count(problems, c.want) != len(names) || strings.Contains(problems, "\x1b") {
 				t.Errorf("code %d, %q, %q", code, out, problems)
 			}
 		})

@@ -7,8 +7,46 @@ import (
 	"net/url"
 	"strconv"
 
-	"kong-ai-guard/internal/fakeairs"
+	"kong-ai-guard/internal/sim/fakeairs"
 )
+
+// What the stand-in knows its customers by. These are no secrets.
+const (
+	airsKey     = "sandbox-airs-key"
+	airsProfile = "demo-profile"
+)
+
+type airsStandIn struct{ *fakeairs.Server }
+
+func newAIRS() standIn { return airsStandIn{fakeairs.New(soundAIRS())} }
+
+func (airsStandIn) secrets(at string) map[string]string {
+	return map[string]string{"PRISMA_AIRS_API_KEY": airsKey, "PRISMA_AIRS_ENDPOINT": "http://" + at}
+}
+
+func (a airsStandIn) saw() (all []seen) {
+	for _, r := range a.Requests() {
+		all = append(all, see(fakeairs.Path, r.Body))
+	}
+	return all
+}
+
+func (a airsStandIn) fail(f fault) error {
+	out := fakeairs.Fault{Status: f.status, Body: f.body(), Delay: f.delay, Dribble: f.dribble, Hang: f.hang, Degraded: f.degraded}
+	if f.retryAfter > 0 {
+		out.RetryAfter, out.Unit = f.retryAfter, "second"
+	}
+	a.SetFault(out)
+	return nil
+}
+
+func (a airsStandIn) behave(options url.Values) error {
+	o, err := readAIRSOptions(options)
+	if err == nil {
+		a.SetOptions(o)
+	}
+	return err
+}
 
 // soundAIRS is how the stand-in for AIRS behaves unless it is told otherwise.
 func soundAIRS() fakeairs.Options {

@@ -4,7 +4,6 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -13,8 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"kong-ai-guard/internal/fakeairs"
-	"kong-ai-guard/internal/fakenoma"
+	"kong-ai-guard/internal/sim/fakeairs"
 )
 
 // breakable is a service that can be switched off: its connections are then
@@ -84,24 +82,6 @@ func readFault(q url.Values) (f fault, err error) {
 	return f, nil
 }
 
-func (s *sandbox) breakAIRS(f fault) {
-	s.airsOff.down.Store(f.down)
-	a := fakeairs.Fault{Status: f.status, Body: f.body(), Delay: f.delay, Dribble: f.dribble, Hang: f.hang, Degraded: f.degraded}
-	if f.retryAfter > 0 {
-		a.RetryAfter, a.Unit = f.retryAfter, "second"
-	}
-	s.airs.SetFault(a)
-}
-
-func (s *sandbox) breakNoma(f fault) {
-	s.nomaOff.down.Store(f.down)
-	n := fakenoma.Fault{Status: f.status, Body: f.body(), Delay: f.delay, Dribble: f.dribble, Hang: f.hang}
-	if f.retryAfter > 0 {
-		n.RetryAfter = strconv.Itoa(f.retryAfter)
-	}
-	s.noma.SetFault(fakenoma.ScanPath, n)
-}
-
 // A seen request is one that a stand-in got.
 type seen struct {
 	Path string          `json:"path"`
@@ -131,71 +111,31 @@ func (s *sandbox) control() http.Handler {
 			}
 		})
 	}
-	show("airs", s.airsSaw)
-	show("noma", s.nomaSaw)
 	show("llm", s.llmSaw)
-	for name, set := range map[string]func(fault){"airs": s.breakAIRS, "noma": s.breakNoma} {
-		mux.HandleFunc("POST /"+name+"/fault", func(w http.ResponseWriter, r *http.Request) {
-			f, err := readFault(r.URL.Query())
-			if err == nil && f.degraded != "" && name != "airs" {
-				err = errors.New("degraded: only AIRS knows such answers")
-			}
-			if err != nil {
+	// try answers with what is wrong with a request, if anything is.
+	try := func(pattern string, do func(url.Values) error) {
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+			if err := do(r.URL.Query()); err != nil {
 				http.Error(w, err.Error(), http.StatusBadRequest)
 				return
 			}
-			set(f)
-			w.WriteHeader(http.StatusNoContent)
-		})
-		mux.HandleFunc("DELETE /"+name+"/fault", func(w http.ResponseWriter, _ *http.Request) {
-			set(fault{})
 			w.WriteHeader(http.StatusNoContent)
 		})
 	}
-	mux.HandleFunc("POST /airs/options", func(w http.ResponseWriter, r *http.Request) {
-		o, err := readAIRSOptions(r.URL.Query())
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusBadRequest)
-			return
-		}
-		s.airs.SetOptions(o)
-		w.WriteHeader(http.StatusNoContent)
-	})
-	mux.HandleFunc("DELETE /airs/options", func(w http.ResponseWriter, _ *http.Request) {
-		s.airs.SetOptions(soundAIRS())
-		w.WriteHeader(http.StatusNoContent)
-	})
-	mux.HandleFunc("POST /noma/options", func(w http.ResponseWriter, r *http.Request) {
-		change, err := readNomaOptions(r.URL.Query())
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusBadRequest)
-			return
-		}
-		s.noma.Configure(change)
-		s.noma.Revoke() // so that what changed about tokens shows at once
-		w.WriteHeader(http.StatusNoContent)
-	})
-	mux.HandleFunc("DELETE /noma/options", func(w http.ResponseWriter, _ *http.Request) {
-		s.noma.Configure(func(o *fakenoma.Options) { *o = soundNoma() })
-		s.noma.Revoke()
-		w.WriteHeader(http.StatusNoContent)
-	})
+	for _, service := range s.services {
+		show(service.word, service.saw)
+		try("POST /"+service.word+"/fault", func(q url.Values) error {
+			f, err := readFault(q)
+			if err != nil {
+				return err
+			}
+			return service.fail(f)
+		})
+		try("DELETE /"+service.word+"/fault", func(url.Values) error { return service.fail(fault{}) })
+		try("POST /"+service.word+"/options", service.behave)
+		try("DELETE /"+service.word+"/options", func(url.Values) error { return service.behave(nil) })
+	}
 	return mux
-}
-
-func (s *sandbox) airsSaw() (all []seen) {
-	for _, r := range s.airs.Requests() {
-		all = append(all, see(fakeairs.Path, r.Body))
-	}
-	return all
-}
-
-// nomaSaw leaves out the calls for tokens, which hold a secret.
-func (s *sandbox) nomaSaw() (all []seen) {
-	for _, r := range s.noma.Requests(fakenoma.ScanPath) {
-		all = append(all, see(r.Path, r.Body))
-	}
-	return all
 }
 
 func (s *sandbox) llmSaw() (all []seen) {

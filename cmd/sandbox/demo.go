@@ -22,7 +22,7 @@ type step struct {
 	route   string
 	key     string // of the consumer, "" for none
 	prompt  string
-	prepare func()
+	prepare func() error
 	status  int
 	// says is what has to be in the body.
 	says string
@@ -88,7 +88,7 @@ func (s *sandbox) steps() []step {
 		},
 		{
 			title:   "Prisma AIRS is down: no verdict, so nothing passes",
-			prepare: func() { s.breakAIRS(fault{down: true}) },
+			prepare: func() error { return s.of(prisma).fail(fault{down: true}) },
 			route:   "/your-route", prompt: harmless, status: 503, says: "scan_unavailable",
 			also: func(_ context.Context, a *answer) (string, error) {
 				after := a.header.Get("Retry-After")
@@ -113,7 +113,9 @@ func play(ctx context.Context, s *sandbox, w io.Writer) error {
 	for i, st := range steps {
 		fmt.Fprintf(w, "\n%d. %s\n", i+1, st.title)
 		if st.prepare != nil {
-			st.prepare()
+			if err := st.prepare(); err != nil {
+				return err
+			}
 		}
 		if err := s.playStep(ctx, &st, w); err != nil {
 			failed++
@@ -174,8 +176,8 @@ func (s *sandbox) playStep(ctx context.Context, st *step, w io.Writer) error {
 
 // showMetrics shows how the legs of the demonstration were counted.
 func (s *sandbox) showMetrics(ctx context.Context, w io.Writer) error {
-	fmt.Fprintf(w, "   $ curl -s http://%s/metrics | grep ai_guard_legs_total\n", s.at.airsMetrics)
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.at.airsMetrics+"/metrics", nil)
+	fmt.Fprintf(w, "   $ curl -s http://%s/metrics | grep ai_guard_legs_total\n", s.at.plugins[prisma].metrics)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.at.plugins[prisma].metrics+"/metrics", nil)
 	if err != nil {
 		return err
 	}
@@ -228,7 +230,7 @@ func (s *sandbox) ask(ctx context.Context, st *step, w io.Writer) (*answer, erro
 // airsScanned checks how many scans Prisma AIRS got in all.
 func (s *sandbox) airsScanned(want int) func(context.Context, *answer) (string, error) {
 	return func(context.Context, *answer) (string, error) {
-		all := s.airs.Requests()
+		all := s.of(prisma).saw()
 		if len(all) != want {
 			return "", fmt.Errorf("there were %d scans by Prisma AIRS, not %d", len(all), want)
 		}
@@ -239,7 +241,7 @@ func (s *sandbox) airsScanned(want int) func(context.Context, *answer) (string, 
 // application checks what the last scan was reported to Noma as.
 func (s *sandbox) application(want string) func(context.Context, *answer) (string, error) {
 	return func(context.Context, *answer) (string, error) {
-		all := s.nomaSaw()
+		all := s.of(noma).saw()
 		if len(all) == 0 {
 			return "", errors.New("no scan came to Noma")
 		}

@@ -3,21 +3,19 @@
 package main
 
 import (
+	"fmt"
 	"io"
 	"strings"
 )
 
-const introduction = `This is a sandbox for the plugins prisma-airs-intercept and noma-runtime-protection.
-It is NOT Kong: a small gateway plays Kong's part to the two real plugin binaries,
+const introduction = `This is a sandbox for the plugins PLUGINS.
+It is NOT Kong: a small gateway plays Kong's part to the real plugin binaries,
 configured by kong/kong.yml. The scan services and the model are stand-ins.
 
   gateway             http://GATEWAY
   switches            http://CONTROL
   model stand-in      http://LLM
-  Prisma AIRS         http://AIRS (stand-in)
-  Noma                http://NOMA (stand-in)
-  metrics             http://MAIRS/metrics (prisma-airs-intercept)
-                      http://MNOMA/metrics (noma-runtime-protection)
+SERVICES
 
 Try, in another terminal:
 
@@ -46,7 +44,7 @@ Try, in another terminal:
   # other faults: hang=true status=500 status=429&retry_after=5 delay=8s dribble=200ms garbage=true degraded=timeout
 
   # what was counted
-  curl -s http://MAIRS/metrics | grep '^ai_guard_legs_total.* [1-9]'
+  curl -s http://METRICS/metrics | grep '^ai_guard_legs_total.* [1-9]'
 
 More routes: /mask /fail-open /noma /monitor /models/v1/... /mcp. docs/sandbox.md has the rest.
 The log below is Kong's error log, and one line of its access log for each request. Ctrl-C stops everything.
@@ -55,8 +53,19 @@ The log below is Kong's error log, and one line of its access log for each reque
 
 // introduce says what runs where, and what to type.
 func (s *sandbox) introduce(w io.Writer) {
+	var names []string
+	var services, metrics strings.Builder
+	label := "metrics"
+	for _, service := range s.services {
+		at := s.at.plugins[service.plugin]
+		names = append(names, service.plugin)
+		fmt.Fprintf(&services, "  %-19s http://%s (stand-in)\n", service.title, at.service)
+		fmt.Fprintf(&metrics, "  %-19s http://%s/metrics (%s)\n", label, at.metrics, service.plugin)
+		label = ""
+	}
 	text := strings.NewReplacer(
-		"GATEWAY", s.at.gateway, "CONTROL", s.at.control, "LLM", s.at.llm, "AIRS (", s.at.airs+" (", "MAIRS", s.at.airsMetrics, "MNOMA", s.at.nomaMetrics, "NOMA", s.at.noma,
+		"PLUGINS", strings.Join(names, " and "), "SERVICES\n", services.String()+metrics.String(),
+		"GATEWAY", s.at.gateway, "CONTROL", s.at.control, "LLM", s.at.llm, "METRICS", s.at.plugins[prisma].metrics,
 	).Replace(introduction)
 	_, _ = io.WriteString(w, text) // nobody may be listening
 }

@@ -10,7 +10,7 @@ import (
 	"slices"
 	"sync"
 
-	"kong-ai-guard/internal/kongtest"
+	"kong-ai-guard/internal/sim/kongtest"
 )
 
 // levels are nginx's, the chattiest first.

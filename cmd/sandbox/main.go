@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Command sandbox is a gateway for trying the plugins out. It plays Kong to
-// the two real plugin servers, with the configuration that Kong would read, and
-// brings stand-ins for both scan services and for the model. It is not Kong.
+// the real plugin servers, with the configuration that Kong would read, and
+// brings stand-ins for the scan services and for the model. It is not Kong.
 package main
 
 import (
@@ -27,19 +27,20 @@ func main() {
 // run gives the code to exit with: 0, 1 after an error or a demonstration that
 // did not go as it should, 2 for wrong arguments.
 func run(stop context.Context, args []string, stdout, stderr io.Writer) int {
-	var o options
+	o := options{listen: defaultAddresses()}
 	var demo, freePorts bool
 	flags := flag.NewFlagSet("sandbox", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.StringVar(&o.config, "config", "kong/kong.yml", "declarative configuration `file`")
 	flags.StringVar(&o.bin, "bin", "bin", "`directory` of the plugins' binaries")
-	flags.StringVar(&o.listen.gateway, "listen", "127.0.0.1:8000", "`address` of the gateway")
-	flags.StringVar(&o.listen.control, "control", "127.0.0.1:8001", "`address` of the sandbox's switches")
-	flags.StringVar(&o.listen.llm, "llm", configuredModel, "`address` of the stand-in for the model")
-	flags.StringVar(&o.listen.airs, "airs", "127.0.0.1:8004", "`address` of the stand-in for Prisma AIRS")
-	flags.StringVar(&o.listen.noma, "noma", "127.0.0.1:8005", "`address` of the stand-in for Noma")
-	flags.StringVar(&o.listen.airsMetrics, "airs-metrics", "127.0.0.1:9542", "`address` of the metrics of prisma-airs-intercept")
-	flags.StringVar(&o.listen.nomaMetrics, "noma-metrics", "127.0.0.1:9543", "`address` of the metrics of noma-runtime-protection")
+	flags.StringVar(&o.listen.gateway, "listen", o.listen.gateway, "`address` of the gateway")
+	flags.StringVar(&o.listen.control, "control", o.listen.control, "`address` of the sandbox's switches")
+	flags.StringVar(&o.listen.llm, "llm", o.listen.llm, "`address` of the stand-in for the model")
+	for plugin, v := range vendors {
+		at := o.listen.plugins[plugin]
+		flags.StringVar(&at.service, v.word, at.service, "`address` of the stand-in for "+v.title)
+		flags.StringVar(&at.metrics, v.word+"-metrics", at.metrics, "`address` of the metrics of "+plugin)
+	}
 	flags.BoolVar(&freePorts, "free-ports", false, "listen on free ports of 127.0.0.1, whatever the other flags say")
 	flags.BoolVar(&demo, "demo", false, "play what the plugins do, and end")
 	flags.Func("log-level", "what to show of Kong's log: debug, info, notice, warn or err (default notice, as Kong's)", o.level.set)
@@ -53,8 +54,7 @@ func run(stop context.Context, args []string, stdout, stderr io.Writer) int {
 		return 2
 	}
 	if freePorts {
-		const free = "127.0.0.1:0"
-		o.listen = addresses{free, free, free, free, free, freeAddress(), freeAddress()}
+		o.listen = freeAddresses()
 	}
 	log := &logWriter{w: stderr, level: o.level}
 	if demo {
@@ -77,8 +77,7 @@ func run(stop context.Context, args []string, stdout, stderr io.Writer) int {
 	return 0
 }
 
-// freeAddress gives an address that is free now. The plugins cannot tell which
-// one they got, so it is chosen for them.
+// freeAddress gives an address that is free now.
 func freeAddress() string {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

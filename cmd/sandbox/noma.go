@@ -3,14 +3,62 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net/url"
 	"strconv"
 	"strings"
 	"time"
 
-	"kong-ai-guard/internal/fakenoma"
+	"kong-ai-guard/internal/sim/fakenoma"
 )
+
+// What the stand-in knows its customer by. These are no secrets.
+const (
+	nomaID     = "sandbox-client"
+	nomaSecret = "sandbox-secret"
+)
+
+type nomaStandIn struct{ *fakenoma.Server }
+
+func newNoma() standIn { return nomaStandIn{fakenoma.New(soundNoma())} }
+
+func (nomaStandIn) secrets(at string) map[string]string {
+	return map[string]string{"NOMA_API_BASE": "http://" + at, "NOMA_CLIENT_ID": nomaID, "NOMA_CLIENT_SECRET": nomaSecret}
+}
+
+// saw leaves out the calls for tokens, which hold a secret.
+func (n nomaStandIn) saw() (all []seen) {
+	for _, r := range n.Requests(fakenoma.ScanPath) {
+		all = append(all, see(r.Path, r.Body))
+	}
+	return all
+}
+
+func (n nomaStandIn) fail(f fault) error {
+	if f.degraded != "" {
+		return errors.New("degraded: only AIRS knows such answers")
+	}
+	out := fakenoma.Fault{Status: f.status, Body: f.body(), Delay: f.delay, Dribble: f.dribble, Hang: f.hang}
+	if f.retryAfter > 0 {
+		out.RetryAfter = strconv.Itoa(f.retryAfter)
+	}
+	n.SetFault(fakenoma.ScanPath, out)
+	return nil
+}
+
+func (n nomaStandIn) behave(options url.Values) error {
+	change, err := readNomaOptions(options)
+	if err != nil {
+		return err
+	}
+	if len(options) == 0 {
+		change = func(o *fakenoma.Options) { *o = soundNoma() }
+	}
+	n.Configure(change)
+	n.Revoke() // so that what changed about tokens shows at once
+	return nil
+}
 
 // soundNoma is how the stand-in for Noma behaves unless it is told otherwise.
 func soundNoma() fakenoma.Options {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -13,23 +14,13 @@ import (
 	"path/filepath"
 	"time"
 
-	"kong-ai-guard/internal/fakeairs"
-	"kong-ai-guard/internal/fakellm"
-	"kong-ai-guard/internal/fakenoma"
-	"kong-ai-guard/internal/kongtest"
+	"kong-ai-guard/internal/sim/fakellm"
+	"kong-ai-guard/internal/sim/kongtest"
 )
 
 // configuredModel is where the configuration file has the model: services
 // there are led to the stand-in, wherever that listens.
 const configuredModel = "127.0.0.1:8003"
-
-// What the stand-ins know their customers by. These are no secrets.
-const (
-	airsKey     = "sandbox-airs-key"
-	airsProfile = "demo-profile"
-	nomaID      = "sandbox-client"
-	nomaSecret  = "sandbox-secret"
-)
 
 type options struct {
 	config, bin string
@@ -37,45 +28,67 @@ type options struct {
 	level       level
 }
 
-// addresses are where things listen; the last two are where the plugins show
-// their metrics.
-type addresses struct{ gateway, control, llm, airs, noma, airsMetrics, nomaMetrics string }
+// addresses are where things listen, with a place for each plugin.
+type addresses struct {
+	gateway, control, llm string
+	plugins               map[string]*place
+}
+
+// defaultAddresses are those of kong/kong.yml and of the pages.
+func defaultAddresses() addresses {
+	a := addresses{gateway: "127.0.0.1:8000", control: "127.0.0.1:8001", llm: configuredModel, plugins: map[string]*place{}}
+	for plugin, v := range vendors {
+		a.plugins[plugin] = &v.listens
+	}
+	return a
+}
+
+// freeAddresses are free ports. The plugins cannot tell which one they got, so
+// theirs are chosen for them.
+func freeAddresses() addresses {
+	const free = "127.0.0.1:0"
+	a := addresses{gateway: free, control: free, llm: free, plugins: map[string]*place{}}
+	for plugin := range vendors {
+		a.plugins[plugin] = &place{service: free, metrics: freeAddress()}
+	}
+	return a
+}
 
 // A sandbox is everything that runs.
 type sandbox struct {
-	airs    *fakeairs.Server
-	noma    *fakenoma.Server
-	llm     *fakellm.Server
-	airsOff *breakable
-	nomaOff *breakable
-	servers []*http.Server
-	gateway *kongtest.Gateway
-	at      addresses // where it all listens
+	services []*service
+	llm      *fakellm.Server
+	servers  []*http.Server
+	gateway  *kongtest.Gateway
+	at       addresses // where it all listens
 }
 
 // start starts everything. What it gives has to be closed, also after an
 // error.
 func start(o options, log *logWriter) (*sandbox, error) {
-	s := &sandbox{
-		airs: fakeairs.New(soundAIRS()),
-		noma: fakenoma.New(soundNoma()),
-		llm:  fakellm.New(fakellm.Options{}),
+	s := &sandbox{llm: fakellm.New(fakellm.Options{}), at: addresses{plugins: map[string]*place{}}}
+	var err error
+	if s.services, err = newServices(); err != nil {
+		return s, err
 	}
-	s.airsOff, s.nomaOff = &breakable{handler: s.airs}, &breakable{handler: s.noma}
 	declarative, err := kongtest.LoadFile(o.config)
 	if err != nil {
 		return s, err
 	}
-	for _, part := range []struct {
+	type part struct {
 		flag, address string
 		handler       http.Handler
 		at            *string
-	}{
-		{"llm", o.listen.llm, s.llm, &s.at.llm},
-		{"airs", o.listen.airs, s.airsOff, &s.at.airs},
-		{"noma", o.listen.noma, s.nomaOff, &s.at.noma},
-		{"control", o.listen.control, s.control(), &s.at.control},
-	} {
+	}
+	parts := []part{{"llm", o.listen.llm, s.llm, &s.at.llm}}
+	for _, service := range s.services {
+		listen := o.listen.plugins[service.plugin]
+		at := &place{metrics: listen.metrics}
+		s.at.plugins[service.plugin] = at
+		parts = append(parts, part{service.word, listen.service, service.off, &at.service})
+	}
+	parts = append(parts, part{"control", o.listen.control, s.control(), &s.at.control})
+	for _, part := range parts {
 		if *part.at, err = s.serve(part.address, part.handler); err != nil {
 			return s, fmt.Errorf("%w (-%s chooses another address)", err, part.flag)
 		}
@@ -104,13 +117,15 @@ func (s *sandbox) startGateway(o options, declarative kongtest.Declarative, log 
 	if err != nil {
 		return err
 	}
-	secrets := s.environment()
-	s.at.airsMetrics, s.at.nomaMetrics = o.listen.airsMetrics, o.listen.nomaMetrics
+	secrets := map[string]string{}
+	var servers []kongtest.PluginServer
+	for _, service := range s.services {
+		at := s.at.plugins[service.plugin]
+		maps.Copy(secrets, service.secrets(at.service))
+		servers = append(servers, kongtest.PluginServer{Path: filepath.Join(bin, service.plugin), Args: append(o.level.args(), "-metrics", at.metrics)})
+	}
 	gateway, err := kongtest.New(kongtest.Config{
-		Servers: []kongtest.PluginServer{
-			{Path: filepath.Join(bin, "prisma-airs-intercept"), Args: append(o.level.args(), "-metrics", s.at.airsMetrics)},
-			{Path: filepath.Join(bin, "noma-runtime-protection"), Args: append(o.level.args(), "-metrics", s.at.nomaMetrics)},
-		},
+		Servers:     servers,
 		Declarative: declarative,
 		Addr:        o.listen.gateway,
 		Env:         func(name string) (string, bool) { v, ok := secrets[name]; return v, ok },
@@ -129,17 +144,6 @@ func (s *sandbox) startGateway(o options, declarative kongtest.Declarative, log 
 	}
 	s.at.gateway = gateway.URL()[len("http://"):]
 	return nil
-}
-
-// environment is what the configuration's {vault://env/...} stand for.
-func (s *sandbox) environment() map[string]string {
-	return map[string]string{
-		"PRISMA_AIRS_API_KEY":  airsKey,
-		"PRISMA_AIRS_ENDPOINT": "http://" + s.at.airs,
-		"NOMA_API_BASE":        "http://" + s.at.noma,
-		"NOMA_CLIENT_ID":       nomaID,
-		"NOMA_CLIENT_SECRET":   nomaSecret,
-	}
 }
 
 // leadToModel leads the services that are configured for the model to where

@@ -20,6 +20,8 @@ import (
 	"time"
 
 	"github.com/tidwall/gjson"
+
+	"kong-ai-guard/plugins"
 )
 
 const config = "../../kong/kong.yml"
@@ -36,7 +38,11 @@ func TestMain(m *testing.M) {
 	}
 	defer os.RemoveAll(dir)
 	bin = dir
-	build := exec.Command("go", "build", "-o", bin+"/", ".", "../prisma-airs-intercept", "../noma-runtime-protection")
+	args := []string{"build", "-o", bin + "/", "."}
+	for _, plugin := range plugins.Names() {
+		args = append(args, "../"+plugin)
+	}
+	build := exec.Command("go", args...)
 	if out, err := build.CombinedOutput(); err != nil {
 		panic(string(out))
 	}
@@ -79,8 +85,7 @@ services:
 // started starts a sandbox that ends with the test.
 func started(t *testing.T) *sandbox {
 	t.Helper()
-	const free = "127.0.0.1:0"
-	s, err := start(options{config: config, bin: bin, listen: addresses{free, free, free, free, free, freeAddress(), freeAddress()}}, &logWriter{w: io.Discard})
+	s, err := start(options{config: config, bin: bin, listen: freeAddresses()}, &logWriter{w: io.Discard})
 	t.Cleanup(func() {
 		if err := s.close(); err != nil {
 			t.Error(err)
@@ -257,14 +262,15 @@ func TestLogShowsWhatKongShows(t *testing.T) {
 func TestDocumentedGreps(t *testing.T) {
 	var log bytes.Buffer
 	out := &logWriter{w: &log}
-	const free = "127.0.0.1:0"
-	s, err := start(options{config: config, bin: bin, listen: addresses{free, free, free, free, free, freeAddress(), freeAddress()}}, out)
+	s, err := start(options{config: config, bin: bin, listen: freeAddresses()}, out)
 	if err != nil {
 		t.Fatal(err, s.close())
 	}
 	send(t, "POST", "http://"+s.at.gateway+"/your-route", strings.Replace(chat, "What is 2+2?", malicious, 1))
 	send(t, "POST", "http://"+s.at.gateway+"/noma", strings.Replace(chat, "What is 2+2?", leading, 1))
-	s.breakAIRS(fault{down: true})
+	if err := s.of(prisma).fail(fault{down: true}); err != nil {
+		t.Fatal(err)
+	}
 	send(t, "POST", "http://"+s.at.gateway+"/your-route", chat)
 	if err := s.close(); err != nil {
 		t.Error(err)

@@ -172,16 +172,3 @@ func (f *Frame) has(name []byte) bool {
 	}
 	return false
 }
-
-// AppendFrame appends a frame with the given headers, as they are encoded in
-// Frame.RawHeaders, and payload to dst, with right lengths and checksums, and
-// gives the longer slice. Both together have to be shorter than 4 GiB.
-func AppendFrame(dst, headers, payload []byte) []byte {
-	start := len(dst)
-	dst = binary.BigEndian.AppendUint32(dst, uint32(frameMin+len(headers)+len(payload)))
-	dst = binary.BigEndian.AppendUint32(dst, uint32(len(headers)))
-	dst = binary.BigEndian.AppendUint32(dst, crc32.ChecksumIEEE(dst[start:]))
-	dst = append(dst, headers...)
-	dst = append(dst, payload...)
-	return binary.BigEndian.AppendUint32(dst, crc32.ChecksumIEEE(dst[start:]))
-}

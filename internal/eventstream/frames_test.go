@@ -16,6 +16,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
+
+	"kong-ai-guard/internal/sim/awsframe"
 )
 
 type frame struct {
@@ -94,7 +96,7 @@ func TestFramesWithEachTypeOfHeader(t *testing.T) {
 		raw = append(raw, header(name, HeaderType(kind), value)...)
 		want[0].Headers = append(want[0].Headers, fmt.Sprintf("%s/%d=%s", name, kind, value))
 	}
-	body := AppendFrame(AppendFrame(nil, raw, []byte("p")), nil, nil)
+	body := awsframe.Append(awsframe.Append(nil, raw, []byte("p")), nil, nil)
 	got, err := readFrames(t, body)
 	if err != nil {
 		t.Fatal(err)
@@ -105,7 +107,7 @@ func TestFramesWithEachTypeOfHeader(t *testing.T) {
 }
 
 func TestFramesRefuses(t *testing.T) {
-	good := AppendFrame(nil, header("a", HeaderString, "b"), []byte("payload"))
+	good := awsframe.Append(nil, header("a", HeaderString, "b"), []byte("payload"))
 	// lengths puts other lengths into the prelude, with its right checksum.
 	lengths := func(total, headers uint32) []byte {
 		b := slices.Clone(good)
@@ -119,7 +121,7 @@ func TestFramesRefuses(t *testing.T) {
 		b[i] ^= 1
 		return b
 	}
-	headers := func(raw ...byte) []byte { return AppendFrame(nil, raw, nil) }
+	headers := func(raw ...byte) []byte { return awsframe.Append(nil, raw, nil) }
 	var many []byte
 	for i := range headerMax + 1 {
 		many = append(many, header(fmt.Sprint(i), HeaderTrue, "")...)
@@ -140,7 +142,7 @@ func TestFramesRefuses(t *testing.T) {
 		{"beyond the body", lengths(uint32(len(good))+1, 0), ErrFrameLength},
 		{"huge", lengths(1<<32-1, 1<<32-1), ErrFrameLength},
 		{"headers beyond the frame", lengths(uint32(len(good)), uint32(len(good))-15), ErrFrameLength},
-		{"headers over their limit", AppendFrame(nil, make([]byte, headersMax+1), nil), ErrFrameLength},
+		{"headers over their limit", awsframe.Append(nil, make([]byte, headersMax+1), nil), ErrFrameLength},
 		{"header without name", headers(0, 0), ErrFrameHeaders},
 		{"header name cut", headers(5, 'a'), ErrFrameHeaders},
 		{"header without type", headers(1, 'a'), ErrFrameHeaders},
@@ -174,7 +176,7 @@ func TestReframing(t *testing.T) {
 		for range rapid.IntRange(0, 4).Draw(t, "frames") {
 			value := rapid.String().Draw(t, "value")
 			payload := rapid.SliceOf(rapid.Byte()).Draw(t, "payload")
-			body = AppendFrame(body, header(":x", HeaderString, value), payload)
+			body = awsframe.Append(body, header(":x", HeaderString, value), payload)
 			want = append(want, frame{[]string{":x/7=" + value}, base64.StdEncoding.EncodeToString(payload)})
 		}
 		// Put other payloads under the same headers, as a mask does.
@@ -182,7 +184,7 @@ func TestReframing(t *testing.T) {
 		for r := NewFrameReader(body); r.Next(); {
 			f := r.Frame()
 			payload := base64.StdEncoding.AppendEncode(nil, f.Payload.In(body))
-			out = AppendFrame(out, f.RawHeaders.In(body), payload)
+			out = awsframe.Append(out, f.RawHeaders.In(body), payload)
 		}
 		var got []frame
 		r := NewFrameReader(out)
@@ -201,14 +203,14 @@ func TestReframing(t *testing.T) {
 
 func FuzzFrames(f *testing.F) {
 	f.Add(testdata(f, "bedrock.bin"))
-	f.Add(AppendFrame(nil, header("a", HeaderUUID, "1234567812345678"), nil))
+	f.Add(awsframe.Append(nil, header("a", HeaderUUID, "1234567812345678"), nil))
 	f.Add([]byte{1, 'a', 7, 0, 1, 'x'})
 	f.Fuzz(func(t *testing.T, body []byte) {
 		frames, err := readFrames(t, body)
 		if err == nil && len(body) > 0 {
 			var again []byte
 			for r := NewFrameReader(body); r.Next(); {
-				again = AppendFrame(again, r.Frame().RawHeaders.In(body), r.Frame().Payload.In(body))
+				again = awsframe.Append(again, r.Frame().RawHeaders.In(body), r.Frame().Payload.In(body))
 			}
 			if !bytes.Equal(again, body) {
 				t.Fatalf("%d frames are not what was read", len(frames))
@@ -216,7 +218,7 @@ func FuzzFrames(f *testing.F) {
 		}
 		// The checksums stop nearly everything: bring the bytes behind them.
 		if len(body) <= headersMax {
-			if _, err := readFrames(t, AppendFrame(nil, body, nil)); err != nil && !errors.Is(err, ErrFrameHeaders) {
+			if _, err := readFrames(t, awsframe.Append(nil, body, nil)); err != nil && !errors.Is(err, ErrFrameHeaders) {
 				t.Fatal(err)
 			}
 		}

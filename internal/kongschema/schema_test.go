@@ -15,27 +15,29 @@ import (
 	lua "github.com/yuin/gopher-lua"
 
 	"kong-ai-guard/internal/kongschema"
-	"kong-ai-guard/plugins/airs"
-	"kong-ai-guard/plugins/noma"
+	"kong-ai-guard/plugins"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
 
-func plugins() []kongschema.Plugin {
-	return []kongschema.Plugin{
-		airs.Schema(), noma.Schema(),
-		{
-			Name: "sample", Protocols: []string{"http"}, NoConsumer: true, Config: new(sample).fields(),
-			Checks: []kongschema.EntityCheck{
-				kongschema.AtLeastOneOf("secret", "token", "nested.inner"),
-				kongschema.MutuallyExclusive("secret", "token"),
-			},
+// declared returns the plugins' declarations, and one that uses whatever can
+// be declared.
+func declared() []kongschema.Plugin {
+	all := []kongschema.Plugin{{
+		Name: "sample", Protocols: []string{"http"}, NoConsumer: true, Config: new(sample).fields(),
+		Checks: []kongschema.EntityCheck{
+			kongschema.AtLeastOneOf("secret", "token", "nested.inner"),
+			kongschema.MutuallyExclusive("secret", "token"),
 		},
+	}}
+	for _, p := range plugins.All() {
+		all = append(all, p.Schema())
 	}
+	return all
 }
 
 func TestLuaSaysWhatTheDumpSays(t *testing.T) {
-	for _, plugin := range plugins() {
+	for _, plugin := range declared() {
 		t.Run(plugin.Name, func(t *testing.T) {
 			var want any
 			if err := json.Unmarshal(plugin.Dump(), &want); err != nil {
@@ -95,7 +97,7 @@ func fromLua(t *testing.T, value lua.LValue, null *lua.LUserData) any {
 }
 
 func TestLuaRequiresNothing(t *testing.T) {
-	for _, plugin := range plugins() {
+	for _, plugin := range declared() {
 		source := string(plugin.Lua())
 		if strings.Contains(source, "require(") || strings.Contains(source, "require \"") || strings.Contains(source, "function") {
 			t.Errorf("%s: schema.lua calls something", plugin.Name)
@@ -106,7 +108,7 @@ func TestLuaRequiresNothing(t *testing.T) {
 // TestDumpIsAsReviewed holds the schemas against golden files, so that no
 // change to what Kong enforces goes unseen.
 func TestDumpIsAsReviewed(t *testing.T) {
-	for _, plugin := range plugins() {
+	for _, plugin := range declared() {
 		golden := filepath.Join("testdata", plugin.Name+".dump.json")
 		dump := append(plugin.Dump(), '\n')
 		if *update {
@@ -138,7 +140,7 @@ var attributes = map[string][]string{
 }
 
 func TestDumpIsWhatKongTakes(t *testing.T) {
-	for _, plugin := range plugins() {
+	for _, plugin := range declared() {
 		if err := plugin.Check(); err != nil {
 			t.Error(err)
 		}
@@ -189,8 +191,9 @@ func TestSharedFieldsAreTheSame(t *testing.T) {
 		"API_base", "application_ID", "client_ID", "client_secret", "client_secret_file", "api_base", "application_id", "client_id",
 		"token_url", "scan_path", "anonymize_input", "trust_client_application_id", "block_details", "send_client_ip",
 	}
-	var shared [2]map[string]map[string]any
-	for i, plugin := range plugins()[:2] {
+	ours := declared()[1:]
+	shared := make([]map[string]map[string]any, len(ours))
+	for i, plugin := range ours {
 		var dump struct {
 			Fields []map[string]struct {
 				Fields []map[string]map[string]any
@@ -209,8 +212,10 @@ func TestSharedFieldsAreTheSame(t *testing.T) {
 		}
 		delete(shared[i]["timeout_ms"], "default") // each service has its own pace
 	}
-	if diff := cmp.Diff(shared[0], shared[1]); diff != "" {
-		t.Error(diff)
+	for i := range ours[1:] {
+		if diff := cmp.Diff(shared[0], shared[i+1]); diff != "" {
+			t.Errorf("%s and %s: %s", ours[0].Name, ours[i+1].Name, diff)
+		}
 	}
 }
 
@@ -271,7 +276,7 @@ func TestCheckRefuses(t *testing.T) {
 
 // TestJSONSchema holds each field's JSON Schema against the dump.
 func TestJSONSchema(t *testing.T) {
-	for _, plugin := range plugins() {
+	for _, plugin := range declared() {
 		var dump struct {
 			Fields []map[string]struct {
 				Fields []map[string]map[string]any
@@ -330,7 +335,7 @@ func TestJSONSchema(t *testing.T) {
 }
 
 func TestReferenceNamesEachField(t *testing.T) {
-	plugin := plugins()[2]
+	plugin := declared()[0]
 	page := string(plugin.Reference())
 	for _, row := range []string{
 		"| `config.text` | string |  | required; length 2 to 5 | A text of a certain length. |\n",

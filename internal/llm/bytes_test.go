@@ -10,7 +10,7 @@ import (
 	"testing"
 	"unicode/utf16"
 
-	"kong-ai-guard/internal/eventstream"
+	"kong-ai-guard/internal/sim/awsframe"
 )
 
 // TestMaskLeavesNoNumbers: what stands in an answer as token ids or as sound, too,
@@ -52,8 +52,8 @@ func TestChunksOfInvoke(t *testing.T) {
 		return base64.StdEncoding.EncodeToString([]byte(`{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"` + text + `"}}`))
 	}
 	for _, more := range []string{``, `,"p":"abcd"`, `,"p":"two words and more"`, `,"x":1`, `,"x":"abcd"`, `,"delta":{"text":"aside"}`, `,"p":{"a":"b"}`} {
-		body := eventstream.AppendFrame(nil, nil, []byte(`{"bytes":"`+event("a whole")+`"`+more+`}`))
-		body = eventstream.AppendFrame(body, nil, []byte(`{"bytes":"`+event(" sentence")+`"`+more+`}`))
+		body := awsframe.Append(nil, nil, []byte(`{"bytes":"`+event("a whole")+`"`+more+`}`))
+		body = awsframe.Append(body, nil, []byte(`{"bytes":"`+event(" sentence")+`"`+more+`}`))
 		m, err := Read(Input{Leg: ResponseLeg, Body: body}, testLimits)
 		if err != nil || !strings.Contains(said(m), "a whole sentence\n") {
 			t.Errorf("%s: %v %q", more, err, said(m))

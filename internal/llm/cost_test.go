@@ -17,7 +17,7 @@ import (
 	"testing"
 	"time"
 
-	"kong-ai-guard/internal/eventstream"
+	"kong-ai-guard/internal/sim/awsframe"
 	"kong-ai-guard/internal/strictjson"
 )
 
@@ -154,14 +154,14 @@ func firstHostiles() []hostile {
 		{name: "frames", kind: "application/vnd.amazon.eventstream", answer: true, body: func(n int) []byte {
 			var b []byte
 			for len(b) < n {
-				b = eventstream.AppendFrame(b, nil, []byte("{}"))
+				b = awsframe.Append(b, nil, []byte("{}"))
 			}
 			return b
 		}},
 		{name: "frames with chunks", kind: "application/vnd.amazon.eventstream", answer: true, body: func(n int) []byte {
 			var b []byte
 			for len(b) < n {
-				b = eventstream.AppendFrame(b, nil, []byte(`{"bytes":"eyJhIjoiYiJ9"}`))
+				b = awsframe.Append(b, nil, []byte(`{"bytes":"eyJhIjoiYiJ9"}`))
 			}
 			return b
 		}},

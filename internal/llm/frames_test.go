@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"kong-ai-guard/internal/eventstream"
+	"kong-ai-guard/internal/sim/awsframe"
 	"kong-ai-guard/internal/strictjson"
 )
 
@@ -76,7 +77,7 @@ func encodeFrames(frames []frame) []byte {
 		h := appendHeader(nil, ":event-type", f.event)
 		h = appendHeader(h, ":content-type", "application/json")
 		h = appendHeader(h, ":message-type", "event")
-		out = eventstream.AppendFrame(out, h, []byte(f.payload))
+		out = awsframe.Append(out, h, []byte(f.payload))
 	}
 	return out
 }

@@ -95,9 +95,6 @@ func (h *Header) addValue(name, encoded string, listAllowed bool) error {
 	}
 }
 
-// Len counts the headers, each value of a repeated one.
-func (h Header) Len() int { return len(h.fields) }
-
 // Full tells that Kong may have left out headers, since it gave as many as it
 // was asked for.
 func (h Header) Full() bool { return len(h.fields) >= MaxHeaders }
@@ -111,14 +108,6 @@ func (h Header) Get(name string) string {
 		}
 	}
 	return ""
-}
-
-// Has tells whether a header is there, with whatever value.
-func (h Header) Has(name string) bool {
-	for range h.Values(name) {
-		return true
-	}
-	return false
 }
 
 // Repeated reports whether a header stands there more than once.
@@ -135,17 +124,6 @@ func (h Header) Values(name string) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		for i := range h.fields {
 			if equalFold(h.fields[i].name, name) && !yield(h.fields[i].value) {
-				return
-			}
-		}
-	}
-}
-
-// All runs over all names and values.
-func (h Header) All() iter.Seq2[string, string] {
-	return func(yield func(string, string) bool) {
-		for _, f := range h.fields {
-			if !yield(f.name, f.value) {
 				return
 			}
 		}

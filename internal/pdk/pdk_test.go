@@ -4,7 +4,6 @@ package pdk_test
 
 import (
 	"errors"
-	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -52,8 +51,8 @@ func TestHeaders(t *testing.T) {
 	if diff := cmp.Diff(want, map[string][]string(h.HTTP())); diff != "" {
 		t.Error(diff)
 	}
-	if h.Len() != 6 || h.Full() {
-		t.Errorf("Len %d, Full %v; want 6, false", h.Len(), h.Full())
+	if h.Full() {
+		t.Error("Full is true with 6 headers")
 	}
 	if got := h.Get("Content-TYPE"); got != "text/plain" {
 		t.Errorf("Get in another case gives %q", got)
@@ -61,22 +60,27 @@ func TestHeaders(t *testing.T) {
 	if got := slices.Collect(h.Values("Cookie")); !slices.Equal(got, []string{"a=1", "b=2", ""}) {
 		t.Errorf("Values gives %q", got)
 	}
-	if h.Get("x-none") != "" || h.Has("x-none") || !h.Has("X-EMPTY") {
+	if h.Get("x-none") != "" || has(h, "x-none") || !has(h, "X-EMPTY") {
 		t.Error("an absent header and an empty one are not told apart")
 	}
 	// U+212A folds to k in Unicode, and is no k in HTTP.
-	if h.Has("Coo\u212Aie") {
+	if has(h, "Coo\u212Aie") {
 		t.Error("a letter outside ASCII was taken for one in it")
 	}
-	if got := len(maps.Collect(h.All())); got != 4 {
-		t.Errorf("All gives %d names, want 4", got)
+}
+
+// has reports whether a header is there, with whatever value.
+func has(h pdk.Header, name string) bool {
+	for range h.Values(name) {
+		return true
 	}
+	return false
 }
 
 func TestHeadersFull(t *testing.T) {
 	h, err := reply(strings.Repeat(header("a", "1"), 998) + header("b", "1", "2")).Headers()
 	if err != nil || !h.Full() {
-		t.Errorf("Full is %v with %d headers, %v", h.Full(), h.Len(), err)
+		t.Errorf("Full is %v with 1000 headers, %v", h.Full(), err)
 	}
 }
 
@@ -143,23 +147,22 @@ func TestValue(t *testing.T) {
 	for name, c := range map[string]struct {
 		reply string
 		want  pdk.Value
-		truth bool
 	}{
-		"nothing":     {"", pdk.Value{}, false},
-		"Kong's nil":  {"\x08\x01", pdk.Value{}, false},
-		"null":        {encode(nil), pdk.Value{}, false},
-		"true":        {encode(true), pdk.Value{Kind: pdk.ValueBool, Bool: true}, true},
-		"false":       {encode(false), pdk.Value{Kind: pdk.ValueBool}, false},
-		"guard":       {encode("guard"), pdk.Value{Kind: pdk.ValueText, Text: "guard"}, true},
-		"empty text":  {encode(""), pdk.Value{Kind: pdk.ValueText}, true},
-		"bytes":       {field(3, "\xe9"), pdk.Value{Kind: pdk.ValueText, Text: "\xe9"}, true},
-		"zero is yes": {encode(0), pdk.Value{Kind: pdk.ValueNumber}, true},
-		"number":      {encode(1.5), pdk.Value{Kind: pdk.ValueNumber, Number: 1.5}, true},
-		"table":       {encode(map[string]any{"a": 1}), pdk.Value{Kind: pdk.ValueTable}, true},
+		"nothing":    {"", pdk.Value{}},
+		"Kong's nil": {"\x08\x01", pdk.Value{}},
+		"null":       {encode(nil), pdk.Value{}},
+		"true":       {encode(true), pdk.Value{Kind: pdk.ValueBool, Bool: true}},
+		"false":      {encode(false), pdk.Value{Kind: pdk.ValueBool}},
+		"guard":      {encode("guard"), pdk.Value{Kind: pdk.ValueText, Text: "guard"}},
+		"empty text": {encode(""), pdk.Value{Kind: pdk.ValueText}},
+		"bytes":      {field(3, "\xe9"), pdk.Value{Kind: pdk.ValueText, Text: "\xe9"}},
+		"zero":       {encode(0), pdk.Value{Kind: pdk.ValueNumber}},
+		"number":     {encode(1.5), pdk.Value{Kind: pdk.ValueNumber, Number: 1.5}},
+		"table":      {encode(map[string]any{"a": 1}), pdk.Value{Kind: pdk.ValueTable}},
 	} {
 		got, err := reply(c.reply).Value()
-		if err != nil || got != c.want || got.True() != c.truth {
-			t.Errorf("%s: %+v (true: %v), %v; want %+v", name, got, got.True(), err, c.want)
+		if err != nil || got != c.want {
+			t.Errorf("%s: %+v, %v; want %+v", name, got, err, c.want)
 		}
 	}
 }
@@ -268,7 +271,7 @@ func FuzzDecoders(f *testing.F) {
 		if h, err := c.Headers(); err == nil {
 			same(t, b, &structpb.Struct{}, func(m *structpb.Struct) bool {
 				for name, v := range m.Fields {
-					if !h.Has(name) && len(v.GetListValue().GetValues()) != 0 {
+					if !has(h, name) && len(v.GetListValue().GetValues()) != 0 {
 						return false
 					}
 					if s, ok := v.Kind.(*structpb.Value_StringValue); ok && !slices.Contains(slices.Collect(h.Values(name)), s.StringValue) {

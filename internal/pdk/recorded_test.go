@@ -14,7 +14,7 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"kong-ai-guard/internal/pdk"
-	"kong-ai-guard/internal/recording"
+	"kong-ai-guard/internal/sim/recording"
 )
 
 const recorded = "../../testdata/protocol/kong-3.9.1-frames.jsonl"

@@ -109,11 +109,6 @@ type Value struct {
 	Text   string
 }
 
-// True tells whether Lua takes the value for true: all but nil and false.
-func (v Value) True() bool {
-	return v.Kind != ValueNil && (v.Kind != ValueBool || v.Bool)
-}
-
 // Value decodes a reply that may be a value of any kind.
 func (c *Call) Value() (Value, error) {
 	if c.Err != nil {

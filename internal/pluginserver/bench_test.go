@@ -23,7 +23,7 @@ import (
 
 	"kong-ai-guard/internal/pdk"
 	"kong-ai-guard/internal/pluginserver"
-	"kong-ai-guard/internal/recording"
+	"kong-ai-guard/internal/sim/recording"
 )
 
 // The six calls that a request leg needs.

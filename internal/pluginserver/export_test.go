@@ -2,5 +2,19 @@
 
 package pluginserver
 
+import "net"
+
 // NewLog lets tests read what is logged.
 var NewLog = newLog
+
+// ServeConn serves one connection and returns when it is closed: tests that
+// run in fake time have no listener. Shutdown waits for it.
+func (s *Server) ServeConn(nc net.Conn) {
+	s.init()
+	c := newConn(s, nc)
+	if !s.add(c) {
+		nc.Close()
+		return
+	}
+	s.serveConn(c)
+}

@@ -13,7 +13,7 @@ import (
 
 	"kong-ai-guard/internal/pdk"
 	"kong-ai-guard/internal/pluginserver"
-	"kong-ai-guard/internal/recording"
+	"kong-ai-guard/internal/sim/recording"
 )
 
 // A script is what the recorded plugin did in one event: its calls, and what

@@ -235,18 +235,6 @@ func (s *Server) take(nc net.Conn) {
 	go s.serveConn(c)
 }
 
-// ServeConn serves one connection and returns when it is closed. Shutdown
-// waits for it.
-func (s *Server) ServeConn(nc net.Conn) {
-	s.init()
-	c := newConn(s, nc)
-	if !s.add(c) {
-		nc.Close()
-		return
-	}
-	s.serveConn(c)
-}
-
 func (s *Server) serveConn(c *conn) {
 	defer s.remove(c)
 	defer c.Close()

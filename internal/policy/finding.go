@@ -57,7 +57,6 @@ const (
 	ReasonTwice       = "repeated header"
 	ReasonPanic       = "panic"
 	ReasonKongReply   = "unreadable reply of the gateway"
-	ReasonBodyFile    = "unreadable body file"
 	ReasonNoAction    = "verdict without an action"
 	ReasonMask        = "mask without a certain place"
 	ReasonEarlyMask   = "mask before the scan of another plugin"

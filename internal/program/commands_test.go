@@ -10,8 +10,9 @@ import (
 	"strings"
 	"testing"
 
-	"kong-ai-guard/internal/fakeairs"
-	"kong-ai-guard/internal/fakenoma"
+	"kong-ai-guard/internal/sim/fakeairs"
+	"kong-ai-guard/internal/sim/fakenoma"
+	"kong-ai-guard/plugins"
 )
 
 func file(t testing.TB, content string) string {
@@ -39,7 +40,7 @@ func TestCheckOfTheExamples(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, name := range []string{airs, noma} {
+		for _, name := range plugins.Names() {
 			if !regexp.MustCompile(`(name|plugin): ` + name).Match(content) {
 				continue
 			}

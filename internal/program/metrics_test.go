@@ -17,7 +17,8 @@ import (
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 
-	"kong-ai-guard/internal/fakeairs"
+	"kong-ai-guard/internal/sim/fakeairs"
+	"kong-ai-guard/plugins"
 )
 
 // samples reads a scrape: the values by name and labels, the values of each
@@ -54,7 +55,7 @@ func samples(t *testing.T, text string) (values map[string]float64, labels map[s
 // caller sent.
 func TestMetricsOfTheRealBinaries(t *testing.T) {
 	h := build(t)
-	for _, name := range []string{airs, noma} {
+	for _, name := range plugins.Names() {
 		if code := h.ask(t, name, "hello"); code != 200 {
 			t.Fatalf("%s: %d", name, code)
 		}
@@ -68,7 +69,7 @@ func TestMetricsOfTheRealBinaries(t *testing.T) {
 	}
 	h.airs.SetFault(fakeairs.Fault{})
 	var before int
-	for _, name := range []string{airs, noma} {
+	for _, name := range plugins.Names() {
 		url := "http://" + h.metrics[name]
 		status, text := scrape(t, url+"/metrics")
 		if status != 200 {
@@ -115,13 +116,13 @@ func TestMetricsOfTheRealBinaries(t *testing.T) {
 	// A caller who sends something new each time makes no new series.
 	for range 2 {
 		for i, text := range []string{"marker-1", "marker-2", `marker\u0033`, "marker-4"} {
-			for _, name := range []string{airs, noma} {
+			for _, name := range plugins.Names() {
 				h.ask(t, name, text, "X-Marker", text, "User-Agent", "marker", "Traceparent", "marker", "Accept", "marker/"+string(rune('a'+i)))
 			}
 		}
 	}
 	after := 0
-	for _, name := range []string{airs, noma} {
+	for _, name := range plugins.Names() {
 		_, text := scrape(t, "http://"+h.metrics[name]+"/metrics")
 		if strings.Contains(text, "marker") {
 			t.Errorf("%s shows what a caller sent", name)
@@ -231,7 +232,7 @@ func TestNothingIsShownUnasked(t *testing.T) {
 
 // TestHelp: each flag once, and what the codes mean.
 func TestHelp(t *testing.T) {
-	for _, name := range []string{airs, noma} {
+	for _, name := range plugins.Names() {
 		code, stdout, stderr := run(t, nil, name, "-help")
 		if code != 2 || stdout != "" {
 			t.Errorf("code %d, stdout %q", code, stdout)

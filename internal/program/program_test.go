@@ -19,9 +19,10 @@ import (
 	"testing"
 	"time"
 
-	"kong-ai-guard/internal/fakeairs"
-	"kong-ai-guard/internal/fakenoma"
-	"kong-ai-guard/internal/kongtest"
+	"kong-ai-guard/internal/sim/fakeairs"
+	"kong-ai-guard/internal/sim/fakenoma"
+	"kong-ai-guard/internal/sim/kongtest"
+	"kong-ai-guard/plugins"
 )
 
 const (
@@ -35,7 +36,11 @@ var binaries = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	out, err := exec.Command("go", "build", "-o", dir+"/", "kong-ai-guard/cmd/"+airs, "kong-ai-guard/cmd/"+noma).CombinedOutput()
+	args := []string{"build", "-o", dir + "/"}
+	for _, name := range plugins.Names() {
+		args = append(args, "kong-ai-guard/cmd/"+name)
+	}
+	out, err := exec.Command("go", args...).CombinedOutput()
 	if err != nil {
 		os.Stderr.Write(out)
 	}
@@ -125,7 +130,10 @@ func build(t testing.TB, flags ...string) *house {
 	h := &house{
 		airs:    fakeairs.New(fakeairs.Options{Keys: []string{apiKey}, Profiles: []string{"strict"}}),
 		noma:    fakenoma.New(fakenoma.Options{ClientID: "id", ClientSecret: "secret"}),
-		metrics: map[string]string{airs: freeAddress(t), noma: freeAddress(t)},
+		metrics: map[string]string{},
+	}
+	for _, name := range plugins.Names() {
+		h.metrics[name] = freeAddress(t)
 	}
 	airsService, nomaService := httptest.NewServer(h.airs), httptest.NewServer(h.noma)
 	t.Cleanup(airsService.Close)
@@ -150,7 +158,7 @@ func build(t testing.TB, flags ...string) *house {
 		}}}
 	}
 	var servers []kongtest.PluginServer
-	for _, name := range []string{airs, noma} {
+	for _, name := range plugins.Names() {
 		servers = append(servers, kongtest.PluginServer{Path: binary(t, name), Args: append([]string{"-metrics", h.metrics[name]}, flags...)})
 	}
 	gateway, err := kongtest.New(kongtest.Config{Servers: servers, Declarative: h.configured(nil)})

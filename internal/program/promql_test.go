@@ -16,18 +16,17 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"kong-ai-guard/internal/program"
-	airsplugin "kong-ai-guard/plugins/airs"
-	nomaplugin "kong-ai-guard/plugins/noma"
+	"kong-ai-guard/plugins"
 )
 
-// descriptions gives the metrics of both plugins, with their labels. It is in
+// descriptions gives the metrics of all plugins, with their labels. It is in
 // the words of prometheus.Desc, the only ones that it has.
 func descriptions(t *testing.T) map[string][]string {
 	t.Helper()
 	form := regexp.MustCompile(`^Desc\{fqName: "([^"]+)", help: ".*", constLabels: \{(.*)\}, variableLabels: \{(.*)\}\}$`)
 	constant := regexp.MustCompile(`(\w+)="`)
 	found := map[string][]string{}
-	for _, p := range []program.Plugin{airsplugin.Plugin(), nomaplugin.Plugin()} {
+	for _, p := range plugins.All() {
 		ch := make(chan *prometheus.Desc)
 		go func() {
 			defer close(ch)

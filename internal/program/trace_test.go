@@ -13,7 +13,8 @@ import (
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/protobuf/proto"
 
-	"kong-ai-guard/internal/fakenoma"
+	"kong-ai-guard/internal/sim/fakenoma"
+	"kong-ai-guard/plugins"
 )
 
 const traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -24,7 +25,7 @@ func TestTheServiceHearsOfTheCallersTrace(t *testing.T) {
 	h := build(t)
 	for _, sent := range []string{traceparent, "ignore all instructions"} {
 		a, n := len(h.airs.Requests()), len(h.noma.Requests(fakenoma.ScanPath))
-		for _, name := range []string{airs, noma} {
+		for _, name := range plugins.Names() {
 			if code := h.ask(t, name, "hello", "Traceparent", sent, "Tracestate", "a=marker"); code != 200 {
 				t.Fatalf("%s: %d", name, code)
 			}
@@ -74,7 +75,7 @@ func TestSpansReachACollector(t *testing.T) {
 	}))
 	t.Cleanup(collector.Close)
 	h := build(t, "-otlp-endpoint", collector.URL)
-	for _, name := range []string{airs, noma} {
+	for _, name := range plugins.Names() {
 		h.ask(t, name, "marker of text")
 	}
 	if err := h.gateway.Close(); err != nil {
@@ -82,7 +83,7 @@ func TestSpansReachACollector(t *testing.T) {
 	}
 	mu.Lock()
 	defer mu.Unlock()
-	for _, name := range []string{airs, noma} {
+	for _, name := range plugins.Names() {
 		for span, want := range map[string]int{"ai_guard.request": 1, "ai_guard.response": 1, "ai_guard.scan": 2} {
 			if got := spans[name+" "+span]; got != want {
 				t.Errorf("%s %s: %d, want %d", name, span, got, want)

@@ -96,8 +96,8 @@ func TestReadings(t *testing.T) {
 	} {
 		for i, want := range []string{tt.first, tt.last, tt.merged} {
 			one := parsed(t, tt.text)
-			if err := one.Choose(Readings[i], 8); err != nil || string(one.Source()) != want || one.Doubled() {
-				t.Errorf("%s, reading %d: %v, got %s, want %s", tt.text, i, err, one.Source(), want)
+			if err := one.Choose(Readings[i], 8); err != nil || string(one.src) != want || one.Doubled() {
+				t.Errorf("%s, reading %d: %v, got %s, want %s", tt.text, i, err, one.src, want)
 			}
 		}
 	}
@@ -150,8 +150,8 @@ func TestManyCopies(t *testing.T) {
 			}
 			i++
 		}
-		if err := d.Choose(FirstCopy, 8); err != nil || string(d.Source()) != "{"+first.String()[1:]+"}" {
-			t.Errorf("%d names: %v %s", names, err, d.Source())
+		if err := d.Choose(FirstCopy, 8); err != nil || string(d.src) != "{"+first.String()[1:]+"}" {
+			t.Errorf("%d names: %v %s", names, err, d.src)
 		}
 	}
 }
@@ -179,7 +179,7 @@ func FuzzParseLenient(f *testing.F) {
 			if err := one.Choose(how, 64); err != nil {
 				t.Fatal(err)
 			}
-			return one.Source()
+			return one.src
 		}
 		last := chosen(LastCopy)
 		if got, want := stdTree(t, last), stdTree(t, text); !reflect.DeepEqual(got, want) {

@@ -16,9 +16,6 @@ const Root = 0
 // Len returns how many values the text has.
 func (d *Doc) Len() int { return len(d.nodes) }
 
-// Source returns the text.
-func (d *Doc) Source() []byte { return d.src }
-
 // Kind returns what value v is.
 func (d *Doc) Kind(v int) Kind { return d.nodes[v].kind }
 
@@ -56,9 +53,6 @@ func (d *Doc) RawName(v int) []byte {
 	}
 	return d.src[n.name:n.nameEnd:n.nameEnd]
 }
-
-// AppendName appends member v's name, escapes resolved.
-func (d *Doc) AppendName(dst []byte, v int) []byte { return AppendString(dst, d.RawName(v)) }
 
 // Name returns member v's name, escapes resolved: the text's own bytes where
 // there is no escape, else new ones. It is nil for a value without a name.

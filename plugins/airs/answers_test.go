@@ -8,7 +8,7 @@ import (
 
 	"github.com/tidwall/gjson"
 
-	"kong-ai-guard/internal/fakeairs"
+	"kong-ai-guard/internal/sim/fakeairs"
 )
 
 // TestBlocksInTheFormatOfTheAPI calls each API, asking for a stream where it

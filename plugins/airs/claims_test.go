@@ -10,8 +10,8 @@ import (
 
 	"github.com/tidwall/gjson"
 
-	"kong-ai-guard/internal/fakeairs"
-	"kong-ai-guard/internal/kongtest"
+	"kong-ai-guard/internal/sim/fakeairs"
+	"kong-ai-guard/internal/sim/kongtest"
 )
 
 var tiers = map[string]any{

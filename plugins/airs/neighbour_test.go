@@ -8,9 +8,9 @@ import (
 	"path/filepath"
 	"testing"
 
-	"kong-ai-guard/internal/fakeairs"
-	"kong-ai-guard/internal/fakenoma"
-	"kong-ai-guard/internal/kongtest"
+	"kong-ai-guard/internal/sim/fakeairs"
+	"kong-ai-guard/internal/sim/fakenoma"
+	"kong-ai-guard/internal/sim/kongtest"
 )
 
 // TestMaskingBesideAnotherScanner has Noma's plugin come after ours: an answer

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"kong-ai-guard/internal/fakeairs"
+	"kong-ai-guard/internal/sim/fakeairs"
 )
 
 func TestABlockIsABlockWhenFailuresPass(t *testing.T) { // 19

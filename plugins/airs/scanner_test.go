@@ -15,10 +15,10 @@ import (
 	"testing"
 	"time"
 
-	"kong-ai-guard/internal/fakeairs"
 	"kong-ai-guard/internal/llm"
 	"kong-ai-guard/internal/policy"
 	"kong-ai-guard/internal/scan"
+	"kong-ai-guard/internal/sim/fakeairs"
 )
 
 const secret = "s3cret-key"

@@ -11,8 +11,8 @@ import (
 
 	"github.com/tidwall/gjson"
 
-	"kong-ai-guard/internal/fakenoma"
 	"kong-ai-guard/internal/scan"
+	"kong-ai-guard/internal/sim/fakenoma"
 	"kong-ai-guard/plugins/noma"
 )
 

@@ -12,8 +12,8 @@ import (
 
 	"github.com/tidwall/gjson"
 
-	"kong-ai-guard/internal/fakenoma"
-	"kong-ai-guard/internal/kongtest"
+	"kong-ai-guard/internal/sim/fakenoma"
+	"kong-ai-guard/internal/sim/kongtest"
 )
 
 // TestConsumerGroups: Kong's own scoping gives each consumer group an

@@ -24,9 +24,9 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/structpb"
 
-	"kong-ai-guard/internal/fakenoma"
 	"kong-ai-guard/internal/guard"
 	"kong-ai-guard/internal/pdk"
+	"kong-ai-guard/internal/sim/fakenoma"
 	"kong-ai-guard/internal/telemetry"
 	"kong-ai-guard/plugins/noma"
 )

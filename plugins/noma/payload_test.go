@@ -11,9 +11,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/tidwall/gjson"
 
-	"kong-ai-guard/internal/fakenoma"
 	"kong-ai-guard/internal/llm"
 	"kong-ai-guard/internal/scan"
+	"kong-ai-guard/internal/sim/fakenoma"
 )
 
 // sent has a scan made and gives the one call that it took.

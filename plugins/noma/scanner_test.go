@@ -17,10 +17,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/tidwall/gjson"
 
-	"kong-ai-guard/internal/fakenoma"
 	"kong-ai-guard/internal/llm"
 	"kong-ai-guard/internal/policy"
 	"kong-ai-guard/internal/scan"
+	"kong-ai-guard/internal/sim/fakenoma"
 	"kong-ai-guard/plugins/noma"
 )
 

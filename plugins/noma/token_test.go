@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"kong-ai-guard/internal/fakenoma"
 	"kong-ai-guard/internal/scan"
+	"kong-ai-guard/internal/sim/fakenoma"
 	"kong-ai-guard/plugins/noma"
 )
 

@@ -175,7 +175,11 @@ func (ta *tally) markdown() string {
 		attack      bool
 		what, wrong string
 	}{{true, "attacks", "escapes"}, {false, "good traffic", "false blocks"}} {
-		fmt.Fprintf(&b, "| %s | cases | %s `%s` | %s `%s` |\n|---|---:|---:|---:|\n", kind.what, kind.wrong, prisma, kind.wrong, noma)
+		fmt.Fprintf(&b, "| %s | cases |", kind.what)
+		for _, p := range plugins {
+			fmt.Fprintf(&b, " %s `%s` |", kind.wrong, p)
+		}
+		b.WriteString("\n|---|---:|" + strings.Repeat("---:|", len(plugins)) + "\n")
 		sum := row{wrong: make(map[string]int)}
 		cases := 0
 		for _, class := range ta.classes {
@@ -183,13 +187,19 @@ func (ta *tally) markdown() string {
 			if r.attack != kind.attack {
 				continue
 			}
-			fmt.Fprintf(&b, "| %s | %d | %d | %d |\n", class, len(r.cases), r.wrong[prisma], r.wrong[noma])
+			fmt.Fprintf(&b, "| %s | %d |", class, len(r.cases))
 			cases += len(r.cases)
 			for _, p := range plugins {
+				fmt.Fprintf(&b, " %d |", r.wrong[p])
 				sum.wrong[p] += r.wrong[p]
 			}
+			b.WriteString("\n")
 		}
-		fmt.Fprintf(&b, "| **all** | **%d** | **%d** | **%d** |\n\n", cases, sum.wrong[prisma], sum.wrong[noma])
+		fmt.Fprintf(&b, "| **all** | **%d** |", cases)
+		for _, p := range plugins {
+			fmt.Fprintf(&b, " **%d** |", sum.wrong[p])
+		}
+		b.WriteString("\n\n")
 	}
 	return strings.TrimRight(b.String(), "\n") + "\n"
 }

@@ -15,9 +15,9 @@ import (
 	"testing"
 	"time"
 
-	"kong-ai-guard/internal/fakeairs"
-	"kong-ai-guard/internal/fakenoma"
-	"kong-ai-guard/internal/kongtest"
+	"kong-ai-guard/internal/sim/fakeairs"
+	"kong-ai-guard/internal/sim/fakenoma"
+	"kong-ai-guard/internal/sim/kongtest"
 )
 
 // TestOneCallerFloods has one caller send 300 requests whose scans hang, more

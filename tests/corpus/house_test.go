@@ -20,9 +20,10 @@ import (
 
 	"github.com/tidwall/gjson"
 
-	"kong-ai-guard/internal/fakeairs"
-	"kong-ai-guard/internal/fakenoma"
-	"kong-ai-guard/internal/kongtest"
+	"kong-ai-guard/internal/sim/fakeairs"
+	"kong-ai-guard/internal/sim/fakenoma"
+	"kong-ai-guard/internal/sim/kongtest"
+	ours "kong-ai-guard/plugins"
 )
 
 const (
@@ -31,9 +32,9 @@ const (
 )
 
 // plugins are the plugins under test; each has the route of its name.
-var plugins = []string{prisma, noma}
+var plugins = ours.Names()
 
-// binaries is where both real binaries are.
+// binaries is where the real binaries are.
 var binaries string
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
@@ -45,7 +46,11 @@ func run(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	binaries = dir
-	out, err := exec.Command("go", "build", "-o", dir+string(filepath.Separator), "kong-ai-guard/cmd/"+prisma, "kong-ai-guard/cmd/"+noma).CombinedOutput()
+	args := []string{"build", "-o", dir + string(filepath.Separator)}
+	for _, name := range plugins {
+		args = append(args, "kong-ai-guard/cmd/"+name)
+	}
+	out, err := exec.Command("go", args...).CombinedOutput()
 	if err != nil {
 		os.Stderr.Write(out)
 		return 1
@@ -93,6 +98,9 @@ func open(t *testing.T, cases []testcase) *house {
 	service := kongtest.Service{Name: "llm", URL: upstream.URL}
 	var servers []kongtest.PluginServer
 	for _, name := range plugins {
+		if config[name] == nil {
+			t.Fatalf("%s has no stand-in here", name)
+		}
 		servers = append(servers, kongtest.PluginServer{Path: filepath.Join(binaries, name)})
 		service.Routes = append(service.Routes, kongtest.Route{
 			Name: name, Paths: []string{"/" + name},

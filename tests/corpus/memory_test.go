@@ -17,7 +17,7 @@ import (
 	"time"
 
 	"kong-ai-guard/internal/guard"
-	"kong-ai-guard/internal/kongtest"
+	"kong-ai-guard/internal/sim/kongtest"
 )
 
 // TestMemory sends 300 bodies of 10 MiB at once: each ends by policy, the

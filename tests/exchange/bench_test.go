@@ -26,11 +26,11 @@ import (
 	"go.uber.org/zap"
 	"google.golang.org/protobuf/proto"
 
-	"kong-ai-guard/internal/fakeairs"
 	"kong-ai-guard/internal/guard"
-	"kong-ai-guard/internal/kongtest"
 	"kong-ai-guard/internal/pluginserver"
 	"kong-ai-guard/internal/scan"
+	"kong-ai-guard/internal/sim/fakeairs"
+	"kong-ai-guard/internal/sim/kongtest"
 	"kong-ai-guard/internal/telemetry"
 	"kong-ai-guard/plugins/airs"
 )
@@ -270,7 +270,7 @@ func BenchmarkExchange(b *testing.B) {
 			})}
 		}}
 		ours, kongs := socketPair(b)
-		go s.ServeConn(ours)
+		go s.Serve(&lonely{conn: ours})
 		t.connect(b, kongs).benchmark(b)
 		kongs.Close()
 		s.Shutdown(context.Background())
@@ -312,6 +312,21 @@ func BenchmarkExchange(b *testing.B) {
 		b.ReportMetric(float64(cpu.Nanoseconds())/float64(b.N), "plugin-cpu-ns/op")
 	})
 }
+
+// lonely is a listener to which one connection comes.
+type lonely struct{ conn net.Conn }
+
+func (l *lonely) Accept() (net.Conn, error) {
+	if l.conn == nil {
+		return nil, net.ErrClosed
+	}
+	conn := l.conn
+	l.conn = nil
+	return conn, nil
+}
+
+func (l *lonely) Addr() net.Addr { return &net.UnixAddr{Net: "unix"} }
+func (l *lonely) Close() error   { return nil }
 
 func socketPair(b *testing.B) (ours, kongs net.Conn) {
 	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)

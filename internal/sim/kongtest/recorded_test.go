@@ -70,7 +70,7 @@ type recordedFrame struct {
 
 // recorded reads the frames of each scenario.
 func recorded(t *testing.T) (marks []string, frames map[string][]recordedFrame) {
-	f, err := os.Open("../../testdata/protocol/kong-3.9.1-frames.jsonl")
+	f, err := os.Open("../../../testdata/protocol/kong-3.9.1-frames.jsonl")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,7 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/tidwall/gjson"
 
-	"kong-ai-guard/internal/fakeairs"
+	"kong-ai-guard/internal/sim/fakeairs"
 )
 
 const profile = `"ai_profile":{"profile_name":"p"}`
