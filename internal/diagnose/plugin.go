@@ -161,7 +161,9 @@ func (p *Plugin) configure(schema *kongrules.Field, in *instance) (*Instance, fi
 			}
 		}
 	}
-	made, problems, failure := p.decode(settled, open)
+	made, err := p.decode(settled, open)
+	var problems kongschema.Problems
+	errors.As(err, &problems)
 	said := map[string]bool{}
 	for _, problem := range problems {
 		text := problem.Error()
@@ -178,7 +180,7 @@ func (p *Plugin) configure(schema *kongrules.Field, in *instance) (*Instance, fi
 		}
 		found.add(levelError, "%s: %s%s", telemetry.Line(strings.TrimSuffix(path, ".@entity")), telemetry.Line(kong[path]), cure(fields, path, kong[path]))
 	}
-	if failure != nil {
+	if failure, ok := errors.AsType[*scan.Failure](err); ok {
 		found.add(levelWarning, "config.%s cannot be used here: %s", failure.Hint, failure.Reason)
 	}
 	if made != nil {
@@ -198,23 +200,25 @@ func (p *Plugin) configure(schema *kongrules.Field, in *instance) (*Instance, fi
 }
 
 // decode has the plugin read a configuration. Fields whose value is not known
-// are left out when their stand-in is what is wrong.
-func (p *Plugin) decode(config map[string]any, open map[string]string) (*Instance, kongschema.Problems, *scan.Failure) {
+// are left out when their stand-in is what is wrong. The error is
+// kongschema.Problems or a *scan.Failure; without one, and without an instance,
+// all that is wrong is what is not known.
+func (p *Plugin) decode(config map[string]any, open map[string]string) (*Instance, error) {
 	for {
 		data, err := json.Marshal(config)
 		if err != nil {
-			return nil, kongschema.Problems{{Text: "cannot be written as JSON"}}, nil
+			return nil, kongschema.Problems{{Text: "cannot be written as JSON"}}
 		}
 		made, err := p.Configure(data)
 		var problems kongschema.Problems
 		var failure *scan.Failure
 		switch {
 		case err == nil:
-			return &made, nil, nil
+			return &made, nil
 		case errors.As(err, &failure):
-			return nil, nil, failure
+			return nil, failure
 		case !errors.As(err, &problems):
-			return nil, kongschema.Problems{{Text: "cannot be used"}}, nil
+			return nil, kongschema.Problems{{Text: "cannot be used"}}
 		}
 		left := problems[:0]
 		again := false
@@ -227,8 +231,12 @@ func (p *Plugin) decode(config map[string]any, open map[string]string) (*Instanc
 				again = true
 			}
 		}
-		if !again {
-			return nil, left, nil
+		switch {
+		case again:
+		case len(left) > 0:
+			return nil, left
+		default:
+			return nil, nil
 		}
 	}
 }

@@ -19,7 +19,7 @@ type incoming struct {
 	buffering pdk.Call
 }
 
-// access runs the access phase. The error is errKongGone.
+// access runs the access phase. The error is pdk.ErrGone.
 func (p *phase) access() error {
 	s := &p.engine.settings
 	if s.RequestMode == policy.Off && s.ResponseMode == policy.Off {
@@ -27,7 +27,7 @@ func (p *phase) access() error {
 	}
 	in := &incoming{}
 	switch err := p.readRequest(in); {
-	case errors.Is(err, errKongGone):
+	case errors.Is(err, pdk.ErrGone):
 		return err
 	case err != nil && s.EnforcesAny():
 		return p.end(replyFault(err))
@@ -70,7 +70,7 @@ func (e *Engine) needsBody() bool {
 	return s.RequestMode != policy.Off || s.ResponseMode == policy.Monitor || s.ResponseMode == policy.Enforce && s.PassStreams
 }
 
-// readRequest reads the request in one batch. The error is errKongGone, or
+// readRequest reads the request in one batch. The error is pdk.ErrGone, or
 // speaks of a reply that cannot be used.
 func (p *phase) readRequest(in *incoming) error {
 	e := p.engine
@@ -127,7 +127,7 @@ func (p *phase) readRequest(in *incoming) error {
 		ContentType: x.header.Get("Content-Type"), ContentEncoding: x.header.Get("Content-Encoding"),
 	}
 	if e.needsBody() {
-		in.in.Body, in.own, in.fault = p.readBody(&raw)
+		in.fault = p.readBody(&raw, &in.body)
 	}
 	return nil
 }

@@ -103,7 +103,7 @@ func NewRefusing(p *Process, v policy.Vendor, field string) *Engine {
 func (e *Engine) Access(ctx context.Context, k Kong) {
 	p := e.phase(ctx, k, llm.RequestLeg)
 	defer p.done()
-	// The error is errKongGone: Kong ends the event by itself.
+	// The error is pdk.ErrGone: Kong ends the event by itself.
 	if e.badField != "" {
 		_ = p.refuseUnusable()
 		return
