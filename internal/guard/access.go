@@ -26,7 +26,7 @@ func (p *phase) access() error {
 		return p.releaseUnseen()
 	}
 	in := &incoming{}
-	switch err := p.readRequest(in); {
+	switch err := p.fetchRequest(in); {
 	case errors.Is(err, pdk.ErrGone):
 		return err
 	case err != nil && s.EnforcesAny():
@@ -70,9 +70,9 @@ func (e *Engine) needsBody() bool {
 	return s.RequestMode != policy.Off || s.ResponseMode == policy.Monitor || s.ResponseMode == policy.Enforce && s.PassStreams
 }
 
-// readRequest reads the request in one batch. The error is pdk.ErrGone, or
+// fetchRequest asks Kong for the request, in one batch. The error is pdk.ErrGone, or
 // speaks of a reply that cannot be used.
-func (p *phase) readRequest(in *incoming) error {
+func (p *phase) fetchRequest(in *incoming) error {
 	e := p.engine
 	if e.needsBody() {
 		if err := p.knowCaller(); err != nil {
@@ -166,17 +166,17 @@ func (p *phase) letGo(in *incoming, d policy.Decision) error {
 	if plan == policy.PassOpenStream && e.warnedGet.CompareAndSwap(false, true) {
 		e.process.Notice(false, "an event stream by GET passes unscanned, as mcp_get_stream says; later ones are only counted")
 	}
-	var answer *policy.Report
+	var response *policy.Report
 	if unseen := plan.Unseen(); unseen != "" {
 		e.process.metrics.Unscanned.WithLabelValues(llm.ResponseLeg.String(), unseen).Inc()
-		answer = &policy.Report{Outcome: policy.Unscanned, Reason: unseen}
+		response = &policy.Report{Outcome: policy.Unscanned, Reason: unseen}
 	}
 	if x.released {
 		calls = append(calls, p.marks(llm.RequestLeg, llm.ResponseLeg)...)
 	} else {
 		calls = append(calls, p.marks(llm.RequestLeg)...)
 	}
-	if err := p.conclude(&d.Finding, calls, x.released, &x.access, answer); err != nil {
+	if err := p.conclude(&d.Finding, calls, x.released, &x.access, response); err != nil {
 		return err
 	}
 	e.remember(x, &d.Finding)

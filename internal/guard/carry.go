@@ -13,8 +13,8 @@ import (
 // decide says what becomes of an enforced leg, and counts it when it passes
 // unscanned.
 func (p *phase) decide(f policy.Finding) policy.Decision {
-	e, call := p.engine, p.exchange.call()
-	d := policy.Decide(&e.vendor, &e.settings, p.leg, &call, f)
+	e, x := p.engine, p.exchange.known()
+	d := policy.Decide(&e.vendor, &e.settings, p.leg, &x, f)
 	if d.Outcome == policy.Unscanned && f.Outcome != policy.Unscanned {
 		e.process.metrics.Unscanned.WithLabelValues(p.leg.String(), d.Was.String()).Inc()
 	}
@@ -23,8 +23,8 @@ func (p *phase) decide(f policy.Finding) policy.Decision {
 
 // end refuses a leg that was not judged. The error is pdk.ErrGone.
 func (p *phase) end(f policy.Finding) error {
-	e, call := p.engine, p.exchange.call()
-	return p.refuse(policy.Refuse(&e.vendor, &e.settings, p.leg, &call, f))
+	e, x := p.engine, p.exchange.known()
+	return p.refuse(policy.Refuse(&e.vendor, &e.settings, p.leg, &x, f))
 }
 
 // report is how the leg ended, for the access log.

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+// Package guard is the engine that both plugins share: it carries an exchange
+// by policy, from reading it off Kong to allowing, rewriting or refusing it.
 package guard
 
 import (

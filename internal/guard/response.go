@@ -29,7 +29,7 @@ func (p *phase) response() error {
 			return err
 		}
 	}
-	if err := p.readAnswer(a); err != nil {
+	if err := p.fetchAnswer(a); err != nil {
 		return err
 	}
 	if x := e.process.records.take(e.vendor.Plugin, p.exchange.requestID); x != nil {
@@ -39,7 +39,7 @@ func (p *phase) response() error {
 		}
 		p.own(x.caller)
 	} else if a.fault == nil {
-		if a.fault = p.readAgain(); errors.Is(a.fault, pdk.ErrGone) {
+		if a.fault = p.fetchAgain(); errors.Is(a.fault, pdk.ErrGone) {
 			return pdk.ErrGone
 		}
 	}
@@ -70,9 +70,9 @@ func (p *phase) response() error {
 	}
 }
 
-// readAnswer reads the upstream's answer in one batch. The error is
+// fetchAnswer asks Kong for the upstream's answer, in one batch. The error is
 // pdk.ErrGone; a reply that cannot be used is the answer's fault.
-func (p *phase) readAnswer(a *answer) error {
+func (p *phase) fetchAnswer(a *answer) error {
 	raw, status := pdk.UpstreamRawBody(), pdk.UpstreamStatus()
 	contentType, contentEncoding := pdk.UpstreamHeader("Content-Type"), pdk.UpstreamHeader("Content-Encoding")
 	id := pdk.NginxVar("kong_request_id")
@@ -99,10 +99,10 @@ func (p *phase) readAnswer(a *answer) error {
 	return nil
 }
 
-// readAgain reads the request a second time, when what was known of it is
+// fetchAgain asks for the request a second time, when what was known of it is
 // gone. Its headers are left alone: Kong can show another request's in this
 // phase. The error is pdk.ErrGone, or speaks of a reply that cannot be used.
-func (p *phase) readAgain() error {
+func (p *phase) fetchAgain() error {
 	e, x := p.engine, p.exchange
 	line, raw := pdk.NginxVar("request"), pdk.RequestRawBody()
 	who := p.identityCalls()
@@ -198,14 +198,14 @@ func (e *Engine) know(ctx context.Context, x *exchange, allowed allowance) *exch
 	}
 	known := *x
 	known.unread = nil
-	r, err := e.readRequest(ctx, x.unreadInput(), x.header, allowed)
+	c, err := e.readRequest(ctx, x.unreadInput(), x.header, allowed)
 	if err != nil {
 		return &known
 	}
-	known.claim = r.claim
-	known.request = outline(r.message)
+	known.claim = c.claim
+	known.request = outline(c.message)
 	if e.needs.Prompt {
-		known.prompt = r.turns
+		known.prompt = c.turns
 	}
 	return &known
 }

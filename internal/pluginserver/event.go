@@ -179,10 +179,10 @@ var (
 func (e *Event) refuse() {
 	header := refusalHeader
 	if e.phase == phaseResponse {
-		clear := pdk.ClearBodyHeaders()
-		calls := make([]*pdk.Call, len(clear))
-		for i := range clear {
-			calls[i] = &clear[i]
+		headers := pdk.ClearBodyHeaders()
+		calls := make([]*pdk.Call, len(headers))
+		for i := range headers {
+			calls[i] = &headers[i]
 		}
 		if e.Batch(calls...) != nil {
 			return

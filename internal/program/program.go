@@ -32,7 +32,7 @@ type Plugin struct {
 	// Configure reads the configuration of one instance. What happens later
 	// and outside of any exchange it tells to notice; err marks what an
 	// operator must not miss. Its error is a kongschema.Problems or a
-	// *guard.Failure, both of which name the field.
+	// *scan.Failure, both of which name the field.
 	Configure func(config []byte, notice Notice) (Instance, error)
 	// Metrics adds counts of the vendor's own; nil for none.
 	Metrics func(*telemetry.Metrics)

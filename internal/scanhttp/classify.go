@@ -40,14 +40,14 @@ const (
 )
 
 // Classify says what a status means when it is not a verdict: nil for 200, and
-// for all else why there is none. retryAfter is what a 429 announced.
-func Classify(status int, retryAfter time.Duration) *scan.Failure {
+// for all else why there is none. announced is how long to wait by a 429.
+func Classify(status int, announced time.Duration) *scan.Failure {
 	f := &scan.Failure{Kind: scan.Degraded, Reason: "status " + strconv.Itoa(status)}
 	switch {
 	case status == http.StatusOK:
 		return nil
 	case status == http.StatusTooManyRequests:
-		f.Kind, f.RetryAfter = scan.Unavailable, retryAfter
+		f.Kind, f.RetryAfter = scan.Unavailable, announced
 	case status >= 500:
 		f.Kind = scan.Unavailable
 	case status == http.StatusRequestEntityTooLarge:

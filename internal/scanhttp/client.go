@@ -94,7 +94,7 @@ type Response struct {
 }
 
 // Post sends r and reads the answer to its end, retries included, before
-// ctx's deadline. The error is nil for status 200 and a *guard.Failure for
+// ctx's deadline. The error is nil for status 200 and a *scan.Failure for
 // all else; Response is filled in for every status that came back whole.
 func (c *Client) Post(ctx context.Context, r Request) (Response, error) {
 	t, fail := c.target(r.URL)

@@ -78,7 +78,7 @@ func failure(t *testing.T, err error) *scan.Failure {
 	t.Helper()
 	var f *scan.Failure
 	if !errors.As(err, &f) {
-		t.Fatalf("error %v is no *guard.Failure", err)
+		t.Fatalf("error %v is no *scan.Failure", err)
 	}
 	return f
 }

@@ -52,7 +52,7 @@ type registryKey struct {
 }
 
 // For returns the process's client for these options. The error is a
-// *guard.Failure that names the field which cannot work.
+// *scan.Failure that names the field which cannot work.
 func For(opts Options) (*Client, error) {
 	if opts.MaxConns <= 0 {
 		opts.MaxConns = defaultConns
