@@ -25,10 +25,10 @@ type reader struct {
 	reset func() error
 }
 
-func newReaders(make func(r *reader)) *readers {
+func newReaders(attach func(r *reader)) *readers {
 	return &readers{sync.Pool{New: func() any {
 		r := new(reader)
-		make(r)
+		attach(r)
 		return r
 	}}}
 }

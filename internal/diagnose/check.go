@@ -24,32 +24,32 @@ func Check(p *Plugin, file string, stdout, stderr io.Writer) int {
 		return ExitUsage
 	}
 	fmt.Fprintf(stdout, "%s: %s, %s\n", file, doc.kind, number(len(ours), "configuration of ", "configurations of ")+p.Name)
-	var all findings
+	var all remarks
 	seen := map[string]bool{}
 	for _, in := range ours {
-		made, found := p.configure(schema, in)
+		made, noted := p.configure(schema, in)
 		scope := strings.Join([]string{in.service, in.route, in.consumer, in.group}, "\x00")
 		if doc.declarative && seen[scope] {
-			found.add(levelError, "this scope has a configuration of the plugin already: Kong takes one")
+			noted.add(levelError, "this scope has a configuration of the plugin already: Kong takes one")
 		}
 		seen[scope] = true
 		if !in.enabled {
-			found.add(levelWarning, "it is disabled: nothing is scanned under it")
+			noted.add(levelWarning, "it is disabled: nothing is scanned under it")
 		}
 		if made != nil && doc.declarative && in.enabled {
-			found = append(found, p.neighbours(doc, in, made)...)
+			noted = append(noted, p.neighbours(doc, in, made)...)
 		}
 		if made != nil && !made.Settings.ScanErrorAnswers {
-			found.add(levelNote, "scan_error_answers is false: upstream answers with status 400 and above pass unscanned, those of MCP excepted")
+			noted.add(levelNote, "scan_error_answers is false: upstream answers with status 400 and above pass unscanned, those of MCP excepted")
 		}
 		fmt.Fprintf(stdout, "\n%s\n", in.where())
-		found.print(stdout)
-		if found == nil {
+		noted.print(stdout)
+		if noted == nil {
 			fmt.Fprintln(stdout, "  sound")
 		}
-		all = append(all, found...)
+		all = append(all, noted...)
 	}
-	var rest findings
+	var rest remarks
 	if bare := p.bareRoutes(doc, ours); len(bare) > 0 {
 		rest.add(levelNote, "routes without %s: %s", p.Name, strings.Join(bare, ", "))
 	}

@@ -90,7 +90,7 @@ type route struct {
 // parse reads a file for the plugin of this name. Env gives what decK's
 // placeholders stand for.
 func parse(data []byte, plugin string, env func(string) (string, bool)) (*document, error) {
-	trees, err := trees(fillPlaceholders(data, env))
+	trees, err := parseTrees(fillPlaceholders(data, env))
 	if err != nil {
 		return nil, err
 	}
@@ -115,8 +115,8 @@ func parse(data []byte, plugin string, env func(string) (string, bool)) (*docume
 	}}}, nil
 }
 
-// trees reads YAML, of which JSON is a part.
-func trees(data []byte) (docs []map[string]any, err error) {
+// parseTrees reads YAML, of which JSON is a part.
+func parseTrees(data []byte) (docs []map[string]any, err error) {
 	defer func() {
 		if recover() != nil { // the YAML package panics on some broken input
 			docs, err = nil, errors.New("is not YAML or JSON")
@@ -320,11 +320,11 @@ func reference(v any) string {
 	return ""
 }
 
-func nameOf(m map[string]any, list string, i int) string {
+func nameOf(m map[string]any, member string, i int) string {
 	for _, field := range []string{"name", "username", "custom_id", "id"} {
 		if s := text(m[field]); s != "" {
 			return s
 		}
 	}
-	return fmt.Sprintf("%s[%d]", list, i)
+	return fmt.Sprintf("%s[%d]", member, i)
 }

@@ -37,10 +37,10 @@ func Explain(p *Plugin, file, name string, body Body, stdout, stderr io.Writer) 
 			fmt.Fprintln(stderr, err)
 			return ExitUsage
 		}
-		made, found := p.configure(schema, in)
+		made, noted := p.configure(schema, in)
 		if made == nil {
 			fmt.Fprintf(stderr, "%s cannot be used:\n", in.where())
-			found.print(stderr)
+			noted.print(stderr)
 			return ExitUsage
 		}
 		scope, limits.DecodedBytes = made.Settings.Scope, made.Settings.MaxRequestBytes

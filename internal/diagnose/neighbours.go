@@ -54,8 +54,8 @@ var neighboursOfKong = map[string]struct {
 }
 
 // neighbours tells what the other plugins that meet an instance mean for it.
-func (p *Plugin) neighbours(doc *document, in *instance, made *Instance) findings {
-	var found findings
+func (p *Plugin) neighbours(doc *document, in *instance, made *Instance) remarks {
+	var noted remarks
 	s := &made.Settings
 	keepsAnswers, authenticated := false, false
 	for _, other := range doc.instances {
@@ -75,41 +75,41 @@ func (p *Plugin) neighbours(doc *document, in *instance, made *Instance) finding
 		scansAnswers := s.ResponseMode != policy.Off
 		switch {
 		case does(authenticates) && later:
-			found.add(levelWarning, "%s (priority %d) runs after this plugin (%d): the consumer is not known yet", other.name, known.priority, p.Priority)
+			noted.add(levelWarning, "%s (priority %d) runs after this plugin (%d): the consumer is not known yet", other.name, known.priority, p.Priority)
 		case does(authenticates):
 			authenticated = true
 		case does(changesRequest) && later && s.RequestMode != policy.Off:
-			found.add(levelWarning, "%s (priority %d) runs after this plugin (%d): what it puts into the request is not scanned", other.name, known.priority, p.Priority)
+			noted.add(levelWarning, "%s (priority %d) runs after this plugin (%d): what it puts into the request is not scanned", other.name, known.priority, p.Priority)
 		case does(changesAnswer) && scansAnswers:
-			found.add(levelWarning, "%s changes the answer after it was scanned: what it puts in is not scanned", other.name)
+			noted.add(levelWarning, "%s changes the answer after it was scanned: what it puts in is not scanned", other.name)
 		case does(answersItself) && scansAnswers:
-			found.add(levelWarning, "%s may answer in the access phase: Kong shows such answers to no plugin, so they are not scanned", other.name)
+			noted.add(levelWarning, "%s may answer in the access phase: Kong shows such answers to no plugin, so they are not scanned", other.name)
 		case does(speaksForModels):
 			if !later {
-				found.add(levelWarning, "%s (priority %d) runs before this plugin (%d): requests are scanned in the provider's format", other.name, known.priority, p.Priority)
+				noted.add(levelWarning, "%s (priority %d) runs before this plugin (%d): requests are scanned in the provider's format", other.name, known.priority, p.Priority)
 			}
 			if scansAnswers && !keepsAnswers {
-				found.add(levelWarning, "%s may switch response buffering off for streams, whose answers then go out unscanned: add the post-function with kong.service.request.enable_buffering() to the route", other.name)
+				noted.add(levelWarning, "%s may switch response buffering off for streams, whose answers then go out unscanned: add the post-function with kong.service.request.enable_buffering() to the route", other.name)
 			}
 		case does(scansToo) && later && scansAnswers && masks(in) && scans(other) && !s.AllowEarlyMask:
-			found.add(levelWarning, "it masks, and %s (priority %d) runs later: an answer that would be masked is blocked, since a mask ends the phase before the later one has scanned", other.name, known.priority)
+			noted.add(levelWarning, "it masks, and %s (priority %d) runs later: an answer that would be masked is blocked, since a mask ends the phase before the later one has scanned", other.name, known.priority)
 		}
 	}
 	if p.Vendor.SubjectByConsumer && !authenticated && text(in.config()["application_ID"]) == "" && text(in.config()["application_id"]) == "" {
-		found.add(levelNote, "no authentication plugin on the same routes: exchanges are reported under the application kong")
+		noted.add(levelNote, "no authentication plugin on the same routes: exchanges are reported under the application kong")
 	}
 	for name := range in.config() {
 		if strings.HasSuffix(name, "claim_header") && text(in.config()[name]) != "" && !authenticated {
-			found.add(levelWarning, "%s is trusted, and no authentication plugin on the same routes overwrites it: a caller can choose the policy", clean(name))
+			noted.add(levelWarning, "%s is trusted, and no authentication plugin on the same routes overwrites it: a caller can choose the policy", clean(name))
 		}
 	}
-	p.protocols(doc, in, &found)
-	return found
+	p.protocols(doc, in, &noted)
+	return noted
 }
 
 // protocols warns of traffic on the instance's routes that Kong does not run
 // the plugin for.
-func (p *Plugin) protocols(doc *document, in *instance, found *findings) {
+func (p *Plugin) protocols(doc *document, in *instance, noted *remarks) {
 	runs := p.Schema.Protocols
 	if own, ok := in.entity["protocols"].([]any); ok {
 		runs = nil
@@ -123,7 +123,7 @@ func (p *Plugin) protocols(doc *document, in *instance, found *findings) {
 		}
 		for _, spoken := range r.protocols {
 			if !slices.Contains(runs, spoken) {
-				found.add(levelWarning, "route %s takes %s, for which the plugin does not run: it passes unscanned", clean(r.name), clean(spoken))
+				noted.add(levelWarning, "route %s takes %s, for which the plugin does not run: it passes unscanned", clean(r.name), clean(spoken))
 			}
 		}
 	}

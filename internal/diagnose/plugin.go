@@ -84,7 +84,7 @@ func (p *Plugin) load(file string) (*document, []*instance, error) {
 	return doc, ours, nil
 }
 
-// A level is how much a finding matters.
+// A level is how much a remark matters.
 type level string
 
 const (
@@ -93,19 +93,20 @@ const (
 	levelNote    level = "note"
 )
 
-type finding struct {
+// A remark is something to be said about a configuration.
+type remark struct {
 	level level
 	text  string
 }
 
-type findings []finding
+type remarks []remark
 
-func (f *findings) add(l level, format string, args ...any) {
-	*f = append(*f, finding{l, fmt.Sprintf(format, args...)})
+func (r *remarks) add(l level, format string, args ...any) {
+	*r = append(*r, remark{l, fmt.Sprintf(format, args...)})
 }
 
-func (f findings) count(l level) (n int) {
-	for _, one := range f {
+func (r remarks) count(l level) (n int) {
+	for _, one := range r {
 		if one.level == l {
 			n++
 		}
@@ -113,9 +114,9 @@ func (f findings) count(l level) (n int) {
 	return n
 }
 
-func (f findings) print(w io.Writer) {
+func (r remarks) print(w io.Writer) {
 	for _, l := range []level{levelError, levelWarning, levelNote} {
-		for _, one := range f {
+		for _, one := range r {
 			if one.level == l {
 				fmt.Fprintf(w, "  %-8s %s\n", l, one.text)
 			}
@@ -125,11 +126,11 @@ func (f findings) print(w io.Writer) {
 
 // configure judges one instance as Kong and the plugin do. The result is nil
 // when it cannot be used.
-func (p *Plugin) configure(schema *kongrules.Field, in *instance) (*Instance, findings) {
-	var found findings
+func (p *Plugin) configure(schema *kongrules.Field, in *instance) (*Instance, remarks) {
+	var noted remarks
 	if from := text(in.entity[fromElsewhere]); from != "" {
-		found.add(levelNote, "not checked: its configuration comes from %s", from)
-		return nil, found
+		noted.add(levelNote, "not checked: its configuration comes from %s", from)
+		return nil, noted
 	}
 	fields := schema.Fields.Named("config").Fields
 	entity := map[string]any{"config": in.config()}
@@ -153,7 +154,7 @@ func (p *Plugin) configure(schema *kongrules.Field, in *instance) (*Instance, fi
 	config, _ := complete["config"].(map[string]any)
 	settled, open := settle(fields, config, p.Env)
 	for _, name := range slices.Sorted(maps.Keys(open)) {
-		found.add(levelNote, "config.%s is not known here: it comes from %s", name, telemetry.Line(open[name]))
+		noted.add(levelNote, "config.%s is not known here: it comes from %s", name, telemetry.Line(open[name]))
 		settled[name] = standIn
 		for path := range kong {
 			if path == "config."+name || strings.HasPrefix(path, "config."+name+".") {
@@ -161,60 +162,64 @@ func (p *Plugin) configure(schema *kongrules.Field, in *instance) (*Instance, fi
 			}
 		}
 	}
-	made, problems, failure := p.decode(settled, open)
+	made, err := p.decode(settled, open)
+	var problems kongschema.Problems
+	errors.As(err, &problems)
 	said := map[string]bool{}
 	for _, problem := range problems {
-		text := problem.Error()
+		line := problem.Error()
 		if k := kong["config."+problem.Field]; k != "" {
-			text += " (Kong: " + telemetry.Line(k) + ")"
+			line += " (Kong: " + telemetry.Line(k) + ")"
 			delete(kong, "config."+problem.Field)
 		}
 		said[problem.Field] = true
-		found.add(levelError, "%s", text)
+		noted.add(levelError, "%s", line)
 	}
 	for _, path := range slices.Sorted(maps.Keys(kong)) {
 		if strings.HasSuffix(path, "@entity") && len(said) > 0 {
 			continue // the plugin has named the fields
 		}
-		found.add(levelError, "%s: %s%s", telemetry.Line(strings.TrimSuffix(path, ".@entity")), telemetry.Line(kong[path]), cure(fields, path, kong[path]))
+		noted.add(levelError, "%s: %s%s", telemetry.Line(strings.TrimSuffix(path, ".@entity")), telemetry.Line(kong[path]), cure(fields, path, kong[path]))
 	}
-	if failure != nil {
-		found.add(levelWarning, "config.%s cannot be used here: %s", failure.Hint, failure.Reason)
+	if failure, ok := errors.AsType[*scan.Failure](err); ok {
+		noted.add(levelWarning, "config.%s cannot be used here: %s", failure.Hint, failure.Reason)
 	}
 	if made != nil {
 		for _, w := range slices.Concat(made.Warnings, made.Settings.OpenByDefault()) {
-			found.add(levelWarning, "%s", w)
+			noted.add(levelWarning, "%s", w)
 		}
 	}
 	for _, f := range fields {
 		if value := text(in.config()[f.Name]); f.Encrypted && value != "" && !kongrules.IsReference(value) && open[f.Name] == "" {
-			found.add(levelWarning, "%s stands in the file in plain text: use a reference such as {vault://env/%s}, or its file", f.Name, strings.ReplaceAll(f.Name, "_", "-"))
+			noted.add(levelWarning, "%s stands in the file in plain text: use a reference such as {vault://env/%s}, or its file", f.Name, strings.ReplaceAll(f.Name, "_", "-"))
 		}
 	}
-	if found.count(levelError) > 0 {
-		return nil, found
+	if noted.count(levelError) > 0 {
+		return nil, noted
 	}
-	return made, found
+	return made, noted
 }
 
 // decode has the plugin read a configuration. Fields whose value is not known
-// are left out when their stand-in is what is wrong.
-func (p *Plugin) decode(config map[string]any, open map[string]string) (*Instance, kongschema.Problems, *scan.Failure) {
+// are left out when their stand-in is what is wrong. The error is
+// kongschema.Problems or a *scan.Failure; without one, and without an instance,
+// all that is wrong is what is not known.
+func (p *Plugin) decode(config map[string]any, open map[string]string) (*Instance, error) {
 	for {
 		data, err := json.Marshal(config)
 		if err != nil {
-			return nil, kongschema.Problems{{Text: "cannot be written as JSON"}}, nil
+			return nil, kongschema.Problems{{Text: "cannot be written as JSON"}}
 		}
 		made, err := p.Configure(data)
 		var problems kongschema.Problems
 		var failure *scan.Failure
 		switch {
 		case err == nil:
-			return &made, nil, nil
+			return &made, nil
 		case errors.As(err, &failure):
-			return nil, nil, failure
+			return nil, failure
 		case !errors.As(err, &problems):
-			return nil, kongschema.Problems{{Text: "cannot be used"}}, nil
+			return nil, kongschema.Problems{{Text: "cannot be used"}}
 		}
 		left := problems[:0]
 		again := false
@@ -227,13 +232,17 @@ func (p *Plugin) decode(config map[string]any, open map[string]string) (*Instanc
 				again = true
 			}
 		}
-		if !again {
-			return nil, left, nil
+		switch {
+		case again:
+		case len(left) > 0:
+			return nil, left
+		default:
+			return nil, nil
 		}
 	}
 }
 
-// cure says what to do about one of Kong's findings.
+// cure says what to do about one of Kong's complaints.
 func cure(fields kongrules.Fields, path, message string) string {
 	name, ok := strings.CutPrefix(path, "config.")
 	switch {

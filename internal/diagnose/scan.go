@@ -80,10 +80,10 @@ func (p *Plugin) usable(file, name string) (*Instance, error) {
 		return nil, err
 	}
 	fields := schema.Fields.Named("config").Fields
-	made, found := p.configure(schema, in)
+	made, noted := p.configure(schema, in)
 	if made == nil {
 		var b strings.Builder
-		found.print(&b)
+		noted.print(&b)
 		return nil, fmt.Errorf("%s cannot be used:\n%s", in.where(), strings.TrimRight(b.String(), "\n"))
 	}
 	if _, open := settle(fields, in.config(), p.Env); len(open) > 0 {
@@ -104,42 +104,42 @@ func Scan(ctx context.Context, p *Plugin, file, name string, body Body, stdout, 
 		fmt.Fprintln(stderr, err)
 		return ExitUsage
 	}
-	trial := p.try(ctx, made, &body)
+	t := p.try(ctx, made, &body)
 	code := ExitOK
 	switch {
-	case trial.NoVerdict:
+	case t.NoVerdict:
 		code = ExitNoVerdict
-	case trial.Status != 0:
+	case t.Status != 0:
 		code = ExitBlocked
 	}
-	v := &trial.Verdict
+	v := &t.Verdict
 	put := func(label, value string) {
 		if value != "" {
 			fmt.Fprintf(stdout, "%-12s %s\n", label, value)
 		}
 	}
-	put("outcome", trial.Outcome)
-	put("meaning", meaning(&trial, &made.Settings, body.Leg))
-	put("reason", withPlace(trial.Reason, trial.Place))
-	if trial.Hint != "" {
-		put("look at", "config."+trial.Hint)
+	put("outcome", t.Outcome)
+	put("meaning", meaning(&t, &made.Settings, body.Leg))
+	put("reason", withPlace(t.Reason, t.Place))
+	if t.Hint != "" {
+		put("look at", "config."+t.Hint)
 	}
 	put("category", clean(v.Category))
 	put("detections", clean(strings.Join(v.Detections, ", ")))
 	put("scan id", clean(v.ScanID))
 	put("report id", clean(v.ReportID))
 	put(p.Vendor.Subject, clean(v.Subject))
-	put("request id", trial.requestID)
+	put("request id", t.requestID)
 	put("leg", body.Leg.String())
-	if m := trial.Message; m != nil {
+	if m := t.Message; m != nil {
 		put("format", string(m.Format))
-		put("scanned", fmt.Sprintf("%s of %d", number(len(trial.Picked), "turn", "turns"), len(m.Turns)))
+		put("scanned", fmt.Sprintf("%s of %d", number(len(t.Picked), "turn", "turns"), len(m.Turns)))
 	}
 	if len(v.Masked) > 0 {
 		put("masked", number(len(v.Masked), "turn", "turns"))
 	}
-	if trial.Latency > 0 {
-		put("latency", fmt.Sprintf("%.1f ms", float64(trial.Latency.Microseconds())/1000))
+	if t.Latency > 0 {
+		put("latency", fmt.Sprintf("%.1f ms", float64(t.Latency.Microseconds())/1000))
 	}
 	return code
 }

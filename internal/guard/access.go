@@ -19,15 +19,15 @@ type incoming struct {
 	buffering pdk.Call
 }
 
-// access runs the access phase. The error is errKongGone.
+// access runs the access phase. The error is pdk.ErrGone.
 func (p *phase) access() error {
 	s := &p.engine.settings
 	if s.RequestMode == policy.Off && s.ResponseMode == policy.Off {
 		return p.releaseUnseen()
 	}
 	in := &incoming{}
-	switch err := p.readRequest(in); {
-	case errors.Is(err, errKongGone):
+	switch err := p.fetchRequest(in); {
+	case errors.Is(err, pdk.ErrGone):
 		return err
 	case err != nil && s.EnforcesAny():
 		return p.end(replyFault(err))
@@ -70,9 +70,9 @@ func (e *Engine) needsBody() bool {
 	return s.RequestMode != policy.Off || s.ResponseMode == policy.Monitor || s.ResponseMode == policy.Enforce && s.PassStreams
 }
 
-// readRequest reads the request in one batch. The error is errKongGone, or
+// fetchRequest asks Kong for the request, in one batch. The error is pdk.ErrGone, or
 // speaks of a reply that cannot be used.
-func (p *phase) readRequest(in *incoming) error {
+func (p *phase) fetchRequest(in *incoming) error {
 	e := p.engine
 	if e.needsBody() {
 		if err := p.knowCaller(); err != nil {
@@ -127,7 +127,7 @@ func (p *phase) readRequest(in *incoming) error {
 		ContentType: x.header.Get("Content-Type"), ContentEncoding: x.header.Get("Content-Encoding"),
 	}
 	if e.needsBody() {
-		in.in.Body, in.own, in.fault = p.readBody(&raw)
+		in.fault = p.readBody(&raw, &in.body)
 	}
 	return nil
 }
@@ -166,17 +166,17 @@ func (p *phase) letGo(in *incoming, d policy.Decision) error {
 	if plan == policy.PassOpenStream && e.warnedGet.CompareAndSwap(false, true) {
 		e.process.Notice(false, "an event stream by GET passes unscanned, as mcp_get_stream says; later ones are only counted")
 	}
-	var answer *policy.Report
+	var response *policy.Report
 	if unseen := plan.Unseen(); unseen != "" {
 		e.process.metrics.Unscanned.WithLabelValues(llm.ResponseLeg.String(), unseen).Inc()
-		answer = &policy.Report{Outcome: policy.Unscanned, Reason: unseen}
+		response = &policy.Report{Outcome: policy.Unscanned, Reason: unseen}
 	}
 	if x.released {
 		calls = append(calls, p.marks(llm.RequestLeg, llm.ResponseLeg)...)
 	} else {
 		calls = append(calls, p.marks(llm.RequestLeg)...)
 	}
-	if err := p.conclude(&d.Finding, calls, x.released, &x.access, answer); err != nil {
+	if err := p.conclude(&d.Finding, calls, x.released, &x.access, response); err != nil {
 		return err
 	}
 	e.remember(x, &d.Finding)

@@ -36,16 +36,18 @@ func (e *Engine) beforeReading(b *body) (f policy.Finding, ok bool) {
 	return policy.Finding{}, true
 }
 
-// readBody is the request's body: as it lies in the reply, or what is in
-// the file that Kong names. A file's bytes are ours (own) and take room until
-// the event ends; the reply's are valid until then.
-func (p *phase) readBody(call *pdk.Call) (b []byte, own bool, err error) {
+// readBody reads the request's body: as it lies in the reply, or what is in
+// the file that Kong names. A file's bytes are ours and take room until the
+// event ends; the reply's are valid until then.
+func (p *phase) readBody(call *pdk.Call, b *body) error {
 	raw, err := call.RawBody()
 	if err != nil || raw.Path == "" {
-		return raw.Content, false, err
+		b.in.Body = raw.Content
+		return err
 	}
-	b, err = p.readBodyFile(raw.Path)
-	return b, true, err
+	b.own = true
+	b.in.Body, err = p.readBodyFile(raw.Path)
+	return err
 }
 
 var errBodyFile = errors.New("body file cannot be read")

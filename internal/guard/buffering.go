@@ -60,7 +60,7 @@ func (e *Engine) appendMarkCalls(calls []*pdk.Call, in *incoming) []*pdk.Call {
 }
 
 // bufferingCall is the call that says whether Kong has to buffer the answer,
-// nil when nothing needs to be said. The error is errKongGone.
+// nil when nothing needs to be said. The error is pdk.ErrGone.
 func (p *phase) bufferingCall(in *incoming, plan policy.AnswerPlan) (*pdk.Call, error) {
 	switch plan.Buffering() {
 	case policy.BufferingHeld:
@@ -91,7 +91,7 @@ func (p *phase) bufferingCall(in *incoming, plan policy.AnswerPlan) (*pdk.Call, 
 
 // askAndRelease asks whether one of ours needs the answer buffered, and is the
 // call that switches buffering off if none does, else nil. The error is
-// errKongGone.
+// pdk.ErrGone.
 func (p *phase) askAndRelease() (*pdk.Call, error) {
 	mark := pdk.NginxCtx(bufferedKey)
 	if err := p.batch(&mark); err != nil || !mayRelease(&mark) {

@@ -124,51 +124,102 @@ func TestEventStreamByGETThatIsLetPass(t *testing.T) {
 	}
 }
 
-func TestUpgrade(t *testing.T) {
-	for _, c := range []struct {
-		header   []string
-		response policy.Mode
-		refused  bool
-	}{
-		{[]string{"websocket"}, policy.Enforce, true},
-		{[]string{"WEBSOCKET"}, policy.Enforce, true},
-		{[]string{" WebSocket "}, policy.Enforce, true},
-		{[]string{"websocket", "h2c"}, policy.Enforce, true},
-		{[]string{"h2c"}, policy.Enforce, false},
-		{[]string{"websocket, foo"}, policy.Enforce, false},
-		{[]string{"h2c", "websocket"}, policy.Enforce, false},
-		{[]string{"websocket"}, policy.Monitor, false},
-		{[]string{"websocket"}, policy.Off, false},
-	} {
-		for _, request := range []policy.Mode{policy.Enforce, policy.Monitor, policy.Off} {
-			w := newWorld(t)
-			k := chatRequest(t)
-			for _, v := range c.header {
-				k.headers = append(k.headers, [2]string{"upgrade", v})
-			}
-			k.access(newEngine(w.Process, prisma(), modes(request, c.response), &scanner{}))
-			if (k.exit != nil) != c.refused {
-				t.Errorf("%v, answer %s, request %s: refused is %v", c.header, c.response, request, k.exit != nil)
-			}
+// A stream that is monitored flows or is reported whole, as configured.
+func TestMonitoredStreams(t *testing.T) {
+	stream := "data: {\"id\":\"chatcmpl-1\",\"object\":\"chat.completion.chunk\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"Par\"}}]}\n\n" +
+		"data: {\"id\":\"chatcmpl-1\",\"object\":\"chat.completion.chunk\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"is.\"}}]}\n\ndata: [DONE]\n\n"
+	for _, buffer := range []bool{false, true} {
+		w := newWorld(t)
+		s := modes(policy.Monitor, policy.Monitor)
+		s.BufferMonitoredStreams = buffer
+		sc := &scanner{}
+		k := chatRequest(t)
+		k.body = `{"stream":true,"messages":[{"role":"user","content":"hi"}]}`
+		k.answer, k.answerHeader["content-type"] = stream, "text/event-stream"
+		k.run(newEngine(w.Process, noma(), s, sc))
+		w.Flush(context.Background())
+		if k.buffered() != buffer {
+			t.Errorf("buffer %v: buffered %v", buffer, k.buffered())
+		}
+		if len(sc.seen(llm.RequestLeg)) != 1 {
+			t.Errorf("buffer %v: the request was not reported", buffer)
+		}
+		unseen := w.metric("unscanned_total", "response", "monitored stream")
+		answers := sc.seen(llm.ResponseLeg)
+		if buffer && (len(answers) != 1 || answers[0].Turns[0].Text != "Paris." || unseen != 0) || !buffer && (len(answers) != 0 || unseen != 1) {
+			t.Errorf("buffer %v: %d answers reported, %v counted as not seen", buffer, len(answers), unseen)
+		}
+		if l := k.leg("noma-runtime-protection", "response"); l["action"] != map[bool]string{true: "pending", false: "unscanned"}[buffer] {
+			t.Errorf("buffer %v: access log %v", buffer, k.serialized)
 		}
 	}
 }
 
-// Headers that decide something cannot be pushed out of sight, also where
-// only the answer is enforced.
-func TestHeaderFlood(t *testing.T) {
-	for _, n := range []int{100, 995, 996, 2000} {
-		for _, request := range []policy.Mode{policy.Enforce, policy.Monitor, policy.Off} {
-			w := newWorld(t)
+const streamed = `{"model":"m","stream":true,"messages":[{"role":"user","content":"hi"}]}`
+
+func TestStreamsThatAreNotToBeScanned(t *testing.T) {
+	pass := strict()
+	pass.PassStreams = true
+	requestOff := pass
+	requestOff.RequestMode = policy.Off
+	for _, tc := range []struct {
+		name     string
+		settings policy.Settings
+		change   func(k *fakeKong)
+		scanned  bool
+	}{
+		{"a stream", pass, func(k *fakeKong) { k.body = streamed }, false},
+		{"a stream, requests off", requestOff, func(k *fakeKong) { k.body = streamed }, false},
+		{"scanned as usual", strict(), func(k *fakeKong) { k.body = streamed }, true},
+		{"no stream", pass, func(*fakeKong) {}, true},
+		{"a header alone", pass, func(k *fakeKong) { k.set("accept", "text/event-stream") }, true},
+		{"a stream that nobody asked for", pass, func(k *fakeKong) {
+			k.answerHeader["content-type"] = "text/event-stream"
+			k.answer = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hi\"}}]}\n\ndata: [DONE]\n\n"
+		}, true},
+		{"MCP", pass, func(k *fakeKong) {
+			k.body = `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"t","arguments":{"stream":true}}}`
+			k.answer = `{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"x"}]}}`
+		}, true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			w, s := newWorld(t), &scanner{}
 			k := chatRequest(t)
-			for range n {
-				k.headers = append(k.headers, [2]string{"x-filler", "1"})
+			tc.change(k)
+			k.run(newEngine(w.Process, prisma(), tc.settings, s))
+			if got := len(s.seen(llm.ResponseLeg)) == 1; got != tc.scanned || k.buffered() != tc.scanned || k.exit != nil {
+				t.Errorf("scanned %v, buffered %v, %+v", got, k.buffered(), k.exit)
 			}
-			k.headers = append(k.headers, [2]string{"upgrade", "websocket"})
-			k.access(newEngine(w.Process, prisma(), modes(request, policy.Enforce), &scanner{}))
-			if k.exit == nil {
-				t.Errorf("%d headers, request %s: the upgrade was not seen", n, request)
+			passed := 0.0
+			if !tc.scanned {
+				passed = 1
+				if leg := k.leg("prisma-airs-intercept", "response"); leg["action"] != "unscanned" {
+					t.Errorf("access log %v", leg)
+				}
 			}
+			if n := w.metric("unscanned_total", "response"); n != passed {
+				t.Errorf("counted %v times", n)
+			}
+		})
+	}
+}
+
+func TestAPassedStreamIsStillSeenByAnother(t *testing.T) {
+	pass := strict()
+	pass.PassStreams = true
+	for _, first := range []bool{true, false} {
+		s := &scanner{}
+		one := newEngine(newWorld(t).Process, prisma(), pass, &scanner{})
+		other := newEngine(newWorld(t).Process, noma(), strict(), s)
+		k := chatRequest(t)
+		k.body = streamed
+		if first {
+			k.run(one, other)
+		} else {
+			k.run(other, one)
+		}
+		if len(s.seen(llm.ResponseLeg)) != 1 || k.exit != nil {
+			t.Errorf("passing first %v: the other plugin did not see the answer", first)
 		}
 	}
 }

@@ -50,7 +50,7 @@ func (p *Process) pressed() bool {
 }
 
 // knowCaller sees to it that the caller is known if that matters. The error is
-// errKongGone; a reply that cannot be read leaves him unknown.
+// pdk.ErrGone; a reply that cannot be read leaves him unknown.
 func (p *phase) knowCaller() error {
 	if p.caller != "" || !p.engine.process.pressed() {
 		return nil

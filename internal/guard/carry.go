@@ -13,18 +13,18 @@ import (
 // decide says what becomes of an enforced leg, and counts it when it passes
 // unscanned.
 func (p *phase) decide(f policy.Finding) policy.Decision {
-	e, call := p.engine, p.exchange.call()
-	d := policy.Decide(&e.vendor, &e.settings, p.leg, &call, f)
+	e, x := p.engine, p.exchange.known()
+	d := policy.Decide(&e.vendor, &e.settings, p.leg, &x, f)
 	if d.Outcome == policy.Unscanned && f.Outcome != policy.Unscanned {
 		e.process.metrics.Unscanned.WithLabelValues(p.leg.String(), d.Was.String()).Inc()
 	}
 	return d
 }
 
-// end refuses a leg that was not judged. The error is errKongGone.
+// end refuses a leg that was not judged. The error is pdk.ErrGone.
 func (p *phase) end(f policy.Finding) error {
-	e, call := p.engine, p.exchange.call()
-	return p.refuse(policy.Refuse(&e.vendor, &e.settings, p.leg, &call, f))
+	e, x := p.engine, p.exchange.known()
+	return p.refuse(policy.Refuse(&e.vendor, &e.settings, p.leg, &x, f))
 }
 
 // report is how the leg ended, for the access log.
@@ -34,7 +34,7 @@ func (p *phase) report(f *policy.Finding) policy.Report {
 
 // conclude sends the last batch of a leg that goes on: calls, what there is
 // for Kong's log and, when no other leg follows, for the access log. The error
-// is errKongGone.
+// is pdk.ErrGone.
 func (p *phase) conclude(f *policy.Finding, calls []*pdk.Call, last bool, request, response *policy.Report) error {
 	e := p.engine
 	e.countMedia(p.leg, f)
@@ -61,7 +61,7 @@ func (p *phase) conclude(f *policy.Finding, calls []*pdk.Call, last bool, reques
 }
 
 // refuse answers the client instead of letting the exchange go on. The error
-// is errKongGone.
+// is pdk.ErrGone.
 func (p *phase) refuse(d policy.Decision) error {
 	e := p.engine
 	var line pdk.Call

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+// Package guard is the engine that both plugins share: it carries an exchange
+// by policy, from reading it off Kong to allowing, rewriting or refusing it.
 package guard
 
 import (
@@ -103,7 +105,7 @@ func NewRefusing(p *Process, v policy.Vendor, field string) *Engine {
 func (e *Engine) Access(ctx context.Context, k Kong) {
 	p := e.phase(ctx, k, llm.RequestLeg)
 	defer p.done()
-	// The error is errKongGone: Kong ends the event by itself.
+	// The error is pdk.ErrGone: Kong ends the event by itself.
 	if e.badField != "" {
 		_ = p.refuseUnusable()
 		return

@@ -111,9 +111,9 @@ func outline(m *llm.Message) *llm.Message {
 	return o
 }
 
-// call is what policy needs to know of the exchange.
-func (x *exchange) call() policy.Call {
-	return policy.Call{RequestID: x.requestID, Path: x.path, Request: x.request}
+// known is what policy needs to know of the exchange.
+func (x *exchange) known() policy.Exchange {
+	return policy.Exchange{RequestID: x.requestID, Path: x.path, Request: x.request}
 }
 
 // remember keeps what the answer's leg will need. F is what was found of the

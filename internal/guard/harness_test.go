@@ -215,3 +215,20 @@ func (k *fakeKong) leg(plugin, leg string) map[string]any {
 func contains(list []string, part string) bool {
 	return slices.ContainsFunc(list, func(s string) bool { return strings.Contains(s, part) })
 }
+
+// maskAll masks every turn that has a place.
+func maskAll(_ context.Context, s *scan.Scan) (scan.Verdict, error) {
+	v := scan.Verdict{Action: scan.Mask, ScanID: "scan-5", Detections: []string{"dlp"}}
+	for i := range s.Turns {
+		if !s.Turns[i].Maskable {
+			continue
+		}
+		v.Masked = append(v.Masked, llm.Replacement{Turn: i, Text: "***"})
+	}
+	return v, nil
+}
+
+func masking(v vendor) vendor {
+	v.Masks = true
+	return v
+}

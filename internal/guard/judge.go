@@ -14,8 +14,8 @@ import (
 	"kong-ai-guard/internal/scan"
 )
 
-// A reading is a request as it was read.
-type reading struct {
+// A content is a body as it was read.
+type content struct {
 	message *llm.Message
 	// turns are those of message to be judged, by the scope; picked their
 	// places in it, nil for all.
@@ -27,54 +27,54 @@ type reading struct {
 
 // readRequest reads a request as this configuration wants it: without what is
 // meant for us, and of its turns those in the scope.
-func (e *Engine) readRequest(ctx context.Context, in llm.Input, header http.Header, allowed allowance) (reading, error) {
+func (e *Engine) readRequest(ctx context.Context, in llm.Input, header http.Header, allowed allowance) (content, error) {
 	in.Cut = e.claimMember
 	m, err := llm.ReadContext(ctx, in, e.limits(llm.RequestLeg, allowed))
 	if err != nil {
-		return reading{}, err
+		return content{}, err
 	}
-	r := reading{message: m, turns: m.Turns, claim: e.claim(m, header)}
+	c := content{message: m, turns: m.Turns, claim: e.claim(m, header)}
 	if e.settings.Scope != llm.Everything {
-		r.picked = m.Select(e.settings.Scope)
-		r.turns = make([]llm.Turn, len(r.picked))
-		for i, at := range r.picked {
-			r.turns[i] = m.Turns[at]
+		c.picked = m.Select(e.settings.Scope)
+		c.turns = make([]llm.Turn, len(c.picked))
+		for i, at := range c.picked {
+			c.turns[i] = m.Turns[at]
 		}
 	}
-	return r, nil
+	return c, nil
 }
 
 // read reads a body of either leg.
-func (e *Engine) read(ctx context.Context, in llm.Input, x *exchange, allowed allowance) (r reading, err error) {
+func (e *Engine) read(ctx context.Context, in llm.Input, x *exchange, allowed allowance) (c content, err error) {
 	if in.Leg == llm.RequestLeg {
-		r, err = e.readRequest(ctx, in, x.header, allowed)
+		c, err = e.readRequest(ctx, in, x.header, allowed)
 	} else {
 		in.Path = x.path
-		if r.message, err = llm.ReadContext(ctx, in, e.limits(in.Leg, allowed)); err == nil {
-			r.turns, r.claim = r.message.Turns, x.claim
+		if c.message, err = llm.ReadContext(ctx, in, e.limits(in.Leg, allowed)); err == nil {
+			c.turns, c.claim = c.message.Turns, x.claim
 		}
 	}
-	e.countBody(in.Leg, len(in.Body), r.message)
-	return r, err
+	e.countBody(in.Leg, len(in.Body), c.message)
+	return c, err
 }
 
 // judge reads a body within its limit and has it scanned. It knows nothing of
 // Kong.
 func (e *Engine) judge(ctx context.Context, in llm.Input, x *exchange, allowed allowance) policy.Finding {
-	r, err := e.read(ctx, in, x, allowed)
+	c, err := e.read(ctx, in, x, allowed)
 	switch {
 	case errors.Is(err, errNoRoom):
 		return policy.Ended(policy.NoRoom, "")
 	case err != nil:
 		return policy.Unreadable(err)
 	}
-	f, ok := policy.BeforeScan(&e.vendor, &e.settings, &in, r.message, x.method)
+	f, ok := policy.BeforeScan(&e.vendor, &e.settings, &in, c.message, x.method)
 	if ok {
 		unjudged := f.Unjudged
-		f = e.scan(ctx, &r, x, allowed)
-		f.Message, f.Turns, f.Picked, f.Unjudged = r.message, r.turns, r.picked, unjudged
+		f = e.scan(ctx, &c, x, allowed)
+		f.Message, f.Turns, f.Picked, f.Unjudged = c.message, c.turns, c.picked, unjudged
 	}
-	f.Claim = r.claim
+	f.Claim = c.claim
 	return f
 }
 
@@ -116,8 +116,8 @@ func (e *Engine) workingMemory(in *llm.Input) int64 {
 
 // scan asks the service for a verdict, within the scan's time and the event's,
 // whichever ends first. The wait for a slot is part of it.
-func (e *Engine) scan(event context.Context, r *reading, x *exchange, allowed allowance) (f policy.Finding) {
-	m, start := r.message, time.Now()
+func (e *Engine) scan(event context.Context, c *content, x *exchange, allowed allowance) (f policy.Finding) {
+	m, start := c.message, time.Now()
 	until := start.Add(e.settings.Timeout)
 	eventEnds := allowed.until.Before(until)
 	if eventEnds {
@@ -148,8 +148,8 @@ func (e *Engine) scan(event context.Context, r *reading, x *exchange, allowed al
 		model = x.request.Model
 	}
 	s := &scan.Scan{
-		Leg: m.Leg, Message: m, Turns: r.turns, Model: model,
-		Identity: x.identity, Token: x.token, RequestID: x.requestID, Header: x.header, Claim: r.claim,
+		Leg: m.Leg, Message: m, Turns: c.turns, Model: model,
+		Identity: x.identity, Token: x.token, RequestID: x.requestID, Header: x.header, Claim: c.claim,
 		MaxCalls: e.process.bounds.ScansPerLeg,
 		Caller:   allowed.caller, FailsOpen: e.settings.Mode(m.Leg) == policy.Enforce && !e.settings.BlockFailuresOf(m.Leg),
 		Late: time.Until(until) < e.settings.Timeout/2,

@@ -18,7 +18,7 @@ import (
 const maxDetectors = 20
 
 // writeLine makes the call that writes the line about a leg. The names that
-// only such a line needs are asked for now. The error is errKongGone.
+// only such a line needs are asked for now. The error is pdk.ErrGone.
 func (p *phase) writeLine(call *pdk.Call, s policy.Severity, f *policy.Finding) error {
 	e, id := p.engine, p.exchange.identity
 	route, service, consumer := pdk.RouterRoute(), pdk.RouterService(), pdk.ClientConsumer()

@@ -5,50 +5,15 @@ package guard_test
 import (
 	"context"
 	"fmt"
-	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"kong-ai-guard/internal/guard"
-	"kong-ai-guard/internal/llm"
 	"kong-ai-guard/internal/policy"
 	"kong-ai-guard/internal/scan"
 )
-
-func TestMonitorReturnsAtOnceAndJudgesLater(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
-		sc := both(func(ctx context.Context, s *scan.Scan) (scan.Verdict, error) {
-			time.Sleep(3 * time.Second)
-			return block(ctx, s)
-		})
-		e := newEngine(w.Process, prisma(), modes(policy.Monitor, policy.Monitor), sc)
-		start := time.Now()
-		k := chatRequest(t).run(e)
-		if took := time.Since(start); took != 0 {
-			t.Errorf("the exchange was held up for %s", took)
-		}
-		w.Flush(context.Background())
-		if n := w.metric("monitor_jobs_total", "sent"); n != 2 || w.metric("legs_total", "monitor", "policy_block") != 2 {
-			t.Errorf("%v legs judged", n)
-		}
-		if s := sc.seen(llm.ResponseLeg)[0]; len(s.Prompt) != 1 || s.Turns[0].Text != "Paris." {
-			t.Errorf("the answer was judged as %+v", s)
-		}
-		for _, part := range []string{`scan_id=\"scan-9\"`, `request_id=\"` + k.requestID + `\"`, `detectors=\"prompt_injection,dlp\"`, `profile=\"strict\"`} {
-			if !strings.Contains(w.stderr.String(), part) {
-				t.Errorf("stderr lacks %s: %s", part, w.stderr.String())
-			}
-		}
-		// The next event writes them where operators look.
-		later := chatRequest(t).run(newEngine(w.Process, prisma(), strict(), &scanner{}))
-		if lines := later.logged("warn"); len(lines) != 2 || !contains(lines, "request would be refused") || !contains(lines, "response would be refused") || !contains(lines, "s ago)") {
-			t.Errorf("logged %v", later.logs)
-		}
-	})
-}
 
 func TestMonitorQueueIsBounded(t *testing.T) {
 	for name, change := range map[string]func(*guard.Bounds){
@@ -113,101 +78,6 @@ func TestFlushDropsWhatTakesTooLong(t *testing.T) {
 			t.Errorf("after the flush: %+v, %v", k.exit, k.serialized)
 		}
 	})
-}
-
-func TestMonitorFailuresAreCountedNotRepeated(t *testing.T) {
-	w := newWorld(t)
-	e := newEngine(w.Process, noma(), modes(policy.Monitor, policy.Off), both(fails(&scan.Failure{
-		Kind: scan.Misconfigured, Reason: "status 401", Hint: "client_secret",
-	})))
-	var lines []string
-	for range 20 {
-		lines = append(lines, chatRequest(t).run(e).logged("err")...)
-	}
-	w.Flush(context.Background())
-	lines = append(lines, chatRequest(t).run(newEngine(w.Process, noma(), strict(), &scanner{})).logged("err")...)
-	if len(lines) != 1 || !contains(lines, `check="client_secret"`) || !contains(lines, "[noma-runtime-protection] monitored exchange without a verdict") {
-		t.Errorf("logged %v", lines)
-	}
-	if n := strings.Count(w.stderr.String(), `"level":"error"`); n > 20 || n == 0 {
-		t.Errorf("%d lines at error on stderr", n)
-	}
-}
-
-func TestMonitoredBodiesAreCopies(t *testing.T) {
-	w := newWorld(t)
-	release := make(chan struct{})
-	sc := both(func(context.Context, *scan.Scan) (scan.Verdict, error) {
-		<-release
-		return scan.Verdict{Action: scan.Allow}, nil
-	})
-	e := newEngine(w.Process, prisma(), modes(policy.Monitor, policy.Monitor), sc)
-	var wg sync.WaitGroup
-	for i := range 50 {
-		wg.Go(func() {
-			k := chatRequest(t)
-			k.requestID = fmt.Sprint(i)
-			k.body = fmt.Sprintf(`{"messages":[{"role":"user","content":"text of %d"}]}`, i)
-			k.run(e)
-		})
-	}
-	wg.Wait()
-	close(release)
-	w.Flush(context.Background())
-	for _, leg := range []llm.Leg{llm.RequestLeg, llm.ResponseLeg} {
-		for _, s := range sc.seen(leg) {
-			turns := s.Turns
-			if leg == llm.ResponseLeg {
-				turns = s.Prompt
-			}
-			if len(turns) != 1 || turns[0].Text != "text of "+s.RequestID {
-				t.Errorf("%s of %s was judged with %v", leg, s.RequestID, turns)
-			}
-		}
-	}
-}
-
-func TestNoticesAreBounded(t *testing.T) {
-	w := newWorld(t)
-	for i := range 150 {
-		w.Notice(false, fmt.Sprintf("line %d\nforged", i))
-	}
-	e := newEngine(w.Process, prisma(), strict(), &scanner{})
-	var lines []string
-	for range 12 {
-		k := chatRequest(t).run(e)
-		if len(k.logs) > 11 {
-			t.Errorf("%d lines in one event", len(k.logs))
-		}
-		lines = append(lines, k.logged("warn")...)
-	}
-	if len(lines) != 101 || !contains(lines, "PREFIX more lines were not kept: 50") || !contains(lines, "PREFIX line 7?forged (") {
-		t.Errorf("%d lines: %v", len(lines), lines)
-	}
-}
-
-func TestMonitoredAnswerOfAForgottenExchange(t *testing.T) {
-	w := newWorld(t, func(b *guard.Bounds) { b.MonitorWorkers = 1 })
-	release := make(chan struct{})
-	sc := &scanner{response: func(context.Context, *scan.Scan) (scan.Verdict, error) {
-		<-release
-		return scan.Verdict{Action: scan.Allow}, nil
-	}}
-	e := newEngine(w.Process, prisma(), modes(policy.Enforce, policy.Monitor), sc)
-	for range 3 { // some are read after their replies were taken back
-		chatRequest(t).respond(e)
-	}
-	close(release)
-	w.Flush(context.Background())
-	scans := sc.seen(llm.ResponseLeg)
-	if len(scans) != 3 {
-		t.Fatalf("%d scans", len(scans))
-	}
-	for _, s := range scans {
-		if len(s.Prompt) != 1 || s.Prompt[0].Text != "what is the capital of France?" || s.Turns[0].Text != "Paris." {
-			t.Errorf("judged with %+v", s)
-		}
-	}
 }
 
 // away is a service that cannot be reached until it is back.
@@ -327,35 +197,6 @@ func TestFlushTriesOnceMore(t *testing.T) {
 		if w.metric("monitor_jobs_total", "failed") != 3 || w.metric("monitor_items") != 0 || sc.count() != 6 {
 			t.Errorf("failed %v, %d tries", w.metric("monitor_jobs_total", "failed"), sc.count())
 		}
-	})
-}
-
-// An outage gives a line by the second request, and then one a minute with a
-// count, whatever each of its failures is called.
-func TestRepeatsAreCounted(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
-		sc := &away{fail: refused()}
-		e := newEngine(w.Process, noma(), modes(policy.Monitor, policy.Monitor), sc)
-		var lines []string
-		for i := range 100 {
-			k := chatRequest(t).run(e)
-			lines = append(lines, k.logged("err")...)
-			if i == 1 && len(lines) != 1 {
-				t.Errorf("by the second request: %v", lines)
-			}
-			time.Sleep(time.Second)
-			sc.mu.Lock()
-			sc.fail.Reason = "breaker open"
-			sc.mu.Unlock()
-		}
-		if len(lines) != 2 || !strings.Contains(lines[0], `reason="connection refused" check="API_base"`) || !strings.Contains(lines[1], " times, first ") {
-			t.Errorf("logged %v", lines)
-		}
-		sc.mu.Lock()
-		sc.back = true
-		sc.mu.Unlock()
-		w.Flush(t.Context())
 	})
 }
 

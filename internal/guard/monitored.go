@@ -36,11 +36,11 @@ func (p *phase) reserveMonitored(b *body) policy.Finding {
 	} else {
 		f = policy.Ended(policy.Unscanned, policy.ReasonQueueFull)
 	}
-	if answer := p.leg == llm.RequestLeg && e.settings.ResponseMode != policy.Off; answer || f.Outcome == policy.Pending {
+	if answerToo := p.leg == llm.RequestLeg && e.settings.ResponseMode != policy.Off; answerToo || f.Outcome == policy.Pending {
 		if !b.own {
 			in.Body = bytes.Clone(in.Body)
 		}
-		if answer {
+		if answerToo {
 			// Reading it now would hold up the exchange.
 			x.unread = &unreadBody{contentType: in.ContentType, contentEncoding: in.ContentEncoding, bytes: in.Body}
 		}

@@ -17,7 +17,8 @@ import (
 // Kong is what the engine needs of the gateway during one event.
 type Kong interface {
 	// Batch sends all calls at once and reads their replies in order, each
-	// into its Call. An error means that the connection is dead.
+	// into its Call. The error is pdk.ErrGone: Kong runs the event again or
+	// ends the exchange itself, so nothing is left to be done.
 	Batch(calls ...*pdk.Call) error
 	// Own says who the caller is that this event's replies take memory for,
 	// also those that were read before.
@@ -26,10 +27,6 @@ type Kong interface {
 	// an answer of Kong's; nothing can be called after it in either phase.
 	Exit(status int, header http.Header, body []byte) error
 }
-
-// errKongGone ends a phase whose connection to Kong is dead. Kong runs the
-// event again or ends the exchange itself, so nothing is left to be done.
-var errKongGone = errors.New("the connection to Kong is gone")
 
 // A phase is one leg of an exchange while Kong waits for it: one event.
 type phase struct {
@@ -62,7 +59,7 @@ func (e *Engine) phase(ctx context.Context, k Kong, leg llm.Leg) *phase {
 	return &phase{engine: e, ctx: ctx, kong: k, leg: leg, start: time.Now(), exchange: &exchange{}, queued: -1}
 }
 
-// batch sends calls. The error is errKongGone: the event is over.
+// batch sends calls. The error is pdk.ErrGone: the event is over.
 func (p *phase) batch(calls ...*pdk.Call) error {
 	if len(calls) == 0 {
 		return nil
@@ -71,7 +68,7 @@ func (p *phase) batch(calls ...*pdk.Call) error {
 	err := p.kong.Batch(calls...)
 	p.inKong = false
 	if err != nil {
-		return errKongGone
+		return pdk.ErrGone
 	}
 	return nil
 }

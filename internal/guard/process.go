@@ -129,8 +129,8 @@ func (p *Process) export() {
 		m.Unscanned.WithLabelValues(leg.String(), policy.Unscannable.String())
 		m.Unscanned.WithLabelValues(leg.String(), policy.ReasonMedia)
 	}
-	for _, job := range []jobOutcome{jobQueued, jobSent, jobAgain, jobFailed, jobDropped} {
-		m.MonitorJobs.WithLabelValues(string(job))
+	for _, o := range []jobOutcome{jobQueued, jobSent, jobAgain, jobFailed, jobDropped} {
+		m.MonitorJobs.WithLabelValues(string(o))
 	}
 	for _, cause := range []string{causeAge, causeCount, causeBytes} {
 		m.RecordsDropped.WithLabelValues(cause)

@@ -20,7 +20,7 @@ type answer struct {
 	status int
 }
 
-// response runs the response phase. The error is errKongGone.
+// response runs the response phase. The error is pdk.ErrGone.
 func (p *phase) response() error {
 	e := p.engine
 	a := &answer{}
@@ -29,7 +29,7 @@ func (p *phase) response() error {
 			return err
 		}
 	}
-	if err := p.readAnswer(a); err != nil {
+	if err := p.fetchAnswer(a); err != nil {
 		return err
 	}
 	if x := e.process.records.take(e.vendor.Plugin, p.exchange.requestID); x != nil {
@@ -39,8 +39,8 @@ func (p *phase) response() error {
 		}
 		p.own(x.caller)
 	} else if a.fault == nil {
-		if a.fault = p.readAgain(); errors.Is(a.fault, errKongGone) {
-			return errKongGone
+		if a.fault = p.fetchAgain(); errors.Is(a.fault, pdk.ErrGone) {
+			return pdk.ErrGone
 		}
 	}
 	a.in.Path = p.exchange.path
@@ -70,9 +70,9 @@ func (p *phase) response() error {
 	}
 }
 
-// readAnswer reads the upstream's answer in one batch. The error is
-// errKongGone; a reply that cannot be used is the answer's fault.
-func (p *phase) readAnswer(a *answer) error {
+// fetchAnswer asks Kong for the upstream's answer, in one batch. The error is
+// pdk.ErrGone; a reply that cannot be used is the answer's fault.
+func (p *phase) fetchAnswer(a *answer) error {
 	raw, status := pdk.UpstreamRawBody(), pdk.UpstreamStatus()
 	contentType, contentEncoding := pdk.UpstreamHeader("Content-Type"), pdk.UpstreamHeader("Content-Encoding")
 	id := pdk.NginxVar("kong_request_id")
@@ -99,10 +99,10 @@ func (p *phase) readAnswer(a *answer) error {
 	return nil
 }
 
-// readAgain reads the request a second time, when what was known of it is
+// fetchAgain asks for the request a second time, when what was known of it is
 // gone. Its headers are left alone: Kong can show another request's in this
-// phase. The error is errKongGone, or speaks of a reply that cannot be used.
-func (p *phase) readAgain() error {
+// phase. The error is pdk.ErrGone, or speaks of a reply that cannot be used.
+func (p *phase) fetchAgain() error {
 	e, x := p.engine, p.exchange
 	line, raw := pdk.NginxVar("request"), pdk.RequestRawBody()
 	who := p.identityCalls()
@@ -125,11 +125,12 @@ func (p *phase) readAgain() error {
 	if reads {
 		// The prompt is a help for judging the answer, and no more: without
 		// it the answer is judged alone.
-		if b, own, err := p.readBody(&raw); err == nil && len(b) > 0 && int64(len(b)) <= e.settings.MaxRequestBytes {
-			if !own {
-				b = bytes.Clone(b)
+		var b body
+		if err := p.readBody(&raw, &b); err == nil && len(b.in.Body) > 0 && int64(len(b.in.Body)) <= e.settings.MaxRequestBytes {
+			if !b.own {
+				b.in.Body = bytes.Clone(b.in.Body)
 			}
-			x.unread = &unreadBody{bytes: b}
+			x.unread = &unreadBody{bytes: b.in.Body}
 		}
 	}
 	return nil
@@ -197,14 +198,14 @@ func (e *Engine) know(ctx context.Context, x *exchange, allowed allowance) *exch
 	}
 	known := *x
 	known.unread = nil
-	r, err := e.readRequest(ctx, x.unreadInput(), x.header, allowed)
+	c, err := e.readRequest(ctx, x.unreadInput(), x.header, allowed)
 	if err != nil {
 		return &known
 	}
-	known.claim = r.claim
-	known.request = outline(r.message)
+	known.claim = c.claim
+	known.request = outline(c.message)
 	if e.needs.Prompt {
-		known.prompt = r.turns
+		known.prompt = c.turns
 	}
 	return &known
 }
@@ -233,7 +234,7 @@ func (p *phase) maskAnswer(a *answer, d policy.Decision) error {
 	return nil
 }
 
-// finishResponse lets the answer go on as it is. The error is errKongGone.
+// finishResponse lets the answer go on as it is. The error is pdk.ErrGone.
 func (p *phase) finishResponse(f *policy.Finding) error {
 	report := p.report(f)
 	return p.conclude(f, append(p.marks(llm.ResponseLeg), answerHeaders(f)...), true, &p.exchange.access, &report)

@@ -4,6 +4,10 @@ package pdk
 
 import "errors"
 
+// ErrGone ends a batch, and with it the event: the connection to Kong is dead,
+// or the event's time is up. Whatever broke, there is nobody left to talk to.
+var ErrGone = errors.New("the connection to Kong is gone")
+
 // The errors of a call. None of them quotes what Kong sent.
 var (
 	// ErrTooLarge says that the reply was larger than a frame may be. It was

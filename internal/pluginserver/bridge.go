@@ -59,14 +59,14 @@ func (b *bridgeConn) Read(p []byte) (int, error) {
 	n, err := e.conn.in.Read(p)
 	b.unread -= int64(n)
 	if err != nil {
-		return n, e.broken(err)
+		return n, b.lost(err)
 	}
 	return n, nil
 }
 
 // ask writes the call that is complete and reads the header of its reply.
 func (b *bridgeConn) ask() error {
-	e, c := b.event, b.event.conn
+	c := b.event.conn
 	method, call := lastCall(c.out)
 	if call == nil {
 		c.dropUnwritten()
@@ -75,21 +75,21 @@ func (b *bridgeConn) ask() error {
 	c.counters.Calls.Add(1)
 	if method == pdk.ExitMethod {
 		if err := c.SetReadDeadline(time.Now().Add(exitTimeout)); err != nil {
-			return e.broken(err)
+			return b.lost(err)
 		}
 	}
 	_, err := c.Conn.Write(call)
 	c.dropUnwritten()
 	if err != nil {
-		return e.broken(err)
+		return b.lost(err)
 	}
 	n, err := c.length()
 	if err != nil {
-		return e.broken(err)
+		return b.lost(err)
 	}
-	if refused := c.admit(e.ctx, n); refused != nil {
+	if refused := c.admit(b.event.ctx, n); refused != nil {
 		if err := c.discard(n); err != nil {
-			return e.broken(err)
+			return b.lost(err)
 		}
 		return refused
 	}
@@ -112,6 +112,13 @@ func lastCall(out []byte) (method string, call []byte) {
 	}
 	first, second := starts[len(starts)-2], starts[len(starts)-1]
 	return string(out[first+headerSize : second]), out[first:]
+}
+
+// lost ends the event because of an error on its connection, and tells go-pdk
+// which, as any connection would.
+func (b *bridgeConn) lost(cause error) error {
+	b.event.broken(cause)
+	return cause
 }
 
 // settle brings the stream back in step before somebody else uses it.

@@ -26,17 +26,16 @@ type Event struct {
 	conn  *conn
 	ctx   context.Context
 	phase string
-	// over is why no more calls can be made: errExited, errOver, or what
-	// broke the connection.
-	over error
-	bare *bridgeConn
+	// over is why no more calls can be made: errExited, errOver or
+	// pdk.ErrGone. cause is what broke the connection, for finish.
+	over, cause error
+	bare        *bridgeConn
 }
 
 // Batch makes PDK calls: it writes them all at once and then reads the replies
 // in order, each into its Call. A reply that may not be read into memory is
 // thrown away, and its Call gets pdk.ErrTooLarge or pdk.ErrNoRoom. An error of
-// Batch itself means that the connection is of no more use: Kong has gone, or
-// the event's time is up.
+// Batch itself is pdk.ErrGone, unless the event was over before.
 //
 // Replies are valid until the handler returns.
 func (e *Event) Batch(calls ...*pdk.Call) error {
@@ -71,14 +70,13 @@ func (e *Event) write(calls []*pdk.Call) int {
 	return len(calls)
 }
 
-func (e *Event) exchange(calls []*pdk.Call) (err error) {
+func (e *Event) exchange(calls []*pdk.Call) error {
 	e.conn.counters.Calls.Add(int64(len(calls)))
 	if err := e.conn.flush(); err != nil {
 		return err
 	}
 	for _, call := range calls {
-		call.Reply, call.Err, err = e.conn.reply(e.ctx)
-		if err != nil {
+		if err := e.conn.reply(e.ctx, call); err != nil {
 			return err
 		}
 	}
@@ -133,9 +131,10 @@ func (e *Event) ready() error {
 	return nil
 }
 
-func (e *Event) broken(err error) error {
-	e.over = err
-	return err
+// broken ends the event because of an error on its connection.
+func (e *Event) broken(cause error) error {
+	e.over, e.cause = pdk.ErrGone, cause
+	return e.over
 }
 
 // finish ends the event for Kong after the handler has returned. An error
@@ -149,6 +148,8 @@ func (e *Event) finish(sequence int64) error {
 		return e.conn.giveBack(sequence, nil)
 	case errors.Is(err, errExited):
 		return e.conn.awaitClose()
+	case errors.Is(err, pdk.ErrGone):
+		return e.cause
 	default:
 		return err
 	}
@@ -178,10 +179,10 @@ var (
 func (e *Event) refuse() {
 	header := refusalHeader
 	if e.phase == phaseResponse {
-		clear := pdk.ClearBodyHeaders()
-		calls := make([]*pdk.Call, len(clear))
-		for i := range clear {
-			calls[i] = &clear[i]
+		headers := pdk.ClearBodyHeaders()
+		calls := make([]*pdk.Call, len(headers))
+		for i := range headers {
+			calls[i] = &headers[i]
 		}
 		if e.Batch(calls...) != nil {
 			return

@@ -108,19 +108,20 @@ func (f *frames) length() (int64, error) {
 	return n, err
 }
 
-// reply reads a frame that lasts until release. refused is why it was thrown
-// away instead; the stream is in step then.
-func (f *frames) reply(ctx context.Context) (payload []byte, refused, err error) {
+// reply reads the next frame into a call, where it lasts until release. One
+// that was thrown away instead is the call's error: the stream is in step then.
+func (f *frames) reply(ctx context.Context, call *pdk.Call) error {
+	call.Reply, call.Err = nil, nil
 	n, err := f.length()
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
-	if refused := f.admit(ctx, n); refused != nil {
-		return nil, refused, f.discard(n)
+	if call.Err = f.admit(ctx, n); call.Err != nil {
+		return f.discard(n)
 	}
-	payload = f.memory(int(n))
-	_, err = io.ReadFull(f.in, payload)
-	return payload, nil, err
+	call.Reply = f.memory(int(n))
+	_, err = io.ReadFull(f.in, call.Reply)
+	return err
 }
 
 // admit tells whether a reply of n bytes may be read into memory: nil, or the

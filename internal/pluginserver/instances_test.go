@@ -14,7 +14,6 @@ import (
 
 	"github.com/Kong/go-pdk/server/kong_plugin_protocol"
 
-	"kong-ai-guard/internal/pdk"
 	"kong-ai-guard/internal/pluginserver"
 )
 
@@ -221,27 +220,6 @@ func TestQuestionsThatTheDumpAnswers(t *testing.T) {
 			if b, err := p.read(); err != nil || len(b) != 0 {
 				t.Errorf("%q, %v", b, err)
 			}
-		}
-	})
-}
-
-// TestEventBelongsToItsHandler: a call after the event could land in another
-// event on the same connection.
-func TestEventBelongsToItsHandler(t *testing.T) {
-	var kept *pluginserver.Event
-	s := &pluginserver.Server{New: always(plugin{access: func(_ context.Context, e *pluginserver.Event) { kept = e }})}
-	bubble(t, s, func(t *testing.T, connect func() *peer) {
-		p := connect()
-		must[outcome](t)(p.event(must[int32](t)(p.start(`{}`)), "access"))
-		call := pdk.RouterService()
-		if err := kept.Batch(&call); err == nil {
-			t.Error("a batch was sent after the event")
-		}
-		if err := kept.Exit(403, nil, nil); err == nil {
-			t.Error("an exit was sent after the event")
-		}
-		if _, err := kept.PDK().Router.GetService(); err == nil {
-			t.Error("a call of go-pdk was sent after the event")
 		}
 	})
 }

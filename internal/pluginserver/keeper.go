@@ -41,9 +41,9 @@ func keep(args []string, stdout, stderr io.Writer) (code int, ran bool) {
 	}
 	defer hold.Close()
 	// Before the child is there: the default handler would leave it alone.
-	signals := make(chan os.Signal, 8)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
-	defer signal.Stop(signals)
+	told := make(chan os.Signal, 8)
+	signal.Notify(told, syscall.SIGTERM, syscall.SIGINT)
+	defer signal.Stop(told)
 	err = cmd.Start()
 	cmd.ExtraFiles[0].Close()
 	if err != nil {
@@ -54,7 +54,7 @@ func keep(args []string, stdout, stderr io.Writer) (code int, ran bool) {
 	go func() { ended <- cmd.Wait() }()
 	for {
 		select {
-		case s := <-signals:
+		case s := <-told:
 			_ = cmd.Process.Signal(s) // it may have ended
 		case err := <-ended:
 			return exitCode(err), true

@@ -165,8 +165,8 @@ func (p Program) dump(stdout io.Writer, o *options) error {
 
 func (p Program) serve(stderr io.Writer, o *options) error {
 	// Before anything else, so that no signal meets the default handler.
-	signals := watchSignals()
-	defer signals.release()
+	told := watchSignals()
+	defer told.release()
 	log := newLog(stderr, o.logLevel)
 	server, err := p.Start(Process{Name: p.Name, Version: p.Version, Log: log, LogLevel: o.logLevel, DrainTime: o.drainTime})
 	if err != nil {
@@ -184,12 +184,12 @@ func (p Program) serve(stderr io.Writer, o *options) error {
 	go func() { served <- server.Serve(listener) }()
 	log.Info("listening", zap.String("socket", p.socket(o)), zap.String("version", p.Version))
 	select {
-	case <-signals.leave:
+	case <-told.leave:
 		log.Info("draining", zap.Duration("at_most", o.drainTime))
-		drain, cancel := context.WithTimeout(signals.patience, o.drainTime)
+		drain, cancel := context.WithTimeout(told.patience, o.drainTime)
 		server.Drain(drain)
 		cancel()
-	case <-signals.patience.Done():
+	case <-told.patience.Done():
 	}
 	log.Info("shutting down")
 	shutdown, cancel := context.WithTimeout(context.Background(), shutdownTimeout)

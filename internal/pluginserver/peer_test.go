@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/Kong/go-pdk/server/kong_plugin_protocol"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
 	"kong-ai-guard/internal/pdk"
@@ -238,4 +239,44 @@ func must[T any](t testing.TB) func(T, error) T {
 
 func refused(o outcome) bool {
 	return o.exit != nil && o.exit.Status == 503 && strings.Contains(string(o.exit.Body), `"error"`)
+}
+
+// sized answers each variable with a text of the length that its name gives.
+func sized(t *testing.T) func(string, []byte) []byte {
+	return func(_ string, args []byte) []byte {
+		var n int
+		if _, err := fmt.Sscanf(string(args[2:]), "bytes_%d", &n); err != nil {
+			t.Errorf("asked for %q", args)
+		}
+		return text(strings.Repeat("x", n))
+	}
+}
+
+func ask(n int) pdk.Call { return pdk.NginxVar(fmt.Sprintf("bytes_%d", n)) }
+
+// A room is a budget of bytes. It also knows how much it has ever given.
+type room struct {
+	left, given int64
+	waited      time.Duration
+}
+
+func (r *room) Reserve(ctx context.Context, _ string, n int64) error {
+	if n > r.left {
+		start := time.Now()
+		<-ctx.Done()
+		r.waited = time.Since(start)
+		return ctx.Err()
+	}
+	r.left -= n
+	r.given += n
+	return nil
+}
+
+func (r *room) Release(_ string, n int64) { r.left += n }
+
+func (r *room) Move(string, string, int64) {}
+
+// text encodes a reply that is one text.
+func text(s string) []byte {
+	return protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType), s)
 }

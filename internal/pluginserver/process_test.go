@@ -3,7 +3,6 @@
 package pluginserver_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,7 +10,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -228,25 +226,6 @@ func TestSameFramesAsGoPDK(t *testing.T) {
 	}
 	if len(ours) < 100 {
 		t.Errorf("only %d frames", len(ours))
-	}
-}
-
-func TestSameDumpAsGoPDK(t *testing.T) {
-	dir := shortDir(t)
-	dumps := map[string]any{}
-	for _, as := range []string{"go-pdk", "ours"} {
-		stdout, stderr, code := outputOf(t, as, dir, "-dump")
-		if code != 0 || stderr != "" || strings.Count(stdout, "\n") != 1 {
-			t.Fatalf("%s: code %d, stdout %q, stderr %q", as, code, stdout, stderr)
-		}
-		var v any
-		if err := json.Unmarshal([]byte(stdout), &v); err != nil {
-			t.Fatal(err)
-		}
-		dumps[as] = v
-	}
-	if diff := cmp.Diff(dumps["go-pdk"], dumps["ours"]); diff != "" {
-		t.Errorf("(-go-pdk +ours)\n%s", diff)
 	}
 }
 
@@ -649,192 +628,5 @@ func TestShutdownTakesALastCall(t *testing.T) {
 		if b, err := p.read(); !errors.Is(err, io.EOF) {
 			t.Errorf("after it: %q, %v", b, err)
 		}
-	})
-}
-
-// TestSocketTakeover is a reload: the next process starts while the one before
-// it still serves its connections.
-func TestSocketTakeover(t *testing.T) {
-	dir := shortDir(t)
-	first := run(t, "ours", dir)
-	old := first.connect(t)
-	id := must[int32](t)(old.start(`{"mode":"pass"}`))
-	stat := must[os.FileInfo](t)(os.Stat(first.socket))
-	second := run(t, "ours", dir)
-	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
-		now, err := os.Stat(first.socket)
-		if err != nil {
-			t.Fatalf("the path was without a socket: %v", err)
-		}
-		if !os.SameFile(stat, now) {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("never taken over")
-		}
-	}
-	if _, err := second.connect(t).event(id, "access"); !errors.Is(err, io.EOF) {
-		t.Errorf("the new process knows the instance: %v", err)
-	}
-	if _, err := old.event(id, "access"); err != nil {
-		t.Errorf("the old process: %v", err)
-	}
-	if err := first.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	first.says(t, "draining")
-	if _, err := old.event(id, "access"); err != nil {
-		t.Errorf("the old process after SIGTERM: %v", err)
-	}
-	old.Close()
-	if err := first.Wait(); err != nil {
-		t.Errorf("%v\n%s", err, first.stderr.String())
-	}
-	if _, err := second.connect(t).start(`{}`); err != nil {
-		t.Errorf("after the old process ended: %v", err)
-	}
-	if left := must[[]os.DirEntry](t)(os.ReadDir(dir)); len(left) != 1 {
-		t.Errorf("left in the directory: %v", left)
-	}
-}
-
-func TestListenLeavesOtherFilesAlone(t *testing.T) {
-	path := socketPath(t)
-	if err := os.WriteFile(path, []byte("mine"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if l, err := pluginserver.Listen(path); err == nil {
-		l.Close()
-		t.Error("a file was replaced")
-	}
-	if b, err := os.ReadFile(path); err != nil || !bytes.Equal(b, []byte("mine")) {
-		t.Errorf("%q, %v", b, err)
-	}
-}
-
-// TestShutdown is what a signal leads to, in fake time.
-func TestShutdown(t *testing.T) {
-	var flushed, left time.Duration
-	var ctxEnded bool
-	s := &pluginserver.Server{
-		New: always(plugin{access: func(ctx context.Context, e *pluginserver.Event) {
-			select {
-			case <-ctx.Done():
-				ctxEnded = true
-				e.Exit(http.StatusServiceUnavailable, nil, []byte(`{"error":""}`))
-			case <-time.After(30 * time.Second):
-			}
-		}}),
-	}
-	bubble(t, s, func(t *testing.T, connect func() *peer) {
-		start := time.Now()
-		s.Flush = func(ctx context.Context) error {
-			deadline, _ := ctx.Deadline()
-			flushed, left = time.Since(start), time.Until(deadline)
-			panic("a bug")
-		}
-		p := connect()
-		id := must[int32](t)(p.start(`{}`))
-		got := make(chan outcome)
-		go func() {
-			o, _ := p.event(id, "access")
-			got <- o
-		}()
-		time.Sleep(time.Second)
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-		defer cancel()
-		ended := make(chan error)
-		go func() { ended <- s.Shutdown(ctx) }()
-		if o := <-got; !refused(o) || !ctxEnded {
-			t.Errorf("the event that took too long: %+v", o)
-		}
-		if err := <-ended; err == nil {
-			t.Error("a panic in Flush is no error")
-		}
-		if flushed != 11*time.Second || left != time.Second {
-			t.Errorf("flushed after %v with %v left", flushed, left)
-		}
-		s.Flush = nil
-		if _, err := connect().start(`{}`); err == nil {
-			t.Error("a connection was taken after the shutdown")
-		}
-	})
-}
-
-// TestShutdownUnderAHandlerThatDoesNotEnd: the process has to go all the same.
-func TestShutdownUnderAHandlerThatDoesNotEnd(t *testing.T) {
-	s := &pluginserver.Server{New: always(plugin{access: func(_ context.Context, e *pluginserver.Event) { time.Sleep(time.Hour) }})}
-	bubble(t, s, func(t *testing.T, connect func() *peer) {
-		p := connect()
-		if err := p.send(eventCall(must[int32](t)(p.start(`{}`)), "access")); err != nil {
-			t.Fatal(err)
-		}
-		synctest.Wait() // until the handler runs
-		start := time.Now()
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-		defer cancel()
-		if err := s.Shutdown(ctx); err != nil {
-			t.Error(err)
-		}
-		if took := time.Since(start); took != 11*time.Second {
-			t.Errorf("took %v", took)
-		}
-		if b, err := p.read(); err == nil {
-			t.Errorf("Kong got %q", b)
-		}
-		time.Sleep(time.Hour) // the bubble wants its goroutines to end
-	})
-}
-
-// A faultyListener fails some times before it gives connections.
-type faultyListener struct {
-	faults int
-	at     []time.Time
-	conns  chan net.Conn
-	closed chan struct{}
-}
-
-func (l *faultyListener) Accept() (net.Conn, error) {
-	l.at = append(l.at, time.Now())
-	if l.faults--; l.faults >= 0 {
-		return nil, syscall.EMFILE
-	}
-	select {
-	case c := <-l.conns:
-		return c, nil
-	case <-l.closed:
-		return nil, net.ErrClosed
-	}
-}
-
-func (l *faultyListener) Close() error {
-	select {
-	case <-l.closed:
-	default:
-		close(l.closed)
-	}
-	return nil
-}
-func (*faultyListener) Addr() net.Addr { return &net.UnixAddr{} }
-
-func TestAcceptErrors(t *testing.T) {
-	s := &pluginserver.Server{New: always(plugin{})}
-	bubble(t, s, func(t *testing.T, _ func() *peer) {
-		l := &faultyListener{faults: 20, conns: make(chan net.Conn), closed: make(chan struct{})}
-		served := make(chan error, 1)
-		go func() { served <- s.Serve(l) }()
-		ours, kongs := net.Pipe()
-		l.conns <- ours
-		if _, err := newPeer(kongs).start(`{}`); err != nil {
-			t.Error(err)
-		}
-		synctest.Wait()
-		if first, last := l.at[1].Sub(l.at[0]), l.at[20].Sub(l.at[19]); first != 5*time.Millisecond || last != time.Second {
-			t.Errorf("tried again after %v at first and after %v at last", first, last)
-		}
-		if err := s.Shutdown(t.Context()); err != nil || <-served != nil {
-			t.Error(err)
-		}
-		kongs.Close()
 	})
 }

@@ -17,8 +17,11 @@ package pluginserver
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"os"
+	"runtime"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -409,4 +412,15 @@ func later(a, b time.Time) time.Time {
 		return a
 	}
 	return b
+}
+
+// panicked logs a recovered panic with its stack. A text that was thrown may
+// quote what was being worked on, so only the runtime's own texts are logged.
+func (s *Server) panicked(where string, v any) {
+	s.Counters.Panics.Add(1)
+	what := fmt.Sprintf("a value of type %T", v)
+	if err, ok := v.(runtime.Error); ok {
+		what = err.Error()
+	}
+	s.Log.Error("panic", zap.String("in", where), zap.String("what", what), zap.ByteString("stack", debug.Stack()))
 }

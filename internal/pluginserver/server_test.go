@@ -7,170 +7,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
-
-	"github.com/google/go-cmp/cmp"
-	"google.golang.org/protobuf/encoding/protowire"
+	"testing/synctest"
+	"time"
 
 	"kong-ai-guard/internal/pdk"
 	"kong-ai-guard/internal/pluginserver"
 )
-
-// text encodes a reply that is one text.
-func text(s string) []byte {
-	return protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType), s)
-}
-
-func TestBatchGivesEachCallItsReply(t *testing.T) {
-	got := make(chan []string, 2)
-	handler := func(_ context.Context, e *pluginserver.Event) {
-		calls := []pdk.Call{pdk.NginxVar("a"), pdk.NginxVar("none"), pdk.NginxVar("b")}
-		err := e.Batch(&calls[0], &calls[1], &calls[2])
-		var texts []string
-		for i := range calls {
-			s, err := calls[i].Text()
-			texts = append(texts, fmt.Sprint(s, err))
-		}
-		got <- append(texts, fmt.Sprint(err))
-	}
-	connect := serve(t, &pluginserver.Server{New: always(plugin{access: handler, response: handler})})
-	p := connect()
-	p.answer = func(_ string, args []byte) []byte {
-		if name := string(args[2:]); name != "none" {
-			return text("value of " + name)
-		}
-		return nil
-	}
-	id := must[int32](t)(p.start(`{"__seq__":7}`))
-	if id != 7 {
-		t.Errorf("instance %d, want Kong's number 7", id)
-	}
-	for _, phase := range []string{"access", "response"} {
-		o := must[outcome](t)(p.event(id, phase))
-		if len(o.calls) != 3 || o.exit != nil {
-			t.Errorf("%s: %+v", phase, o)
-		}
-		if diff := cmp.Diff([]string{"value of a<nil>", "<nil>", "value of b<nil>", "<nil>"}, <-got); diff != "" {
-			t.Error(phase, diff)
-		}
-	}
-}
-
-// TestBatchDoesNotBlock: a batch that writes much and reads much has to do both
-// in turn, or each side waits for the other.
-func TestBatchDoesNotBlock(t *testing.T) {
-	large := strings.Repeat("x", 3<<20)
-	sizes := make(chan int, 1)
-	connect := serve(t, &pluginserver.Server{New: always(plugin{access: func(_ context.Context, e *pluginserver.Event) {
-		calls := make([]pdk.Call, 0, 40)
-		for range 10 {
-			calls = append(calls, pdk.RequestRawBody(), pdk.SetRequestBody([]byte(large)), pdk.LogErr(large[:40<<10]), pdk.NginxVar("a"))
-		}
-		batch := make([]*pdk.Call, len(calls))
-		for i := range calls {
-			batch[i] = &calls[i]
-		}
-		total := 0
-		if e.Batch(batch...) == nil {
-			for i := range calls {
-				total += len(calls[i].Reply)
-			}
-		}
-		sizes <- total
-	}})})
-	p := connect()
-	body := text(large)
-	p.answer = func(method string, args []byte) []byte {
-		switch method {
-		case "kong.request.get_raw_body":
-			return body
-		case "kong.service.request.set_raw_body":
-			if !bytes.Equal(args, body) {
-				t.Error("a large argument came out changed")
-			}
-		}
-		return nil
-	}
-	o := must[outcome](t)(p.event(must[int32](t)(p.start(`{}`)), "access"))
-	if got := <-sizes; got != 10*len(body) || len(o.calls) != 40 {
-		t.Errorf("%d bytes in %d calls", got, len(o.calls))
-	}
-}
-
-func TestExit(t *testing.T) {
-	after := make(chan error, 4)
-	handler := func(_ context.Context, e *pluginserver.Event) {
-		err := e.Exit(403, http.Header{"Content-Type": {"application/json"}, "X-\xe9": {"\xe9", "b"}}, []byte("{\xe9}"))
-		call := pdk.RouterService()
-		after <- errors.Join(err)
-		after <- e.Batch(&call)
-	}
-	connect := serve(t, &pluginserver.Server{New: always(plugin{access: handler, response: handler})})
-	for _, phase := range []string{"access", "response"} {
-		p := connect()
-		id := must[int32](t)(p.start(`{}`))
-		if err := p.send(eventCall(id, phase)); err != nil {
-			t.Fatal(err)
-		}
-		method, args := string(must[[]byte](t)(p.read())), string(must[[]byte](t)(p.read()))
-		want := pdk.ResponseExit(403, http.Header{"Content-Type": {"application/json"}, "X-\xe9": {"\xe9", "b"}}, []byte("{\xe9}"))
-		if method != want.Method || args != string(want.Args) {
-			t.Errorf("%s: %s %q", phase, method, args)
-		}
-		if exit, next := <-after, <-after; exit != nil || next == nil {
-			t.Errorf("%s: Exit gave %v, a call after it %v", phase, exit, next)
-		}
-		// Nothing may follow: Kong would read it as the next call. That Kong
-		// closes first shows in that the server has not.
-		if err := p.Conn.(interface{ CloseWrite() error }).CloseWrite(); err != nil {
-			t.Fatal(err)
-		}
-		if rest, err := io.ReadAll(p.in); len(rest) > 0 || err != nil {
-			t.Errorf("%s: after the exit came %q, %v", phase, rest, err)
-		}
-	}
-}
-
-func TestBytesThatAreNotUTF8(t *testing.T) {
-	seen := make(chan []string, 1)
-	connect := serve(t, &pluginserver.Server{New: always(plugin{access: func(_ context.Context, e *pluginserver.Event) {
-		calls := [3]pdk.Call{pdk.RequestHeaders(), pdk.NginxVar("request"), pdk.ClientConsumer()}
-		if e.Batch(&calls[0], &calls[1], &calls[2]) != nil {
-			return
-		}
-		h, err1 := calls[0].Headers()
-		line, err2 := calls[1].Text()
-		who, err3 := calls[2].Consumer()
-		seen <- []string{h.Get("x-a"), h.Get("authorization"), line, who.Username, fmt.Sprint(errors.Join(err1, err2, err3))}
-	}})})
-	p := connect()
-	entry := func(name, value string) []byte {
-		v := protowire.AppendString(protowire.AppendTag(nil, 3, protowire.BytesType), value)
-		kv := protowire.AppendBytes(protowire.AppendTag(text(name), 2, protowire.BytesType), v)
-		return text(string(kv))
-	}
-	p.answer = func(method string, _ []byte) []byte {
-		switch method {
-		case "kong.request.get_headers":
-			return append(entry("x-a", "caf\xe9"), entry("authorization", "Bearer t")...)
-		case "kong.nginx.get_var":
-			return text("GET /caf\xe9 HTTP/1.1")
-		default:
-			return protowire.AppendString(protowire.AppendTag(nil, 3, protowire.BytesType), "Ren\xe9")
-		}
-	}
-	must[outcome](t)(p.event(must[int32](t)(p.start(`{}`)), "access"))
-	want := []string{"caf\xe9", "Bearer t", "GET /caf\xe9 HTTP/1.1", "Ren\xe9", "<nil>"}
-	if diff := cmp.Diff(want, <-seen); diff != "" {
-		t.Error(diff)
-	}
-}
 
 func TestPanics(t *testing.T) {
 	var log syncBuffer
@@ -218,46 +68,6 @@ func TestPanics(t *testing.T) {
 	}
 	if n := strings.Count(lines, `"stack":"goroutine`); n != 4 {
 		t.Errorf("%d stacks in the log, want one a panic\n%s", n, lines)
-	}
-}
-
-func TestUnknownInstanceClosesTheConnection(t *testing.T) {
-	connect := serve(t, &pluginserver.Server{New: always(plugin{})})
-	if _, err := connect().event(99, "access"); !errors.Is(err, io.EOF) {
-		t.Errorf("event: %v", err)
-	}
-	if err := connect().close(99); !errors.Is(err, io.EOF) {
-		t.Errorf("close: %v", err)
-	}
-}
-
-func TestPhaseThatTheDumpDoesNotName(t *testing.T) {
-	connect := serve(t, &pluginserver.Server{New: always(plugin{})})
-	p := connect()
-	id := must[int32](t)(p.start(`{}`))
-	if o, err := p.event(id, "log"); err != nil || len(o.calls) > 0 {
-		t.Errorf("%+v, %v", o, err)
-	}
-}
-
-func TestFramesThatAreNoCalls(t *testing.T) {
-	connect := serve(t, &pluginserver.Server{New: always(plugin{}), MaxFrame: 100})
-	for name, payload := range map[string][]byte{
-		"empty":               {},
-		"not protobuf":        []byte("GET / HTTP/1.1\r\n"),
-		"sequence only":       {0x08, 0x01},
-		"large, no protobuf":  bytes.Repeat([]byte("x"), 200),
-		"large, no command":   append([]byte{0x08, 0x01, 0x12, 0xc4, 0x01}, make([]byte, 196)...),
-		"large, cut command":  append([]byte{0xa2, 0x02, 0xff, 0x7f}, make([]byte, 196)...),
-		"large, cut sequence": append(append([]byte{0xa2, 0x02, 0xc4, 0x01}, make([]byte, 196)...), 0x08),
-	} {
-		p := connect()
-		if _, err := p.Write(frame(payload)); err != nil {
-			t.Fatal(err)
-		}
-		if b, err := p.read(); err == nil {
-			t.Errorf("%s: answered with %q", name, b)
-		}
 	}
 }
 
@@ -344,4 +154,132 @@ func (s *syncBuffer) String() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.b.String()
+}
+
+// TestShutdown is what a signal leads to, in fake time.
+func TestShutdown(t *testing.T) {
+	var flushed, left time.Duration
+	var ctxEnded bool
+	s := &pluginserver.Server{
+		New: always(plugin{access: func(ctx context.Context, e *pluginserver.Event) {
+			select {
+			case <-ctx.Done():
+				ctxEnded = true
+				e.Exit(http.StatusServiceUnavailable, nil, []byte(`{"error":""}`))
+			case <-time.After(30 * time.Second):
+			}
+		}}),
+	}
+	bubble(t, s, func(t *testing.T, connect func() *peer) {
+		start := time.Now()
+		s.Flush = func(ctx context.Context) error {
+			deadline, _ := ctx.Deadline()
+			flushed, left = time.Since(start), time.Until(deadline)
+			panic("a bug")
+		}
+		p := connect()
+		id := must[int32](t)(p.start(`{}`))
+		got := make(chan outcome)
+		go func() {
+			o, _ := p.event(id, "access")
+			got <- o
+		}()
+		time.Sleep(time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		ended := make(chan error)
+		go func() { ended <- s.Shutdown(ctx) }()
+		if o := <-got; !refused(o) || !ctxEnded {
+			t.Errorf("the event that took too long: %+v", o)
+		}
+		if err := <-ended; err == nil {
+			t.Error("a panic in Flush is no error")
+		}
+		if flushed != 11*time.Second || left != time.Second {
+			t.Errorf("flushed after %v with %v left", flushed, left)
+		}
+		s.Flush = nil
+		if _, err := connect().start(`{}`); err == nil {
+			t.Error("a connection was taken after the shutdown")
+		}
+	})
+}
+
+// TestShutdownUnderAHandlerThatDoesNotEnd: the process has to go all the same.
+func TestShutdownUnderAHandlerThatDoesNotEnd(t *testing.T) {
+	s := &pluginserver.Server{New: always(plugin{access: func(_ context.Context, e *pluginserver.Event) { time.Sleep(time.Hour) }})}
+	bubble(t, s, func(t *testing.T, connect func() *peer) {
+		p := connect()
+		if err := p.send(eventCall(must[int32](t)(p.start(`{}`)), "access")); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait() // until the handler runs
+		start := time.Now()
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		if err := s.Shutdown(ctx); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(start); took != 11*time.Second {
+			t.Errorf("took %v", took)
+		}
+		if b, err := p.read(); err == nil {
+			t.Errorf("Kong got %q", b)
+		}
+		time.Sleep(time.Hour) // the bubble wants its goroutines to end
+	})
+}
+
+// A faultyListener fails some times before it gives connections.
+type faultyListener struct {
+	faults int
+	at     []time.Time
+	conns  chan net.Conn
+	closed chan struct{}
+}
+
+func (l *faultyListener) Accept() (net.Conn, error) {
+	l.at = append(l.at, time.Now())
+	if l.faults--; l.faults >= 0 {
+		return nil, syscall.EMFILE
+	}
+	select {
+	case c := <-l.conns:
+		return c, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *faultyListener) Close() error {
+	select {
+	case <-l.closed:
+	default:
+		close(l.closed)
+	}
+	return nil
+}
+
+func (*faultyListener) Addr() net.Addr { return &net.UnixAddr{} }
+
+func TestAcceptErrors(t *testing.T) {
+	s := &pluginserver.Server{New: always(plugin{})}
+	bubble(t, s, func(t *testing.T, _ func() *peer) {
+		l := &faultyListener{faults: 20, conns: make(chan net.Conn), closed: make(chan struct{})}
+		served := make(chan error, 1)
+		go func() { served <- s.Serve(l) }()
+		ours, kongs := net.Pipe()
+		l.conns <- ours
+		if _, err := newPeer(kongs).start(`{}`); err != nil {
+			t.Error(err)
+		}
+		synctest.Wait()
+		if first, last := l.at[1].Sub(l.at[0]), l.at[20].Sub(l.at[19]); first != 5*time.Millisecond || last != time.Second {
+			t.Errorf("tried again after %v at first and after %v at last", first, last)
+		}
+		if err := s.Shutdown(t.Context()); err != nil || <-served != nil {
+			t.Error(err)
+		}
+		kongs.Close()
+	})
 }

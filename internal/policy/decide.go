@@ -15,8 +15,8 @@ import (
 	"kong-ai-guard/internal/llm"
 )
 
-// A Call is what a decision needs to know of the exchange it is about.
-type Call struct {
+// An Exchange is what a decision needs to know of the one it is about.
+type Exchange struct {
 	// RequestID is Kong's id of the request.
 	RequestID string
 	// Path is the request's path, without its query.
@@ -44,7 +44,7 @@ type Refusal struct {
 }
 
 // Decide says what becomes of an enforced leg of which f was found.
-func Decide(v *Vendor, s *Settings, leg llm.Leg, c *Call, f Finding) Decision {
+func Decide(v *Vendor, s *Settings, leg llm.Leg, x *Exchange, f Finding) Decision {
 	d := Decision{Finding: s.settle(leg, f)}
 	if !d.Outcome.Refuses(leg) && d.Rewrites() {
 		body, err := d.rewritten()
@@ -54,15 +54,15 @@ func Decide(v *Vendor, s *Settings, leg llm.Leg, c *Call, f Finding) Decision {
 		d.Body = body
 	}
 	if d.Outcome.Refuses(leg) {
-		return Refuse(v, s, leg, c, d.Finding)
+		return Refuse(v, s, leg, x, d.Finding)
 	}
 	return d
 }
 
 // Refuse ends a leg of which f was found, whatever its mode and whatever the
 // configuration lets pass.
-func Refuse(v *Vendor, s *Settings, leg llm.Leg, c *Call, f Finding) Decision {
-	return Decision{Finding: f, Refusal: refusal(v, s, leg, c, &f)}
+func Refuse(v *Vendor, s *Settings, leg llm.Leg, x *Exchange, f Finding) Decision {
+	return Decision{Finding: f, Refusal: refusal(v, s, leg, x, &f)}
 }
 
 // settle lets a leg pass unscanned where the configuration says so.
@@ -84,7 +84,7 @@ const (
 )
 
 // refusal is the answer to the client of a leg that ends.
-func refusal(v *Vendor, s *Settings, leg llm.Leg, c *Call, f *Finding) *Refusal {
+func refusal(v *Vendor, s *Settings, leg llm.Leg, x *Exchange, f *Finding) *Refusal {
 	r := &rules[f.Outcome]
 	if r.status[leg] == 0 { // an outcome that the leg cannot have
 		r = &broken
@@ -99,11 +99,11 @@ func refusal(v *Vendor, s *Settings, leg llm.Leg, c *Call, f *Finding) *Refusal 
 	case leg == llm.RequestLeg && status < 500 && f.Reason != "":
 		message += ": " + f.Reason
 	}
-	format, rpc := calledAPI(leg, c, f.Message)
+	format, rpc := calledAPI(leg, x, f.Message)
 	rendered := llm.Refusal{
 		Format: format, RPC: rpc, Status: status, Message: message, Code: r.code,
 		Policy:    status < 500,
-		RequestID: c.RequestID, ScanID: f.Verdict.ScanID,
+		RequestID: x.RequestID, ScanID: f.Verdict.ScanID,
 	}
 	if f.Outcome == Blocked {
 		rendered.Details = f.Verdict.Details
@@ -131,9 +131,9 @@ func refusal(v *Vendor, s *Settings, leg llm.Leg, c *Call, f *Finding) *Refusal 
 // calledAPI says in whose error format the client is answered: the request's
 // as it was read, else the one that its path looks like. M is what was read
 // of this leg, nil if nothing.
-func calledAPI(leg llm.Leg, c *Call, m *llm.Message) (llm.Format, *llm.RPC) {
-	if leg == llm.ResponseLeg && c.Request != nil {
-		m = c.Request
+func calledAPI(leg llm.Leg, x *Exchange, m *llm.Message) (llm.Format, *llm.RPC) {
+	if leg == llm.ResponseLeg && x.Request != nil {
+		m = x.Request
 	}
 	if m != nil {
 		switch m.Format {
@@ -145,7 +145,7 @@ func calledAPI(leg llm.Leg, c *Call, m *llm.Message) (llm.Format, *llm.RPC) {
 			return m.Format, m.RPC
 		}
 	}
-	return llm.FormatOf(c.Path), nil
+	return llm.FormatOf(x.Path), nil
 }
 
 func retryAfter(d time.Duration) int {

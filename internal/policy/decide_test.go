@@ -38,7 +38,7 @@ func TestNothingPassesWithoutAReason(t *testing.T) {
 			for _, leg := range []llm.Leg{llm.RequestLeg, llm.ResponseLeg} {
 				m := chat(t, "secret")
 				f := policy.Finding{Outcome: o, Message: m, Turns: m.Turns, Verdict: scan.Verdict{Masked: []llm.Replacement{{Turn: 0, Text: "***"}}}}
-				d := policy.Decide(&vendor, &s, leg, &policy.Call{}, f)
+				d := policy.Decide(&vendor, &s, leg, &policy.Exchange{}, f)
 				passes := false
 				switch o {
 				case policy.Allowed, policy.Masked, policy.Nothing, policy.Unscanned, policy.Pending, policy.Skipped:
@@ -72,7 +72,7 @@ func TestEachRefusalAnswers(t *testing.T) {
 	s := policy.Settings{RequestMode: policy.Enforce, ResponseMode: policy.Enforce, BlockFailures: true, BlockFailuresResponse: true}
 	for o := range policy.Outcomes {
 		for _, leg := range []llm.Leg{llm.RequestLeg, llm.ResponseLeg} {
-			d := policy.Refuse(&vendor, &s, leg, &policy.Call{RequestID: "r-1", Path: "/v1/chat/completions"}, policy.Ended(o, ""))
+			d := policy.Refuse(&vendor, &s, leg, &policy.Exchange{RequestID: "r-1", Path: "/v1/chat/completions"}, policy.Ended(o, ""))
 			r := d.Refusal
 			if r == nil || r.Status < 400 || r.Header.Get("Content-Type") != "application/json" || r.Header.Get("Cache-Control") != "no-store" {
 				t.Fatalf("%s on the %s: %+v", o, leg, r)
@@ -96,7 +96,7 @@ func TestMaskWithoutAPlace(t *testing.T) {
 	for name, masks := range map[string][]llm.Replacement{
 		"no mask": nil, "another turn": {{Turn: 5}}, "before the first": {{Turn: -1}},
 	} {
-		d := policy.Decide(&vendor, &s, llm.RequestLeg, &policy.Call{}, policy.Finding{
+		d := policy.Decide(&vendor, &s, llm.RequestLeg, &policy.Exchange{}, policy.Finding{
 			Outcome: policy.Masked, Message: m, Turns: m.Turns, Verdict: scan.Verdict{Masked: masks},
 		})
 		if d.Refusal == nil || d.Refusal.Status != 451 || d.Outcome != policy.Blocked || d.Reason != policy.ReasonMask || d.Body != nil {
@@ -117,7 +117,7 @@ func TestBlockMessage(t *testing.T) {
 		{llm.ResponseLeg, "Call us.", "Call us."},
 	} {
 		s.BlockMessage = c.setting
-		d := policy.Decide(&vendor, &s, c.leg, &policy.Call{}, policy.Finding{Outcome: policy.Blocked, Verdict: scan.Verdict{ScanID: "s-1"}})
+		d := policy.Decide(&vendor, &s, c.leg, &policy.Exchange{}, policy.Finding{Outcome: policy.Blocked, Verdict: scan.Verdict{ScanID: "s-1"}})
 		var body struct{ Message string }
 		if err := json.Unmarshal(d.Refusal.Body, &body); err != nil || body.Message != c.want || d.Refusal.Header.Get("X-Scan") != "s-1" {
 			t.Errorf("%s %q: %s, %v", c.leg, c.setting, d.Refusal.Body, d.Refusal.Header)

@@ -4,10 +4,8 @@ package program_test
 
 import (
 	"bufio"
-	"bytes"
 	"io"
 	"os/exec"
-	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -227,23 +225,5 @@ func TestNothingIsShownUnasked(t *testing.T) {
 	code, stdout, _ := run(t, nil, airs, "-dump", "-metrics", "127.0.0.1:0", "-check", "x")
 	if code != 0 || !strings.HasPrefix(stdout, `{"Protocol":"ProtoBuf:1"`) || strings.Count(stdout, "\n") != 1 {
 		t.Errorf("dump: %d %s", code, stdout)
-	}
-}
-
-// TestHelp: each flag once, and what the codes mean.
-func TestHelp(t *testing.T) {
-	for _, name := range plugins.Names() {
-		code, stdout, stderr := run(t, nil, name, "-help")
-		if code != 2 || stdout != "" {
-			t.Errorf("code %d, stdout %q", code, stdout)
-		}
-		for _, flag := range []string{"kong-prefix", "dump", "check", "scan", "scan-file", "explain", "config", "for", "leg", "metrics", "otlp-endpoint", "priority", "max-held-bytes", "max-scans"} {
-			if n := len(regexp.MustCompile(`(?m)^  -`+flag+`( |$)`).FindAllString(stderr, -1)); n != 1 {
-				t.Errorf("-%s stands there %d times", flag, n)
-			}
-		}
-		if !strings.Contains(stderr, "Exit codes:") || !bytes.HasPrefix([]byte(stderr), []byte(name+" is a plugin of Kong Gateway")) {
-			t.Error(stderr)
-		}
 	}
 }

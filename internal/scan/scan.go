@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package guard is the engine that both plugins share: it runs an exchange by
-// policy, from reading it off Kong to allowing, rewriting or refusing it.
+// Package scan is the contract between the engine and those who judge: what a
+// service is asked, and what it may answer.
 package scan
 
 import (
@@ -54,7 +54,7 @@ type Scan struct {
 	// Identity says who calls what.
 	Identity Identity
 	// Token is the request's bearer token if Kong's jwt plugin verified it,
-	// "" if not: see Vendor.NeedsToken.
+	// "" if not: see guard.Needs.Token.
 	Token string
 	// RequestID is Kong's request id.
 	RequestID string

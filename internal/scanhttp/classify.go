@@ -40,14 +40,14 @@ const (
 )
 
 // Classify says what a status means when it is not a verdict: nil for 200, and
-// for all else why there is none. retryAfter is what a 429 announced.
-func Classify(status int, retryAfter time.Duration) *scan.Failure {
+// for all else why there is none. announced is how long to wait by a 429.
+func Classify(status int, announced time.Duration) *scan.Failure {
 	f := &scan.Failure{Kind: scan.Degraded, Reason: "status " + strconv.Itoa(status)}
 	switch {
 	case status == http.StatusOK:
 		return nil
 	case status == http.StatusTooManyRequests:
-		f.Kind, f.RetryAfter = scan.Unavailable, retryAfter
+		f.Kind, f.RetryAfter = scan.Unavailable, announced
 	case status >= 500:
 		f.Kind = scan.Unavailable
 	case status == http.StatusRequestEntityTooLarge:
@@ -76,9 +76,16 @@ func (c *Client) statusHint(status int) string {
 	return ""
 }
 
+// A setback is an attempt that gave no verdict.
+type setback struct {
+	failure *scan.Failure
+	// again says that another attempt may do better.
+	again bool
+}
+
 // networkFailure says what a transport error means and whether another
 // attempt may do better. It looks at types only: the texts quote addresses.
-func (c *Client) networkFailure(ctx context.Context, err error) (fail *scan.Failure, retry bool) {
+func (c *Client) networkFailure(ctx context.Context, err error) *setback {
 	f := &scan.Failure{Kind: scan.Unavailable, Reason: ReasonNetwork, Hint: c.opts.EndpointField}
 	var (
 		dns   *net.DNSError
@@ -91,26 +98,26 @@ func (c *Client) networkFailure(ctx context.Context, err error) (fail *scan.Fail
 	switch {
 	case errors.Is(ctx.Err(), context.Canceled):
 		f.Reason, f.Hint = ReasonCanceled, ""
-		return f, false
+		return &setback{f, false}
 	case ctx.Err() != nil:
 		f.Reason, f.Hint = ReasonTimeout, "timeout_ms"
-		return f, false
+		return &setback{f, false}
 	case errors.Is(err, errAnswerTooLarge):
 		f.Kind, f.Reason = scan.Degraded, ReasonAnswerTooLarge
-		return f, false
+		return &setback{f, false}
 	case errors.As(err, &cert):
 		f.Reason, f.Hint = ReasonCertificate, "ca_file"
-		return f, false
+		return &setback{f, false}
 	case errors.As(err, &hello), errors.As(err, &op) && (op.Op == "remote error" || op.Op == "local error"):
 		// crypto/tls gives alerts these names and no type.
 		f.Reason = ReasonTLS
-		return f, false
+		return &setback{f, false}
 	case errors.As(err, &proxy):
 		f.Reason, f.Hint = ReasonProxy, "http_proxy"
 		if proxy.status < 500 {
 			f.Kind = scan.Misconfigured
 		}
-		return f, proxy.status >= 500
+		return &setback{f, proxy.status >= 500}
 	case errors.As(err, &dns):
 		f.Reason = ReasonHost
 	case errors.Is(err, syscall.ECONNREFUSED):
@@ -120,7 +127,7 @@ func (c *Client) networkFailure(ctx context.Context, err error) (fail *scan.Fail
 	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		f.Reason = ReasonReset
 	}
-	return f, true
+	return &setback{f, true}
 }
 
 // outcomeOf says what an attempt without an answer tells of the service:

@@ -111,53 +111,52 @@ func (c *Client) Post(ctx context.Context, r Request) (Response, error) {
 		header["Traceparent"] = []string{parent}
 	}
 	for attempt := 0; ; attempt++ {
-		resp, retry, fail := c.try(ctx, t, header, &r)
-		if fail == nil {
+		resp, lost := c.try(ctx, t, header, &r)
+		if lost == nil {
 			return resp, nil
 		}
-		if !retry || attempt >= r.MaxRetries || !pause(ctx) {
-			return resp, fail
+		if !lost.again || attempt >= r.MaxRetries || !pause(ctx) {
+			return resp, lost.failure
 		}
 	}
 }
 
-// try makes one attempt, if the breaker lets it. It tells whether another one
-// may do better.
-func (c *Client) try(ctx context.Context, t *target, header http.Header, r *Request) (resp Response, retry bool, fail *scan.Failure) {
+// try makes one attempt, if the breaker lets it.
+func (c *Client) try(ctx context.Context, t *target, header http.Header, r *Request) (Response, *setback) {
 	explained := r.Scan.explains(len(r.Body))
 	if err := ctx.Err(); err != nil { // too late to learn anything of the service
-		fail, _ = c.networkFailure(ctx, err)
-		t.weigh(fail, r, explained)
-		return Response{}, false, fail
+		lost := c.networkFailure(ctx, err)
+		t.weigh(lost.failure, r, explained)
+		return Response{}, lost
 	}
 	caller, insists := r.Scan.who()
 	epoch, no := t.breaker.acquire(time.Now(), caller, insists)
 	if no.wait > 0 {
 		attempts[HeldBack].Add(1)
-		fail = &scan.Failure{Kind: scan.Unavailable, Reason: ReasonBreakerOpen, Hint: t.breaker.blamed(), RetryAfter: no.wait}
+		fail := &scan.Failure{Kind: scan.Unavailable, Reason: ReasonBreakerOpen, Hint: t.breaker.blamed(), RetryAfter: no.wait}
 		if no.sole {
 			fail.Reason = ReasonCallerHeld
 		}
-		return Response{}, false, fail
+		return Response{}, &setback{failure: fail}
 	}
 	resp, err := c.roundTrip(ctx, t.url, header, r.Body)
 	if err != nil {
 		attempts[Unanswered].Add(1)
 		o := outcomeOf(ctx, err)
-		fail, retry = c.networkFailure(ctx, err)
-		t.breaker.blame(fail.Hint)
+		lost := c.networkFailure(ctx, err)
+		t.breaker.blame(lost.failure.Hint)
 		if o == failed {
-			t.weigh(fail, r, explained)
+			t.weigh(lost.failure, r, explained)
 		}
 		t.breaker.record(epoch, time.Now(), caller, r.Scan.counts(o, explained), 0)
-		return resp, retry, fail
+		return resp, lost
 	}
 	attempts[resultOf(resp.Status)].Add(1)
 	var after time.Duration
 	if resp.Status == http.StatusTooManyRequests {
 		after = retryAfter(resp, r.RetryAfter, time.Now())
 	}
-	fail = Classify(resp.Status, after)
+	fail := Classify(resp.Status, after)
 	if fail != nil {
 		fail.Hint = c.statusHint(resp.Status)
 		t.breaker.blame(fail.Hint)
@@ -167,7 +166,10 @@ func (c *Client) try(ctx context.Context, t *target, header http.Header, r *Requ
 		t.weigh(fail, r, true)
 	}
 	t.breaker.record(epoch, time.Now(), caller, r.Scan.counts(outcomeOfStatus(resp.Status), explained), after)
-	return resp, retryable(resp.Status), fail
+	if fail == nil {
+		return resp, nil
+	}
+	return resp, &setback{fail, retryable(resp.Status)}
 }
 
 // weigh marks a timeout as the scan's own doing, if that explains it and the

@@ -70,7 +70,7 @@ type Config struct {
 func Schema() kongschema.Plugin {
 	fields, _ := new(Config).declare()
 	return kongschema.Plugin{
-		Name:       name,
+		Name:       pluginName,
 		Protocols:  []string{"grpc", "grpcs", "http", "https"},
 		NoConsumer: true,
 		Config:     fields,

@@ -53,14 +53,14 @@ func planOf(c *Config, s *scan.Scan) (plan, *scan.Failure) {
 	if len(s.Turns) == 0 {
 		return plan{}, &scan.Failure{Kind: scan.Degraded, Reason: reasonNothing}
 	}
-	profile := c.profileOf(s)
-	p, fail := planUnder(profile, c, s)
-	p.profile = profile
+	chosen := c.profileOf(s)
+	p, fail := planUnder(chosen, c, s)
+	p.profile = chosen
 	return p, fail
 }
 
-func planUnder(profile profile, c *Config, s *scan.Scan) (plan, *scan.Failure) {
-	head, most := envelope(profile, c, s), max(s.MaxCalls, 1)
+func planUnder(chosen profile, c *Config, s *scan.Scan) (plan, *scan.Failure) {
+	head, most := envelope(chosen, c, s), max(s.MaxCalls, 1)
 	if events, rest := toolEventsOf(head, c, s, most); len(events) > 0 {
 		return planOfToolEvents(head, events, rest, most)
 	}
@@ -296,7 +296,7 @@ func (e *element) within(chars int) bool {
 // limit. Each field goes on its own. All tells whether they hold all of it; no
 // body is left out before the last one that there is place for.
 func (e *element) pieces(head []byte, most, chars int) (bodies [][]byte, all bool) {
-	for _, field := range []struct {
+	for _, member := range []struct {
 		text string
 		of   func(piece string) element
 	}{
@@ -305,16 +305,16 @@ func (e *element) pieces(head []byte, most, chars int) (bodies [][]byte, all boo
 		{e.codePrompt, func(p string) element { return element{codePrompt: p} }},
 		{e.codeResponse, func(p string) element { return element{codeResponse: p} }},
 	} {
-		if field.text == "" {
+		if member.text == "" {
 			continue
 		}
 		room := maxBody - len(head) - len(`{"code_response":""}`) - len(tail)
-		texts, ok := split(field.text, room, chars, most-len(bodies))
+		texts, ok := split(member.text, room, chars, most-len(bodies))
 		for _, text := range texts {
 			if unlessBlank(text) == "" {
 				continue
 			}
-			one := field.of(text)
+			one := member.of(text)
 			body := one.fit(head)
 			if body == nil {
 				return bodies, false

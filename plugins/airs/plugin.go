@@ -13,8 +13,8 @@ import (
 	"kong-ai-guard/internal/program"
 )
 
-// name is what Kong calls the plugin.
-const name = "prisma-airs-intercept"
+// pluginName is what Kong calls the plugin.
+const pluginName = "prisma-airs-intercept"
 
 // profileHeader tells the upstream the profile, as the Lua plugin did.
 const profileHeader = "X-AIRS-Profile-Used"
@@ -23,7 +23,7 @@ const profileHeader = "X-AIRS-Profile-Used"
 func Plugin() program.Plugin {
 	return program.Plugin{
 		Vendor: policy.Vendor{
-			Plugin:              name,
+			Plugin:              pluginName,
 			LogPrefix:           "SecurePrismaAIRS",
 			Subject:             "profile",
 			BlockStatus:         http.StatusForbidden,

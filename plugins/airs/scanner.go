@@ -82,22 +82,22 @@ func (s *Scanner) Scan(ctx context.Context, sc *scan.Scan) (scan.Verdict, error)
 		return scan.Verdict{}, fail
 	}
 	calls := scanhttp.NewScan(sc, len(p.bodies))
-	var j judgement
+	var r result
 	var err error
 	switch len(p.bodies) {
 	case 0:
-		j.Action = scan.Allow
+		r.Action = scan.Allow
 	case 1:
-		j, err = s.judge(ctx, calls, p.profile, p.bodies[0])
+		r, err = s.judge(ctx, calls, p.profile, p.bodies[0])
 	default:
-		j, err = s.judgeAll(ctx, calls, p.profile, p.bodies)
+		r, err = s.judgeAll(ctx, calls, p.profile, p.bodies)
 	}
 	if err != nil {
 		return scan.Verdict{}, err
 	}
-	v := j.Verdict
+	v := r.Verdict
 	if s.config.MaskSensitiveData {
-		v = j.mask(p, sc)
+		v = r.mask(p, sc)
 	}
 	v.Alert = v.Action == scan.Allow && (len(v.Detections) > 0 || v.Category != "" && v.Category != benign)
 	v.Subject, v.Partial = p.profile.String(), p.partial
@@ -106,12 +106,12 @@ func (s *Scanner) Scan(ctx context.Context, sc *scan.Scan) (scan.Verdict, error)
 }
 
 // judge makes one call and reads its verdict.
-func (s *Scanner) judge(ctx context.Context, sc *scanhttp.Scan, p profile, body []byte) (judgement, error) {
-	answer, err := s.call(ctx, sc, p, body)
+func (s *Scanner) judge(ctx context.Context, sc *scanhttp.Scan, p profile, payload []byte) (result, error) {
+	body, err := s.call(ctx, sc, p, payload)
 	if err != nil {
-		return judgement{}, err
+		return result{}, err
 	}
-	return decide(answer)
+	return decide(body)
 }
 
 // call posts a payload, a second time when the service refused the key and
@@ -121,17 +121,17 @@ func (s *Scanner) call(ctx context.Context, sc *scanhttp.Scan, p profile, body [
 	if err != nil {
 		return nil, err
 	}
-	answer, err := s.post(ctx, sc, header, body)
-	if answer.Status == http.StatusUnauthorized || answer.Status == http.StatusForbidden {
+	resp, err := s.post(ctx, sc, header, body)
+	if resp.Status == http.StatusUnauthorized || resp.Status == http.StatusForbidden {
 		s.config.ReloadKey()
 		if again, keyErr := s.keyHeader(); keyErr == nil && again != header {
-			answer, err = s.post(ctx, sc, again, body)
+			resp, err = s.post(ctx, sc, again, body)
 		}
 	}
-	if answer.Status == http.StatusBadRequest && namesProfile(answer.Body) {
+	if resp.Status == http.StatusBadRequest && namesProfile(resp.Body) {
 		return nil, &scan.Failure{Kind: scan.Misconfigured, Reason: reasonProfile, Hint: p.field}
 	}
-	return answer.Body, err
+	return resp.Body, err
 }
 
 // namesProfile tells whether the service refuses a call because of its

@@ -355,32 +355,6 @@ func TestARotatedKeyIsReadWhenTheOldOneIsRefused(t *testing.T) {
 	}
 }
 
-func TestPiecesAreJudgedTogether(t *testing.T) {
-	block := judgement{Verdict: scan.Verdict{Action: scan.Block, ScanID: "b"}}
-	allow := judgement{Verdict: scan.Verdict{Action: scan.Allow, ScanID: "a", Detections: []string{"x"}}}
-	down, broken := &scan.Failure{Kind: scan.Unavailable, Reason: "down"}, &scan.Failure{Kind: scan.Degraded, Reason: "broken"}
-	none := judgement{}
-	for _, tc := range []struct {
-		name   string
-		js     []judgement
-		errs   []error
-		action scan.Action
-		err    error
-	}{
-		{"all allowed", []judgement{allow, allow}, []error{nil, nil}, scan.Allow, nil},
-		{"one blocked", []judgement{allow, block}, []error{nil, nil}, scan.Block, nil},
-		{"a block beats a failure", []judgement{none, block}, []error{down, nil}, scan.Block, nil},
-		{"a failure beats an allow", []judgement{allow, none}, []error{nil, down}, 0, down},
-		{"what never passes beats what may", []judgement{none, none, none}, []error{down, broken, down}, 0, broken},
-		{"our own fault too", []judgement{none, none}, []error{down, context.Canceled}, 0, context.Canceled},
-	} {
-		j, err := combine(tc.js, tc.errs)
-		if j.Action != tc.action || !errors.Is(err, tc.err) {
-			t.Errorf("%s: %v, %v", tc.name, j.Action, err)
-		}
-	}
-}
-
 func TestAFailedPieceIsAFailure(t *testing.T) {
 	fake, s := service(t, func(c *Config) { c.MaxRetries = 0 })
 	fake.SetFault(fakeairs.Fault{Status: 500, Times: 1})

@@ -18,10 +18,10 @@ const callsAtOnce = 4
 // judgeAll judges the pieces of a scan. A block ends the calls that are still
 // running, because they can change nothing; a failure does not, because
 // another piece may still be blocked, and a failure may be configured to pass.
-func (s *Scanner) judgeAll(ctx context.Context, sc *scanhttp.Scan, p profile, bodies [][]byte) (judgement, error) {
+func (s *Scanner) judgeAll(ctx context.Context, sc *scanhttp.Scan, p profile, bodies [][]byte) (result, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	judgements := make([]judgement, len(bodies))
+	results := make([]result, len(bodies))
 	errs := make([]error, len(bodies))
 	panics := make([]any, len(bodies))
 	var group errgroup.Group
@@ -31,8 +31,8 @@ func (s *Scanner) judgeAll(ctx context.Context, sc *scanhttp.Scan, p profile, bo
 			// A panic in a goroutine of ours would end the process and with
 			// it every exchange; the caller's goroutine is guarded.
 			defer func() { panics[i] = recover() }()
-			judgements[i], errs[i] = s.judge(ctx, sc, p, body)
-			if judgements[i].Action == scan.Block {
+			results[i], errs[i] = s.judge(ctx, sc, p, body)
+			if results[i].Action == scan.Block {
 				cancel()
 			}
 			return nil
@@ -44,28 +44,28 @@ func (s *Scanner) judgeAll(ctx context.Context, sc *scanhttp.Scan, p profile, bo
 			panic(p)
 		}
 	}
-	return combine(judgements, errs)
+	return combine(results, errs)
 }
 
-// combine gives one judgement: a block of any piece decides, then a failure,
+// combine makes one result of several: a block of any piece decides, then a failure,
 // one that never passes before one that may. The masked texts of pieces tell
 // only that there are some: pieces overlap and have no place of their own.
-func combine(judgements []judgement, errs []error) (judgement, error) {
-	if i := slices.IndexFunc(judgements, func(j judgement) bool { return j.Action == scan.Block }); i >= 0 {
-		return judgements[i], nil
+func combine(results []result, errs []error) (result, error) {
+	if i := slices.IndexFunc(results, func(r result) bool { return r.Action == scan.Block }); i >= 0 {
+		return results[i], nil
 	}
 	if err := scan.Strictest(errs); err != nil {
-		return judgement{}, err
+		return result{}, err
 	}
-	all := judgements[0]
-	for _, j := range judgements[1:] {
-		for _, d := range j.Detections {
+	all := results[0]
+	for _, r := range results[1:] {
+		for _, d := range r.Detections {
 			if !slices.Contains(all.Detections, d) {
 				all.Detections = append(all.Detections, d)
 			}
 		}
-		all.maskedPrompt += j.maskedPrompt
-		all.maskedResponse += j.maskedResponse
+		all.maskedPrompt += r.maskedPrompt
+		all.maskedResponse += r.maskedResponse
 	}
 	return all, nil
 }

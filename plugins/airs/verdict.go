@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"kong-ai-guard/internal/llm"
 	"kong-ai-guard/internal/scan"
 	"kong-ai-guard/internal/strictjson"
 )
@@ -33,8 +34,8 @@ const (
 	unrecognised = "unrecognised_action"
 )
 
-// A judgement is what an answer of the service says.
-type judgement struct {
+// A result is what the service answered to one call, as it was read.
+type result struct {
 	scan.Verdict
 	// maskedPrompt and maskedResponse are the texts with what is sensitive
 	// replaced, "" if there are none.
@@ -48,46 +49,46 @@ type judgement struct {
 // constellation for an allow; the error is a *scan.Failure of kind Degraded.
 // The first rule that fits wins, so a scan that failed inside is no verdict
 // even when it says "allow".
-func decide(body []byte) (judgement, error) {
+func decide(body []byte) (result, error) {
 	doc, err := strictjson.Parse(body, answerDepth)
 	if err != nil {
-		return judgement{}, degraded(reasonNotJSON)
+		return result{}, degraded(reasonNotJSON)
 	}
 	action := doc.Member(strictjson.Root, "action")
 	if action < 0 || doc.Kind(action) != strictjson.String {
-		return judgement{}, degraded(reasonNoAction)
+		return result{}, degraded(reasonNoAction)
 	}
 	if fired(doc, doc.Member(strictjson.Root, "error")) {
-		return judgement{}, degraded(reasonError)
+		return result{}, degraded(reasonError)
 	}
 	if fired(doc, doc.Member(strictjson.Root, "timeout")) {
-		return judgement{}, degraded(reasonTimeout)
+		return result{}, degraded(reasonTimeout)
 	}
 	if reason := failedDetector(doc, doc.Member(strictjson.Root, "errors")); reason != "" {
-		return judgement{}, degraded(reason)
+		return result{}, degraded(reason)
 	}
 	category, sound := optionalText(doc, "category")
 	if !sound || strings.EqualFold(category, "error") || strings.EqualFold(category, "timeout") {
-		return judgement{}, degraded(reasonCategory)
+		return result{}, degraded(reasonCategory)
 	}
-	j := judgement{Verdict: scan.Verdict{
+	r := result{Verdict: scan.Verdict{
 		Action:   scan.Block,
 		ScanID:   identifier(doc, "scan_id"),
 		ReportID: identifier(doc, "report_id"),
 		Category: printable(category),
 	}}
-	j.readDetections(doc)
-	j.maskedPrompt = maskedText(doc, "prompt_masked_data")
-	j.maskedResponse = maskedText(doc, "response_masked_data")
+	r.readDetections(doc)
+	r.maskedPrompt = maskedText(doc, "prompt_masked_data")
+	r.maskedResponse = maskedText(doc, "response_masked_data")
 	switch string(doc.Bytes(action)) {
 	case "allow":
-		j.Action = scan.Allow
+		r.Action = scan.Allow
 	case "block":
 	default:
-		j.Detections = append(j.Detections, unrecognised)
-		j.onlyDLP = false
+		r.Detections = append(r.Detections, unrecognised)
+		r.onlyDLP = false
 	}
-	return j, nil
+	return r, nil
 }
 
 func degraded(reason string) *scan.Failure {
@@ -127,15 +128,15 @@ func failedDetector(doc *strictjson.Doc, errors int) string {
 
 // readDetections collects what fired: the names of flags that are set, known
 // to us or not, and the threats that tool scans name.
-func (j *judgement) readDetections(doc *strictjson.Doc) {
+func (r *result) readDetections(doc *strictjson.Doc) {
 	all, dlp := 0, 0
 	add := func(name string) {
 		all++
 		if name == "dlp" {
 			dlp++
 		}
-		if len(j.Detections) < maxDetections && name != "" && !slices.Contains(j.Detections, name) {
-			j.Detections = append(j.Detections, name)
+		if len(r.Detections) < maxDetections && name != "" && !slices.Contains(r.Detections, name) {
+			r.Detections = append(r.Detections, name)
 		}
 	}
 	for _, name := range []string{"prompt_detected", "response_detected"} {
@@ -166,7 +167,7 @@ func (j *judgement) readDetections(doc *strictjson.Doc) {
 			}
 		}
 	}
-	j.onlyDLP = all > 0 && all == dlp
+	r.onlyDLP = all > 0 && all == dlp
 }
 
 // maskedText gives the text of a masked_data member, "" if there is none.
@@ -217,4 +218,25 @@ func printable(s string) string {
 		return r
 	}, s)
 	return s[:min(len(s), maxName)]
+}
+
+// mask makes a mask of a result that offers one for the leg's own text. It
+// is certain only if that text is one turn and nothing but sensitive data was
+// found: a text with an injection in it stays an attack when its card numbers
+// are gone. Where it is not certain, the leg is blocked, also when the service
+// allowed it in the belief that we put its masked text in.
+func (r result) mask(p plan, sc *scan.Scan) scan.Verdict {
+	text := r.maskedPrompt
+	if p.inResponse {
+		text = r.maskedResponse
+	}
+	v := r.Verdict
+	switch {
+	case text == "" || len(sc.Turns) == 1 && text == sc.Turns[0].Text:
+	case p.maskable && r.onlyDLP:
+		v.Action, v.Masked = scan.Mask, []llm.Replacement{{Turn: 0, Text: text}}
+	default:
+		v.Action = scan.Block
+	}
+	return v
 }

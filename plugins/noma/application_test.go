@@ -81,41 +81,6 @@ func TestClaimedApplication(t *testing.T) {
 	}
 }
 
-// TestDetails covers TV59 and TV61: what a blocked client may learn.
-func TestDetails(t *testing.T) {
-	const fired = `{"result":true,"confidence":0.9,"entities":["user@example.com"]}`
-	for _, c := range []struct {
-		name string
-		scan *scan.Scan
-		// results are those of the one item.
-		results, want string
-	}{
-		{"direct", request(prompt(0, hello)), `{"harmfulContent":` + fired + `,"code":{"result":false,"confidence":0.1}}`, `{"prompt":{"harmfulContent":{"result":true}}}`},
-		{
-			"groups", request(prompt(0, hello)),
-			`{"sensitiveData":{"email":` + fired + `,"phone":{"result":false}},"harmfulContent":` + fired + `,"bannedTopics":{"violence":` + fired + `,"politics":{"result":false},"weapons":` + fired + `}}`,
-			`{"prompt":{"sensitiveData":{"email":{"result":true}},"harmfulContent":{"result":true},"bannedTopics":{"violence":{"result":true},"weapons":{"result":true}}}}`,
-		},
-		{"an answer", answer(reply(0, "x")), `{"harmfulContent":` + fired + `}`, `{"response":{"harmfulContent":{"result":true}}}`},
-		{"nothing fired", request(prompt(0, hello)), `{}`, ``},
-		{"a name that could be anything", request(prompt(0, hello)), `{"a\nb":` + fired + `,"` + strings.Repeat("x", 65) + `":` + fired + `}`, ``},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			fake, config := service(t, fakenoma.Options{})
-			fake.SetFault(fakenoma.ScanPath, fakenoma.Fault{Body: judged(true, "", c.results)})
-			v, err := scanner(t, config).Scan(t.Context(), c.scan)
-			if err != nil || v.Details != nil {
-				t.Errorf("by default: %s, %v", v.Details, err)
-			}
-			config.ShowDetectors = true
-			v, err = scanner(t, config).Scan(t.Context(), c.scan)
-			if err != nil || v.Action != scan.Block || string(v.Details) != c.want {
-				t.Errorf("%s, %v, want %s", v.Details, err, c.want)
-			}
-		})
-	}
-}
-
 // FuzzClaim: whatever a client says, what is taken of it can stand in a console.
 func FuzzClaim(f *testing.F) {
 	f.Add([]byte(`{"g":{"extra_body":{"application_id":" a "}}}`), "header-app")

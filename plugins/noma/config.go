@@ -82,7 +82,7 @@ func Decode(data []byte) (*Config, error) {
 // declare binds the fields to c; resolve finishes c once they were decoded.
 func (c *Config) declare() (fields kongschema.Record, resolve func(kongschema.Given) kongschema.Problems) {
 	// The vendor's documentation spells three fields in two ways.
-	var apiBase, applicationID, clientID string
+	var apiBaseAlias, applicationAlias, clientAlias string
 	var sendClientIP bool
 	shared, resolveShared := c.Settings.Declare(10 * time.Second)
 	fields = append(kongschema.Record{
@@ -96,11 +96,11 @@ func (c *Config) declare() (fields kongschema.Record, resolve func(kongschema.Gi
 			Describe("Client secret for OAuth2 authentication."),
 		kongschema.String("client_secret_file", &c.ClientSecretFile).StartsWith("/").
 			Describe("Absolute path of a file that holds the client secret. It is read again when it changes, so that a rotated secret needs no new configuration."),
-		kongschema.String("api_base", &apiBase).Referenceable().
+		kongschema.String("api_base", &apiBaseAlias).Referenceable().
 			Describe("Another spelling of `API_base`."),
-		kongschema.String("application_id", &applicationID).
+		kongschema.String("application_id", &applicationAlias).
 			Describe("Another spelling of `application_ID`."),
-		kongschema.String("client_id", &clientID).Referenceable().
+		kongschema.String("client_id", &clientAlias).Referenceable().
 			Describe("Another spelling of `client_ID`."),
 		kongschema.String("api_key", &c.APIKey).Referenceable().Encrypted().
 			Describe("API key, for an account that has one instead of client credentials. `client_ID` and its secret win when both are set."),
@@ -127,9 +127,9 @@ func (c *Config) declare() (fields kongschema.Record, resolve func(kongschema.Gi
 			value    string
 			fallback string
 		}{
-			{"API_base", &c.APIBase, "api_base", apiBase, defaultAPIBase},
-			{"application_ID", &c.ApplicationID, "application_id", applicationID, ""},
-			{"client_ID", &c.ClientID, "client_id", clientID, ""},
+			{"API_base", &c.APIBase, "api_base", apiBaseAlias, defaultAPIBase},
+			{"application_ID", &c.ApplicationID, "application_id", applicationAlias, ""},
+			{"client_ID", &c.ClientID, "client_id", clientAlias, ""},
 		} {
 			// Kong fills the default in, so a canonical field at its default
 			// may be one that nobody set.

@@ -125,16 +125,16 @@ func (c *credentials) ask(ctx context.Context, e endpoint, secret string) (g gra
 		r.Body, _ = jsontext.AppendQuote(append(r.Body, `,"secret":`...), secret)
 		r.Body = append(r.Body, '}')
 	}
-	answer, err := c.client.Post(ctx, r)
+	resp, err := c.client.Post(ctx, r)
 	if err != nil {
 		f := *asFailure(err)
 		f.Reason = "token endpoint: " + f.Reason
-		return grant{}, answer.Status, &f
+		return grant{}, resp.Status, &f
 	}
-	if g, fail = decodeGrant(answer.Body); fail != nil {
+	if g, fail = decodeGrant(resp.Body); fail != nil {
 		fail.Hint = c.field
 	}
-	return g, answer.Status, fail
+	return g, resp.Status, fail
 }
 
 // asFailure is err as the failure that every error of these calls is.

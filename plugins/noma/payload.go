@@ -52,7 +52,7 @@ type item struct {
 // newPayload puts a scan, or one choice of it, into items: the turns in their
 // order, images with their message, and after them as plain text what has no
 // item of its own.
-func newPayload(s *scan.Scan, choice int, application string) payload {
+func newPayload(s *scan.Scan, choice int, subject string) payload {
 	b := builder{scan: s, choice: choice, images: images(s, choice)}
 	b.grow()
 	b.text(`{"input":[`)
@@ -60,7 +60,7 @@ func newPayload(s *scan.Scan, choice int, application string) payload {
 	b.looseImages(math.MaxInt)
 	b.rest()
 	b.text(`],"x-noma-context":{"applicationId":`)
-	b.quote(application)
+	b.quote(subject)
 	b.context("ipAddress", s.Identity.ClientIP)
 	b.context("userId", user(s.Identity.Consumer))
 	b.context("sessionId", session(s))
@@ -327,10 +327,10 @@ func (b *builder) openMessage(it item) {
 	b.text(`,"content":[`)
 }
 
-func (b *builder) part(kind, text string) {
+func (b *builder) part(partType, text string) {
 	b.comma()
 	b.text(`{"type":"`)
-	b.text(kind)
+	b.text(partType)
 	b.text(`","text":`)
 	b.quote(text)
 	b.text(`}`)

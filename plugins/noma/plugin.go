@@ -12,15 +12,15 @@ import (
 	"kong-ai-guard/internal/program"
 )
 
-// name is what Kong calls the plugin.
-const name = "noma-runtime-protection"
+// pluginName is what Kong calls the plugin.
+const pluginName = "noma-runtime-protection"
 
 // Plugin is what the binary is made of.
 func Plugin() program.Plugin {
 	return program.Plugin{
 		Vendor: policy.Vendor{
-			Plugin:            name,
-			LogPrefix:         "[" + name + "]",
+			Plugin:            pluginName,
+			LogPrefix:         "[" + pluginName + "]",
 			Subject:           "application",
 			SubjectByConsumer: true,
 			BlockStatus:       http.StatusBadRequest,

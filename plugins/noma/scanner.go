@@ -5,7 +5,9 @@ package noma
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"net/http"
+	"runtime/debug"
 	"slices"
 	"sync"
 
@@ -124,14 +126,14 @@ func choices(sc *scan.Scan) []int {
 
 // judgeAll judges each choice by itself, so that neither a verdict nor a mask
 // of one can stand for another.
-func (s *Scanner) judgeAll(ctx context.Context, calls *scanhttp.Scan, sc *scan.Scan, choices []int, subject string) (scan.Verdict, error) {
-	verdicts := make([]scan.Verdict, len(choices))
-	errs := make([]error, len(choices))
+func (s *Scanner) judgeAll(ctx context.Context, calls *scanhttp.Scan, sc *scan.Scan, split []int, subject string) (scan.Verdict, error) {
+	verdicts := make([]scan.Verdict, len(split))
+	errs := make([]error, len(split))
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var group errgroup.Group
 	group.SetLimit(choicesAtOnce)
-	for i, choice := range choices {
+	for i, choice := range split {
 		group.Go(func() error {
 			defer recovered(&errs[i])
 			verdicts[i], errs[i] = s.judge(ctx, calls, sc, choice, subject)
@@ -184,13 +186,13 @@ func (s *Scanner) judge(ctx context.Context, calls *scanhttp.Scan, sc *scan.Scan
 	if err != nil {
 		return scan.Verdict{}, err
 	}
-	a, fail := decode(body, sc.Leg)
+	r, fail := decode(body, sc.Leg)
 	if fail != nil {
 		return scan.Verdict{}, fail
 	}
-	v := a.verdict(&p, sc.Turns, s.cfg.AnonymizeInput)
+	v := r.verdict(&p, sc.Turns, s.cfg.AnonymizeInput)
 	if v.Action != scan.Allow && s.cfg.ShowDetectors {
-		v.Details = details(sc.Leg, a.fired())
+		v.Details = details(sc.Leg, r.fired())
 	}
 	return v, nil
 }
@@ -198,19 +200,19 @@ func (s *Scanner) judge(ctx context.Context, calls *scanhttp.Scan, sc *scan.Scan
 // call posts a payload, with a new token when the service refuses the one we
 // have.
 func (s *Scanner) call(ctx context.Context, calls *scanhttp.Scan, body []byte, requestID string) ([]byte, error) {
-	answer, token, err := s.post(ctx, calls, body, requestID)
-	if answer.Status == http.StatusUnauthorized && s.source != nil {
+	resp, token, err := s.post(ctx, calls, body, requestID)
+	if resp.Status == http.StatusUnauthorized && s.source != nil {
 		s.source.drop(token)
 		s.cfg.ReloadSecret()
-		answer, _, err = s.post(ctx, calls, body, requestID)
+		resp, _, err = s.post(ctx, calls, body, requestID)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return answer.Body, nil
+	return resp.Body, nil
 }
 
-func (s *Scanner) post(ctx context.Context, calls *scanhttp.Scan, body []byte, requestID string) (answer scanhttp.Response, token string, err error) {
+func (s *Scanner) post(ctx context.Context, calls *scanhttp.Scan, body []byte, requestID string) (resp scanhttp.Response, token string, err error) {
 	header := make(http.Header, 2)
 	if requestID != "" {
 		header.Set("X-Noma-Request-ID", requestID)
@@ -224,6 +226,15 @@ func (s *Scanner) post(ctx context.Context, calls *scanhttp.Scan, body []byte, r
 	if token != "" {
 		header.Set("Authorization", "Bearer "+token)
 	}
-	answer, err = s.client.Post(ctx, scanhttp.Request{URL: s.url, Header: header, Body: body, Scan: calls, MaxRetries: maxRetries})
-	return answer, token, err
+	resp, err = s.client.Post(ctx, scanhttp.Request{URL: s.url, Header: header, Body: body, Scan: calls, MaxRetries: maxRetries})
+	return resp, token, err
+}
+
+// recovered turns a panic into an error, for the goroutines that we start:
+// there it would end the process and with it every exchange. The panic's
+// value may quote content, so the error has its type only. To be deferred.
+func recovered(err *error) {
+	if v := recover(); v != nil {
+		*err = fmt.Errorf("panic (%T)\n%s", v, debug.Stack())
+	}
 }

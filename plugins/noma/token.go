@@ -8,6 +8,7 @@ import (
 	"math"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -16,6 +17,7 @@ import (
 
 	"kong-ai-guard/internal/scan"
 	"kong-ai-guard/internal/scanhttp"
+	"kong-ai-guard/internal/telemetry"
 )
 
 const (
@@ -237,4 +239,13 @@ func (s *source) drop(token string) {
 	if s.token == token {
 		s.token, s.endsAt, s.renewAt = "", time.Time{}, time.Time{}
 	}
+}
+
+// tokens counts the process's token fetches.
+var tokens struct{ fetched, failed atomic.Int64 }
+
+func metrics(m *telemetry.Metrics) {
+	const help = "Tokens fetched for scans, by how that ended."
+	m.Counter("token_refreshes_total", help, map[string]string{"result": "ok"}, func() float64 { return float64(tokens.fetched.Load()) })
+	m.Counter("token_refreshes_total", help, map[string]string{"result": "failed"}, func() float64 { return float64(tokens.failed.Load()) })
 }

@@ -21,8 +21,8 @@ const (
 	reasonUnknownAction = "answer with an unknown action"
 )
 
-// An answer is what the service says about one payload.
-type answer struct {
+// A result is what the service answered to one payload, as it was read.
+type result struct {
 	action scan.Action
 	// ruled tells that the action is the word of the service's policy.
 	// Otherwise it only says whether anything fired, and whether masking is
@@ -54,13 +54,13 @@ func (d detector) String() string {
 // decode reads the answer of any dialect of the service. Fields of the wrong
 // type count as absent; an answer without a valid verdict is a failure, and
 // so is one that could be read in two ways.
-func decode(body []byte, leg llm.Leg) (answer, *scan.Failure) {
+func decode(body []byte, leg llm.Leg) (result, *scan.Failure) {
 	if !jsontext.Value(body).IsValid() {
-		return answer{}, degraded(reasonNotJSON)
+		return result{}, degraded(reasonNotJSON)
 	}
 	root := gjson.ParseBytes(body)
 	if !root.IsObject() {
-		return answer{}, degraded(reasonNotJSON)
+		return result{}, degraded(reasonNotJSON)
 	}
 	var ruling, action, unsafe, verdict, results, original gjson.Result
 	root.ForEach(func(name, value gjson.Result) bool {
@@ -80,34 +80,34 @@ func decode(body []byte, leg llm.Leg) (answer, *scan.Failure) {
 		}
 		return true
 	})
-	var a answer
+	var r result
 	switch {
 	case ruling.Type == gjson.String:
-		a.action, a.ruled = rulings[strings.ToLower(ruling.Str)], true
+		r.action, r.ruled = rulings[strings.ToLower(ruling.Str)], true
 	case action.Type == gjson.String:
-		a.action, a.ruled = interventions[action.Str], true
+		r.action, r.ruled = interventions[action.Str], true
 	case unsafe.IsBool():
-		a.action = blockIf(unsafe.Bool())
+		r.action = blockIf(unsafe.Bool())
 	case verdict.IsBool():
-		a.action = blockIf(!verdict.Bool()) // here true means safe
+		r.action = blockIf(!verdict.Bool()) // here true means safe
 	default:
-		return answer{}, degraded(reasonNoVerdict)
+		return result{}, degraded(reasonNoVerdict)
 	}
-	if a.action == 0 {
-		return answer{}, degraded(reasonUnknownAction)
+	if r.action == 0 {
+		return result{}, degraded(reasonUnknownAction)
 	}
 	switch {
 	case results.IsArray():
 		results.ForEach(func(_, value gjson.Result) bool {
-			a.entries = append(a.entries, readEntry(value))
+			r.entries = append(r.entries, readEntry(value))
 			return true
 		})
 	case original.IsObject():
 		if e, ok := readOriginal(original, leg); ok {
-			a.entries = []entry{e}
+			r.entries = []entry{e}
 		}
 	}
-	return a, nil
+	return r, nil
 }
 
 // The words of the two dialects that name an action.
@@ -183,8 +183,8 @@ func (e *entry) readResults(v gjson.Result) {
 		case "sensitiveData", "dataDetector":
 			e.sensitive = e.readGroup(name.Str, value) || e.sensitive
 		default:
-			if result := value.Get("result"); result.Exists() {
-				if result.Type == gjson.True {
+			if fired := value.Get("result"); fired.Exists() {
+				if fired.Type == gjson.True {
 					e.fire(detector{name: name.Str})
 					e.blocking = true
 				}
@@ -228,22 +228,22 @@ func printable(s string) bool {
 }
 
 // onlySensitive tells that detectors of sensitive data fired and no others.
-func (a *answer) onlySensitive() bool {
+func (r *result) onlySensitive() bool {
 	sensitive := false
-	for i := range a.entries {
-		if a.entries[i].blocking {
+	for i := range r.entries {
+		if r.entries[i].blocking {
 			return false
 		}
-		sensitive = sensitive || a.entries[i].sensitive
+		sensitive = sensitive || r.entries[i].sensitive
 	}
 	return sensitive
 }
 
-// fired lists the detectors that fired, each once, in the answer's order.
-func (a *answer) fired() []detector {
+// fired lists the detectors that fired, each once, in the service's order.
+func (r *result) fired() []detector {
 	var all []detector
-	for i := range a.entries {
-		for _, d := range a.entries[i].fired {
+	for i := range r.entries {
+		for _, d := range r.entries[i].fired {
 			if !slices.Contains(all, d) {
 				if all = append(all, d); len(all) == maxFired {
 					return all
@@ -254,20 +254,20 @@ func (a *answer) fired() []detector {
 	return all
 }
 
-// verdict decides what the answer means for the turns in the payload.
+// verdict decides what the result means for the turns in the payload.
 // anonymize tells that masking is wanted where the service leaves the choice
 // to its caller.
-func (a *answer) verdict(p *payload, turns []llm.Turn, anonymize bool) scan.Verdict {
-	v := scan.Verdict{Action: a.action}
-	for _, d := range a.fired() {
+func (r *result) verdict(p *payload, turns []llm.Turn, anonymize bool) scan.Verdict {
+	v := scan.Verdict{Action: r.action}
+	for _, d := range r.fired() {
 		v.Detections = append(v.Detections, d.String())
 	}
 	if len(v.Detections) > 0 {
 		v.Category = v.Detections[0]
 	}
-	if a.action == scan.Mask || a.action == scan.Block && !a.ruled && anonymize && a.onlySensitive() {
+	if r.action == scan.Mask || r.action == scan.Block && !r.ruled && anonymize && r.onlySensitive() {
 		v.Action = scan.Block
-		if masked, certain := masks(a.entries, p, turns); certain {
+		if masked, certain := masks(r.entries, p, turns); certain {
 			v.Action, v.Masked = scan.Mask, masked
 		}
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/tidwall/gjson"
+	"github.com/tidwall/sjson"
 
 	"kong-ai-guard/internal/sim/fakeairs"
 )
@@ -65,6 +66,15 @@ func scan(t *testing.T, url, contents string) gjson.Result {
 	return gjson.Parse(body)
 }
 
+// with is a body with one member set.
+func with(body, path string, value any) string {
+	changed, err := sjson.Set(body, path, value)
+	if err != nil {
+		panic(err) // a path of this file's
+	}
+	return changed
+}
+
 func TestRefusals(t *testing.T) {
 	_, url := start(t, fakeairs.Options{Keys: []string{"key"}, Profiles: []string{"p"}})
 	sound := `{` + profile + `,"contents":[{"prompt":"hi"}]}`
@@ -87,30 +97,30 @@ func TestRefusals(t *testing.T) {
 		{"wrong key (57)", "POST", fakeairs.Path, sound, []string{"X-Pan-Token", "other"}, 403, "Invalid API Key or OAuth Token"},
 		{"no content type", "POST", fakeairs.Path, sound, []string{"Content-Type", ""}, 415, "The media type is not supported"},
 		{"another content type", "POST", fakeairs.Path, sound, []string{"Content-Type", "text/plain"}, 415, "The media type is not supported"},
-		{"too large (45)", "POST", fakeairs.Path, strings.Replace(sound, "hi", strings.Repeat("x", 3_500_000), 1), nil, 413, "The request body is too large"},
+		{"too large (45)", "POST", fakeairs.Path, with(sound, "contents.0.prompt", strings.Repeat("x", 3_500_000)), nil, 413, "The request body is too large"},
 		{"empty", "POST", fakeairs.Path, "", nil, 400, "Request data is invalid or malformed"},
 		{"no JSON", "POST", fakeairs.Path, "<html>", nil, 400, "Request data is invalid or malformed"},
 		{"an array", "POST", fakeairs.Path, "[" + sound + "]", nil, 400, "Request data is invalid or malformed"},
-		{"an unknown member", "POST", fakeairs.Path, strings.Replace(sound, "{", `{"trid":"1",`, 1), nil, 400, "Request data is invalid or malformed"},
-		{"an empty id", "POST", fakeairs.Path, strings.Replace(sound, "{", `{"session_id":"",`, 1), nil, 400, "Request data is invalid or malformed"},
-		{"a long id (56)", "POST", fakeairs.Path, strings.Replace(sound, "{", `{"session_id":"`+strings.Repeat("x", 101)+`",`, 1), nil, 400, "Request data is invalid or malformed"},
-		{"empty metadata", "POST", fakeairs.Path, strings.Replace(sound, "{", `{"metadata":{"app_user":""},`, 1), nil, 400, "Request data is invalid or malformed"},
+		{"an unknown member", "POST", fakeairs.Path, with(sound, "trid", "1"), nil, 400, "Request data is invalid or malformed"},
+		{"an empty id", "POST", fakeairs.Path, with(sound, "session_id", ""), nil, 400, "Request data is invalid or malformed"},
+		{"a long id (56)", "POST", fakeairs.Path, with(sound, "session_id", strings.Repeat("x", 101)), nil, 400, "Request data is invalid or malformed"},
+		{"empty metadata", "POST", fakeairs.Path, with(sound, "metadata.app_user", ""), nil, 400, "Request data is invalid or malformed"},
 		{"no profile (58)", "POST", fakeairs.Path, `{"contents":[{"prompt":"hi"}]}`, nil, 400, "No default AI profile available"},
-		{"unknown profile", "POST", fakeairs.Path, strings.Replace(sound, `"p"`, `"P"`, 1), nil, 400, "AI Profile not found"},
+		{"unknown profile", "POST", fakeairs.Path, with(sound, "ai_profile.profile_name", "P"), nil, 400, "AI Profile not found"},
 		{"bad profile id", "POST", fakeairs.Path, strings.Replace(sound, `profile_name`, `profile_id`, 1), nil, 400, "Profile ID invalid"},
 		{"no contents", "POST", fakeairs.Path, `{` + profile + `}`, nil, 400, "content validation failed"},
 		{"an empty element (54)", "POST", fakeairs.Path, `{` + profile + `,"contents":[{}]}`, nil, 400, "content validation failed"},
 		{"only context", "POST", fakeairs.Path, `{` + profile + `,"contents":[{"context":"x"}]}`, nil, 400, "content validation failed"},
 		{"an empty prompt", "POST", fakeairs.Path, `{` + profile + `,"contents":[{"prompt":""}]}`, nil, 400, "Request data is invalid or malformed"},
-		{"101 URLs", "POST", fakeairs.Path, strings.Replace(sound, "hi", strings.Repeat("http://a ", 101), 1), nil, 400, "Request data is invalid or malformed"},
-		{"100 URLs", "POST", fakeairs.Path, strings.Replace(sound, "hi", strings.Repeat("http://a ", 100), 1), nil, 200, ""},
+		{"101 URLs", "POST", fakeairs.Path, with(sound, "contents.0.prompt", strings.Repeat("http://a ", 101)), nil, 400, "Request data is invalid or malformed"},
+		{"100 URLs", "POST", fakeairs.Path, with(sound, "contents.0.prompt", strings.Repeat("http://a ", 100)), nil, 200, ""},
 		{"tool event (46)", "POST", fakeairs.Path, tool("tools/call", `"input":"{}","output":null`), nil, 200, ""},
-		{"tool event beside contents (53)", "POST", fakeairs.Path, strings.Replace(sound, "{", `{"tool_event":{},`, 1), nil, 400, "\"empty content data\"\n"},
+		{"tool event beside contents (53)", "POST", fakeairs.Path, with(sound, "tool_event", struct{}{}), nil, 400, "\"empty content data\"\n"},
 		{"input as an object (52)", "POST", fakeairs.Path, tool("tools/call", `"input":{}`), nil, 400, "received wrong request format"},
 		{"output as an array", "POST", fakeairs.Path, tool("tools/list", `"output":[]`), nil, 400, "received wrong request format"},
 		{"input that is no JSON", "POST", fakeairs.Path, tool("tools/call", `"input":"id: 42"`), nil, 400, "received wrong request format"},
 		{"another method (51)", "POST", fakeairs.Path, tool("initialize", `"input":"{}"`), nil, 400, "unsupported method: [initialize]"},
-		{"another ecosystem", "POST", fakeairs.Path, strings.Replace(tool("tools/call", `"input":"{}"`), `"mcp"`, `"openai"`, 1), nil, 400, "unsupported ecosystem"},
+		{"another ecosystem", "POST", fakeairs.Path, with(tool("tools/call", `"input":"{}"`), "contents.0.tool_event.metadata.ecosystem", "openai"), nil, 400, "unsupported ecosystem"},
 		{"neither input nor output", "POST", fakeairs.Path, tool("tools/call", `"input":null`), nil, 400, "Request data is invalid or malformed"},
 		{"catalogue in an object (50)", "POST", fakeairs.Path, tool("tools/list", `"output":"{\"tools\":[]}"`), nil, 400, "cannot unmarshal object into Go value of type []*mcp.Tool"},
 	} {

@@ -3,10 +3,10 @@
 package fakenoma
 
 import (
-	"bytes"
 	"net/http"
-	"slices"
 	"time"
+
+	"github.com/tidwall/sjson"
 )
 
 // A Fault makes the service misbehave. Its zero value does not.
@@ -40,8 +40,9 @@ func (s *Server) SetFault(path string, f Fault) {
 func (f Fault) apply(status int, answer, body []byte) (int, []byte) {
 	switch {
 	case f.Repeat && status == http.StatusOK:
-		head, _ := bytes.CutSuffix(bytes.TrimSpace(answer), []byte("}"))
-		return status, slices.Concat(head, []byte(`,"request":`), body, []byte("}"))
+		if repeated, err := sjson.SetRawBytes(answer, "request", body); err == nil {
+			return status, repeated
+		}
 	case f.Status != 0:
 		return f.Status, []byte(f.Body)
 	case f.Body != "" && status == http.StatusOK:

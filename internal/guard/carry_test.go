@@ -8,9 +8,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/tidwall/gjson"
 
 	"kong-ai-guard/internal/pdk"
 	"kong-ai-guard/internal/policy"
@@ -398,4 +403,124 @@ func gz(s string) string {
 	_, _ = w.Write([]byte(s))
 	_ = w.Close()
 	return b.String()
+}
+
+// Details stand in the answer to a block, and in no other.
+func TestDetails(t *testing.T) {
+	details := []byte(`{"prompt":{"x":{"result":true}}}`)
+	for _, c := range []struct {
+		name string
+		scan func(context.Context, *scan.Scan) (scan.Verdict, error)
+		want string
+	}{
+		{"block", verdict(scan.Verdict{Action: scan.Block, Details: details}), string(details)},
+		{"block without", verdict(scan.Verdict{Action: scan.Block}), ""},
+		{"no action", verdict(scan.Verdict{Details: details}), ""},
+	} {
+		w := newWorld(t)
+		k := chatRequest(t).run(newEngine(w.Process, noma(), strict(), &scanner{request: c.scan}))
+		if got := gjson.Get(k.exit.body, "error.details").Raw; got != c.want {
+			t.Errorf("%s: details %q in %s", c.name, got, k.exit.body)
+		}
+	}
+}
+
+const (
+	requestMark  = "ai_guard:prisma-airs-intercept:request"
+	responseMark = "ai_guard:prisma-airs-intercept:response"
+)
+
+// A leg has its mark exactly when nothing can go wrong with it any more.
+func TestMarks(t *testing.T) {
+	stream := func(k *fakeKong) {
+		k.body = `{"model":"m","stream":true,"messages":[{"role":"user","content":"hello"}]}`
+	}
+	for _, c := range []struct {
+		name              string
+		request, response policy.Mode
+		change            func(*fakeKong)
+		scan              *scanner
+		access, all       []string // marks after the access phase and at the end
+	}{
+		{"both legs", policy.Enforce, policy.Enforce, nil, &scanner{}, []string{requestMark}, []string{requestMark, responseMark}},
+		{"monitored", policy.Monitor, policy.Monitor, nil, &scanner{}, []string{requestMark}, []string{requestMark, responseMark}},
+		{"an answer that is not looked at", policy.Enforce, policy.Off, nil, &scanner{}, []string{requestMark, responseMark}, []string{requestMark, responseMark}},
+		{"a stream that is let go", policy.Enforce, policy.Monitor, stream, &scanner{}, []string{requestMark, responseMark}, []string{requestMark, responseMark}},
+		{"a request that is not looked at", policy.Off, policy.Enforce, nil, &scanner{}, []string{requestMark}, []string{requestMark, responseMark}},
+		{"nothing is looked at", policy.Off, policy.Off, nil, &scanner{}, []string{requestMark, responseMark}, []string{requestMark, responseMark}},
+		{"a refused request", policy.Enforce, policy.Enforce, nil, &scanner{request: block}, nil, nil},
+		{"a refused answer", policy.Enforce, policy.Enforce, nil, &scanner{response: block}, []string{requestMark}, []string{requestMark}},
+		{"a connection that is lost before the end", policy.Enforce, policy.Enforce, func(k *fakeKong) { k.breakAt = 2 }, &scanner{}, nil, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := modes(c.request, c.response)
+			s.MarkRequests = true
+			e := newEngine(newWorld(t).Process, prisma(), s, c.scan)
+			k := chatRequest(t)
+			if c.change != nil {
+				c.change(k)
+			}
+			k.access(e)
+			marks := func() []string { return slices.Sorted(maps.Keys(k.shared)) }
+			if diff := cmp.Diff(c.access, marks()); diff != "" {
+				t.Errorf("after access (-want +got):\n%s", diff)
+			}
+			k.breakAt = 0
+			if k.exit == nil && k.buffered() && c.all != nil {
+				k.respond(e)
+			}
+			if diff := cmp.Diff(c.all, marks()); diff != "" {
+				t.Errorf("at the end (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestMarksCostNothingUnlessAskedFor(t *testing.T) {
+	k := chatRequest(t).run(newEngine(newWorld(t).Process, prisma(), strict(), &scanner{}))
+	if n := k.count("kong.ctx.shared.set"); n != 0 || len(k.shared) != 0 {
+		t.Errorf("%d calls, marks %v", n, k.shared)
+	}
+}
+
+func TestAPartialVerdictIsNoAllow(t *testing.T) {
+	w := newWorld(t)
+	s := &scanner{response: verdict(scan.Verdict{Action: scan.Allow, ScanID: "scan-9", Partial: true})}
+	k := chatRequest(t).run(newEngine(w.Process, prisma(), strict(), s))
+	leg := k.leg("prisma-airs-intercept", "response")
+	if k.exit != nil || leg["action"] != "unscanned" || leg["reason"] != "too_large" || !contains(k.logged("warn"), "passed unscanned") {
+		t.Errorf("%v, %v, %s", k.exit, leg, k.allLogs())
+	}
+	if n := w.metric("unscanned_total", "response", "too_large"); n != 1 {
+		t.Errorf("counted %v times", n)
+	}
+}
+
+func TestRefusalsSpeakTheCalledAPI(t *testing.T) {
+	for _, c := range []struct{ line, body, want string }{
+		{"POST /v1/messages HTTP/1.1", `{"model":"claude","max_tokens":5,"messages":[{"role":"user","content":"hi"}]}`, `{"type":"error","error":{`},
+		{"POST /v1/messages HTTP/1.1", `{"a":1,"a":2}`, `{"type":"error","error":{`},
+		{"POST /mcp HTTP/1.1", `{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"x","arguments":{"a":"b"}}}`, `{"jsonrpc":"2.0","id":7,"error":{"code":-32001`},
+		{"POST /anything HTTP/1.1", `{"messages":[{"role":"user","content":"hi"}]}`, `{"error":{`},
+	} {
+		for _, leg := range []string{"request", "response"} {
+			if leg == "response" && strings.HasPrefix(c.body, `{"a"`) {
+				continue
+			}
+			sc := &scanner{request: block}
+			if leg == "response" {
+				sc = &scanner{response: block}
+			}
+			w := newWorld(t)
+			k := chatRequest(t)
+			k.line, k.body = c.line, c.body
+			if strings.Contains(c.body, "jsonrpc") {
+				k.status, k.answer = 400, `{"jsonrpc":"2.0","id":7,"result":{"content":[{"type":"text","text":"out"}]}}`
+			}
+			k.run(newEngine(w.Process, prisma(), strict(), sc))
+			if k.exit == nil || !strings.HasPrefix(k.exit.body, c.want) {
+				t.Errorf("%s of %s: %+v", leg, c.body, k.exit)
+			}
+		}
+	}
 }

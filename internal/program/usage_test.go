@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package program_test
+
+import (
+	"bytes"
+	"regexp"
+	"strings"
+	"testing"
+
+	"kong-ai-guard/plugins"
+)
+
+// TestHelp: each flag once, and what the codes mean.
+func TestHelp(t *testing.T) {
+	for _, name := range plugins.Names() {
+		code, stdout, stderr := run(t, nil, name, "-help")
+		if code != 2 || stdout != "" {
+			t.Errorf("code %d, stdout %q", code, stdout)
+		}
+		for _, flag := range []string{"kong-prefix", "dump", "check", "scan", "scan-file", "explain", "config", "for", "leg", "metrics", "otlp-endpoint", "priority", "max-held-bytes", "max-scans"} {
+			if n := len(regexp.MustCompile(`(?m)^  -`+flag+`( |$)`).FindAllString(stderr, -1)); n != 1 {
+				t.Errorf("-%s stands there %d times", flag, n)
+			}
+		}
+		if !strings.Contains(stderr, "Exit codes:") || !bytes.HasPrefix([]byte(stderr), []byte(name+" is a plugin of Kong Gateway")) {
+			t.Error(stderr)
+		}
+	}
+}
