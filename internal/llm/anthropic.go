@@ -2,6 +2,43 @@
 
 package llm
 
+import "net/http"
+
+// AnthropicMessages is the format of Anthropic's Messages API.
+const AnthropicMessages Format = "anthropic.messages"
+
+var anthropicAPI = api{
+	format:  AnthropicMessages,
+	paths:   []string{"/messages", "/messages/count_tokens"},
+	prompts: "messages system",
+	answers: "type content content_block message delta usage error",
+	request: func(s signs) bool { return s.has("messages") && (s.has("system") || s.has("anthropic_version")) },
+	answer: func(s signs) bool {
+		return s.has("content_block") || s.has("content") && s.has("role") || s.typed("message_") || s.typed("content_block_")
+	},
+	grammar: anthropic,
+	refuse: func(o *object, r *Refusal) {
+		o.str("type", "error")
+		o.open("error")
+		o.str("type", anthropicType(r.Status))
+		o.str("message", r.Message)
+		o.json("details", r.Details)
+		o.close()
+	},
+}
+
+func anthropicType(status int) string {
+	switch {
+	case status == http.StatusForbidden:
+		return "permission_error"
+	case status == http.StatusRequestEntityTooLarge:
+		return "request_too_large"
+	case status >= 500:
+		return "api_error"
+	}
+	return "invalid_request_error"
+}
+
 // anthropic adds what Anthropic's Messages API says, and its streamed events.
 func anthropic() {
 	r := requestShape

@@ -2,6 +2,80 @@
 
 package llm
 
+import (
+	"net/http"
+
+	"kong-ai-guard/internal/strictjson"
+)
+
+// The formats of Amazon Bedrock's APIs.
+const (
+	BedrockConverse Format = "bedrock.converse"
+	BedrockInvoke   Format = "bedrock.invoke"
+)
+
+var (
+	converseAPI = api{
+		format:  BedrockConverse,
+		paths:   []string{"/converse", "/converse-stream"},
+		streams: []string{"/converse-stream"},
+		prompts: "messages system",
+		answers: "output usage messageStart contentBlockStart contentBlockDelta contentBlockStop messageStop metadata message",
+		request: func(s signs) bool {
+			return s.has("messages") && (s.has("inferenceConfig") || s.has("toolConfig") || arrayOfTexts(s))
+		},
+		answer:  func(s signs) bool { return s.has("output") || s.has("contentBlockIndex") },
+		grammar: bedrock, // of both
+		refuse:  refuseAWS,
+	}
+	invokeAPI = api{
+		format:  BedrockInvoke,
+		paths:   []string{"/invoke", "/invoke-with-response-stream"},
+		streams: []string{"-with-response-stream"},
+		prompts: "inputText prompt",
+		spelled: "inputtext",
+		answers: "outputText results generation completion outputs generated_text embedding embeddingsByType message",
+		request: func(s signs) bool { return s.has("inputText") },
+		answer: func(s signs) bool {
+			return s.has("outputText") || s.has("generation") || s.has("inputTextTokenCount") || s.has("outputs")
+		},
+		refuse: refuseAWS,
+	}
+)
+
+// arrayOfTexts reports whether the first message's content is an array of
+// objects without a type, as Converse has them.
+func arrayOfTexts(s signs) bool {
+	d := s.doc
+	v := d.Member(s.root, "messages")
+	if d.Kind(v) != strictjson.Array || d.First(v) == d.Next(v) {
+		return false
+	}
+	c := d.Member(d.First(v), "content")
+	if c < 0 || d.Kind(c) != strictjson.Array || d.First(c) == d.Next(c) {
+		return false
+	}
+	part := d.First(c)
+	return d.Kind(part) == strictjson.Object && d.Member(part, "type") < 0 && d.Member(part, "text") >= 0
+}
+
+func refuseAWS(o *object, r *Refusal) {
+	o.str("__type", awsType(r.Status))
+	o.json("details", r.Details)
+}
+
+func awsType(status int) string {
+	switch {
+	case status == http.StatusForbidden:
+		return "AccessDeniedException"
+	case status == http.StatusServiceUnavailable:
+		return "ServiceUnavailableException"
+	case status >= 500:
+		return "InternalServerException"
+	}
+	return "ValidationException"
+}
+
 // bedrock adds what Amazon Bedrock's Converse API says, and the bodies of
 // InvokeModel for Titan and Llama. (Invoke bodies for Anthropic, Cohere and
 // Mistral are those of their own APIs.)

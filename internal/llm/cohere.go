@@ -2,6 +2,23 @@
 
 package llm
 
+// Cohere is the format of Cohere's APIs.
+const Cohere Format = "cohere"
+
+var cohereAPI = api{
+	format:  Cohere,
+	paths:   []string{"/v2/chat", "/v1/chat", "/v1/generate", "/v2/embed", "/v1/embed", "/rerank"},
+	prompts: "message chat_history texts query",
+	spelled: "chat_history",
+	answers: "type event_type generations text message delta embeddings results",
+	request: func(s signs) bool { return s.has("message") || s.has("chat_history") || s.has("texts") },
+	answer: func(s signs) bool {
+		return s.has("generations") || s.has("event_type") || s.typed("message-") || s.typed("content-")
+	},
+	grammar: cohere,
+	refuse:  func(o *object, r *Refusal) { o.json("details", r.Details) }, // its errors are a message alone
+}
+
 // cohere adds what Cohere's chat, generate, embed and rerank APIs say, in
 // their first and second version.
 func cohere() {

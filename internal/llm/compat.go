@@ -2,6 +2,9 @@
 
 package llm
 
+// compatibleAPIs are no format of their own: they have no signs, only names.
+var compatibleAPIs = api{grammar: compatible}
+
 // compatible adds what servers that speak OpenAI's format say beyond it: Azure,
 // OpenRouter, vLLM, Groq, xAI, Perplexity.
 func compatible() {

@@ -2,6 +2,52 @@
 
 package llm
 
+import (
+	"net/http"
+	"strconv"
+)
+
+// Gemini is the format of Google's generateContent APIs.
+const Gemini Format = "gemini"
+
+var geminiAPI = api{
+	format: Gemini,
+	paths: []string{
+		":generateContent", ":streamGenerateContent", ":countTokens", ":embedContent", ":batchEmbedContents", ":predict",
+	},
+	streams: []string{":streamGenerateContent"},
+	prompts: "contents",
+	asks:    "instances requests",
+	spelled: "contents systeminstruction",
+	answers: "candidates promptFeedback usageMetadata embedding embeddings predictions error",
+	request: func(s signs) bool { return s.has("contents") || s.has("instances") || s.has("requests") },
+	answer:  func(s signs) bool { return s.has("candidates") },
+	array:   true, // when it is not asked for events
+	grammar: gemini,
+	refuse: func(o *object, r *Refusal) {
+		o.open("error")
+		o.raw("code", strconv.Itoa(r.Status))
+		o.str("message", r.Message)
+		o.str("status", googleStatus(r.Status))
+		if r.Details != nil {
+			o.raw("details", "["+string(r.Details)+"]")
+		}
+		o.close()
+	},
+}
+
+func googleStatus(status int) string {
+	switch {
+	case status == http.StatusForbidden:
+		return "PERMISSION_DENIED"
+	case status == http.StatusServiceUnavailable:
+		return "UNAVAILABLE"
+	case status >= 500:
+		return "INTERNAL"
+	}
+	return "INVALID_ARGUMENT"
+}
+
 // gemini adds what Google's generateContent APIs say. Their servers read
 // names in camel case and in snake case.
 func gemini() {
@@ -9,7 +55,7 @@ func gemini() {
 	r.add(fMessages, "contents")
 	r.add(field{rule: text, kind: inherit, role: RoleSystem, shape: messageShape}, "systemInstruction", "system_instruction")
 	r.add(fDef, "functionDeclarations", "function_declarations")
-	r.add(field{rule: other, shape: toolChoice}, "toolConfig", "tool_config")
+	r.add(field{rule: other, shape: toolChoice}, "tool_config") // toolConfig is in Bedrock's too: see there
 	r.add(field{rule: setting, shape: settingsShape}, "safetySettings", "safety_settings")
 	r.add(field{rule: other, shape: generationShape}, "generationConfig", "generation_config", "parameters")
 	r.add(fIdent, "cachedContent", "cached_content")

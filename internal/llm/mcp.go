@@ -2,6 +2,16 @@
 
 package llm
 
+// MCP is the format of the Model Context Protocol.
+const MCP Format = "mcp"
+
+// Bodies are told by their envelope (see isRPC), and refused as JSON-RPC.
+var mcpAPI = api{
+	format:  MCP,
+	paths:   []string{"/mcp", "/sse"},
+	grammar: rpc,
+}
+
 // rpc adds what the Model Context Protocol says in JSON-RPC 2.0 messages.
 func rpc() {
 	e := rpcShape

@@ -2,6 +2,23 @@
 
 package llm
 
+// Ollama is the format of Ollama's own API.
+const Ollama Format = "ollama"
+
+var ollamaAPI = api{
+	format:     Ollama,
+	paths:      []string{"/api/chat", "/api/generate", "/api/embed", "/api/embeddings"},
+	unlessTold: []string{"/api/chat", "/api/generate"},
+	prompts:    "messages prompt input",
+	answers:    "message response embedding embeddings error",
+	answer:     func(s signs) bool { return s.has("done") },
+	grammar:    ollama,
+	refuse: func(o *object, r *Refusal) {
+		o.str("error", r.Message)
+		o.json("details", r.Details)
+	},
+}
+
 // ollama adds what Ollama's chat, generate and embed APIs say.
 func ollama() {
 	r := requestShape

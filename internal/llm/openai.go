@@ -2,6 +2,73 @@
 
 package llm
 
+import "net/http"
+
+// The formats of OpenAI's APIs but Responses.
+const (
+	OpenAIChat        Format = "openai.chat"
+	OpenAICompletions Format = "openai.completions"
+	OpenAIOther       Format = "openai.other" // embeddings, moderations, images, audio
+)
+
+var (
+	chatAPI = api{
+		format:  OpenAIChat,
+		paths:   []string{"/chat/completions"},
+		prompts: "messages",
+		asks:    "model tools",
+		spelled: "messages tools",
+		answers: "choices usage object error errors",
+		request: func(s signs) bool { return s.has("messages") },
+		answer:  func(s signs) bool { return s.has("choices") },
+		refuse:  refuseOpenAI,
+	}
+	completionsAPI = api{
+		format:  OpenAICompletions,
+		paths:   []string{"/completions"},
+		prompts: "prompt",
+		spelled: "prompt",
+		answers: "choices",
+		request: func(s signs) bool { return s.has("prompt") },
+		grammar: openAI, // of all three: the most general of all grammars
+		refuse:  refuseOpenAI,
+	}
+	otherAPI = api{
+		format: OpenAIOther,
+		paths: []string{
+			"/embeddings", "/moderations", "/images/generations", "/images/edits", "/audio/speech", "/audio/transcriptions",
+			"/audio/translations",
+		},
+		prompts: "input prompt",
+		spelled: "input",
+		answers: "data results text embedding embeddings",
+		request: func(s signs) bool { return s.has("input") },
+		refuse:  refuseOpenAI,
+	}
+)
+
+// refuseOpenAI writes what clients of OpenAI's APIs read, and of all that no
+// format is known of.
+func refuseOpenAI(o *object, r *Refusal) {
+	o.open("error")
+	o.str("message", r.Message)
+	o.str("type", openAIType(r.Status))
+	o.raw("param", "null")
+	o.str("code", r.Code)
+	o.json("details", r.Details)
+	o.close()
+}
+
+func openAIType(status int) string {
+	switch {
+	case status == http.StatusForbidden:
+		return "permission_error"
+	case status >= 500:
+		return "server_error"
+	}
+	return "invalid_request_error"
+}
+
 // openAI adds what OpenAI's chat completions, completions, embeddings,
 // moderations, images and audio APIs say, and those that speak them: Azure,
 // Mistral, Groq, DeepSeek, vLLM and others.

@@ -54,7 +54,7 @@ var knownNames = sync.OnceValue(func() map[string]bool {
 			names[name] = true
 		}
 	}
-	for _, words := range [...]map[string]bool{chatNames, answerNames, hostedSettings, schemasOfTools, spoken, details, entrySwitches, namesBelow, subschemas, bounds} {
+	for _, words := range [...]map[string]bool{known.promptNames, known.answerNames, hostedSettings, schemasOfTools, spoken, details, entrySwitches, namesBelow, subschemas, bounds} {
 		maps.Copy(names, words)
 	}
 	return names

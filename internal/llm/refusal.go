@@ -3,7 +3,6 @@
 package llm
 
 import (
-	"net/http"
 	"strconv"
 
 	"kong-ai-guard/internal/strictjson"
@@ -20,44 +19,15 @@ const (
 // level too, where Kong's own answers have it, except in JSON-RPC, whose
 // messages have no room for it.
 func Render(r Refusal) (contentType string, body []byte) {
-	o := object{}
 	if r.RPC != nil || r.Format == MCP {
 		return "application/json", renderRPC(r)
 	}
-	switch r.Format {
-	case AnthropicMessages:
-		o.str("type", "error")
-		o.open("error")
-		o.str("type", anthropicType(r.Status))
-		o.str("message", r.Message)
-		o.json("details", r.Details)
-		o.close()
-	case Gemini:
-		o.open("error")
-		o.raw("code", strconv.Itoa(r.Status))
-		o.str("message", r.Message)
-		o.str("status", googleStatus(r.Status))
-		if r.Details != nil {
-			o.raw("details", "["+string(r.Details)+"]")
-		}
-		o.close()
-	case BedrockConverse, BedrockInvoke:
-		o.str("__type", awsType(r.Status))
-		o.json("details", r.Details)
-	case Ollama:
-		o.str("error", r.Message)
-		o.json("details", r.Details)
-	case Cohere:
-		o.json("details", r.Details)
-	default:
-		o.open("error")
-		o.str("message", r.Message)
-		o.str("type", openAIType(r.Status))
-		o.raw("param", "null")
-		o.str("code", r.Code)
-		o.json("details", r.Details)
-		o.close()
+	refuse := refuseOpenAI
+	if a := known.api(r.Format); a != nil && a.refuse != nil {
+		refuse = a.refuse
 	}
+	o := object{}
+	refuse(&o, &r)
 	o.str("message", r.Message)
 	o.str("code", r.Code)
 	o.str("request_id", r.RequestID)
@@ -106,52 +76,6 @@ func renderRPC(r Refusal) []byte {
 		out = append(out, one(id)...)
 	}
 	return append(out, ']')
-}
-
-func openAIType(status int) string {
-	switch {
-	case status == http.StatusForbidden:
-		return "permission_error"
-	case status >= 500:
-		return "server_error"
-	}
-	return "invalid_request_error"
-}
-
-func anthropicType(status int) string {
-	switch {
-	case status == http.StatusForbidden:
-		return "permission_error"
-	case status == http.StatusRequestEntityTooLarge:
-		return "request_too_large"
-	case status >= 500:
-		return "api_error"
-	}
-	return "invalid_request_error"
-}
-
-func googleStatus(status int) string {
-	switch {
-	case status == http.StatusForbidden:
-		return "PERMISSION_DENIED"
-	case status == http.StatusServiceUnavailable:
-		return "UNAVAILABLE"
-	case status >= 500:
-		return "INTERNAL"
-	}
-	return "INVALID_ARGUMENT"
-}
-
-func awsType(status int) string {
-	switch {
-	case status == http.StatusForbidden:
-		return "AccessDeniedException"
-	case status == http.StatusServiceUnavailable:
-		return "ServiceUnavailableException"
-	case status >= 500:
-		return "InternalServerException"
-	}
-	return "ValidationException"
 }
 
 // An object is a JSON object being written. Empty strings are left out.

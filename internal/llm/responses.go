@@ -2,6 +2,26 @@
 
 package llm
 
+import "kong-ai-guard/internal/strictjson"
+
+// OpenAIResponses is the format of OpenAI's Responses API.
+const OpenAIResponses Format = "openai.responses"
+
+var responsesAPI = api{
+	format:  OpenAIResponses,
+	paths:   []string{"/responses"},
+	prompts: "input instructions",
+	spelled: "input instructions",
+	answers: "object type output output_text response delta text item part error",
+	request: func(s signs) bool {
+		input := s.doc.Member(s.root, "input")
+		return input >= 0 && (s.has("instructions") || s.has("max_output_tokens") || s.has("previous_response_id") || s.doc.Kind(input) == strictjson.Array)
+	},
+	answer:  func(s signs) bool { return s.has("output") && s.has("object") || s.typed("response.") },
+	grammar: responses,
+	refuse:  refuseOpenAI,
+}
+
 // responses adds what OpenAI's Responses API says, and its streamed events.
 func responses() {
 	r := requestShape

@@ -2,6 +2,8 @@
 
 package llm
 
+import "slices"
+
 // The shapes of all formats that are known by name, as one grammar: what a
 // name means at a place. Names of different formats live side by side where
 // they do not contradict each other, because a body is read for what it says,
@@ -79,15 +81,11 @@ func (s *shape) add(f field, names ...string) {
 }
 
 func init() {
-	openAI()
-	responses()
-	anthropic()
-	gemini()
-	bedrock()
-	cohere()
-	ollama()
-	rpc()
-	compatible()
+	for _, a := range slices.Backward(apis) {
+		if a.grammar != nil {
+			a.grammar()
+		}
+	}
 	// A message may hold what a part holds: the items of the Responses API
 	// are messages, parts and calls side by side. A delta is either, too.
 	inheritFields(messageShape, partShape)
@@ -96,10 +94,15 @@ func init() {
 	inheritFields(extraAnswer, answerShape)
 	inheritFields(rpcElicited, rpcResult)
 	for _, s := range allShapes {
-		s.folds = make(map[string]bool, len(s.fields))
-		for name := range s.fields {
-			s.folds[fold([]byte(name))] = true
-		}
+		s.foldNames()
+	}
+}
+
+// foldNames notes the case folds of the fields' names.
+func (s *shape) foldNames() {
+	s.folds = make(map[string]bool, len(s.fields))
+	for name := range s.fields {
+		s.folds[fold([]byte(name))] = true
 	}
 }
 

@@ -37,25 +37,13 @@ func (l Leg) String() string {
 // shape of refusals, never whether a text is scanned.
 type Format string
 
-// The formats that are known by name. Unknown is any other body whose strings
-// can be read; None is an empty body.
+// The formats of no API. Those of the APIs are in the APIs' files.
 const (
-	None              Format = ""
-	Unknown           Format = "unknown"
-	OpenAIChat        Format = "openai.chat"
-	OpenAICompletions Format = "openai.completions"
-	OpenAIResponses   Format = "openai.responses"
-	OpenAIOther       Format = "openai.other" // embeddings, moderations, images, audio
-	AnthropicMessages Format = "anthropic.messages"
-	Gemini            Format = "gemini"
-	BedrockConverse   Format = "bedrock.converse"
-	BedrockInvoke     Format = "bedrock.invoke"
-	Cohere            Format = "cohere"
-	Ollama            Format = "ollama"
-	MCP               Format = "mcp"
-	Text              Format = "text"
-	Form              Format = "form"
-	Media             Format = "media"
+	None    Format = ""        // an empty body
+	Unknown Format = "unknown" // any other body whose strings can be read
+	Text    Format = "text"
+	Form    Format = "form"
+	Media   Format = "media"
 )
 
 // A Role says who speaks in a turn. Roles of the formats are mapped to these;

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package llm
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"kong-ai-guard/internal/strictjson"
+)
+
+// An api is what makes a format that format: all that is known of it but the
+// reading, which is one for all. It stands in the format's own file.
+type api struct {
+	format Format
+
+	// paths are ends of its API's paths. Of the ends that fit a path the longest
+	// decides, whoever has it.
+	paths []string
+	// streams are those that ask for a streamed answer, and unlessTold those
+	// that do so unless the body says otherwise.
+	streams, unlessTold []string
+
+	// prompts are names of a request's root that make it a conversation or
+	// prompt, and asks those that a model's API alone has beside them.
+	prompts, asks string
+	// spelled are names, in lower case, that no other API is likely to have. In
+	// a root that no format knows, one of them in another case is refused.
+	spelled string
+	// answers are names of the root of an answer, or of a stream's event.
+	answers string
+
+	// request and answer tell the format by the signs in a root, where the path
+	// does not; nil for never. Others may show the same signs: see apis.
+	request, answer func(signs) bool
+
+	// array tells that an array is a stream of its answers, each the next piece.
+	array bool
+
+	// grammar says what its names mean, in the shapes of all formats.
+	grammar func()
+
+	// refuse writes what a refusal has in this format alone, in front of what it
+	// has in all; nil for OpenAI's way.
+	refuse func(*object, *Refusal)
+}
+
+// apis are all formats that are known by name. Formats resemble each other,
+// and so the order decides. The special comes before the general: its signs are
+// tried first, and its grammar is added last, so that its meaning of a name is
+// the one that holds. A new format goes to the top, unless it is more general
+// than one that is there.
+var apis = []*api{
+	&compatibleAPIs,
+	&mcpAPI,
+	&geminiAPI,
+	&invokeAPI,
+	&cohereAPI,
+	&ollamaAPI,
+	&converseAPI,
+	&anthropicAPI,
+	&chatAPI,
+	&responsesAPI,
+	&otherAPI,
+	&completionsAPI,
+}
+
+// surest are tried first on an answer, in this order: their signs there leave
+// less doubt than the others', whatever their requests are like. A format whose
+// answers show one of them too has to stand here.
+var surest = []*api{&geminiAPI, &chatAPI, &anthropicAPI, &responsesAPI, &converseAPI}
+
+// known is the registry of all formats.
+var known = register(apis)
+
+// A registry is what APIs say together, put in order for quick answers.
+type registry struct {
+	apis    []*api // in the order in which their signs are tried on a request
+	answers []*api // and on an answer
+
+	ends                []pathEnd
+	streams, unlessTold []string
+
+	promptNames, askNames, spelledNames, answerNames map[string]bool
+}
+
+// A pathEnd is the end of a path that tells a format.
+type pathEnd struct {
+	end    string
+	format Format
+}
+
+// register makes a registry of all these APIs, in their order.
+func register(all []*api) *registry {
+	g := &registry{
+		apis:        all,
+		answers:     slices.Clone(surest),
+		promptNames: make(map[string]bool), askNames: make(map[string]bool),
+		spelledNames: make(map[string]bool), answerNames: make(map[string]bool),
+	}
+	for _, a := range all {
+		for _, end := range a.paths {
+			g.ends = append(g.ends, pathEnd{end, a.format})
+		}
+		g.streams = append(g.streams, a.streams...)
+		g.unlessTold = append(g.unlessTold, a.unlessTold...)
+		addWords(g.promptNames, a.prompts)
+		addWords(g.askNames, a.asks)
+		addWords(g.spelledNames, a.spelled)
+		addWords(g.answerNames, a.answers)
+		if !slices.Contains(surest, a) {
+			g.answers = append(g.answers, a)
+		}
+	}
+	slices.SortStableFunc(g.ends, func(a, b pathEnd) int { return cmp.Compare(len(b.end), len(a.end)) })
+	return g
+}
+
+func addWords(set map[string]bool, words string) {
+	for word := range strings.FieldsSeq(words) {
+		set[word] = true
+	}
+}
+
+// api returns the API of format f, nil for none.
+func (g *registry) api(f Format) *api {
+	for _, a := range g.apis {
+		if a.format == f {
+			return a
+		}
+	}
+	return nil
+}
+
+// piece reports whether a root in an array is one of a stream's pieces.
+func (g *registry) piece(s signs) bool {
+	for _, a := range g.apis {
+		if a.array && a.answer(s) {
+			return true
+		}
+	}
+	return false
+}
+
+// signs are the members of an object at the root of a body.
+type signs struct {
+	doc  *strictjson.Doc
+	root int
+}
+
+// has reports whether there is a member of this name.
+func (s signs) has(name string) bool { return s.doc.Member(s.root, name) >= 0 }
+
+// any reports whether there is a member with one of these names.
+func (s signs) any(names map[string]bool) bool {
+	for c := s.doc.First(s.root); c < s.doc.Next(s.root); c = s.doc.Next(c) {
+		if names[string(s.doc.Name(c))] {
+			return true
+		}
+	}
+	return false
+}
+
+// typed reports whether the object's type begins with prefix.
+func (s signs) typed(prefix string) bool {
+	t := s.doc.Member(s.root, "type")
+	return t >= 0 && s.doc.Kind(t) == strictjson.String && strings.HasPrefix(string(s.doc.Bytes(t)), prefix)
+}
