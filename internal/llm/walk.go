@@ -182,7 +182,8 @@ func (r *reader) object(a at, s *shape, v int) error {
 type callMembers struct{ name, args int }
 
 // enter takes in what an object says about itself before its members are
-// read, since members may come in any order.
+// read, since members may come in any order: who speaks, where it is said, and
+// which members are a tool call.
 func (r *reader) enter(a at, s *shape, v int) (at, callMembers) {
 	call := callMembers{-1, -1}
 	if !s.message && !s.block && !s.choice && r.asm == nil {
@@ -200,94 +201,123 @@ func (r *reader) enter(a at, s *shape, v int) (at, callMembers) {
 	d := r.doc
 	for c := d.First(v); c < d.Next(v); c = d.Next(c) {
 		name := d.Name(c)
-		switch string(name) {
-		case "role", "author":
-			if s.message && r.isString(c) {
-				role = roleOf(d.Bytes(c), role)
-				r.carries = r.carries || role == RoleTool // an empty result is one
-			}
-		case "type":
-			// Of a delta it says what is new, which its member's name says too.
-			if (s.message || s.block && s != deltaShape) && !a.joined && r.isString(c) {
-				r.carries = r.carries || carries(d.Bytes(c))
-				role, a.kind = roleOfType(d.Bytes(c), role, a.kind)
-				a.found = a.found || bytes.HasSuffix(d.Bytes(c), []byte("search_result"))
-			}
-		case "index", "output_index", "contentBlockIndex":
-			n, ok := r.place(c)
-			switch {
-			case !ok:
-			case s.choice:
-				if string(name) == "index" {
-					a.choice = n
-				}
-			case s == callShape:
-				a.call = n
-			case r.asm != nil && !a.joined:
-				a.block = n
-			}
-		case "content_index", "summary_index":
-			if n, ok := r.place(c); ok && r.asm != nil && !a.joined {
-				a.call = n
-			}
-		case "tool_call_id", "tool_use_id", "toolUseId", "call_id":
-			if r.isString(c) {
-				a.callID = string(d.Bytes(c))
-			}
-		case "id":
-			if (s.block || s == callShape) && a.callID == "" && r.isString(c) && a.kind == KindToolCall {
-				a.callID = string(d.Bytes(c))
-			}
-		case "name", "tool_name", "toolName":
-			if rule := s.fields["name"].rule; r.isString(c) && (rule == other || rule == mention) {
-				call.name = c
-			}
-		case "thought":
-			// Gemini's; clients of deltas do not look at it.
-			if s.block && s != deltaShape && d.Kind(c) == strictjson.True {
-				a.kind = KindReasoning
-			}
-		case "arguments", "input", "args", "parameters", "partial_json":
-			if s.fields[string(name)].rule == args {
-				call.args = c
-			}
+		if !r.speaker(&a, &role, s, name, c) && !r.position(&a, s, name, c) {
+			r.callMember(&a, &call, s, name, c)
 		}
 	}
-	if r.asm != nil && call.name >= 0 && !r.whole(call.args) {
-		call.args = -1
-		if a.kind != KindToolCall {
-			call.name = -1
-		} else {
-			r.asm.call(r, a, d.Bytes(call.name))
-			if a.role = role; role == RoleNone || role == RoleUser {
-				a.role = RoleAssistant
-			}
-			return a, call
-		}
-	}
-	if call.name < 0 || call.args < 0 {
-		if call.name >= 0 && (a.kind == KindToolResult || role == RoleTool) {
-			a.name = string(d.Bytes(call.name))
-		}
-		call = callMembers{-1, -1}
-	}
-	if call.args >= 0 {
-		a.name = string(d.Bytes(call.name))
-		if a.callID == "" {
-			if id := d.Member(v, "id"); id >= 0 && r.isString(id) {
-				a.callID = string(d.Bytes(id))
-			}
-		}
-		a.kind = KindToolCall
-		if role == RoleNone || role == RoleUser {
-			role = RoleAssistant
-		}
-	}
+	call = r.settleCall(&a, &role, call, v)
 	a.role = role
-	if a.role == RoleTool && a.kind == KindText && r.asm == nil { // a stream's role may come later
+	if r.asm == nil && role == RoleTool && a.kind == KindText { // a stream's role may come later
 		a.kind = KindToolResult
 	}
 	return a, call
+}
+
+// speaker takes in member c if it says who speaks, and what kind of text it is.
+func (r *reader) speaker(a *at, role *Role, s *shape, name []byte, c int) bool {
+	switch string(name) {
+	case "role", "author":
+		if s.message && r.isString(c) {
+			*role = roleOf(r.doc.Bytes(c), *role)
+			r.carries = r.carries || *role == RoleTool // an empty result is one
+		}
+	case "type":
+		// Of a delta it says what is new, which its member's name says too.
+		if (s.message || s.block && s != deltaShape) && !a.joined && r.isString(c) {
+			kind := r.doc.Bytes(c)
+			r.carries = r.carries || carries(kind)
+			*role, a.kind = roleOfType(kind, *role, a.kind)
+			a.found = a.found || bytes.HasSuffix(kind, []byte("search_result"))
+		}
+	case "thought":
+		// Gemini's; clients of deltas do not look at it.
+		if s.block && s != deltaShape && r.doc.Kind(c) == strictjson.True {
+			a.kind = KindReasoning
+		}
+	default:
+		return false
+	}
+	return true
+}
+
+// position takes in member c if it numbers a choice, a block or a call.
+func (r *reader) position(a *at, s *shape, name []byte, c int) bool {
+	switch string(name) {
+	case "index", "output_index", "contentBlockIndex":
+		n, ok := r.place(c)
+		switch {
+		case !ok:
+		case s.choice:
+			if string(name) == "index" {
+				a.choice = n
+			}
+		case s == callShape:
+			a.call = n
+		case r.asm != nil && !a.joined:
+			a.block = n
+		}
+	case "content_index", "summary_index":
+		if n, ok := r.place(c); ok && r.asm != nil && !a.joined {
+			a.call = n
+		}
+	default:
+		return false
+	}
+	return true
+}
+
+// callMember takes in member c if it is the id, the name or the arguments of a
+// tool call.
+func (r *reader) callMember(a *at, call *callMembers, s *shape, name []byte, c int) {
+	switch string(name) {
+	case "tool_call_id", "tool_use_id", "toolUseId", "call_id":
+		if r.isString(c) {
+			a.callID = string(r.doc.Bytes(c))
+		}
+	case "id":
+		if (s.block || s == callShape) && a.callID == "" && r.isString(c) && a.kind == KindToolCall {
+			a.callID = string(r.doc.Bytes(c))
+		}
+	case "name", "tool_name", "toolName":
+		if rule := s.fields["name"].rule; r.isString(c) && (rule == other || rule == mention) {
+			call.name = c
+		}
+	case "arguments", "input", "args", "parameters", "partial_json":
+		if s.fields[string(name)].rule == args {
+			call.args = c
+		}
+	}
+}
+
+// settleCall gives the members that are a tool call in the end, and notes whose
+// it is. A name without arguments is that of the tool whose result this is.
+func (r *reader) settleCall(a *at, role *Role, call callMembers, v int) callMembers {
+	none := callMembers{-1, -1}
+	switch {
+	case call.name < 0:
+		return none
+	case r.asm != nil && !r.whole(call.args): // they come later, as pieces
+		if a.kind != KindToolCall {
+			return none
+		}
+		call.args = -1
+		r.asm.call(r, *a, r.doc.Bytes(call.name))
+	case call.args < 0:
+		if a.kind == KindToolResult || *role == RoleTool {
+			a.name = string(r.doc.Bytes(call.name))
+		}
+		return none
+	default:
+		a.name = string(r.doc.Bytes(call.name))
+		if a.callID == "" {
+			a.callID = r.member(v, "id")
+		}
+		a.kind = KindToolCall
+	}
+	if *role == RoleNone || *role == RoleUser {
+		*role = RoleAssistant
+	}
+	return call
 }
 
 // value reads value v, whose meaning is f.
