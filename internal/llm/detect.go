@@ -115,7 +115,7 @@ func answerFormat(d *strictjson.Doc, request *Message) Format {
 	return OpenAIOther
 }
 
-// answerRoot gives the object that shows the signs of an answer. Of an array it
+// answerRoot returns the object that shows the signs of an answer. Of an array it
 // is the first piece of a stream or else the first answer, since there may be
 // elements before that say nothing; the array itself if there is none.
 func answerRoot(d *strictjson.Doc) int {
