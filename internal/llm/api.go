@@ -35,6 +35,9 @@ type api struct {
 	// does not; nil for never. Others may show the same signs: see apis.
 	request, answer func(signs) bool
 
+	// array tells that an array is a stream of its answers, each the next piece.
+	array bool
+
 	// grammar says what its names mean, in the shapes of all formats.
 	grammar func()
 
@@ -128,6 +131,16 @@ func (g *registry) api(f Format) *api {
 		}
 	}
 	return nil
+}
+
+// piece reports whether a root in an array is one of a stream's pieces.
+func (g *registry) piece(s signs) bool {
+	for _, a := range g.apis {
+		if a.array && a.answer(s) {
+			return true
+		}
+	}
+	return false
 }
 
 // signs are the members of an object at the root of a body.

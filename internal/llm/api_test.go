@@ -143,7 +143,7 @@ func TestFormatsAreComplete(t *testing.T) {
 	}
 }
 
-// formatConstants gives the values of this package's constants of type Format.
+// formatConstants returns the values of this package's constants of type Format.
 func formatConstants(t *testing.T) []Format {
 	paths, err := filepath.Glob("*.go")
 	if err != nil {
@@ -175,7 +175,7 @@ func formatConstants(t *testing.T) []Format {
 	return formats
 }
 
-// goldenFormats gives the formats of the golden files.
+// goldenFormats returns the formats of the golden files.
 func goldenFormats(t *testing.T) map[Format]bool {
 	paths, err := filepath.Glob(filepath.Join("..", "..", "testdata", "llm", "*", "*.golden"))
 	if err != nil || len(paths) == 0 {
@@ -193,7 +193,7 @@ func goldenFormats(t *testing.T) map[Format]bool {
 	return formats
 }
 
-// sourceOf gives the source of the package called name, without its tests.
+// sourceOf returns the source of the package called name, without its tests.
 func sourceOf(t *testing.T, name string) string {
 	var code strings.Builder
 	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {

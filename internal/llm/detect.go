@@ -100,27 +100,13 @@ func WantsStream(path string, body []byte) bool {
 // answerFormat tells the format of an answer, or of a stream's event: that of
 // the request, if it is known.
 func answerFormat(d *strictjson.Doc, request *Message) Format {
-	root := strictjson.Root
-	if d.Kind(root) == strictjson.Array {
-		// The first element may be one that says nothing.
-		for c := d.First(root); c < d.Next(strictjson.Root); c = d.Next(c) {
-			if d.Kind(c) == strictjson.Object && (d.Kind(root) == strictjson.Array || d.Member(c, "candidates") >= 0) && namesAnswer(d, c) {
-				if root = c; d.Member(c, "candidates") >= 0 {
-					break
-				}
-			}
-		}
-	}
-	if d.Kind(root) != strictjson.Object {
-		return Unknown
-	}
-	if !namesAnswer(d, root) {
+	s := signs{d, answerRoot(d)}
+	if d.Kind(s.root) != strictjson.Object || !s.any(known.answerNames) {
 		return Unknown
 	}
 	if request != nil && request.Format != None && request.Format != Unknown && request.Format != MCP && request.Format != Media {
 		return request.Format
 	}
-	s := signs{d, root}
 	for _, a := range known.answers {
 		if a.answer != nil && a.answer(s) {
 			return a.format
@@ -129,14 +115,38 @@ func answerFormat(d *strictjson.Doc, request *Message) Format {
 	return OpenAIOther
 }
 
-// namesAnswer reports whether object v has a name that makes it an answer.
-func namesAnswer(d *strictjson.Doc, v int) bool { return signs{d, v}.any(known.answerNames) }
+// answerRoot returns the object that shows the signs of an answer. Of an array it
+// is the first piece of a stream or else the first answer, since there may be
+// elements before that say nothing; the array itself if there is none.
+func answerRoot(d *strictjson.Doc) int {
+	root := strictjson.Root
+	if d.Kind(root) != strictjson.Array {
+		return root
+	}
+	found := root
+	for c := d.First(root); c < d.Next(root); c = d.Next(c) {
+		if d.Kind(c) != strictjson.Object {
+			continue
+		}
+		s := signs{d, c}
+		if known.piece(s) {
+			return c
+		}
+		if found == root && s.any(known.answerNames) {
+			found = c
+		}
+	}
+	return found
+}
 
-// streamsArray reports whether an answer is an array of Gemini's answers, each
-// the next piece.
-func streamsArray(d *strictjson.Doc) bool {
+// streamsArray reports whether an array is a stream of format f, or one that
+// shows the signs of such.
+func streamsArray(d *strictjson.Doc, f Format) bool {
+	if a := known.api(f); a != nil && a.array {
+		return true
+	}
 	for c := d.First(strictjson.Root); c < d.Next(strictjson.Root); c = d.Next(c) {
-		if d.Kind(c) == strictjson.Object && d.Member(c, "candidates") >= 0 {
+		if d.Kind(c) == strictjson.Object && known.piece(signs{d, c}) {
 			return true
 		}
 	}

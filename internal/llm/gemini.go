@@ -22,6 +22,7 @@ var geminiAPI = api{
 	answers: "candidates promptFeedback usageMetadata embedding embeddings predictions error",
 	request: func(s signs) bool { return s.has("contents") || s.has("instances") || s.has("requests") },
 	answer:  func(s signs) bool { return s.has("candidates") },
+	array:   true, // when it is not asked for events
 	grammar: gemini,
 	refuse: func(o *object, r *Refusal) {
 		o.open("error")

@@ -352,8 +352,7 @@ func (r *reader) document(in Input) error {
 		}
 		return r.unknown(a, root)
 	case r.isArray(root) && in.Leg == ResponseLeg && m.Format != Unknown:
-		// Gemini streams an array of answers when it is not asked for events.
-		if m.Format == Gemini || streamsArray(r.doc) {
+		if streamsArray(r.doc, m.Format) {
 			m.Stream, r.asm = true, newAssembler()
 		}
 		for c := r.doc.First(root); c < r.doc.Next(root); c = r.doc.Next(c) {

@@ -289,7 +289,7 @@ func (r *reader) callMember(a *at, call *callMembers, s *shape, name []byte, c i
 	}
 }
 
-// settleCall gives the members that are a tool call in the end, and notes whose
+// settleCall returns the members that are a tool call in the end, and notes whose
 // it is. A name without arguments is that of the tool whose result this is.
 func (r *reader) settleCall(a *at, role *Role, call callMembers, v int) callMembers {
 	none := callMembers{-1, -1}
