@@ -55,7 +55,7 @@ func (s *stage) all(name string) (args []string) {
 	return args
 }
 
-// readDockerfile gives the ARGs before the first stage, and the stages.
+// readDockerfile returns the ARGs before the first stage, and the stages.
 func readDockerfile(t *testing.T) (args map[string]string, stages []stage) {
 	t.Helper()
 	b, err := os.ReadFile("Dockerfile")
@@ -86,7 +86,7 @@ func readDockerfile(t *testing.T) (args map[string]string, stages []stage) {
 	return args, stages
 }
 
-// environment gives what a stage's ENVs set.
+// environment returns what a stage's ENVs set.
 func (s *stage) environment() map[string]string {
 	env := map[string]string{}
 	for _, args := range s.all("ENV") {
@@ -249,7 +249,7 @@ func readCompose(t *testing.T) *compose {
 	return c
 }
 
-// flagValue gives the value of a flag in a command line.
+// flagValue returns the value of a flag in a command line.
 func flagValue(args []string, name string) string {
 	if i := slices.Index(args, name); i >= 0 && i+1 < len(args) {
 		return args[i+1]
@@ -380,8 +380,8 @@ func TestComposedPartsWorkTogether(t *testing.T) {
 	}
 }
 
-// startFakes starts the stand-ins on free ports. It gives what tells where
-// that moved a URL of the compose file.
+// startFakes starts the stand-ins on free ports. It returns a function that maps
+// a URL of the compose file to where it is now.
 func startFakes(t *testing.T, fakes string, command []string) (moved func(string) string) {
 	t.Helper()
 	cmd := exec.Command(fakes, "-llm", "127.0.0.1:0", "-airs", "127.0.0.1:0", "-noma", "127.0.0.1:0")

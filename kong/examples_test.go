@@ -56,7 +56,7 @@ var kongsOwn = map[string][]string{
 	"file-log":      {"path", "reopen", "custom_fields_by_lua"},
 }
 
-// check judges one plugin's configuration. It gives the plugin's name when it
+// check judges one plugin's configuration. It returns the plugin's name when it
 // is one of ours.
 func check(t *testing.T, where string, p kongtest.Plugin) string {
 	t.Helper()
@@ -90,7 +90,7 @@ func both(t *testing.T, where string, seen []string) {
 	}
 }
 
-// allPlugins gives the plugins of a declarative configuration, wherever they
+// allPlugins returns the plugins of a declarative configuration, wherever they
 // stand.
 func allPlugins(d kongtest.Declarative) []kongtest.Plugin {
 	all := slices.Clone(d.Plugins)
@@ -380,7 +380,7 @@ func TestHelmValues(t *testing.T) {
 	}
 }
 
-// references gives the variables that the {vault://env/...} of a file stand
+// references returns the variables that the {vault://env/...} of a file stand
 // for, in lower case.
 func references(t *testing.T, path string) []string {
 	t.Helper()

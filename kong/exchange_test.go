@@ -150,7 +150,7 @@ func play(t *testing.T, file string) *played {
 	return p
 }
 
-// ask sends a prompt, and gives the status and what Kong's log plugins get.
+// ask sends a prompt, and returns the status and what Kong's log plugins get.
 func (p *played) ask(path, prompt string) (status int, entry map[string]any) {
 	p.t.Helper()
 	p.mu.Lock()
@@ -233,7 +233,7 @@ func TestExamplesPassTheCheck(t *testing.T) {
 	}
 }
 
-// leaves gives the dotted names of what an entry holds below a name.
+// leaves returns the dotted names of what an entry holds below a name.
 func leaves(prefix string, v any) (names []string) {
 	m, ok := v.(map[string]any)
 	if !ok {

@@ -24,7 +24,7 @@ type luaKong struct {
 	cleared []string
 	errors  []string
 	exit    *luaExit
-	// buffered tells that enable_buffering was called.
+	// buffered says that enable_buffering was called.
 	buffered bool
 }
 

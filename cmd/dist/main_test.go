@@ -23,7 +23,7 @@ import (
 	"kong-ai-guard/plugins"
 )
 
-// entries gives the files of an archive.
+// entries returns the files of an archive.
 func entries(t *testing.T, path string) map[string]*tar.Header {
 	t.Helper()
 	f, err := os.Open(path)

@@ -39,7 +39,8 @@ type fake struct {
 	handler       http.Handler
 }
 
-// run gives the code to exit with: 0, 1 after an error, 2 for wrong arguments.
+// run returns the code to exit with: 0, 1 after an error, 2 for wrong
+// arguments.
 func run(stop context.Context, args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("fakes", flag.ContinueOnError)
 	flags.SetOutput(stderr)

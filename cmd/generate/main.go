@@ -44,7 +44,7 @@ func generate(root string) error {
 	return nil
 }
 
-// files gives what is made from one plugin's declaration, by path.
+// files returns what is made from one plugin's declaration, by path.
 func files(plugin *kongschema.Plugin) map[string][]byte {
 	return map[string][]byte{
 		"schema/" + plugin.Name + "/schema.lua":  plugin.Lua(),

@@ -35,7 +35,7 @@ type schema struct {
 	LuaSchema string `json:"lua_schema"`
 }
 
-// errAbsent tells that Konnect has no schema of that name.
+// errAbsent says that Konnect has no schema of that name.
 var errAbsent = errors.New("it is not there")
 
 // upload brings a schema to Konnect, if it has not the same already, and tells

@@ -34,7 +34,7 @@ func main() {
 	os.Exit(code)
 }
 
-// run gives the code to exit with: 0, 1 when a schema could not be uploaded,
+// run returns the code to exit with: 0, 1 when a schema could not be uploaded,
 // 2 for wrong arguments.
 func run(stop context.Context, args []string, token string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("konnect-schema", flag.ContinueOnError)
@@ -82,7 +82,7 @@ func run(stop context.Context, args []string, token string, stdout, stderr io.Wr
 	return code
 }
 
-// chosen gives the plugins that are named, all when none is.
+// chosen returns the plugins that are named, all when none is.
 func chosen(names []string) ([]kongschema.Plugin, error) {
 	var all []kongschema.Plugin
 	for _, p := range plugins.All() {

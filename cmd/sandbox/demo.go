@@ -28,7 +28,7 @@ type step struct {
 	says string
 	// modelCalls is how often the model has to be asked.
 	modelCalls int
-	// also checks what else has to be so, and gives what to show of it.
+	// also checks what else has to be so, and returns what to show of it.
 	also func(context.Context, *answer) (string, error)
 }
 
@@ -105,7 +105,7 @@ func (s *sandbox) steps() []step {
 	}
 }
 
-// play plays all steps. The error tells of those that went wrong.
+// play plays all steps. The error names those that went wrong.
 func play(ctx context.Context, s *sandbox, w io.Writer) error {
 	fmt.Fprintln(w, "This plays the plugins' real binaries. It is NOT Kong: the gateway, the scan services and the model are stand-ins.")
 	failed := 0

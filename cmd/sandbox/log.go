@@ -27,7 +27,7 @@ func (l *level) set(s string) error {
 	return nil
 }
 
-// shows tells whether a line of that level is shown.
+// shows reports whether a line of that level is shown.
 func (l level) shows(line string) bool {
 	if l == "" {
 		l = "notice"

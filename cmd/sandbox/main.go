@@ -24,8 +24,8 @@ func main() {
 	os.Exit(code)
 }
 
-// run gives the code to exit with: 0, 1 after an error or a demonstration that
-// did not go as it should, 2 for wrong arguments.
+// run returns the code to exit with: 0, 1 after an error or a demonstration
+// that did not go as it should, 2 for wrong arguments.
 func run(stop context.Context, args []string, stdout, stderr io.Writer) int {
 	o := options{listen: defaultAddresses()}
 	var demo, freePorts bool
@@ -77,7 +77,7 @@ func run(stop context.Context, args []string, stdout, stderr io.Writer) int {
 	return 0
 }
 
-// freeAddress gives an address that is free now.
+// freeAddress returns an address that is free now.
 func freeAddress() string {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

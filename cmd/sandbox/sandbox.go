@@ -63,7 +63,7 @@ type sandbox struct {
 	at       addresses // where it all listens
 }
 
-// start starts everything. What it gives has to be closed, also after an
+// start starts everything. What it returns has to be closed, also after an
 // error.
 func start(o options, log *logWriter) (*sandbox, error) {
 	s := &sandbox{llm: fakellm.New(fakellm.Options{}), at: addresses{plugins: map[string]*place{}}}
@@ -99,7 +99,7 @@ func start(o options, log *logWriter) (*sandbox, error) {
 	return s, s.startGateway(o, declarative, log)
 }
 
-// serve serves a handler until close, and gives the address.
+// serve serves a handler until close, and returns the address.
 func (s *sandbox) serve(address string, handler http.Handler) (string, error) {
 	listener, err := net.Listen("tcp", address)
 	if err != nil {

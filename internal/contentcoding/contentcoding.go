@@ -73,7 +73,7 @@ var slots = make(chan struct{}, runtime.GOMAXPROCS(0))
 // Decode undoes the coding that a Content-Encoding header names: gzip, deflate,
 // br or zstd, in any case, with the prefix "x-" for gzip. The error is always
 // an *Error. An empty body is empty in each of them, as an answer to HEAD is.
-// For identity and for no coding it gives body itself.
+// For identity and for no coding it returns body itself.
 //
 // Refused are: several codings in a row, also those that say "identity" beside
 // another (it is no value for this header, and readers differ on it); a body

@@ -17,7 +17,7 @@ import (
 // readers decode one coding; they are used again, as they are costly to make.
 type readers struct{ pool sync.Pool }
 
-// A reader decodes what src gives.
+// A reader decodes what it reads from src.
 type reader struct {
 	src bytes.Reader
 	io.Reader
@@ -80,7 +80,7 @@ var zstdReaders = newReaders(func(r *reader) {
 	r.reset = func() error { return z.Reset(&r.src) }
 })
 
-// decode gives the decoded body, or over when it is longer than bound.
+// decode returns the decoded body, or over when it is longer than bound.
 func (rs *readers) decode(body []byte, bound int64, over *Error) ([]byte, error) {
 	r := rs.pool.Get().(*reader)
 	r.src.Reset(body)

@@ -10,7 +10,7 @@ import (
 )
 
 // Check tells what is wrong with the plugin's configurations in a file, what
-// they let pass unscanned, and what their neighbours do to them. It gives
+// they let pass unscanned, and what their neighbours do to them. It returns
 // ExitOK when there are no errors, whatever the warnings.
 func Check(p *Plugin, file string, stdout, stderr io.Writer) int {
 	doc, ours, err := p.load(file)

@@ -17,7 +17,7 @@ import (
 	"kong-ai-guard/plugins/noma"
 )
 
-// plugin gives one of the two, with an environment.
+// plugin returns one of the two, with an environment.
 func plugin(t testing.TB, vendor string, env map[string]string) *diagnose.Plugin {
 	t.Helper()
 	p := airs.Plugin()
@@ -207,7 +207,7 @@ func FuzzCheck(f *testing.F) {
 	})
 }
 
-// explain gives what Explain says of a body.
+// explain returns what Explain says of a body.
 func explain(t testing.TB, body diagnose.Body, config string) (int, string) {
 	t.Helper()
 	var out bytes.Buffer

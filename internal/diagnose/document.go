@@ -87,7 +87,7 @@ type route struct {
 	protocols     []string
 }
 
-// parse reads a file for the plugin of this name. Env gives what decK's
+// parse reads a file for the plugin of this name. env returns what decK's
 // placeholders stand for.
 func parse(data []byte, plugin string, env func(string) (string, bool)) (*document, error) {
 	trees, err := parseTrees(fillPlaceholders(data, env))

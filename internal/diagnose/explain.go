@@ -203,7 +203,7 @@ const maxValues = 10
 // asAnswers reads what an answer may hold: equal names and lone surrogates.
 var asAnswers = []jsontext.Options{jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)}
 
-// documents gives the JSON documents of a body: itself, or the data of a
+// documents returns the JSON documents of a body: itself, or the data of a
 // stream's events or lines.
 func documents(body []byte) func(yield func([]byte) bool) {
 	return func(yield func([]byte) bool) {
@@ -220,7 +220,7 @@ func documents(body []byte) func(yield func([]byte) bool) {
 	}
 }
 
-// stringsOf gives the strings of a valid document with their places, such as
+// stringsOf returns the strings of a valid document with their places, such as
 // "messages[].role".
 func stringsOf(doc []byte) func(yield func(place, value string) bool) {
 	return func(yield func(place, value string) bool) {

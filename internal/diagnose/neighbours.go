@@ -133,14 +133,14 @@ func (in *instance) covers(r *route) bool {
 	return in.route == r.name || in.route == "" && (in.service == "" || in.service == r.service)
 }
 
-// meets tells whether two instances may run in one exchange.
+// meets reports whether two instances may run in one exchange.
 func (in *instance) meets(other *instance) bool {
 	differ := func(a, b string) bool { return a != "" && b != "" && a != b }
 	return in.enabled && !differ(in.service, other.service) && !differ(in.route, other.route) &&
 		!differ(in.consumer, other.consumer)
 }
 
-// masks tells whether the instance may rewrite answers.
+// masks reports whether the instance may rewrite answers.
 func masks(in *instance) bool {
 	for _, field := range []string{"mask_sensitive_data", "anonymize_input"} {
 		if on, _ := in.config()[field].(bool); on {
@@ -150,5 +150,5 @@ func masks(in *instance) bool {
 	return false
 }
 
-// scans tells whether an instance of another of our plugins looks at answers.
+// scans reports whether an instance of another of our plugins looks at answers.
 func scans(in *instance) bool { return text(in.config()["response_mode"]) != string(policy.Off) }

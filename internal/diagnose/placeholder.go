@@ -30,8 +30,8 @@ func fillPlaceholders(data []byte, env func(string) (string, bool)) []byte {
 	})
 }
 
-// settle gives a configuration with the secrets that can be had here. Open are
-// the fields whose value cannot, with where it comes from.
+// settle returns a configuration with the secrets that can be had here. Open
+// are the fields whose value cannot, with where it comes from.
 func settle(fields kongrules.Fields, config map[string]any, env func(string) (string, bool)) (settled map[string]any, open map[string]string) {
 	settled = kongrules.Resolve(fields, config, env)
 	delete(settled, "$refs")
@@ -56,7 +56,7 @@ var opened = regexp.MustCompile(openMark + `([A-Za-z0-9_]*)`)
 
 const none = "\x00none"
 
-// find gives the first text in a value that is as wanted, none for none.
+// find returns the first text in a value that is as wanted, none for none.
 func find(v any, wanted func(string) bool) string {
 	switch v := v.(type) {
 	case string:

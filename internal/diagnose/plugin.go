@@ -19,7 +19,7 @@ import (
 	"kong-ai-guard/internal/telemetry"
 )
 
-// The codes that a command gives. What was found wrong and what could not be
+// The codes that a command returns. What was found wrong and what could not be
 // asked have the same one: either way the answer is not yes.
 const (
 	ExitOK        = 0 // sound, allowed, read
@@ -62,7 +62,7 @@ func (p *Plugin) schema() (*kongrules.Field, error) {
 	return schema, schema.Prepare()
 }
 
-// load reads a file and gives what it holds of this plugin.
+// load reads a file and returns what it holds of this plugin.
 func (p *Plugin) load(file string) (*document, []*instance, error) {
 	data, err := ReadFile(file)
 	if err != nil {

@@ -33,7 +33,7 @@ func (b *Body) input() llm.Input {
 	return llm.Input{Leg: b.Leg, Path: b.Path, ContentType: b.ContentType, ContentEncoding: b.ContentEncoding, Body: b.Bytes}
 }
 
-// choose gives the one configuration of the plugin in a file that is on the
+// choose returns the one configuration of the plugin in a file that is on the
 // route, service, consumer or group of that name; any when there is only one.
 func (p *Plugin) choose(file, name string) (*instance, error) {
 	_, ours, err := p.load(file)
@@ -68,7 +68,7 @@ func (in *instance) scope() string {
 	return "global"
 }
 
-// usable gives the configuration of choose as a running plugin would use it.
+// usable returns the configuration of choose as a running plugin would use it.
 // A secret that is not known here is an error.
 func (p *Plugin) usable(file, name string) (*Instance, error) {
 	in, err := p.choose(file, name)

@@ -63,8 +63,8 @@ type Frame struct {
 	Headers             []Header
 }
 
-// LooksLikeFrames tells whether body starts with the prelude of a frame: three
-// words of which the last is the checksum of the others.
+// LooksLikeFrames reports whether body starts with the prelude of a frame:
+// three words of which the last is the checksum of the others.
 func LooksLikeFrames(body []byte) bool {
 	return len(body) >= frameMin && crc32.ChecksumIEEE(body[:8]) == binary.BigEndian.Uint32(body[8:])
 }
@@ -77,7 +77,7 @@ type FrameReader struct {
 	err   error
 }
 
-// NewFrameReader gives a FrameReader for a whole body.
+// NewFrameReader returns a FrameReader for a whole body.
 func NewFrameReader(body []byte) *FrameReader { return &FrameReader{body: body} }
 
 // Next reads the next frame. It returns false at the end and on an error.

@@ -239,7 +239,8 @@ func BenchmarkFrames(b *testing.B) {
 	}
 }
 
-// stringHeader gives the value of the named header if it is a string, else "".
+// stringHeader returns the value of the named header if it is a string, else
+// "".
 func stringHeader(f *Frame, name string) string {
 	for _, h := range f.Headers {
 		if h.Type == HeaderString && string(h.Name) == name {

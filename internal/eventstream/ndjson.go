@@ -11,9 +11,9 @@ import (
 // front of each text of a JSON sequence (RFC 7464).
 const jsonSpace = " \t\r\x1e"
 
-// Lines gives the places of the lines of a body of JSON lines (NDJSON, JSONL),
-// without white space around them and without blank lines. The last line needs
-// no end.
+// Lines returns the places of the lines of a body of JSON lines (NDJSON,
+// JSONL), without white space around them and without blank lines. The last
+// line needs no end.
 func Lines(body []byte) iter.Seq[Span] {
 	return func(yield func(Span) bool) {
 		for pos := 0; pos < len(body); {
@@ -34,7 +34,7 @@ func Lines(body []byte) iter.Seq[Span] {
 	}
 }
 
-// LooksLikeLines tells whether body, which is not one JSON value, looks like
+// LooksLikeLines reports whether body, which is not one JSON value, looks like
 // JSON lines: its first line begins and ends as an object or array, and its
 // second begins as one. A body that begins like JSON and is neither JSON nor
 // this is not plain text either: a client may well read its first line.

@@ -36,7 +36,7 @@ const maxLines = 100_000
 // A Span is the range of bytes from Start up to, not including, End.
 type Span struct{ Start, End int }
 
-// In gives the bytes of the span in b.
+// In returns the bytes of the span in b.
 func (s Span) In(b []byte) []byte { return b[s.Start:s.End:s.End] }
 
 // A FieldKind says what a line other than a data line is.
@@ -109,7 +109,7 @@ type Reader struct {
 	err     error
 }
 
-// NewReader gives a Reader for a whole stream.
+// NewReader returns a Reader for a whole stream.
 func NewReader(body []byte) *Reader {
 	r := &Reader{body: body, lf: -1}
 	if !utf8.Valid(body) {
@@ -122,7 +122,7 @@ func NewReader(body []byte) *Reader {
 
 var utf8BOM = []byte("\uFEFF")
 
-// bom gives the byte order mark in front of body, of which clients drop one.
+// bom returns the byte order mark in front of body, of which clients drop one.
 func bom(body []byte) []byte {
 	if bytes.HasPrefix(body, utf8BOM) {
 		return body[:len(utf8BOM)]
@@ -241,7 +241,7 @@ func (r *Reader) field(l Span) {
 	}
 }
 
-// isNearData tells whether a careless client takes a field's name for "data".
+// isNearData reports whether a careless client takes a field's name for "data".
 func isNearData(name []byte) bool {
 	return bytes.EqualFold(bytes.TrimSpace(bytes.TrimPrefix(name, utf8BOM)), []byte("data"))
 }

@@ -4,9 +4,9 @@ package eventstream
 
 import "bytes"
 
-// ambiguous tells whether clients in use see other lines here than the standard
-// does, so that content appears to one of them in a form that nobody scanned.
-// afterCR says that the line before ended in a CR without LF.
+// ambiguous reports whether clients in use see other lines here than the
+// standard does, so that content appears to one of them in a form that nobody
+// scanned. afterCR says that the line before ended in a CR without LF.
 func ambiguous(line []byte, afterCR bool) bool {
 	return afterCR && continuesJSON(line) || hasHiddenData(line)
 }
@@ -24,7 +24,7 @@ func continuesJSON(line []byte) bool {
 	return bytes.IndexByte(line, '"') >= 0
 }
 
-// hasHiddenData tells whether a "data:" stands in the line after a character
+// hasHiddenData reports whether a "data:" stands in the line after a character
 // that clients with Python's str.splitlines take for the end of a line.
 func hasHiddenData(line []byte) bool {
 	for rest := line; ; {
@@ -47,12 +47,12 @@ func hasHiddenData(line []byte) bool {
 	}
 }
 
-// LooksLike tells whether an event stream's client finds data in body, whatever
-// its label says. That is so as soon as one line anywhere is a data line with a
-// value, or nearly one with JSON as its value. A text that is no stream but has
-// such a line is worth reading as one, since a Reader gives its other lines too.
-// A body that is JSON is to be read as JSON first: none of its lines can start
-// with the bare word "data".
+// LooksLike reports whether an event stream's client finds data in body,
+// whatever its label says. That is so as soon as one line anywhere is a data
+// line with a value, or nearly one with JSON as its value. A text that is no
+// stream but has such a line is worth reading as one, since a Reader gives its
+// other lines too. A body that is JSON is to be read as JSON first: none of its
+// lines can start with the bare word "data".
 //
 // A body that has no such line can still be a stream: of comments, event names
 // and empty data. It says nothing more than its plain text does.
@@ -76,7 +76,7 @@ func LooksLike(body []byte) bool {
 	return false
 }
 
-// isDataLine tells whether a line gives data to the client of a stream.
+// isDataLine reports whether a line gives data to the client of a stream.
 func isDataLine(line []byte) bool {
 	// Most lines are long and have no name: look at their first bytes only.
 	head := bytes.TrimLeft(bytes.TrimPrefix(line, utf8BOM), " \t")

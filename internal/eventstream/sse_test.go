@@ -256,7 +256,7 @@ func TestWrittenEventsAreRead(t *testing.T) {
 }
 
 // naive reads a stream as the standard's text says it, without regard for cost.
-// Unlike the standard it gives the last event without its blank line.
+// Unlike the standard it returns the last event without its blank line.
 func naive(body string) (events []event, lines int) {
 	body = strings.TrimPrefix(body, "\uFEFF")
 	body = strings.ReplaceAll(strings.ReplaceAll(body, "\r\n", "\n"), "\r", "\n")

@@ -53,7 +53,7 @@ var (
 // A Span is the range of bytes from Start up to, not including, End.
 type Span struct{ Start, End int }
 
-// isUTF8Name tells whether a charset's name means UTF-8.
+// isUTF8Name reports whether a charset's name means UTF-8.
 func isUTF8Name(charset string) bool {
 	return strings.EqualFold(charset, "utf-8") || strings.EqualFold(charset, "utf8")
 }

@@ -30,7 +30,7 @@ type Part struct {
 	At   Span
 	// Depth is 1 for the parts of the body, 2 for those in a part.
 	Depth int
-	// Container tells that the part is a multipart itself, whose parts follow
+	// Container says that the part is a multipart itself, whose parts follow
 	// it in the list; its own Body is nil.
 	Container bool
 }
@@ -126,8 +126,8 @@ func (p *parser) multipart(label mediatype.Label, at Span, depth int) error {
 	}
 }
 
-// validBoundary tells whether a boundary has the length and the characters that
-// RFC 2046 gives it, without the space.
+// validBoundary reports whether a boundary has the length and the characters
+// that RFC 2046 gives it, without the space.
 func validBoundary(b string) bool {
 	for i := range len(b) {
 		c := b[i]
@@ -138,7 +138,7 @@ func validBoundary(b string) bool {
 	return len(b) >= 1 && len(b) <= 70
 }
 
-// isBlank tells whether b is nothing but line ends.
+// isBlank reports whether b is nothing but line ends.
 func isBlank(b []byte) bool {
 	return len(b)%2 == 0 && bytes.Count(b, []byte("\r\n")) == len(b)/2
 }

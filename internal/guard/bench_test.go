@@ -13,7 +13,7 @@ import (
 	"kong-ai-guard/internal/scan"
 )
 
-// replayKong gives replies that were encoded before the clock started.
+// replayKong returns replies that were encoded before the clock started.
 type replayKong struct {
 	replies map[string][]byte
 	vars    map[string][]byte

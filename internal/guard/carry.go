@@ -154,7 +154,7 @@ func accessLog(plugin string, request, response *policy.Report) pdk.Call {
 	return pdk.SetSerializeValue("ai.guard."+plugin, all)
 }
 
-// milliseconds gives a duration in ms, to the microsecond.
+// milliseconds returns a duration in ms, to the microsecond.
 func milliseconds(d time.Duration) float64 {
 	return float64(d.Microseconds()) / 1000
 }

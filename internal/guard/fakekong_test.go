@@ -95,7 +95,7 @@ func chatRequest(t testing.TB) *fakeKong {
 	}
 }
 
-// set gives a request header another value, or a first one.
+// set sets a request header, in place of the value that it had.
 func (k *fakeKong) set(name, value string) *fakeKong {
 	k.headers = slices.DeleteFunc(k.headers, func(h [2]string) bool { return h[0] == name })
 	k.headers = append(k.headers, [2]string{name, value})
@@ -149,7 +149,7 @@ func (k *fakeKong) takeBack() {
 	k.lent = nil
 }
 
-// buffered tells whether Kong runs the response phase.
+// buffered reports whether Kong runs the response phase.
 func (k *fakeKong) buffered() bool {
 	for _, h := range k.headers {
 		if h[0] == "upgrade" {
@@ -171,7 +171,7 @@ func (k *fakeKong) count(method string) int {
 	return n
 }
 
-// logged gives the lines of a level.
+// logged returns the lines of a level.
 func (k *fakeKong) logged(level string) (lines []string) {
 	for _, l := range k.logs {
 		if l.level == level {
@@ -368,7 +368,7 @@ func valueOf(v any) []byte {
 	}
 }
 
-// nested gives a field of a message.
+// nested returns a field of a message.
 func nested(t testing.TB, b []byte, want protowire.Number) []byte {
 	for len(b) > 0 {
 		num, typ, n := protowire.ConsumeTag(b)

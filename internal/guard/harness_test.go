@@ -205,7 +205,7 @@ func (k *fakeKong) refusal() refusal {
 	return r
 }
 
-// leg gives one leg of the access log value of a plugin.
+// leg returns one leg of the access log value of a plugin.
 func (k *fakeKong) leg(plugin, leg string) map[string]any {
 	all, _ := k.serialized["ai.guard."+plugin].(map[string]any)
 	l, _ := all[leg].(map[string]any)

@@ -144,7 +144,7 @@ func (j *job) more(n int64) error {
 	return nil
 }
 
-// unreserve gives a place back that will not be used.
+// unreserve hands back a place that will not be used.
 func (q *monitorQueue) unreserve(caller string, n int64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

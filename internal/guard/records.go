@@ -82,7 +82,7 @@ func (r *records) put(plugin string, x *exchange) {
 	r.report(lost)
 }
 
-// take gives an exchange and forgets it; nil when it is not known.
+// take returns an exchange and forgets it; nil when it is not known.
 func (r *records) take(plugin, requestID string) *exchange {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -210,9 +210,9 @@ func (e *Engine) know(ctx context.Context, x *exchange, allowed allowance) *exch
 	return &known
 }
 
-// maskAnswer gives the client the answer with the verdict's masks in it. To
-// do that ends the phase for every later plugin, so it is done only when none
-// of ours has to look at the answer still.
+// maskAnswer sends the client the answer with the verdict's masks in it. That
+// ends the phase for every later plugin, so it is done only when none of ours
+// still has to look at the answer.
 func (p *phase) maskAnswer(a *answer, d policy.Decision) error {
 	e := p.engine
 	if !e.settings.AllowEarlyMask {

@@ -53,10 +53,10 @@ func (r *Room) Try(caller string, n int64) error {
 	return nil
 }
 
-// Release gives n bytes of a caller's back.
+// Release hands back n bytes of a caller's.
 func (r *Room) Release(caller string, n int64) { r.shares.release(caller, n) }
 
-// Move has n bytes count for another caller than before.
+// Move makes n bytes count for another caller.
 func (r *Room) Move(from, to string, n int64) { r.shares.move(from, to, n) }
 
 // Held is how many bytes are taken.

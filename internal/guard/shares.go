@@ -23,7 +23,7 @@ const sharePerFree = 3
 // whenever it is free, however large; see allows.
 type shares struct {
 	size int64
-	// tight tells that half or more is taken: from then on it matters who
+	// tight says that half or more is taken: from then on it matters who
 	// takes more.
 	tight atomic.Bool
 	// waited and refused count what a caller's share, not the lack of free
@@ -58,7 +58,7 @@ func newShares(size int64, resource string, m *telemetry.Metrics) *shares {
 	}
 }
 
-// allows tells whether an owner may have n more.
+// allows reports whether an owner may have n more.
 func (s *shares) allows(o *owner, n int64) bool {
 	free := s.size - s.taken - n
 	return free >= 0 && (o.held == 0 || o.held+n <= sharePerFree*free)
@@ -131,7 +131,7 @@ func (s *shares) take(ctx context.Context, name string, n int64) bool {
 	return true // it was given in the same moment
 }
 
-// release gives n units of a caller's back.
+// release hands back n units of a caller's.
 func (s *shares) release(name string, n int64) {
 	if n == 0 {
 		return
@@ -166,9 +166,10 @@ func (s *shares) held() int64 {
 	return s.taken
 }
 
-// serve gives what is free to those who wait: first to the caller who holds
-// least, so that nobody's queue holds up another caller; a caller's own in
-// their order, but one that fits before one that does not. The lock is held.
+// serve hands what is free to those who wait. The caller who holds least comes
+// first, so that nobody's queue holds up another caller. A caller's own are
+// served in their order, but one that fits before one that does not. The lock
+// is held.
 func (s *shares) serve() {
 	for s.taken < s.size && len(s.waiters) > 0 {
 		next := -1

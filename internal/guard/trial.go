@@ -18,7 +18,7 @@ type Trial struct {
 	// Status is what a client would be answered with by a leg that is
 	// enforced, 0 when the exchange would go on.
 	Status int
-	// NoVerdict tells that the service did not judge although it was to.
+	// NoVerdict says that the service did not judge although it was to.
 	NoVerdict bool
 	// Reason and Hint are as in scan.Failure. Place is as in llm.PlacedError.
 	Reason, Place, Hint string

@@ -127,14 +127,14 @@ func checkConditionalOneOf(spec *Field, arg json.RawMessage, record map[string]a
 	fail("%s", strings.ReplaceAll(message, "%s", quoted(rule.Then)))
 }
 
-// holds tells whether a field's value passes a rule that takes what it does
+// holds reports whether a field's value passes a rule that takes what it does
 // not say itself from the field.
 func holds(spec, rule *Field, name string, record map[string]any) bool {
 	f := inherit(rule, spec.Fields.At(name))
 	return len(validateField(f, lookup(record, name), name)) == 0
 }
 
-// inherit gives rule with the type of the field that it is about.
+// inherit returns rule with the type of the field that it is about.
 func inherit(rule, of *Field) *Field {
 	out := *rule
 	if of != nil && out.Type == "" {

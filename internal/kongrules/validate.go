@@ -38,7 +38,7 @@ const (
 )
 
 // Check judges a plugin entity (config, protocols, scopes) with values as JSON
-// has them, against a prepared schema. It gives the entity with the defaults
+// has them, against a prepared schema. It returns the entity with the defaults
 // filled in; the errors are nil when there are none.
 func Check(schema *Field, entity map[string]any) (map[string]any, Errors) {
 	entity = complete(schema.Fields, entity)
@@ -48,7 +48,7 @@ func Check(schema *Field, entity map[string]any) (map[string]any, Errors) {
 	return entity, nil
 }
 
-// complete gives a copy of a record with defaults where nothing is set.
+// complete returns a copy of a record with defaults where nothing is set.
 // A required record that is missing is made, for the defaults in it; null
 // stands for "not set" and switches a default off, as in Kong.
 func complete(specs Fields, record map[string]any) map[string]any {
@@ -204,7 +204,7 @@ func validateField(f *Field, v any, path string) Errors {
 }
 
 // checkRules runs the validators of a field on a value of the right type, in
-// Kong's order, and gives the first one's message.
+// Kong's order, and returns the first one's message.
 func checkRules(f *Field, v any) string {
 	if f.Eq != nil {
 		if wanted := rawValue(f.Eq); !equalValue(v, wanted) {
@@ -273,7 +273,7 @@ func checkLength(f *Field, v any) string {
 	return ""
 }
 
-// luaMatch tells whether a Lua pattern matches somewhere in s. A pattern that
+// luaMatch reports whether a Lua pattern matches somewhere in s. A pattern that
 // Lua cannot read matches nothing.
 func luaMatch(pattern, s string) bool {
 	found, err := pm.Find(pattern, []byte(s), 0, 1)
@@ -327,7 +327,7 @@ func Text(v any) string {
 	return "table"
 }
 
-// Normalise gives YAML's and Go's values the types that JSON has.
+// Normalise returns v with the types that JSON has in place of YAML's and Go's.
 func Normalise(v any) any {
 	switch v := v.(type) {
 	case map[string]any:

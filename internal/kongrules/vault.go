@@ -9,12 +9,12 @@ const (
 	envReference   = "{vault://env/"
 )
 
-// IsReference tells whether a value names a secret of a vault.
+// IsReference reports whether a value names a secret of a vault.
 func IsReference(s string) bool {
 	return strings.HasPrefix(s, referenceStart) && strings.HasSuffix(s, "}")
 }
 
-// Resolve gives a copy of a record in which references to the env vault
+// Resolve returns a copy of a record in which references to the env vault
 // stand for their secrets, in the fields that the schema allows it for: in
 // them, in their elements and values, and in nested records. Each record with
 // references keeps them under "$refs", as Kong does. A secret that is not
@@ -40,7 +40,7 @@ func Resolve(specs Fields, record map[string]any, env func(string) (string, bool
 	return out
 }
 
-// resolveValue gives the value with secrets in it, and what stood there.
+// resolveValue returns the value with secrets in it, and what stood there.
 func resolveValue(f *Field, allowed bool, v any, env func(string) (string, bool)) (value, ref any) {
 	switch v := v.(type) {
 	case string:

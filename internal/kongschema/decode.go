@@ -49,7 +49,7 @@ func (ps *Problems) Add(field, text string) {
 	}
 }
 
-// Err gives the problems as an error, nil when there are none.
+// Err returns the problems as an error, nil when there are none.
 func (ps Problems) Err() error {
 	if len(ps) == 0 {
 		return nil
@@ -77,7 +77,7 @@ func Decode(data []byte, fields Record, resolve func(Given) Problems) error {
 // of each field where the field was bound to, and its default where the
 // configuration holds none or null. Kong adds keys of its own, so unknown ones
 // are accepted. The error is of type Problems and lists all that is wrong;
-// what was stored is of no use then.
+// what was stored must not be used then.
 func (r Record) Decode(data []byte) (Given, error) {
 	given, problems := r.decode(data, "")
 	return given, problems.Err()

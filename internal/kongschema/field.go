@@ -14,7 +14,7 @@ type Field struct {
 	name string
 	spec spec
 	// store takes a value that kept the rules, in the form that spec.read
-	// gives it. It is nil for what describes elements, keys and values, and
+	// returns it. It is nil for what describes elements, keys and values, and
 	// for a nested record, whose fields are stored one by one.
 	store func(value any)
 }
@@ -195,7 +195,7 @@ func (f *Field) Match(pattern string, matches func(string) bool) *Field {
 // A Record is a list of fields, in the order in which people read them.
 type Record []*Field
 
-// names gives the paths of all fields, nested ones as "outer.inner".
+// names returns the paths of all fields, nested ones as "outer.inner".
 func (r Record) names() map[string]bool {
 	names := make(map[string]bool, len(r))
 	for _, f := range r {

@@ -8,7 +8,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// JSONSchema gives the plugin's JSON Schema, in the style of Kong's plugin
+// JSONSchema returns the plugin's JSON Schema, in the style of Kong's plugin
 // hub: one object with the configuration, the protocols and what the plugin
 // can be attached to.
 func (p *Plugin) JSONSchema() []byte {
@@ -135,7 +135,7 @@ func (s *spec) jsonSchema() table {
 	return t
 }
 
-// lengthName gives JSON Schema's word for a bound ("min" or "max") of the
+// lengthName returns JSON Schema's word for a bound ("min" or "max") of the
 // length of a value of this kind.
 func (s *spec) lengthName(bound string) string {
 	switch s.kind {

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Reference gives the reference page of the plugin's fields, in Markdown.
+// Reference returns the reference page of the plugin's fields, in Markdown.
 func (p *Plugin) Reference() []byte {
 	var out strings.Builder
 	fmt.Fprintf(&out, "<!-- Made by `make generate` from the plugin's declaration: change that instead. -->\n\n# Configuration of %s\n\n", p.Name)
@@ -67,7 +67,7 @@ func (s *spec) defaultText() string {
 	return "`" + cell(strings.Trim(string(encode(s.def)), `"`)) + "`"
 }
 
-// rules gives the rules in words.
+// rules returns the rules in words.
 func (s *spec) rules() []string {
 	var rules []string
 	add := func(present bool, format string, args ...any) {

@@ -50,7 +50,7 @@ func TestLuaSaysWhatTheDumpSays(t *testing.T) {
 	}
 }
 
-// runLua runs a schema.lua where nothing exists but ngx.null, and gives the
+// runLua runs a schema.lua where nothing exists but ngx.null, and returns the
 // table that it returns as JSON would decode it.
 func runLua(t *testing.T, source []byte) any {
 	t.Helper()

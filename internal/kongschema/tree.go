@@ -24,7 +24,7 @@ type (
 	}
 )
 
-// tree gives the schema in Kong's language, in Kong's usual order.
+// tree returns the schema in Kong's language, in Kong's usual order.
 func (p *Plugin) tree() table {
 	protocols := words(p.Protocols)
 	fields := seq{table{{"protocols", table{
@@ -135,7 +135,7 @@ func node(value any) any {
 	return value
 }
 
-// Dump gives the schema as one line of JSON, for the plugin server's -dump.
+// Dump returns the schema as one line of JSON, for the plugin server's -dump.
 func (p *Plugin) Dump() []byte { return encode(p.tree()) }
 
 // encode writes a node as JSON. It is for what we made ourselves: texts that
@@ -179,9 +179,9 @@ func write(enc *jsontext.Encoder, value any) {
 	}
 }
 
-// Lua gives the schema as a schema.lua, for a control plane that has no plugin
-// server. It calls nothing, because Konnect takes no require, and needs only
-// the global ngx.null.
+// Lua returns the schema as a schema.lua, for a control plane that has no
+// plugin server. It calls nothing, because Konnect takes no require, and needs
+// only the global ngx.null.
 func (p *Plugin) Lua() []byte {
 	var out strings.Builder
 	out.WriteString("-- SPDX-License-Identifier: Apache-2.0\n-- Made by `make generate` from the plugin's declaration: change that instead.\nreturn ")

@@ -35,7 +35,7 @@ type api struct {
 	// does not; nil for never. Others may show the same signs: see apis.
 	request, answer func(signs) bool
 
-	// array tells that an array is a stream of its answers, each the next piece.
+	// array says that an array is a stream of its answers, each the next piece.
 	array bool
 
 	// grammar says what its names mean, in the shapes of all formats.

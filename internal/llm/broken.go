@@ -14,7 +14,7 @@ import (
 // stands behind what was sent before, outside of its framing. Clients show it,
 // so it is read like all else.
 
-// endInError gives the places of the objects of a body that is no JSON as a
+// endInError returns the places of the objects of a body that is no JSON as a
 // whole: objects one after the other, in an array that was or was not closed,
 // the last of which is an error. It is nil for all else.
 func (r *reader) endInError(body []byte) (values []eventstream.Span) {
@@ -48,7 +48,7 @@ func (r *reader) endInError(body []byte) (values []eventstream.Span) {
 	return values
 }
 
-// objectLen gives the length of the object at the start of b, 0 if it has no
+// objectLen returns the length of the object at the start of b, 0 if it has no
 // end. Whether it is sound is for the parser to say.
 func objectLen(b []byte) int {
 	depth, quoted := 0, false
@@ -100,9 +100,9 @@ func (r *reader) values(in Input, body []byte, values []eventstream.Span) error 
 	return r.endStream(in)
 }
 
-// bare gives the lines from fields[0] on that follow each other in the body and
-// are, put together, one JSON value: what stands in a stream without a field's
-// name. It is 0 for a single line.
+// bare returns the lines from fields[0] on that follow each other in the body
+// and are, put together, one JSON value: what stands in a stream without a
+// field's name. It is 0 for a single line.
 func (r *reader) bare(fields []eventstream.Field) (value []byte, n int) {
 	body := r.msg.body
 	if !opensJSON(fields[0].Text.In(body)) {

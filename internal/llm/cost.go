@@ -86,7 +86,7 @@ const (
 	manyValues = 1 << 10  // of a text whose index is estimated
 )
 
-// extra gives s with a place for n elements more. It doubles what is full, so
+// extra returns s with a place for n elements more. It doubles what is full, so
 // that little is left behind on the way; append alone leaves several times the
 // whole.
 func extra[T any](s []T, n int) []T {

@@ -32,7 +32,7 @@ type hostile struct {
 	path       string
 }
 
-// fill gives head, as many of the items as fit in n bytes, and tail.
+// fill returns head, as many of the items as fit in n bytes, and tail.
 func fill(n int, head string, item func(i int) string, sep, tail string) []byte {
 	var b bytes.Buffer
 	b.WriteString(head)
@@ -256,7 +256,7 @@ func firstHostiles() []hostile {
 	return list
 }
 
-// cost reads a body and gives the work and the memory that it took.
+// cost reads a body and returns the work and the memory that it took.
 func cost(h *hostile, body []byte) (work int, taken int64, err error) {
 	in := Input{ContentType: h.kind, ContentEncoding: h.coding, Path: h.path, Body: body}
 	if h.answer {

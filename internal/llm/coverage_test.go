@@ -28,7 +28,7 @@ func scanned(m *Message) bool {
 	return false
 }
 
-// literals gives the places of all string literals of a JSON text: values and
+// literals returns the places of all string literals of a JSON text: values and
 // names, without their quotes.
 func literals(d *strictjson.Doc) [][2]int {
 	var places [][2]int
@@ -44,7 +44,7 @@ func literals(d *strictjson.Doc) [][2]int {
 	return places
 }
 
-// put gives body with the marker in place of body[at[0]:at[1]].
+// put returns body with the marker in place of body[at[0]:at[1]].
 func put(body []byte, at [2]int) []byte {
 	return append(append(append([]byte(nil), body[:at[0]]...), marker...), body[at[1]:]...)
 }
@@ -99,7 +99,7 @@ func bodies(t testing.TB) []string {
 	return paths
 }
 
-// allLiterals gives the places of the string literals of a JSON body, of the
+// allLiterals returns the places of the string literals of a JSON body, of the
 // data of an event stream, or of JSON lines.
 func allLiterals(t testing.TB, body []byte) [][2]int {
 	d := new(strictjson.Doc)
@@ -203,7 +203,7 @@ func FuzzReplace(f *testing.F) {
 	})
 }
 
-// unmasked gives the pieces of the body around the texts of turn i.
+// unmasked returns the pieces of the body around the texts of turn i.
 func unmasked(m *Message, i int) [][]byte {
 	var pieces [][]byte
 	at := uint32(0)

@@ -8,7 +8,7 @@ import (
 	"kong-ai-guard/internal/strictjson"
 )
 
-// cut gives a JSON body without the member of this name in its root object,
+// cut returns a JSON body without the member of this name in its root object,
 // every other byte as it was, and the member's value. A body without such a
 // member, or in which it is no object, stays as it is, and the value is nil.
 func cut(body []byte, name string, maxDepth int) (rest, value []byte) {

@@ -54,8 +54,8 @@ type definition struct {
 	names map[string]bool // see said
 }
 
-// said gives the names that the definition gives to properties and parts, all of
-// which are content where they are given.
+// said returns the names that the definition gives to properties and parts, all
+// of which are content where they are given.
 func (d *definition) said() map[string]bool {
 	if d.names == nil {
 		d.names = make(map[string]bool)
@@ -349,7 +349,7 @@ func (d *definition) refers(s []byte) bool {
 	return ok
 }
 
-// hostedType gives the name of a tool that providers run, without the version
+// hostedType returns the name of a tool that providers run, without the version
 // that some types end in; "" for any other type.
 func hostedType(s []byte) string {
 	if len(s) > maxEnum {

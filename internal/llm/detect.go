@@ -10,7 +10,7 @@ import (
 	"kong-ai-guard/internal/strictjson"
 )
 
-// FormatOf gives the API that a request's path belongs to, as far as paths
+// FormatOf returns the API that a request's path belongs to, as far as paths
 // tell; OpenAIChat, whose error format most clients read, when they do not.
 func FormatOf(path string) Format {
 	if f, ok := formatOfPath(path); ok {
@@ -57,8 +57,8 @@ func conversational(d *strictjson.Doc) bool {
 	return d.Kind(strictjson.Root) == strictjson.Object && signs{d, strictjson.Root}.any(known.promptNames)
 }
 
-// variantOfChat gives the root's member whose name differs only by case from one
-// that would make the document a conversation, and that name; -1 for none.
+// variantOfChat returns the root's member whose name differs only by case from
+// one that would make the document a conversation, and that name; -1 for none.
 func variantOfChat(d *strictjson.Doc) (v int, name string) {
 	for c := d.First(strictjson.Root); c < d.Next(strictjson.Root); c = d.Next(c) {
 		name := d.Name(c)

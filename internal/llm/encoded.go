@@ -166,7 +166,7 @@ func (r *reader) inline(a at, v int, s []byte) error {
 		if data := mediatype.Base64(string(s)); r.asm == nil && len(data)*4/3 >= len(s)-len(s)/10 && len(data) >= 16 {
 			text, _, err := r.legible("", data)
 			if err != nil && alphabet && !secret && mediatype.Wide(data) {
-				return err // UTF-16 gives base64 like words
+				return err // UTF-16 makes base64 like words
 			}
 			r.inlined(a, text)
 		}
@@ -179,9 +179,10 @@ func (r *reader) inline(a at, v int, s []byte) error {
 // errIllegible refuses what may be a text and is none that we can read.
 var errIllegible = &Error{Unscannable, "a text in a charset that cannot be read"}
 
-// legible gives the text of data, nil when there is none in it, and the kind of
-// file that it is, "" when it is nothing but text. What is media is told by its
-// bytes: the label, a media type or a file's name, only says what must be text.
+// legible returns the text of data, nil when there is none in it, and the kind
+// of file that it is, "" when it is nothing but text. What is media is told by
+// its bytes: the label, a media type or a file's name, only says what must be
+// text.
 func (r *reader) legible(label string, data []byte) (text []byte, kind string, err error) {
 	if mediatype.Text(data) {
 		return data, "", nil
@@ -229,7 +230,7 @@ var textEndings = wordSet(`txt text md markdown rst csv tsv json jsonl ndjson ge
 tex srt vtt eml ics sql graphql proto py pyi js mjs cjs jsx tsx java kt c h cc cpp cxx hpp cs go rs rb php pl pm sh bash zsh ps1 bat lua r jl swift scala clj hs
 ml ex exs erl dart vue svelte css scss less tf gradle cmake diff patch rtf`)
 
-// labelOf gives the media type to judge a file by: its own, unless its name
+// labelOf returns the media type to judge a file by: its own, unless its name
 // says that it is text.
 func labelOf(label, name string) string {
 	if i := strings.LastIndexByte(name, '.'); i >= 0 && textEndings[strings.ToLower(strings.Trim(name[i+1:], " \t\"'."))] {
@@ -319,7 +320,7 @@ func (r *reader) addMedia(a at, kind, url string) {
 	r.msg.Media = append(extra(r.msg.Media, 1), MediaPart{Type: kind, URL: url, Message: a.message})
 }
 
-// mediaKind gives the media type that the object names, or else guesses from
+// mediaKind returns the media type that the object names, or else guesses from
 // the member's name.
 func (a at) mediaKind(name []byte) string {
 	if a.media != "" {

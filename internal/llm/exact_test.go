@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// said gives all texts of a message, one a line.
+// said returns all texts of a message, one a line.
 func said(m *Message) string {
 	var b strings.Builder
 	for i := range m.Turns {

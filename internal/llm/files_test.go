@@ -39,7 +39,7 @@ func formOf(name, kind, content string) string {
 	return head + "\r\n" + content + "\r\n--b--\r\n"
 }
 
-// everywhere gives the bodies that hold the bytes as a file.
+// everywhere returns the bodies that hold the bytes as a file.
 func everywhere(name, kind, content string) map[string]Input {
 	all := map[string]Input{
 		"form": {ContentType: "multipart/form-data; boundary=b", Body: []byte(formOf(name, kind, content))},

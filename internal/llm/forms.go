@@ -232,7 +232,8 @@ func (r *reader) isBatch(body []byte) bool {
 	return n > 0
 }
 
-// batchShape gives the place in batchShapes of the document's shape, -1 for none.
+// batchShape returns the place in batchShapes of the document's shape, -1 for
+// none.
 func (r *reader) batchShape() int {
 	const root = strictjson.Root
 	d := r.doc
@@ -288,8 +289,8 @@ func (r *reader) batch(in Input, body []byte) error {
 	return nil
 }
 
-// batchLine reads what stands around the request of a batch's line, which it
-// gives as it is.
+// batchLine reads what stands around the request of a batch's line, and returns
+// the request as it is.
 func (r *reader) batchLine() (request []byte, err error) {
 	const root = strictjson.Root
 	d := r.doc

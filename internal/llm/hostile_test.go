@@ -176,8 +176,8 @@ func moreHostiles() []hostile {
 	return list
 }
 
-// westernInWestern gives a data URL of a text in no charset that is named, which
-// has another in it, and so on.
+// westernInWestern returns a data URL of a text in no charset that is named,
+// which has another in it, and so on.
 func westernInWestern(n int) string {
 	escape := func(s string) string {
 		var b strings.Builder

@@ -30,7 +30,7 @@ type share struct {
 	head, tail uint32
 }
 
-// of gives the two pieces of text, the second of which is "" for all of it.
+// of returns the two pieces of text, the second of which is "" for all of it.
 func (s share) of(text string) (head, tail string) { return text[:s.head], text[s.tail:] }
 
 // A joinKey is what parts have in common that are joined.
@@ -204,7 +204,7 @@ func (r *reader) tight(parts []int32) bool {
 	return false
 }
 
-// ends gives where the first characters of a long text end and the last ones
+// ends returns where the first characters of a long text end and the last ones
 // begin; for a text that is not long, head is not before tail.
 func ends(text string) (head, tail int) {
 	if len(text) <= maxJoined {

@@ -11,7 +11,7 @@ import (
 	"unicode/utf8"
 )
 
-// joinedTurns gives the texts of the turns that join others.
+// joinedTurns returns the texts of the turns that join others.
 func joinedTurns(m *Message) []string {
 	var texts []string
 	for _, t := range m.Turns {

@@ -167,8 +167,8 @@ func resolveEscapes(s []byte) []byte {
 	return out
 }
 
-// escapeLen gives the length of the escape that s begins with, both halves of a
-// surrogate pair together, 0 if it is none.
+// escapeLen returns the length of the escape that s begins with, both halves of
+// a surrogate pair together, 0 if it is none.
 func escapeLen(s []byte) int {
 	if s[1] != 'u' {
 		if bytes.IndexByte([]byte(`"\\/bfnrt`), s[1]) < 0 {

@@ -62,7 +62,7 @@ func (r *reader) gather(start int) {
 	r.probs = append(r.probs[:start], whole)
 }
 
-// bare gives s without white space and punctuation, which the words of a
+// bare returns s without white space and punctuation, which the words of a
 // transcript lack.
 func bare(s string) string {
 	return strings.Map(func(c rune) rune {
@@ -181,7 +181,7 @@ func (r *reader) addProbs() {
 // for each byte of the body. What is left then is content.
 const searchPerByte = 8
 
-// transcript gives the turn that says text but for its marks, nil for none.
+// transcript returns the turn that says text but for its marks, nil for none.
 func (r *reader) transcript(turns []*told, text string, left *int) *Turn {
 	r.take(len(text))
 	text = bare(text)
@@ -208,8 +208,9 @@ type told struct {
 // come without the marks between them.
 const aside = 64
 
-// teller gives the turn that says text, nil for none. Pieces come in the order
-// of their text, so each is looked for behind the last before all is searched.
+// teller returns the turn that says text, nil for none. Pieces come in the
+// order of their text, so each is looked for behind the last before all is
+// searched.
 func (r *reader) teller(turns []*told, text string, left *int) *Turn {
 	for _, t := range turns {
 		from := t.at

@@ -67,7 +67,7 @@ func (r *reader) keep(s []byte, known int) {
 	})
 }
 
-// covered gives how many characters of a part are in words.
+// covered returns how many characters of a part are in words.
 func covered(part []byte) int {
 	n := 0
 	for i := 0; i < len(part); {

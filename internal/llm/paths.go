@@ -12,7 +12,7 @@ type step struct {
 	names int32 // its names alone, without indexes
 }
 
-// paths gives each path of a stream a number. A path is its parent's number and
+// paths numbers each path of a stream a number. A path is its parent's number and
 // a name, so that a long name costs once and not for each value below it.
 type paths struct {
 	ids   map[pathKey]int32
@@ -24,7 +24,7 @@ const pathBlock = 256
 
 func (p *paths) node(id int32) *pathNode { return &p.nodes[id/pathBlock][id%pathBlock] }
 
-// add gives the next number.
+// add returns the next number.
 func (p *paths) add(k pathKey) int32 {
 	id := p.count
 	if id%pathBlock == 0 {
@@ -61,7 +61,7 @@ const (
 // maxPaths is how many paths are told apart.
 const maxPaths = 4 * maxTexts
 
-// child gives the number of a name or, with an index, of an element below.
+// child returns the number of a name or, with an index, of an element below.
 func (p *paths) child(b *budget, parent int32, name []byte, index int) int32 {
 	if p.nodes == nil {
 		p.ids = make(map[pathKey]int32)
@@ -90,7 +90,7 @@ func (p *paths) child(b *budget, parent int32, name []byte, index int) int32 {
 	return id
 }
 
-// full gives the number of a path.
+// full returns the number of a path.
 func (p *paths) full(b *budget, path []step) int32 {
 	i := len(path)
 	for i > 0 && path[i-1].full == 0 {
@@ -108,7 +108,7 @@ func (p *paths) full(b *budget, path []step) int32 {
 	return id
 }
 
-// names gives the number of a path without the indexes in it.
+// names returns the number of a path without the indexes in it.
 func (p *paths) names(b *budget, path []step) int32 {
 	i := len(path)
 	for i > 0 && path[i-1].names == 0 {

@@ -14,7 +14,8 @@ func (r *reader) variant(v int, known string) error {
 	return r.placedAt(errVariant, "like '"+known+"'", start)
 }
 
-// placed gives e the place that the document was refused for, if there is one.
+// placed adds to e the place that the document was refused for, if there is
+// one.
 func (r *reader) placed(e *Error) error {
 	f := r.doc.Fault()
 	if !f.Known {
@@ -30,8 +31,8 @@ func (r *reader) placed(e *Error) error {
 	return r.placedAt(e, name, f.Offset)
 }
 
-// placedAt gives e a place: a name, "" for none, and an offset into the document
-// where that is one into the body.
+// placedAt adds a place to e: a name, "" for none, and an offset into the
+// document where that is one into the body.
 func (r *reader) placedAt(e *Error, name string, offset int) error {
 	if r.fixed && r.msg.Cut == nil {
 		if name != "" {

@@ -244,7 +244,7 @@ func opensJSON(body []byte) bool {
 	}
 }
 
-// trimBlanks gives s without JSON's white space before it. A stream has many
+// trimBlanks returns s without JSON's white space before it. A stream has many
 // short lines, for which bytes.TrimLeft takes longer to prepare than to look.
 func trimBlanks(s []byte) []byte {
 	for len(s) > 0 && (s[0] == ' ' || s[0] == '\t' || s[0] == '\r' || s[0] == '\n') {
@@ -306,7 +306,7 @@ func afterNoise(body []byte) []byte {
 	return rest
 }
 
-// jsonError gives the error for the document that could not be parsed.
+// jsonError returns the error for the document that could not be parsed.
 func (r *reader) jsonError(err error) error {
 	if err == strictjson.ErrTooLarge {
 		return &Error{TooLarge, err.Error()}

@@ -90,7 +90,7 @@ func (r *reader) addReadings(in Input, label mediatype.Label, body []byte) error
 	return nil
 }
 
-// readAgain gives a reader of the same body, of which it has read nothing.
+// readAgain returns a reader of the same body, of which it has read nothing.
 func (r *reader) readAgain(how strictjson.Reading) *reader {
 	again := &reader{
 		msg: &Message{Leg: r.msg.Leg, body: r.msg.body}, doc: r.doc,

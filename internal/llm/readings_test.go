@@ -28,10 +28,10 @@ func readAnswer(t testing.TB, kind, body string) *Message {
 	return m
 }
 
-// withCopies gives a document, which src is, with a copy of each of its members, one after the
-// other: once before it and once behind it, with the marker for a value and,
-// where the member has strings in it, with the marker for some of them: what is
-// inside of it gets copies of its own.
+// withCopies returns a document, which src is, with a copy of each of its
+// members, one after the other: once before it and once behind it, with the
+// marker for a value and, where the member has strings in it, with the marker
+// for some of them: what is inside of it gets copies of its own.
 func withCopies(d *strictjson.Doc, src []byte, yield func(doc []byte)) {
 	for v := range d.Len() {
 		start, nameEnd := d.NameSpan(v)
@@ -150,7 +150,7 @@ func FuzzEveryCopyIsScanned(f *testing.F) {
 	})
 }
 
-// documentsOf gives the places of the JSON documents of a body.
+// documentsOf returns the places of the JSON documents of a body.
 func documentsOf(body []byte) [][2]int {
 	if strictjson.Loose(body) {
 		return [][2]int{{0, len(body)}}

@@ -14,7 +14,7 @@ import (
 // to be blocked instead.
 var ErrNotCertain = errors.New("the text to mask has no certain place")
 
-// Replace gives the body with other texts in place of turns, and every other
+// Replace returns the body with other texts in place of turns, and every other
 // byte as it was. Replacement.Turn counts in m.Turns. In a stream the new text
 // stands where the first piece was, and the other pieces are empty. The body
 // is without content encoding. The error is ErrNotCertain.

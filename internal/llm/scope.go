@@ -4,7 +4,7 @@ package llm
 
 import "slices"
 
-// Select gives the indexes of the turns that a scope takes in, in order.
+// Select returns the indexes of the turns that a scope takes in, in order.
 // Text in places that the format does not know, and the last turn with all
 // its parts, are always taken.
 func (m *Message) Select(scope Scope) []int {

@@ -46,9 +46,9 @@ type field struct {
 	// slot names the text that pieces in a stream belong to; "" stands for
 	// the field's path.
 	slot string
-	// numbered tells that an array's elements are blocks, by their place.
+	// numbered says that an array's elements are blocks, by their place.
 	numbered bool
-	// joined tells that readers join the texts of an array's elements, as they
+	// joined says that readers join the texts of an array's elements, as they
 	// do with parts: see join.
 	joined bool
 }
@@ -60,18 +60,18 @@ const inherit Kind = 255
 // not list is content, name and value.
 type shape struct {
 	fields map[string]field
-	// message tells that each object is one message, whose role is in the
+	// message says that each object is one message, whose role is in the
 	// member "role" or "author", or else fixed by the place above.
 	message bool
-	// choice tells that each object is one choice or candidate.
+	// choice says that each object is one choice or candidate.
 	choice bool
-	// block tells that each object is one content block, numbered in streams.
+	// block says that each object is one content block, numbered in streams.
 	block bool
-	// counts tells that numbers under any name that speaks of counting are
+	// counts says that numbers under any name that speaks of counting are
 	// structure: usage grows new members every month.
 	counts bool
 
-	// free tells that names are the caller's or the server's own: any may
+	// free says that names are the caller's or the server's own: any may
 	// stand beside one that means something, in any case, and all are content.
 	free bool
 
@@ -109,7 +109,7 @@ func (s *shape) variant(name []byte) bool {
 	return s.folds[string(appendFold(folded[:0], name))]
 }
 
-// meant gives the name of s that name differs from only by case.
+// meant returns the name of s that name differs from only by case.
 func (s *shape) meant(name []byte) string {
 	folded := fold(name)
 	for known := range s.fields {

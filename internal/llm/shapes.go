@@ -73,7 +73,7 @@ var (
 	fCited     = field{rule: text, kind: KindDocument, shape: citationShape}
 )
 
-// add gives names of s their meaning.
+// add sets what names mean in s.
 func (s *shape) add(f field, names ...string) {
 	for _, name := range names {
 		s.fields[name] = f
@@ -106,7 +106,7 @@ func (s *shape) foldNames() {
 	}
 }
 
-// inheritFields gives s the fields of base that it does not have itself.
+// inheritFields adds to s the fields of base that it does not have itself.
 func inheritFields(s, base *shape) {
 	for name, f := range base.fields {
 		if _, ok := s.fields[name]; !ok {

@@ -53,8 +53,8 @@ func (r *reader) refers(v int) bool {
 	return true
 }
 
-// storedKind gives the kind of media that object v, which has a file's id, says
-// it is.
+// storedKind returns the kind of media that object v, which has a file's id,
+// says it is.
 func (r *reader) storedKind(v int) string {
 	kind := []byte(r.member(v, "type"))
 	switch {

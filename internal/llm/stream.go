@@ -22,7 +22,7 @@ type assembler struct {
 	class   string
 	classID int32 // -1 until it is asked for
 	classes map[string]int32
-	// begins tells that the event holds what deltas of its class continue.
+	// begins says that the event holds what deltas of its class continue.
 	begins bool
 	event  int32 // counts the events
 	pieces plainText
@@ -107,7 +107,7 @@ func (m *assembler) of(r *reader, k threadKey, a at) (s *streamed, made bool) {
 	return s, true
 }
 
-// classOf gives the number of a class.
+// classOf returns the number of a class.
 func (m *assembler) classOf(r *reader, class string) int32 {
 	if class == "" {
 		return 0
@@ -131,7 +131,7 @@ func (m *assembler) classOf(r *reader, class string) int32 {
 	return id
 }
 
-// thread gives what a piece of text shares with those that its clients join
+// thread returns what a piece of text shares with those that its clients join
 // it to: the member of the event's root that it came through, since clients of
 // one API do not see what another's look at, and the event's class for the
 // APIs whose clients go by the type.
@@ -355,7 +355,7 @@ var beginnings = map[string]string{
 	"response.reasoning_summary_part.added": "response.reasoning_summary_text",
 }
 
-// classOf gives the class of an event from its type: events that continue one
+// classOf returns the class of an event from its type: events that continue one
 // another share it, those that say all once more ("done") have their own.
 func classOf(d *strictjson.Doc) (class string, begins bool) {
 	for _, name := range [...]string{"type", "event_type"} {
@@ -375,8 +375,8 @@ func classOf(d *strictjson.Doc) (class string, begins bool) {
 	return "", false
 }
 
-// kindOf gives the kind of text that events of a class bring, for formats that
-// say it in the type: "response.function_call_arguments".
+// kindOf returns the kind of text that events of a class bring, for formats
+// that say it in the type: "response.function_call_arguments".
 func kindOf(class string) Kind {
 	has := func(s string) bool { return strings.Contains(class, s) }
 	switch {
@@ -392,7 +392,7 @@ func kindOf(class string) Kind {
 	return KindText
 }
 
-// idOf gives the id of the answer that an event belongs to: the event's own,
+// idOf returns the id of the answer that an event belongs to: the event's own,
 // or that of the message or response it begins.
 func idOf(d *strictjson.Doc) string {
 	for _, name := range [...]string{"", "message", "response"} {

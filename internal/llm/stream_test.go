@@ -19,7 +19,7 @@ type dialect struct {
 	start func(b *strings.Builder, i int)
 	piece func(b *strings.Builder, i int, s string)
 	end   func(b *strings.Builder, i int, whole string)
-	// blocks tells that clients join the texts.
+	// blocks says that clients join the texts.
 	blocks bool
 }
 
@@ -88,7 +88,7 @@ var dialects = []dialect{
 	},
 }
 
-// apartOf gives the turns of a message without those that join others.
+// apartOf returns the turns of a message without those that join others.
 func apartOf(m *Message) []Turn {
 	return slices.DeleteFunc(slices.Clone(m.Turns), func(t Turn) bool { return t.Joined })
 }

@@ -367,7 +367,7 @@ func stretch(s []byte) (most, count, row int) {
 	return most, count, row
 }
 
-// runEnd gives the end of the run of digits, small letters (the first may be
+// runEnd returns the end of the run of digits, small letters (the first may be
 // a capital) or capitals that starts at part[i].
 func runEnd(part []byte, i int) int {
 	in := classes[part[i]] & (digit | upper | lower)

@@ -186,7 +186,7 @@ func TestProseIsNoMedia(t *testing.T) {
 	}
 }
 
-// ramp gives n bytes that rise by one every step bytes, as a picture's do.
+// ramp returns n bytes that rise by one every step bytes, as a picture's do.
 func ramp(n, step int) []byte {
 	b := make([]byte, n)
 	for i := range b {

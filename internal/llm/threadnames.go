@@ -39,11 +39,12 @@ func (s *streamed) under(r *reader, name int32, role Role) {
 // use at most four do.
 const maxNames = 6
 
-// readings gives the texts that clients may take a thread's pieces for. Pieces
-// under one name are one text. So are those under several if each name takes up
-// where another ended, as when deltas continue what an event began. Where two
-// names come in one event, or take turns, a client reads one of them alone, or
-// prefers one and takes what there is where it is missing: each is scanned.
+// readings returns the texts that clients may take a thread's pieces for.
+// Pieces under one name are one text. So are those under several if each name
+// takes up where another ended, as when deltas continue what an event began.
+// Where two names come in one event, or take turns, a client reads one of them
+// alone, or prefers one and takes what there is where it is missing: each is
+// scanned.
 func (s *streamed) readings(b *budget) []*streamed {
 	if s.runs == nil {
 		return []*streamed{s}
@@ -102,9 +103,9 @@ func holds(texts []*streamed, text []byte) bool {
 	return false
 }
 
-// names gives the names of a text's runs, at most one more than are taken, and
-// whether they are to be told apart: two come in one event, or one comes again
-// after another.
+// names returns the names of a text's runs, at most one more than are taken,
+// and whether they are to be told apart: two come in one event, or one comes
+// again after another.
 func (s *streamed) names() (names []int32, apart bool) {
 	var last run
 	for _, r := range s.runs {
@@ -127,7 +128,7 @@ func (s *streamed) names() (names []int32, apart bool) {
 	return names, apart
 }
 
-// pick gives a text of some of the runs.
+// pick returns a text of some of the runs.
 func (s *streamed) pick(b *budget, takes func(run) bool) *streamed {
 	one := *s
 	one.buf, one.spans, one.runs = nil, nil, nil

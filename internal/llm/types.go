@@ -25,7 +25,7 @@ const (
 	ResponseLeg            // from the model to the client
 )
 
-// String gives the leg's name as it stands in logs: "request" or "response".
+// String returns the leg's name as it stands in logs: "request" or "response".
 func (l Leg) String() string {
 	if l == ResponseLeg {
 		return "response"
@@ -89,18 +89,18 @@ type Turn struct {
 	// Name is the tool's name and CallID the call's id for KindToolCall and
 	// KindToolResult, if the format gives them.
 	Name, CallID string
-	// Maskable tells that Text lies in one certain place, so that Replace
+	// Maskable says that Text lies in one certain place, so that Replace
 	// can put another text there.
 	Maskable bool
-	// Joined tells that Text says once more what parts of the message say,
+	// Joined says that Text says once more what parts of the message say,
 	// as a reader has it that puts nothing between them. It has no place of
 	// its own: Replace takes a text for it only if that says the same as the
 	// texts that go to its parts.
 	Joined bool
 
-	// part tells that the text is one of the parts that readers join.
+	// part says that the text is one of the parts that readers join.
 	part bool
-	// direct tells that it is the text of a part as such, whatever the part
+	// direct says that it is the text of a part as such, whatever the part
 	// says that it is.
 	direct bool
 
@@ -132,10 +132,10 @@ type Message struct {
 	Turns []Turn
 	// Media lists the parts that are not text.
 	Media []MediaPart
-	// Chat tells that the body is a conversation or prompt, so that the
+	// Chat says that the body is a conversation or prompt, so that the
 	// absence of readable text is worth a refusal of its own.
 	Chat bool
-	// Carries tells that a request says something that is no text: a tool's
+	// Carries says that a request says something that is no text: a tool's
 	// result, which may be empty, an approval, the id of what the API keeps.
 	Carries bool
 	// Stream tells, on the request leg, that the caller asks for an event
@@ -145,7 +145,7 @@ type Message struct {
 	RPC *RPC
 	// Cut is the value of the member that Input.Cut named, as raw JSON; nil if
 	// there was none. What the Message says is without it, and so is what
-	// Replace gives.
+	// Replace returns.
 	Cut []byte
 
 	body   []byte // decoded, what spans point into
@@ -165,7 +165,7 @@ type RPC struct {
 	// Params, Result are the message's own members as raw JSON, nil if
 	// absent or in a batch.
 	Params, Result []byte
-	// Batch tells that the body is an array, of Members.
+	// Batch says that the body is an array, of Members.
 	Batch   bool
 	Members []RPCMember
 }
@@ -212,13 +212,13 @@ type PlacedError struct {
 	Place string
 }
 
-// Error gives the reason, without the place.
+// Error returns the reason, without the place.
 func (e *PlacedError) Error() string { return e.Err.Reason }
 
-// Unwrap gives the Error.
+// Unwrap returns the Error.
 func (e *PlacedError) Unwrap() error { return e.Err }
 
-// PlaceOf gives the place that err names, "" for none.
+// PlaceOf returns the place that err names, "" for none.
 func PlaceOf(err error) string {
 	var placed *PlacedError
 	if errors.As(err, &placed) {
@@ -293,7 +293,7 @@ type Refusal struct {
 	Details []byte
 }
 
-// String gives the kind's name as it stands in explanations.
+// String returns the kind's name as it stands in explanations.
 func (k Kind) String() string {
 	return [...]string{"text", "reasoning", "refusal", "tool definition", "tool call", "tool result", "document", "other"}[k]
 }

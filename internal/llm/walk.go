@@ -25,10 +25,10 @@ var errTokens = &Error{Unscannable, "token ids where text is expected"}
 // the whole body.
 type span struct {
 	start, end uint32
-	// whole tells that a replacement goes here; the other pieces of the
+	// whole says that a replacement goes here; the other pieces of the
 	// same text become empty.
 	whole bool
-	// plain tells that the place holds text as it is, and no literal.
+	// plain says that the place holds text as it is, and no literal.
 	plain bool
 }
 
@@ -45,14 +45,14 @@ type at struct {
 	media   string // the media type that the object names
 	file    string // the name of the file that the object is
 	found   bool   // what a search found: links are no media of the exchange
-	// joined tells that clients join all pieces of the choice, whatever type
+	// joined says that clients join all pieces of the choice, whatever type
 	// or number stands beside them.
 	joined bool
 	copy   uint64 // of names that stand twice: see copyOf
-	// listed tells that an array above joins its texts, direct that it is the
+	// listed says that an array above joins its texts, direct that it is the
 	// next one above.
 	listed, direct bool
-	// apart tells that no client joins the texts of the array above.
+	// apart says that no client joins the texts of the array above.
 	apart bool
 }
 
@@ -508,7 +508,7 @@ func (r *reader) empty(v int) bool {
 	return false
 }
 
-// member gives the first of object v's named members that is a string.
+// member returns the first of object v's named members that is a string.
 func (r *reader) member(v int, names ...string) string {
 	for _, name := range names {
 		if m := r.doc.Member(v, name); m >= 0 && r.isString(m) {
@@ -718,9 +718,9 @@ func (r *reader) other(role Role, choice int, s string) {
 	r.others = append(extra(r.others, 1), Turn{Role: role, Kind: KindOther, Message: -1, Choice: choice, Text: s})
 }
 
-// place gives the number by which clients tell choices, blocks and calls apart.
-// Numbers are the same as scripts compare them: 1, 1.0, 1e0 and "1" are one.
-// Whatever else stands there is a place of its own.
+// place returns the number by which clients tell choices, blocks and calls
+// apart. Numbers are the same as scripts compare them: 1, 1.0, 1e0 and "1" are
+// one. Whatever else stands there is a place of its own.
 func (r *reader) place(v int) (n int, ok bool) {
 	var raw []byte
 	switch r.doc.Kind(v) {
@@ -784,7 +784,7 @@ func roleOf(s []byte, def Role) Role {
 	return def
 }
 
-// roleOfType gives the role and kind that an item's type implies.
+// roleOfType returns the role and kind that an item's type implies.
 func roleOfType(s []byte, role Role, kind Kind) (Role, Kind) {
 	switch {
 	case bytes.HasSuffix(s, []byte("_output")) || bytes.HasSuffix(s, []byte("tool_result")):

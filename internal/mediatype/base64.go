@@ -83,7 +83,7 @@ func Base64(s string) []byte {
 	return d.flush(dst)
 }
 
-// Base64Text gives the text that s holds in base64, in either alphabet, with
+// Base64Text returns the text that s holds in base64, in either alphabet, with
 // padding or without, with white space anywhere. It is false when s is shorter
 // than 16 characters, has any other character, or when what it decodes to does
 // not read as text; so it is for ordinary words and for media. Up to one byte

@@ -39,7 +39,7 @@ func Decode(b []byte) (text, kind string, ok bool) {
 // body's own length, are for all of them together.
 type Decoder struct{ western int } // how much may still be read in each charset
 
-// NewDecoder gives a Decoder for a body of n bytes.
+// NewDecoder returns a Decoder for a body of n bytes.
 func NewDecoder(n int) *Decoder { return &Decoder{min(n, maxWestern)} }
 
 // Decode is the function Decode.
@@ -118,13 +118,13 @@ func (c *counts) add(o *counts) {
 
 func (c *counts) printable() int { return c.lower + c.upper + c.blank + c.sign }
 
-// few tells that there are hardly any control characters, one to ten bad bytes:
-// noise has one to four, numbers and pointers have more, text none.
+// few reports whether there are hardly any control characters, one to ten bad
+// bytes: noise has one to four, numbers and pointers have more, text none.
 func (c *counts) few() bool { return c.control*10 <= c.bad }
 
-// legible tells that a reader who skips what he cannot read finds text: three
-// bytes in five are and few are control characters, or what is printable is
-// mostly letters, as it never is in noise, or little of it is bad.
+// legible reports whether a reader who skips what he cannot read finds text:
+// three bytes in five are and few are control characters, or what is printable
+// is mostly letters, as it never is in noise, or little of it is bad.
 func (c *counts) legible() bool {
 	p := c.printable()
 	switch {
@@ -136,19 +136,19 @@ func (c *counts) legible() bool {
 	return max(c.lower, c.upper)*100 >= p*45 || (c.lower+c.upper)*100 >= p*72 || c.bad <= c.size/20
 }
 
-// unsure tells that it is half printable and too little to be told from noise: it
-// is read, and is not only text.
+// unsure reports whether it is half printable and too little to be told from
+// noise: it is read, and is not only text.
 func (c *counts) unsure() bool {
 	return c.size < block && (c.printable()+c.letter)*2 >= c.size && !c.legible()
 }
 
-// prose tells that a window of a file that is known is written for people, and
-// not the file's own words.
+// prose reports whether a window of a file that is known is written for people,
+// and not the file's own words.
 func (c *counts) prose() bool {
 	return c.size >= 64 && (max(c.lower, c.upper)*100 >= c.size*55 && c.blank*100 >= c.size*8 || c.letter*2 >= c.size)
 }
 
-// foreign tells that it may be text in a charset that is not read.
+// foreign reports whether it may be text in a charset that is not read.
 func (c *counts) foreign() bool {
 	if c.size < base64Min/2 {
 		return false // nothing to say in so few
@@ -165,8 +165,8 @@ func (c *counts) foreign() bool {
 	return true
 }
 
-// wide16 tells that it looks like UTF-16 in another script: four units in five
-// lie in its blocks, and no blanks stand where the blocks are told apart.
+// wide16 reports whether it looks like UTF-16 in another script: four units in
+// five lie in its blocks, and no blanks stand where the blocks are told apart.
 func (c *counts) wide16() bool {
 	units := c.size / 2
 	if c.letter > c.size/2 || units < 4 {
@@ -175,7 +175,7 @@ func (c *counts) wide16() bool {
 	return c.wide[0]*5 >= units*4 && c.last*16 < units || c.wide[1]*5 >= units*4 && c.first*16 < units
 }
 
-// scripts tells of a unit's higher byte whether it is that of letters that are
+// scripts maps a unit's higher byte to the script of its letters when they are
 // not Latin: Greek to Arabic, Indic to Georgian, kana, Han, Hangul.
 var scripts = func() (t [256]uint8) {
 	for i := range t {
@@ -299,7 +299,7 @@ func windows(all []counts, f func(w counts, from, to int)) {
 	}
 }
 
-// foreign tells that some window may be a text that is not read here.
+// foreign reports whether some window may be a text that is not read here.
 func foreign(all []counts) (found bool) {
 	windows(all, func(w counts, _, _ int) { found = found || w.foreign() })
 	return found
@@ -338,7 +338,7 @@ func (d *decoder) unknown(b []byte) bool {
 	return true
 }
 
-// marked reads the blocks that are marked as text, and gives others to rest.
+// marked reads the blocks that are marked as text, and hands the others to rest.
 func (d *decoder) marked(b []byte, marked []bool, rest func([]byte)) {
 	for from := 0; from < len(marked); {
 		to := from + 1
@@ -424,7 +424,7 @@ func (d *decoder) text(b []byte) {
 	d.western(b, &used)
 }
 
-// rune appends the character at the start of b and gives its length, 0 for
+// rune appends the character at the start of b and returns its length, 0 for
 // what is none.
 func (d *decoder) rune(b []byte) int {
 	if c := b[0]; c < utf8.RuneSelf {

@@ -29,7 +29,7 @@ type Label struct {
 // A Param is a parameter of a header's value. Its Value is without quotes.
 type Param struct{ Name, Value string }
 
-// Param gives the value of the named parameter and whether there is one.
+// Param returns the value of the named parameter and whether there is one.
 func (l Label) Param(name string) (string, bool) { return get(l.Params, name) }
 
 // Charset is the lower-case charset of the label, "" when it names none.
@@ -121,7 +121,8 @@ func get(params []Param, name string) (string, bool) {
 	return "", false
 }
 
-// IsToken tells whether s is a token of HTTP: letters, digits and a few signs.
+// IsToken reports whether s is a token of HTTP: letters, digits and a few
+// signs.
 func IsToken(s string) bool {
 	for i := range len(s) {
 		c := s[i]

@@ -94,17 +94,17 @@ var unnamed = [...]magic{
 	{"", "application/dicom", dicom},
 }
 
-// Media gives the media type of the file that b is, "" for none that is known.
-// A few first bytes are not enough, where a text can begin so too: the rest
-// must be built like such a file, as far as b goes. It says nothing of text
-// inside of it.
+// Media returns the media type of the file that b is, "" for none that is
+// known. A few first bytes are not enough, where a text can begin so too: the
+// rest must be built like such a file, as far as b goes. It says nothing of
+// text inside of it.
 func Media(b []byte) string {
 	kind, _ := media(b)
 	return kind
 }
 
-// media gives the kind of file that b begins with, and where that ends: beyond
-// b if b is only a part of it, as far as can be told.
+// media returns the kind of file that b begins with, and where that ends:
+// beyond b if b is only a part of it, as far as can be told.
 func media(b []byte) (kind string, end int) {
 	for i := range magics {
 		m := &magics[i]
@@ -123,7 +123,7 @@ func media(b []byte) (kind string, end int) {
 	return "", 0
 }
 
-// Magic gives the media type whose first bytes b has, whatever follows: what
+// Magic returns the media type whose first bytes b has, whatever follows: what
 // somebody may take b for who looks no further. It is for refusing.
 func Magic(b []byte) string {
 	for i := range magics {

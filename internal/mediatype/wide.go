@@ -11,7 +11,7 @@ import (
 	"unicode/utf8"
 )
 
-// wideText gives the text of b if it is in one of wides.
+// wideText returns the text of b if it is in one of wides.
 func wideText(b []byte) (text string, ok bool) {
 	few := bytes.Count(b, []byte{0}) < len(b)/4 // ASCII in them has more
 	for i := range wides {

@@ -12,7 +12,7 @@ package pdk
 // A Call is one PDK call. Method and Args are set by its constructor; Reply
 // or Err by whoever sends it, and then it is used up. Nobody changes Args, so
 // a call that is the same for every request is built once and copied for each
-// use, which costs nothing. The methods that decode the reply give Err first.
+// use, which costs nothing. The methods that decode the reply return Err first.
 type Call struct {
 	// Method is the PDK function's full name, such as "kong.request.get_headers".
 	Method string

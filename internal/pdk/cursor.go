@@ -81,7 +81,7 @@ func (c *cursor[T]) uvarint() uint64 {
 	return 0
 }
 
-// err gives ErrMalformed when the walk ended before the message did.
+// err returns ErrMalformed when the walk ended before the message did.
 func (c *cursor[T]) err() error {
 	if c.bad {
 		return ErrMalformed

@@ -95,11 +95,11 @@ func (h *Header) addValue(name, encoded string, listAllowed bool) error {
 	}
 }
 
-// Full tells that Kong may have left out headers, since it gave as many as it
-// was asked for.
+// Full reports whether Kong may have left out headers, since it gave as many as
+// it was asked for.
 func (h Header) Full() bool { return len(h.fields) >= MaxHeaders }
 
-// Get gives the first value of a header, "" if there is none. Names are equal
+// Get returns the first value of a header, "" if there is none. Names are equal
 // whatever the case of their ASCII letters.
 func (h Header) Get(name string) string {
 	for i := range h.fields {
@@ -130,7 +130,7 @@ func (h Header) Values(name string) iter.Seq[string] {
 	}
 }
 
-// HTTP gives the headers with canonical names.
+// HTTP returns the headers with canonical names.
 func (h Header) HTTP() http.Header {
 	header := make(http.Header, len(h.fields))
 	values := make([]string, len(h.fields))

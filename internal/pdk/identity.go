@@ -59,7 +59,8 @@ func (c *Call) Route() (Route, error) {
 	return Route{ID: t[0], Name: t[1]}, err
 }
 
-// texts gives the texts that stand in three fields of the reply; 0 is no field.
+// texts returns the texts that stand in three fields of the reply; 0 is no
+// field.
 func (c *Call) texts(fields ...protowire.Number) (texts [3]string, err error) {
 	if c.Err != nil {
 		return texts, c.Err

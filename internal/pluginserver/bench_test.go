@@ -32,7 +32,8 @@ var sixMethods = []string{
 	"kong.nginx.get_var", "kong.client.get_consumer", "kong.router.get_service",
 }
 
-// recordedReplies gives what a real Kong answered to the six calls, as frames.
+// recordedReplies returns what a real Kong answered to the six calls, as
+// frames.
 func recordedReplies(b *testing.B) [][]byte {
 	frames, err := recording.Load("../../testdata/protocol/kong-3.9.1-frames.jsonl")
 	if err != nil {
@@ -142,7 +143,7 @@ func (*sixCallsGoPDK) Access(k *gopdk.PDK) {
 	}
 }
 
-// socketPair gives the two ends of a connection.
+// socketPair returns the two ends of a connection.
 func socketPair(b *testing.B) (ours, kongs net.Conn) {
 	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
 	if err != nil {

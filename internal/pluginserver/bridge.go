@@ -35,7 +35,7 @@ func (b *bridgeConn) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Read writes the call, then gives the header of the reply and its payload. A
+// Read writes the call, then returns the header of the reply and its payload. A
 // reply that may not be read into memory is an error before go-pdk learns its
 // length.
 func (b *bridgeConn) Read(p []byte) (int, error) {
@@ -98,7 +98,7 @@ func (b *bridgeConn) ask() error {
 	return nil
 }
 
-// lastCall gives the last two frames and the method that the first of them
+// lastCall returns the last two frames and the method that the first of them
 // names, nil when there are no two whole frames. Frames before them are the
 // remains of calls whose arguments did not encode.
 func lastCall(out []byte) (method string, call []byte) {

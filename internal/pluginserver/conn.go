@@ -48,7 +48,7 @@ func newConn(s *Server, nc net.Conn) *conn {
 	return &conn{frames: newFrames(nc, s), server: s}
 }
 
-// serve answers calls until the connection is of no more use.
+// serve answers calls until the connection is closed or dead.
 func (c *conn) serve() {
 	for {
 		// Between calls Kong may keep a connection as long as it likes.

@@ -58,7 +58,7 @@ func (e *Event) Batch(calls ...*pdk.Call) error {
 }
 
 // write puts as many calls as may be written before replies are read, one at
-// least, and gives their number.
+// least, and returns their number.
 func (e *Event) write(calls []*pdk.Call) int {
 	for i, call := range calls {
 		size := len(e.conn.out) + 2*headerSize + len(call.Method) + len(call.Args)
@@ -93,7 +93,7 @@ func (e *Event) Own(owner string) { e.conn.own(owner) }
 // before. No call can follow.
 //
 // Kong does not answer an exit: it ends the event at once and closes the
-// connection. That is why Exit gives no error of Kong's.
+// connection. That is why Exit returns no error of Kong's.
 func (e *Event) Exit(status int, header http.Header, body []byte) error {
 	if err := e.ready(); err != nil {
 		return err
@@ -108,7 +108,7 @@ func (e *Event) Exit(status int, header http.Header, body []byte) error {
 	return nil
 }
 
-// PDK gives go-pdk's own API on the same connection, for what has no
+// PDK returns go-pdk's own API on the same connection, for what has no
 // constructor in package pdk. Its calls go one by one.
 func (e *Event) PDK() *gopdk.PDK {
 	if e.bare == nil {
@@ -117,8 +117,8 @@ func (e *Event) PDK() *gopdk.PDK {
 	return gopdk.Init(e.bare)
 }
 
-// ready tells whether calls can be made, and throws away what go-pdk's API may
-// have left half done.
+// ready reports whether calls can be made, and throws away what go-pdk's API
+// may have left half done.
 func (e *Event) ready() error {
 	if e.over != nil {
 		return e.over

@@ -124,7 +124,7 @@ func (f *frames) reply(ctx context.Context, call *pdk.Call) error {
 	return err
 }
 
-// admit tells whether a reply of n bytes may be read into memory: nil, or the
+// admit reports whether a reply of n bytes may be read into memory: nil, or the
 // reason why not.
 func (f *frames) admit(ctx context.Context, n int64) error {
 	if n > f.max {
@@ -150,7 +150,7 @@ func (f *frames) discard(n int64) error {
 	return err
 }
 
-// memory gives n bytes that last until release.
+// memory returns n bytes that last until release.
 func (f *frames) memory(n int) []byte {
 	if n > largeFrame {
 		return make([]byte, n)

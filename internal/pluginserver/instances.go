@@ -56,7 +56,7 @@ func newInstances(s *Server) *instances {
 	return &instances{server: s, byID: make(map[int32]*instance)}
 }
 
-// start gives the instance of a configuration, a new one if there is none.
+// start returns the instance of a configuration, a new one if there is none.
 func (t *instances) start(name string, config []byte) *kong_plugin_protocol.InstanceStatus {
 	seq, digest := identify(config)
 	t.starting.Lock()
@@ -73,7 +73,7 @@ func (t *instances) start(name string, config []byte) *kong_plugin_protocol.Inst
 	return in.describe(name)
 }
 
-// identify gives a configuration's number, 0 for none, and what tells it from
+// identify returns a configuration's number, 0 for none, and what tells it from
 // all others: workers write the same configuration in different orders.
 func identify(config []byte) (seq int32, digest [sha256.Size]byte) {
 	var v any
@@ -102,7 +102,7 @@ func (t *instances) reuse(digest [sha256.Size]byte) *instance {
 	return nil
 }
 
-// freeID gives seq if it may be used, else a number that Kong's count will
+// freeID returns seq if it may be used, else a number that Kong's count will
 // hardly reach.
 func (t *instances) freeID(seq int32) int32 {
 	id := seq

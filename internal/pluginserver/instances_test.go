@@ -17,7 +17,7 @@ import (
 	"kong-ai-guard/internal/pluginserver"
 )
 
-// bubble runs a server in fake time and gives a way to connect to it. The
+// bubble runs a server in fake time and returns a way to connect to it. The
 // bubble ends only when every goroutine has, so it finds leaks too.
 func bubble(t *testing.T, s *pluginserver.Server, test func(t *testing.T, connect func() *peer)) {
 	synctest.Test(t, func(t *testing.T) {

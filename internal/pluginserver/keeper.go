@@ -27,7 +27,7 @@ import (
 // files is the pipe. The keeper holds the other end and writes nothing.
 const lifeline = "AI_GUARD_LIFELINE"
 
-// keep runs the program as a child and gives the code that it ended with. It
+// keep runs the program as a child and returns the code that it ended with. It
 // did not run in a process that is the child already, or cannot start one:
 // then the process serves by itself, and a reload may cost an exchange.
 func keep(args []string, stdout, stderr io.Writer) (code int, ran bool) {

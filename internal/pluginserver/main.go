@@ -26,14 +26,14 @@ type Program struct {
 	// Version and Priority are the plugin's. The flag -priority moves it.
 	Version  string
 	Priority int
-	// Schema gives the schema of the plugin under its name, for the dump.
+	// Schema returns the schema of the plugin under its name, for the dump.
 	Schema func(name string) (json.RawMessage, error)
 	// Flags adds flags of the plugin's own; nil for none.
 	Flags func(*flag.FlagSet)
 	// Usage writes the help text about the flags; nil for package flag's own.
 	Usage func(name string, flags *flag.FlagSet)
 	// Command does what a flag of the plugin's own asks for instead of
-	// serving, and gives the code to exit with. Ran is false when none does.
+	// serving, and returns the code to exit with. Ran is false when none does.
 	// Nil for no such flags.
 	Command func(name string, priority int, stdout, stderr io.Writer) (code int, ran bool)
 	// Start makes the server, after all flags were read. It is not called
@@ -52,7 +52,7 @@ type Process struct {
 	DrainTime time.Duration
 }
 
-// The codes that Main gives.
+// The codes that Main returns.
 const (
 	exitOK    = 0
 	exitError = 1
@@ -68,7 +68,7 @@ type options struct {
 }
 
 // Main runs a plugin's binary with the arguments that follow its name and
-// gives the code to exit with. It returns when a flag asks for no more than an
+// returns the code to exit with. It returns when a flag asks for no more than an
 // answer, and else after a signal: SIGTERM is Kong's, whose other workers are
 // served until they have gone or the drain time is over; SIGINT is somebody's
 // at a terminal, and ends the process as soon as no event runs; a second one

@@ -29,7 +29,7 @@ type peer struct {
 	net.Conn
 	in  *bufio.Reader
 	seq int64
-	// answer gives the reply to a PDK call; nil answers all with nothing.
+	// answer returns the reply to a PDK call; nil answers all with nothing.
 	answer func(method string, args []byte) []byte
 	// frames are those that came from the plugin, "" for an end of event.
 	frames []string
@@ -182,7 +182,7 @@ func always(p plugin) func([]byte) pluginserver.Instance {
 	return func([]byte) pluginserver.Instance { return p }
 }
 
-// socketPath gives a path that is short enough for a socket.
+// socketPath returns a path that is short enough for a socket.
 func socketPath(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "ps")
@@ -193,7 +193,7 @@ func socketPath(t testing.TB) string {
 	return filepath.Join(dir, "p.socket")
 }
 
-// serve runs a server on a socket until the test ends and gives a way to
+// serve runs a server on a socket until the test ends and returns a way to
 // connect to it.
 func serve(t testing.TB, s *pluginserver.Server) (connect func() *peer) {
 	t.Helper()

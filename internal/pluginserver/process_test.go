@@ -176,7 +176,7 @@ func shortDir(t testing.TB) string {
 	return filepath.Dir(socketPath(t))
 }
 
-// transcript plays Kong's half of every mode and gives what the plugin sent.
+// transcript plays Kong's half of every mode and returns what the plugin sent.
 func transcript(t *testing.T, p *process) (frames []string) {
 	t.Helper()
 	answers := map[string][]byte{
@@ -450,7 +450,7 @@ func TestReloadLosesNothing(t *testing.T) {
 	}
 }
 
-// pool gives connections that a worker has used and keeps.
+// pool returns connections that a worker has used and keeps.
 func (p *process) pool(t *testing.T, n int) []*peer {
 	t.Helper()
 	pool := make([]*peer, n)
@@ -506,7 +506,7 @@ func TestBrokenOutputEndsNothing(t *testing.T) {
 	}
 }
 
-// A slowListener gives a connection only when it is let.
+// A slowListener returns a connection only when it is let.
 type slowListener struct {
 	*net.UnixListener
 	let chan struct{}

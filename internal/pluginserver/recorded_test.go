@@ -21,7 +21,7 @@ import (
 type script struct {
 	calls   []pdk.Call
 	replies [][]byte
-	// exit tells that the last call was one, which Kong never answers.
+	// exit says that the last call was one, which Kong never answers.
 	exit bool
 }
 
@@ -108,7 +108,8 @@ func TestReplay(t *testing.T) {
 	}
 }
 
-// scriptAt gives the script of the call at i, and the index of its last frame.
+// scriptAt returns the script of the call at i, and the index of its last
+// frame.
 func scriptAt(frames []recording.Frame, i int) (*script, int) {
 	s := new(script)
 	for end := i + 1; ; end++ {

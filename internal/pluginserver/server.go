@@ -153,7 +153,7 @@ func (s *Server) init() {
 	})
 }
 
-// Ready tells whether the server is there to stay: it listens, and does not
+// Ready reports whether the server is there to stay: it listens, and does not
 // drain.
 func (s *Server) Ready() bool {
 	s.mu.Lock()

@@ -230,7 +230,7 @@ func TestShutdownUnderAHandlerThatDoesNotEnd(t *testing.T) {
 	})
 }
 
-// A faultyListener fails some times before it gives connections.
+// A faultyListener fails some times before it returns connections.
 type faultyListener struct {
 	faults int
 	at     []time.Time

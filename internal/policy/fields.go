@@ -23,7 +23,7 @@ const (
 
 // Declare binds the fields that both plugins share to s. timeout is the
 // default of timeout_ms. Once the fields were decoded, resolve settles those
-// whose default depends on another field and gives what is wrong with them.
+// whose default depends on another field and returns what is wrong with them.
 func (s *Settings) Declare(timeout time.Duration) (fields kongschema.Record, resolve func(kongschema.Given) kongschema.Problems) {
 	var monitorMode bool
 	fields = kongschema.Record{
@@ -164,7 +164,7 @@ func (s *Settings) Warnings() []string {
 	return warnings
 }
 
-// WarnPlain gives the warning about a service's URL, as CheckURL accepted and
+// WarnPlain returns the warning about a service's URL, as CheckURL accepted and
 // url.URL wrote it, that is not encrypted; nil for others.
 func WarnPlain(field, serviceURL string) []string {
 	if !strings.HasPrefix(serviceURL, "http:") {

@@ -63,7 +63,7 @@ type rule struct {
 	code string
 	// message is what clients read, by leg; "" for the vendor's own.
 	message [2]string
-	// failsOpen tells that block_failures=false lets the leg pass.
+	// failsOpen says that block_failures=false lets the leg pass.
 	failsOpen bool
 	// retry adds Retry-After, and on the response leg x-should-retry: false,
 	// since the model was paid already.

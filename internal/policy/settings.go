@@ -74,7 +74,7 @@ type Settings struct {
 	BufferMonitoredStreams bool
 	// SkipClientIP spares the call for Identity.ClientIP.
 	SkipClientIP bool
-	// Scoped tells that the plugin instance belongs to one service or route,
+	// Scoped says that the plugin instance belongs to one service or route,
 	// so that the service's name is the same for each of its requests.
 	Scoped bool
 	// ScopedToRoute and ScopedToConsumer tell the same of the route and of

@@ -11,7 +11,7 @@ import (
 	"kong-ai-guard/internal/telemetry"
 )
 
-// Registry gives the metrics of a plugin's process, as start makes them.
+// Registry returns the metrics of a plugin's process, as start makes them.
 func Registry(p Plugin) *prometheus.Registry {
 	m := telemetry.NewMetrics(p.Vendor.Plugin)
 	guard.NewProcess(guard.DefaultBounds(), "", zap.NewNop(), m)

@@ -24,7 +24,7 @@ var luaDirs = []string{
 	"/opt",
 }
 
-// leftovers gives the handlers in Lua of a plugin of this name that lie below
+// leftovers returns the handlers in Lua of a plugin of this name that lie below
 // root, "/" but in tests. Kong prefers such a file to a plugin server: it
 // would run, and this process never be asked.
 func leftovers(root, plugin string) []string {

@@ -74,7 +74,7 @@ func (o *options) flags(fs *flag.FlagSet) {
 	o.commands.flags(fs)
 }
 
-// Main runs the binary and gives the code to exit with.
+// Main runs the binary and returns the code to exit with.
 func Main(p Plugin) int {
 	o := &options{bounds: guard.DefaultBounds(), root: "/"}
 	return pluginserver.Main(pluginserver.Program{

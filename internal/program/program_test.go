@@ -121,7 +121,7 @@ type house struct {
 	noma    *fakenoma.Server
 	metrics map[string]string // addresses by plugin
 	answer  atomic.Pointer[string]
-	// configured gives what Kong is told, with more in both configurations.
+	// configured returns what Kong is told, with more in both configurations.
 	configured func(more map[string]any) kongtest.Declarative
 }
 

@@ -19,7 +19,7 @@ import (
 	"kong-ai-guard/plugins"
 )
 
-// descriptions gives the metrics of all plugins, with their labels. It is in
+// descriptions returns the metrics of all plugins, with their labels. It is in
 // the words of prometheus.Desc, the only ones that it has.
 func descriptions(t *testing.T) map[string][]string {
 	t.Helper()

@@ -13,7 +13,7 @@ import (
 	"kong-ai-guard/plugins"
 )
 
-// warned tells whether a plugin's line is in Kong's log, at level warn, where
+// warned reports whether a plugin's line is in Kong's log, at level warn, where
 // operators see it.
 func (h *house) warned(plugin, what string) bool {
 	for _, l := range h.gateway.Logs() {

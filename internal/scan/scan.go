@@ -30,7 +30,7 @@ type Claimer interface {
 	// is not scanned. "" for none.
 	ClaimMember() string
 	// Claim reads the member, raw JSON, nil if there is none, and the
-	// request's headers, nil if they are not known. What it gives goes into
+	// request's headers, nil if they are not known. What it returns goes into
 	// Scan.Claim on both legs.
 	Claim(member []byte, header http.Header) string
 }
@@ -68,9 +68,9 @@ type Scan struct {
 	// Caller tells callers apart, "" while nobody knows who it is. It is for
 	// this process only.
 	Caller string
-	// FailsOpen tells that the leg passes when the service is away.
+	// FailsOpen says that the leg passes when the service is away.
 	FailsOpen bool
-	// Late tells that the wait for other scans took most of this one's time.
+	// Late says that the wait for other scans took most of this one's time.
 	Late bool
 }
 
@@ -112,7 +112,7 @@ type Verdict struct {
 	Alert bool
 	// Subject is the profile or application that the scan was judged under.
 	Subject string
-	// Partial tells that a part of the leg was not judged, because the
+	// Partial says that a part of the leg was not judged, because the
 	// configuration accepts that. It is only for Allow.
 	Partial bool
 	// Header goes to the client with the answer, or with what ends the
@@ -146,7 +146,7 @@ type Failure struct {
 	Hint string
 	// RetryAfter is how long the caller should wait, 0 if not known.
 	RetryAfter time.Duration
-	// Provoked tells that what was sent, or how much at once, explains why
+	// Provoked says that what was sent, or how much at once, explains why
 	// the service is Unavailable. It never passes: else callers could open
 	// the door for themselves.
 	Provoked bool
@@ -154,8 +154,9 @@ type Failure struct {
 
 func (f *Failure) Error() string { return f.Reason }
 
-// Strictest gives the error that decides for a scan of several calls: one that
-// never passes before one that may, whatever their order; nil if there is none.
+// Strictest returns the error that decides for a scan of several calls: one
+// that never passes before one that may, whatever their order; nil if there is
+// none.
 func Strictest(errs []error) error {
 	var worst error
 	for _, err := range errs {

@@ -50,7 +50,7 @@ type breaker struct {
 	probed   time.Time     // when the last probe began, zero if the next may follow
 	hint     string        // the setting to look at, by the last failure
 	// sole is whose the failures are that keep the breaker open, or may open
-	// it, "" while he is not known; forAll tells that they are not just his.
+	// it, "" while he is not known; forAll says that they are not just his.
 	sole   string
 	forAll bool
 	// While it is open for all, prober made the last probe, and missed tells
@@ -144,7 +144,7 @@ func (b *breaker) record(epoch uint64, now time.Time, caller string, o outcome, 
 	}
 }
 
-// suspects tells whether a probe that failed says something for its caller
+// suspects reports whether a probe that failed says something for its caller
 // only, until one of another caller fails too.
 func (b *breaker) suspects(now time.Time, caller string, o outcome) bool {
 	if !b.forAll || b.until.IsZero() || o != failed || caller == "" || b.suspect != "" && caller != b.suspect {
@@ -164,7 +164,7 @@ func (b *breaker) trust() {
 
 func (b *breaker) longer() time.Duration { return min(max(2*b.delay, firstOpen), maxOpen) }
 
-// accuse notes whose a failure is. It tells whether that opens for all a
+// accuse notes whose a failure is. It reports whether that opens for all a
 // breaker that was open for one. A row is one caller's until a failure of
 // another one shows more, or one that no content can provoke; those whose
 // caller was not known yet are taken for his.
@@ -179,14 +179,14 @@ func (b *breaker) accuse(caller string, o outcome) bool {
 	return !was && b.forAll && !b.until.IsZero()
 }
 
-// isOpen tells whether the breaker is open, and not just for one caller.
+// isOpen reports whether the breaker is open, and not just for one caller.
 func (b *breaker) isOpen() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.forAll && !b.until.IsZero()
 }
 
-// isAway tells whether the service is known to be away: the breaker is open,
+// isAway reports whether the service is known to be away: the breaker is open,
 // not just for one caller, and it is not yet time to find out more.
 func (b *breaker) isAway(now time.Time) bool {
 	b.mu.Lock()

@@ -23,7 +23,7 @@ func driveAs(b *breaker, now time.Time, caller string, insists bool, o outcome, 
 	return no.wait
 }
 
-// waits gives how long the caller of drive has to wait.
+// waits returns how long the caller of drive has to wait.
 func waits(b *breaker, now time.Time) time.Duration {
 	_, no := b.acquire(now, "a", false)
 	return no.wait

@@ -19,12 +19,12 @@ const largeCall = 64 << 10
 // they are.
 type Scan struct {
 	caller string
-	// insists tells that the leg passes when there is no verdict. Such a scan
+	// insists says that the leg passes when there is no verdict. Such a scan
 	// is tried although its caller is held back, or he could have himself
 	// held back and send what he likes.
 	insists bool
 	calls   int
-	// late tells that waiting took most of the scan's time.
+	// late says that waiting took most of the scan's time.
 	late    bool
 	counted atomic.Bool
 }
@@ -35,7 +35,7 @@ func NewScan(s *scan.Scan, calls int) *Scan {
 	return &Scan{caller: s.Caller, insists: s.FailsOpen, late: s.Late, calls: calls}
 }
 
-// explains tells whether the scan itself explains that nothing came back in
+// explains reports whether the scan itself explains that nothing came back in
 // time for a call with so many bytes.
 func (s *Scan) explains(size int) bool {
 	return s != nil && (s.calls > 1 || size > largeCall || s.late)
@@ -48,7 +48,7 @@ func (s *Scan) reason(size int) string {
 	return ReasonLateScan
 }
 
-// counts gives what an attempt of the scan tells the breaker: a failure that
+// counts returns what an attempt of the scan tells the breaker: a failure that
 // the scan explains says nothing, and of several only the first one counts. A
 // call for no scan at all says as much as if nobody could be reached, for no
 // caller wrote it.

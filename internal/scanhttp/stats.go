@@ -22,7 +22,7 @@ const (
 	results
 )
 
-// String gives the result as it stands in metrics.
+// String returns the result as it stands in metrics.
 func (r Result) String() string {
 	return [results]string{"answered", "throttled", "refused", "failed", "unanswered", "held_back"}[r]
 }

@@ -18,7 +18,7 @@ import (
 	"kong-ai-guard/internal/scan"
 )
 
-// tlsService starts a service on loopback and gives the file of its CA.
+// tlsService starts a service on loopback and returns the file of its CA.
 func tlsService(t *testing.T, handler http.HandlerFunc, configure func(*httptest.Server)) (srv *httptest.Server, caFile string) {
 	t.Helper()
 	srv = httptest.NewUnstartedServer(handler)

@@ -37,7 +37,7 @@ var (
 	files = make(map[string]*File)
 )
 
-// New gives the process's one File for a path. It does not touch the file.
+// New returns the process's one File for a path. It does not touch the file.
 func New(path string) *File {
 	mu.Lock()
 	defer mu.Unlock()
@@ -49,7 +49,7 @@ func New(path string) *File {
 	return f
 }
 
-// Value gives the secret without the line breaks at its end. At most once a
+// Value returns the secret without the line breaks at its end. At most once a
 // second it looks whether the file changed and reads it then. A value that was
 // read stays in use while the file cannot be read; without one the error says
 // why, with neither the path nor the content.

@@ -70,7 +70,7 @@ func (s *nameSet) clear() {
 	s.names, s.firsts, s.many = s.names[:0], s.firsts[:0], nil
 }
 
-// first gives the number that came first with name: n if none did.
+// first returns the number that came first with name: n if none did.
 func (s *nameSet) first(name []byte, n int) int {
 	if s.many != nil {
 		if first, ok := s.many[string(name)]; ok {
@@ -175,8 +175,8 @@ func closed(dst []byte, end byte) []byte {
 	return append(dst, end)
 }
 
-// byName gives the members of some objects, those of one name together, in the
-// order in which the names come first.
+// byName returns the members of some objects, those of one name together, in
+// the order in which the names come first.
 func (d *Doc) byName(objects []int, w *chosen) [][]int {
 	places, n := &w.places, 0
 	places.clear()
@@ -212,7 +212,7 @@ func (d *Doc) anyCopy(v int) bool {
 	return false
 }
 
-// byPlace gives the elements of some arrays, those of one place together, as
+// byPlace returns the elements of some arrays, those of one place together, as
 // many as the last has.
 func (d *Doc) byPlace(arrays []int) [][]int {
 	var elements [][]int
@@ -230,8 +230,8 @@ func (d *Doc) byPlace(arrays []int) [][]int {
 	return elements
 }
 
-// together gives those of some values that become one container with the last,
-// or the last value.
+// together returns those of some values that become one container with the
+// last, or the last value.
 func (d *Doc) together(values []int) []int {
 	last := values[len(values)-1:]
 	kind := d.Kind(last[0])
@@ -283,7 +283,7 @@ func JoinHalves(s []byte) []byte {
 	return out
 }
 
-// half gives the surrogate that s starts with, and its length, 0 for none.
+// half returns the surrogate that s starts with, and its length, 0 for none.
 func half(s []byte) (r rune, n int) {
 	if len(s) < 3 || s[0] != 0xED || s[1] < 0xA0 {
 		return 0, 0
@@ -291,7 +291,7 @@ func half(s []byte) (r rune, n int) {
 	return 0xD000 | rune(s[1]&0x3F)<<6 | rune(s[2]&0x3F), 3
 }
 
-// loneSurrogate gives the offset of the first escape in raw that is half of a
+// loneSurrogate returns the offset of the first escape in raw that is half of a
 // pair, -1 for none.
 func loneSurrogate(raw []byte) int {
 	for at := 0; ; {

@@ -97,7 +97,7 @@ type Fault struct {
 	Offset int
 	// Name is the name, escapes resolved; nil for a value. It is not for logs.
 	Name []byte
-	// Known tells that there is such a place.
+	// Known says that there is such a place.
 	Known bool
 }
 
@@ -183,10 +183,10 @@ const pooledNodes = 1 << 15
 
 var pool = sync.Pool{New: func() any { return new(Doc) }}
 
-// Borrow gives a Doc, perhaps one that was used before; Return takes it back.
+// Borrow returns a Doc, perhaps one that was used before; Return takes it back.
 func Borrow() *Doc { return pool.Get().(*Doc) }
 
-// Return gives d back for others to borrow. Nothing of it may be used after.
+// Return returns d back for others to borrow. Nothing of it may be used after.
 func (d *Doc) Return() {
 	d.src, d.fault = nil, Fault{}
 	if cap(d.nodes) <= pooledNodes {

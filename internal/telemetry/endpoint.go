@@ -30,7 +30,7 @@ const (
 	scrapeTime  = 10 * time.Second
 )
 
-// CheckAddress tells whether a text can be an Endpoint's address.
+// CheckAddress reports whether a text can be an Endpoint's address.
 func CheckAddress(text string) error {
 	_, port, err := net.SplitHostPort(text)
 	if err == nil {

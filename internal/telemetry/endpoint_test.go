@@ -16,7 +16,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 )
 
-// get asks an endpoint until it answers, and gives status and body.
+// get asks an endpoint until it answers, and returns status and body.
 func get(t *testing.T, url string) (int, string) {
 	t.Helper()
 	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(10 * time.Millisecond) {

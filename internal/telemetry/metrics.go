@@ -109,7 +109,7 @@ func (m *Metrics) Reason(leg, outcome, reason string) {
 	}
 }
 
-// Gauge shows what value gives at the time of a scrape. Each name can be
+// Gauge shows what value returns at the time of a scrape. Each name can be
 // given once.
 func (m *Metrics) Gauge(name, help string, value func() float64) {
 	m.plugin.MustRegister(prometheus.NewGaugeFunc(

@@ -53,8 +53,8 @@ func In(ctx context.Context, parent trace.SpanContext) context.Context {
 	return trace.ContextWithSpanContext(ctx, parent)
 }
 
-// Header gives the traceparent header of a call that is made under ctx, "" for
-// a call that is in no trace.
+// Header returns the traceparent header of a call that is made under ctx, ""
+// for a call that is in no trace.
 func Header(ctx context.Context) string {
 	if !trace.SpanContextFromContext(ctx).IsValid() {
 		return ""

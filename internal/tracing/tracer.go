@@ -76,7 +76,7 @@ func New(o Options) (*Tracer, error) {
 
 var errEndpoint = errors.New("must be an http or https URL with a host, such as http://collector.example:4318")
 
-// CheckEndpoint tells whether a text can be Options.Endpoint.
+// CheckEndpoint reports whether a text can be Options.Endpoint.
 func CheckEndpoint(text string) error {
 	_, err := endpoint(text)
 	return err
@@ -111,7 +111,7 @@ func (t *Tracer) Start(ctx context.Context, name string, at time.Time, client bo
 	return ctx, Span{span}
 }
 
-// Recorded tells whether anybody will see what is set.
+// Recorded reports whether anybody will see what is set.
 func (s Span) Recorded() bool { return s.span != nil && s.span.IsRecording() }
 
 // Set notes a value. It must be ours or an id: never a text of the exchange.

@@ -26,7 +26,7 @@ var callers = []kongtest.Consumer{
 	{Username: "nobody"},
 }
 
-// profiles gives the profiles of the calls that the service got since before.
+// profiles returns the profiles of the calls that the service got since before.
 func (h *house) profiles(before int) (names []string) {
 	for _, r := range h.airs.Requests()[before:] {
 		names = append(names, gjson.GetBytes(r.Body, "ai_profile").Raw)

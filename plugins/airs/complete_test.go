@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// said gives all texts of the payloads that are judged: what is a label, such
+// said returns all texts of the payloads that are judged: what is a label, such
 // as a tool's name, is none.
 func said(t testing.TB, bodies [][]byte) string {
 	t.Helper()

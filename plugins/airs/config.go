@@ -23,7 +23,7 @@ const (
 // defaults filled in. It is not changed after Decode made it.
 type Config struct {
 	// APIKey authenticates to the service; "" when APIKeyFile holds the key.
-	// Key gives whichever it is.
+	// Key returns whichever it is.
 	APIKey string
 	// APIKeyFile is the path of a file that holds the key, "" for none.
 	APIKeyFile string
@@ -33,9 +33,9 @@ type Config struct {
 	ProfileName, ProfileID string
 	// ProfileClaim names the claim of a verified token that chooses a profile
 	// per request, ProfileClaimHeader the header that holds it instead; both
-	// "" for none. ProfileClaimMap gives the profile of a claim's value; with
-	// no map the value is one of AllowedProfiles. All else gives
-	// FallbackProfile, or when that is "" the profile above.
+	// "" for none. ProfileClaimMap holds the profile for a claim's value; with
+	// no map the value is one of AllowedProfiles. All else means
+	// FallbackProfile, or the profile above when that is "".
 	ProfileClaim, ProfileClaimHeader string
 	ProfileClaimMap                  map[string]string
 	AllowedProfiles                  []string
@@ -189,7 +189,7 @@ func checkKey(key string) (problem string) {
 	return ""
 }
 
-// Key gives the API key as it is now: a file is read again when it changed.
+// Key returns the API key as it is now: a file is read again when it changed.
 func (c *Config) Key() (string, error) {
 	if c.APIKeyFile == "" {
 		return c.APIKey, nil

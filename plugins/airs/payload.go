@@ -27,15 +27,15 @@ type plan struct {
 	// bodies are the calls' bodies; all of them must be allowed. There are
 	// none when there is nothing but white space to judge.
 	bodies [][]byte
-	// maskable tells that the scan has one turn, that its text, and nothing
+	// maskable says that the scan has one turn, that its text, and nothing
 	// else, was sent for judgement in one call, and that it can be replaced.
 	maskable bool
-	// partial tells that the bodies do not hold all that is to be judged,
+	// partial says that the bodies do not hold all that is to be judged,
 	// which the configuration accepts.
 	partial bool
 	// profile is what the calls ask to be judged under.
 	profile profile
-	// inResponse tells that this text was sent as a response.
+	// inResponse says that this text was sent as a response.
 	inResponse bool
 }
 
@@ -142,7 +142,7 @@ func contentOf(s *scan.Scan) (judged element, context string) {
 	return judged, unlessBlank(context)
 }
 
-// isJoined tells whether a turn says once more what others say, which what is
+// isJoined reports whether a turn says once more what others say, which what is
 // not judged need not hold.
 func isJoined(t llm.Turn) bool { return t.Joined }
 
@@ -253,7 +253,7 @@ func (e *element) append(b []byte) []byte {
 
 const tail = "]}"
 
-// fit gives the whole payload, nil if the service would find it too large.
+// fit returns the whole payload, nil if the service would find it too large.
 func (e *element) fit(head []byte) []byte {
 	raw := len(e.prompt) + len(e.response) + len(e.codePrompt) + len(e.codeResponse)
 	if e.tool != nil {
@@ -280,7 +280,7 @@ func (e *element) urls() int {
 	return n
 }
 
-// within tells whether no text of the element has more than chars characters;
+// within reports whether no text of the element has more than chars characters;
 // 0 is no limit.
 func (e *element) within(chars int) bool {
 	for _, text := range []string{e.prompt, e.response} {
@@ -291,10 +291,10 @@ func (e *element) within(chars int) bool {
 	return true
 }
 
-// pieces gives the payloads of an element that takes more than one call, at
+// pieces returns the payloads of an element that takes more than one call, at
 // most most of them, with at most chars characters of its text each, 0 for no
-// limit. Each field goes on its own. All tells whether they hold all of it; no
-// body is left out before the last one that there is place for.
+// limit. Each field goes on its own. All reports whether they hold all of it;
+// no body is left out before the last one that there is place for.
 func (e *element) pieces(head []byte, most, chars int) (bodies [][]byte, all bool) {
 	for _, member := range []struct {
 		text string

@@ -23,8 +23,8 @@ const (
 // split cuts text into at most most pieces, on boundaries of characters, each
 // with at most room bytes as the inside of a JSON string, at most chars
 // characters (0 is no limit) and at most maxURLs URLs; a piece begins with up
-// to overlap characters of the one before. It gives ok=false when most pieces
-// are not enough: then it gives the first ones.
+// to overlap characters of the one before. It returns ok=false when most pieces
+// are not enough: then it returns the first ones.
 func split(text string, room, chars, most int) (pieces []string, ok bool) {
 	if room < minRoom {
 		return nil, false
@@ -87,7 +87,7 @@ func overlapStart(text string, end, room, most int) int {
 	return i
 }
 
-// escaped gives the length of text's first character inside a JSON string as
+// escaped returns the length of text's first character inside a JSON string as
 // strictjson.AppendQuote writes it, and its length in text.
 func escaped(text string) (cost, size int) {
 	switch c := text[0]; {
@@ -105,7 +105,7 @@ func escaped(text string) (cost, size int) {
 	return 1, 1
 }
 
-// isURL tells whether something that the service may count as a URL has its
+// isURL reports whether something that the service may count as a URL has its
 // mark at text[i]. What it counts is not published; a URL too many costs a
 // scan more, one too few a refusal by the service.
 func isURL(text string, i int) bool {

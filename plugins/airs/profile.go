@@ -18,11 +18,12 @@ type profile struct{ id, name, field string }
 
 func (p profile) String() string { return cmp.Or(p.id, p.name) }
 
-// choosesProfile tells whether requests may be judged under different profiles.
+// choosesProfile reports whether requests may be judged under different
+// profiles.
 func (c *Config) choosesProfile() bool { return c.ProfileClaim != "" || c.ProfileClaimHeader != "" }
 
-// profileOf gives the profile of a scan. Whatever is missing, unverified or
-// not foreseen gives the fallback.
+// profileOf returns the profile of a scan. Whatever is missing, unverified or
+// not foreseen means the fallback.
 func (c *Config) profileOf(s *scan.Scan) profile {
 	if !c.choosesProfile() {
 		return c.ownProfile()
@@ -49,7 +50,7 @@ func (c *Config) ownProfile() profile {
 	return profile{name: c.ProfileName, field: "profile_name"}
 }
 
-// claims gives the values of the claim that chooses the profile, in order. A
+// claims returns the values of the claim that chooses the profile, in order. A
 // header that stands there twice was not overwritten by anybody.
 func (c *Config) claims(s *scan.Scan) []string {
 	if c.ProfileClaimHeader == "" {
@@ -109,7 +110,7 @@ func appendScalar(values []string, doc *strictjson.Doc, v int) []string {
 	return values
 }
 
-// isUUID tells whether the service would take an id.
+// isUUID reports whether the service would take an id.
 func isUUID(id string) bool {
 	if len(id) != 36 {
 		return false

@@ -37,8 +37,8 @@ func retryAfter(body []byte) time.Duration {
 // maxInterval keeps an interval of any unit within a Duration.
 const maxInterval = 1_000_000
 
-// unit gives the length of a unit, 0 for one that is not known: the example in
-// the service's documentation is all that is published.
+// unit returns the length of a unit, 0 for one that is not known: the example
+// in the service's documentation is all that is published.
 func unit(name string) time.Duration {
 	switch name {
 	case "ms", "millisecond", "milliseconds":

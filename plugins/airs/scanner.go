@@ -134,7 +134,7 @@ func (s *Scanner) call(ctx context.Context, sc *scanhttp.Scan, p profile, body [
 	return resp.Body, err
 }
 
-// namesProfile tells whether the service refuses a call because of its
+// namesProfile reports whether the service refuses a call because of its
 // profile. Its words stay here; they are not ours to log.
 func namesProfile(body []byte) bool {
 	doc, err := strictjson.Parse(body, answerDepth)
@@ -152,7 +152,7 @@ func (s *Scanner) post(ctx context.Context, sc *scanhttp.Scan, header *keyedHead
 	})
 }
 
-// keyHeader gives the headers of a call with the key as it is now.
+// keyHeader returns the headers of a call with the key as it is now.
 func (s *Scanner) keyHeader() (*keyedHeader, error) {
 	key, err := s.config.Key()
 	if err != nil {

@@ -30,7 +30,7 @@ type Streams struct {
 	Tell bool
 }
 
-// isStream tells whether a scan is one of a streamed answer.
+// isStream reports whether a scan is one of a streamed answer.
 func isStream(s *scan.Scan) bool {
 	return s.Leg == llm.ResponseLeg && s.Message != nil && s.Message.Stream
 }

@@ -64,13 +64,13 @@ func label(t llm.Turn) string {
 	return ""
 }
 
-// sameSpeech tells whether two neighbours are parts of one message by one
+// sameSpeech reports whether two neighbours are parts of one message by one
 // speaker.
 func sameSpeech(a, b llm.Turn) bool {
 	return a.Message >= 0 && a.Message == b.Message && a.Choice == b.Choice && a.Role == b.Role && label(a) == label(b)
 }
 
-// sameMessage tells whether all turns are parts of one message.
+// sameMessage reports whether all turns are parts of one message.
 func sameMessage(turns []llm.Turn) bool {
 	for i := 1; i < len(turns); i++ {
 		if !sameSpeech(turns[0], turns[i]) {
@@ -80,7 +80,7 @@ func sameMessage(turns []llm.Turn) bool {
 	return true
 }
 
-// intoModel tells whether a turn of an answer is text that went into a model:
+// intoModel reports whether a turn of an answer is text that went into a model:
 // the results and documents of tools that the provider ran, and what the
 // answer repeats of the request. The service looks for injections only in
 // text that goes in.

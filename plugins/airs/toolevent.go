@@ -29,7 +29,7 @@ type toolEvent struct {
 }
 
 // toolEventsOf makes the calls for the tool events of a scan, none when it has
-// none or the service would find it too large, and gives the turns that are
+// none or the service would find it too large, and returns the turns that are
 // not in them. A batch has one for each member that is a tool's call, its
 // result or a catalogue; it ends with the first beyond most, which is refused.
 func toolEventsOf(head []byte, c *Config, s *scan.Scan, most int) (events [][]byte, rest []llm.Turn) {
@@ -84,7 +84,7 @@ func memberScan(c *Config, s *scan.Scan, member *llm.RPCMember) (*scan.Scan, err
 	return &one, nil
 }
 
-// requestOf gives the call of a batch that an answer with this id is for, nil
+// requestOf returns the call of a batch that an answer with this id is for, nil
 // if there is none.
 func requestOf(request *llm.Message, id []byte) *llm.Message {
 	if request == nil || request.RPC == nil || len(id) == 0 {
@@ -107,7 +107,7 @@ func (e *toolEvent) body(head []byte) []byte {
 }
 
 // toolEventOf makes the tool event of a scan, nil when the scan is none, and
-// gives the turns that are not in it: they go on their own, because a tool
+// returns the turns that are not in it: they go on their own, because a tool
 // event displaces a prompt that is sent beside it.
 func toolEventOf(c *Config, s *scan.Scan) (e *toolEvent, rest []llm.Turn) {
 	call := s.Message
@@ -136,7 +136,7 @@ func toolEventOf(c *Config, s *scan.Scan) (e *toolEvent, rest []llm.Turn) {
 	return e, rest
 }
 
-// callInput gives a call's arguments as the JSON they are, and the turns that
+// callInput returns a call's arguments as the JSON they are, and the turns that
 // are no arguments. Escapes that JSON does not need are resolved: a detector
 // that reads the text would not see through them.
 func callInput(rpc *llm.RPC, turns []llm.Turn) (input string, rest []llm.Turn) {

@@ -40,7 +40,7 @@ type result struct {
 	// maskedPrompt and maskedResponse are the texts with what is sensitive
 	// replaced, "" if there are none.
 	maskedPrompt, maskedResponse string
-	// onlyDLP tells that something fired and all that fired is the detector
+	// onlyDLP says that something fired and all that fired is the detector
 	// of sensitive data.
 	onlyDLP bool
 }
@@ -95,7 +95,7 @@ func degraded(reason string) *scan.Failure {
 	return &scan.Failure{Kind: scan.Degraded, Reason: reason}
 }
 
-// fired tells whether a flag is set; what is no flag at all counts as set.
+// fired reports whether a flag is set; what is no flag at all counts as set.
 func fired(doc *strictjson.Doc, v int) bool {
 	return v >= 0 && doc.Kind(v) != strictjson.False && doc.Kind(v) != strictjson.Null
 }
@@ -170,7 +170,7 @@ func (r *result) readDetections(doc *strictjson.Doc) {
 	r.onlyDLP = all > 0 && all == dlp
 }
 
-// maskedText gives the text of a masked_data member, "" if there is none.
+// maskedText returns the text of a masked_data member, "" if there is none.
 func maskedText(doc *strictjson.Doc, name string) string {
 	v := doc.Member(strictjson.Root, name)
 	if v < 0 {
@@ -179,7 +179,7 @@ func maskedText(doc *strictjson.Doc, name string) string {
 	return textOf(doc, doc.Member(v, "data"))
 }
 
-// textOf gives string v, "" for anything else.
+// textOf returns string v, "" for anything else.
 func textOf(doc *strictjson.Doc, v int) string {
 	if v < 0 || doc.Kind(v) != strictjson.String {
 		return ""
@@ -187,7 +187,7 @@ func textOf(doc *strictjson.Doc, v int) string {
 	return string(doc.Bytes(v))
 }
 
-// optionalText gives a string member, "" if it is absent or null; sound is
+// optionalText returns a string member, "" if it is absent or null; sound is
 // false for any other type.
 func optionalText(doc *strictjson.Doc, name string) (text string, sound bool) {
 	v := doc.Member(strictjson.Root, name)
@@ -197,7 +197,7 @@ func optionalText(doc *strictjson.Doc, name string) (text string, sound bool) {
 	return textOf(doc, v), doc.Kind(v) == strictjson.String
 }
 
-// identifier gives an id that may be shown to clients, "" if it does not look
+// identifier returns an id that may be shown to clients, "" if it does not look
 // like one.
 func identifier(doc *strictjson.Doc, name string) string {
 	id := textOf(doc, doc.Member(strictjson.Root, name))

@@ -97,7 +97,7 @@ func user(c scan.Consumer) string {
 	return ""
 }
 
-// label tells whether s can stand as a name in a console: not blank, at most
+// label reports whether s can stand as a name in a console: not blank, at most
 // limit characters, none of them a control character. A name that cannot is
 // treated as unset, since a cut one could be taken for another's.
 func label(s string, limit int) bool {

@@ -32,7 +32,7 @@ type Config struct {
 	ApplicationID string
 	// ClientID and ClientSecret are the OAuth client credentials; both are
 	// "" for a service that needs none. ClientSecret is "" too when
-	// ClientSecretFile holds it; Secret gives whichever it is.
+	// ClientSecretFile holds it; Secret returns whichever it is.
 	ClientID, ClientSecret string
 	// ClientSecretFile is the path of a file that holds the secret, "" for none.
 	ClientSecretFile string
@@ -185,7 +185,7 @@ func (c *Config) checkCredentials(base *url.URL, problems *kongschema.Problems) 
 	}
 }
 
-// Secret gives the client secret as it is now, "" for none: a file is read
+// Secret returns the client secret as it is now, "" for none: a file is read
 // again when it changed.
 func (c *Config) Secret() (string, error) {
 	if c.ClientSecretFile == "" {

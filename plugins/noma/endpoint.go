@@ -56,7 +56,7 @@ func (c *credentials) late(fail *scan.Failure) {
 }
 
 // fetch asks the endpoint that worked before, then the others, until one
-// gives a token or a failure that another endpoint cannot cure.
+// returns a token, or a failure that another endpoint cannot cure.
 func (c *credentials) fetch(ctx context.Context, worked endpoint) (grant, endpoint, *scan.Failure) {
 	secret, err := c.cfg.Secret()
 	if err != nil { // it quotes neither the path nor the content
@@ -97,12 +97,12 @@ func unauthorized(status int) bool {
 	return status == http.StatusUnauthorized || status == http.StatusForbidden
 }
 
-// absent tells that nothing that gives tokens is there.
+// absent reports whether the status says that nothing there issues tokens.
 func absent(status int) bool {
 	return status == http.StatusNotFound || status == http.StatusMethodNotAllowed
 }
 
-// misunderstood tells that the endpoint may want to be asked in its other
+// misunderstood reports whether the endpoint may want to be asked in its other
 // form. One that finds no credentials in a body it cannot read may call that
 // unauthorized.
 func misunderstood(status int) bool {

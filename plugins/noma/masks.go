@@ -73,7 +73,7 @@ func place(entries []entry, n int, items []item) (item, bool) {
 	return only, count == 1
 }
 
-// says tells whether text is what the turns say, white space aside.
+// says reports whether text is what the turns say, white space aside.
 func says(text string, sent []int, turns []llm.Turn) bool {
 	words := strings.Fields(text)
 	for _, i := range sent {

@@ -31,7 +31,7 @@ import (
 	"kong-ai-guard/plugins/noma"
 )
 
-// faults are the ways in which the service can be of no use.
+// faults are the ways in which the service can fail us.
 var faults = map[string]fakenoma.Fault{
 	"sound":   {},
 	"hung":    {Hang: true},

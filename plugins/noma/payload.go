@@ -45,7 +45,7 @@ type item struct {
 	// from and to delimit the item's turns in payload.sent; an item of
 	// images alone has none.
 	from, to int
-	// verbatim tells that the item holds its texts as the turns do.
+	// verbatim says that the item holds its texts as the turns do.
 	verbatim bool
 }
 
@@ -109,7 +109,7 @@ func images(s *scan.Scan, choice int) []llm.MediaPart {
 	return found
 }
 
-// isImage tells whether a part can stand as an image of the payload. A plain
+// isImage reports whether a part can stand as an image of the payload. A plain
 // URL of no known type counts by its ending: the service refuses a payload
 // with what is no image.
 func isImage(m llm.MediaPart) bool {
@@ -156,7 +156,7 @@ func (b *builder) picked(t *llm.Turn) bool {
 	return b.choice == everyChoice || t.Choice == b.choice
 }
 
-// loose tells that no item fits the turn.
+// loose reports whether no item fits the turn.
 func loose(t *llm.Turn) bool {
 	switch t.Kind {
 	case llm.KindToolDef, llm.KindOther:
@@ -178,7 +178,7 @@ func kind(t *llm.Turn) string {
 	return itemMessage
 }
 
-// together tells that two turns are parts of one item.
+// together reports whether two turns are parts of one item.
 func together(a, b *llm.Turn) bool {
 	if a.Message != b.Message || a.Choice != b.Choice || kind(a) != kind(b) {
 		return false
@@ -262,7 +262,7 @@ func itemName(names ...string) string {
 	return n
 }
 
-// join gives the text of an item that takes one string only.
+// join returns the text of an item that takes one string only.
 func (b *builder) join(sent []int) string {
 	if len(sent) == 1 {
 		return b.scan.Turns[sent[0]].Text
@@ -396,7 +396,7 @@ func arguments(tool, text string) string {
 	return string(append(out, '}'))
 }
 
-// plainName tells whether s looks like the name of an argument, not like the
+// plainName reports whether s looks like the name of an argument, not like the
 // beginning of a sentence.
 func plainName(s string) bool {
 	if s == "" || len(s) > 64 {

@@ -147,7 +147,7 @@ func (s *Scanner) judgeAll(ctx context.Context, calls *scanhttp.Scan, sc *scan.S
 	return combine(verdicts, errs)
 }
 
-// combine gives one verdict: a block of any choice decides, then a failure,
+// combine returns one verdict: a block of any choice decides, then a failure,
 // one that never passes before one that may, then the masks of all.
 func combine(verdicts []scan.Verdict, errs []error) (scan.Verdict, error) {
 	all := scan.Verdict{Action: scan.Allow}

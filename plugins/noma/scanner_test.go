@@ -24,7 +24,7 @@ import (
 	"kong-ai-guard/plugins/noma"
 )
 
-// service starts a strict stand-in and gives it with a configuration for it.
+// service starts a strict stand-in and returns it with a configuration for it.
 // Each has its own address and so its own tokens and breakers.
 func service(t testing.TB, o fakenoma.Options) (*fakenoma.Server, *noma.Config) {
 	t.Helper()
@@ -74,7 +74,7 @@ func sc(leg llm.Leg, turns ...llm.Turn) *scan.Scan {
 func request(turns ...llm.Turn) *scan.Scan { return sc(llm.RequestLeg, turns...) }
 func answer(turns ...llm.Turn) *scan.Scan  { return sc(llm.ResponseLeg, turns...) }
 
-// failure asserts that err is a failure and gives it.
+// failure asserts that err is a failure and returns it.
 func failure(t *testing.T, err error) *scan.Failure {
 	t.Helper()
 	var f *scan.Failure

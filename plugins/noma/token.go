@@ -77,7 +77,7 @@ func decodeGrant(body []byte) (grant, *scan.Failure) {
 	return g, nil
 }
 
-// sendable tells whether a token can stand in a header.
+// sendable reports whether a token can stand in a header.
 func sendable(token string) bool {
 	for i := range len(token) {
 		if token[i] <= ' ' || token[i] > '~' {
@@ -194,7 +194,7 @@ func (s *source) get(ctx context.Context, timeout time.Duration, from fetcher) (
 	}
 }
 
-// renew fetches a token and remembers it; beside tells that the old one serves
+// renew fetches a token and remembers it; beside says that the old one serves
 // on meanwhile. It runs on a goroutine of its own, where a panic would end the
 // process.
 func (s *source) renew(ctx context.Context, timeout time.Duration, from fetcher, beside bool) (token any, err error) {

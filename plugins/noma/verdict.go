@@ -24,7 +24,7 @@ const (
 // A result is what the service answered to one payload, as it was read.
 type result struct {
 	action scan.Action
-	// ruled tells that the action is the word of the service's policy.
+	// ruled says that the action is the word of the service's policy.
 	// Otherwise it only says whether anything fired, and whether masking is
 	// enough is for us to decide.
 	ruled   bool
@@ -35,7 +35,7 @@ type result struct {
 type entry struct {
 	kind, role string // "" if the service does not say
 	masked     string // the item's whole text with masks, "" if there is none
-	// sensitive and blocking tell that a detector of sensitive data, or any
+	// sensitive and blocking say that a detector of sensitive data, or any
 	// other, fired.
 	sensitive, blocking bool
 	fired               []detector
@@ -196,7 +196,7 @@ func (e *entry) readResults(v gjson.Result) {
 	})
 }
 
-// readGroup reads detectors that stand under one name. It tells whether one
+// readGroup reads detectors that stand under one name. It reports whether one
 // of them fired.
 func (e *entry) readGroup(group string, v gjson.Result) bool {
 	fired := false
@@ -227,7 +227,8 @@ func printable(s string) bool {
 	return len(s) <= maxName && !strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) })
 }
 
-// onlySensitive tells that detectors of sensitive data fired and no others.
+// onlySensitive reports whether detectors of sensitive data fired and no
+// others.
 func (r *result) onlySensitive() bool {
 	sensitive := false
 	for i := range r.entries {
@@ -255,7 +256,7 @@ func (r *result) fired() []detector {
 }
 
 // verdict decides what the result means for the turns in the payload.
-// anonymize tells that masking is wanted where the service leaves the choice
+// anonymize says that masking is wanted where the service leaves the choice
 // to its caller.
 func (r *result) verdict(p *payload, turns []llm.Turn, anonymize bool) scan.Verdict {
 	v := scan.Verdict{Action: r.action}

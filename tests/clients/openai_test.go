@@ -25,7 +25,7 @@ func chatParams(prompt string) openai.ChatCompletionNewParams {
 	}
 }
 
-// openAICalls are ways of asking OpenAI's client: each gives the text.
+// openAICalls are ways of asking OpenAI's client: each returns the text.
 var openAICalls = map[string]func(ctx context.Context, c *openai.Client, prompt string) (string, error){
 	"chat": func(ctx context.Context, c *openai.Client, prompt string) (string, error) {
 		res, err := c.Chat.Completions.New(ctx, chatParams(prompt))

@@ -64,7 +64,7 @@ type message struct {
 // A testcase is one exchange and what must become of it.
 type testcase struct {
 	class, name string
-	// attack tells that it has to end with the outcome want on the answer's
+	// attack says that it has to end with the outcome want on the answer's
 	// leg, or else on the request's. What is no attack has to pass unchanged.
 	attack, onAnswer bool
 	want             string

@@ -17,7 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// all gives every case.
+// all returns every case.
 func all() []testcase {
 	var cases []testcase
 	for _, part := range []func() []testcase{
@@ -77,7 +77,7 @@ var statuses = map[string][2]int{
 	upgrade: {415, 0}, streamRefused: {405, 0},
 }
 
-// checkAttack tells whether an attack got through.
+// checkAttack reports whether an attack got through.
 func checkAttack(t *testing.T, plugin string, c *testcase, r *result) (through bool) {
 	through = r.reached
 	if c.onAnswer {
@@ -111,7 +111,7 @@ func checkAttack(t *testing.T, plugin string, c *testcase, r *result) (through b
 // ownHeaders are those of a gateway and of the connection.
 var ownHeaders = []string{"Via", "Server", "Date", "X-Kong-Request-Id", "Content-Length", "Transfer-Encoding"}
 
-// checkGood tells whether good traffic was disturbed: want is what the
+// checkGood reports whether good traffic was disturbed: want is what the
 // upstream gives without a gateway.
 func checkGood(t *testing.T, c *testcase, r, want *result) (disturbed bool) {
 	for _, h := range []http.Header{r.header, want.header} {

@@ -184,7 +184,7 @@ func callersHouse(t *testing.T, plugin string, config map[string]any, flags ...s
 	return h
 }
 
-// post sends a chat of a caller's and gives the status of the answer.
+// post sends a chat of a caller's and returns the status of the answer.
 func (h *callers) post(ctx context.Context, caller, body string) (int, error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, h.gateway.URL()+chatPath, strings.NewReader(body))
 	if err != nil {

@@ -276,7 +276,7 @@ func lastContent(q gjson.Result) gjson.Result {
 
 func allInput(q gjson.Result) gjson.Result { return q.Get("input") }
 
-// says tells whether a string of v holds the marker: as it is, but for case
+// says reports whether a string of v holds the marker: as it is, but for case
 // and white space, or in JSON inside of the string.
 func says(v gjson.Result, layers int) bool {
 	switch v.Type {

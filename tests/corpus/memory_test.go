@@ -109,8 +109,8 @@ func TestMemory(t *testing.T) {
 	}
 }
 
-// peakMemory gives the most memory that a plugin's process ever had, in bytes,
-// its keeper's included, where /proc tells.
+// peakMemory returns the most memory that a plugin's process ever had, in
+// bytes, its keeper's included, where /proc tells.
 func peakMemory(t *testing.T, plugin string) (bytes int64, ok bool) {
 	binary, err := filepath.EvalSymlinks(filepath.Join(binaries, plugin))
 	if err != nil {

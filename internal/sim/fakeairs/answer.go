@@ -31,7 +31,7 @@ type finding map[string]bool
 
 func (f finding) any() bool { return slices.Contains(slices.Collect(maps.Values(f)), true) }
 
-// judge gives the answer to a sound request. Only the last element counts.
+// judge returns the answer to a sound request. Only the last element counts.
 func judge(o Options, q *scanRequest, d Degraded) []byte {
 	c := &q.Contents[len(q.Contents)-1]
 	answer := map[string]any{

@@ -16,7 +16,7 @@ type detector struct {
 	what  *regexp.Regexp
 }
 
-// fires tells whether the detector fires on a text, given in lower case.
+// fires reports whether the detector fires on a text, given in lower case.
 func (d detector) fires(lower string) bool {
 	return slices.ContainsFunc(d.words, func(word string) bool { return strings.Contains(lower, word) }) && d.what.MatchString(lower)
 }
@@ -46,7 +46,7 @@ type pattern struct {
 	Locations [][2]int `json:"locations"`
 }
 
-// sensitive finds sensitive data in a text and gives the text with an X for
+// sensitive finds sensitive data in a text and returns the text with an X for
 // each of its characters.
 func sensitive(text string) (masked string, found []pattern) {
 	masked = text

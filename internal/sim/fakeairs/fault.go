@@ -66,7 +66,7 @@ func (s *Server) SetFault(f Fault) {
 	s.fault = f
 }
 
-// take gives the fault of a call with that body and counts it.
+// take returns the fault of a call with that body and counts it.
 func (f *Fault) take(body []byte) Fault {
 	if !bytes.Contains(body, []byte(f.In)) {
 		return Fault{}

@@ -171,7 +171,7 @@ func (e *toolEvent) wrong() string {
 	return ""
 }
 
-// text gives an input or output; ok is false if it is not a string or null.
+// text returns an input or output; ok is false if it is not a string or null.
 func (*toolEvent) text(v jsontext.Value) (text string, ok bool) {
 	if len(v) == 0 || v.Kind() == 'n' {
 		return "", true
@@ -179,7 +179,7 @@ func (*toolEvent) text(v jsontext.Value) (text string, ok bool) {
 	return text, json.Unmarshal(v, &text) == nil
 }
 
-// texts gives all that an element holds.
+// texts returns all that an element holds.
 func (c *content) texts() []string {
 	var all []string
 	for _, t := range []*string{c.Prompt, c.Response, c.CodePrompt, c.CodeResponse, c.Context} {

@@ -75,7 +75,7 @@ func (s *Server) Calls() int {
 	return s.calls
 }
 
-// Requests gives the latest calls, oldest first, at most 1000.
+// Requests returns the latest calls, oldest first, at most 1000.
 func (s *Server) Requests() []Request {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -138,7 +138,7 @@ func (s *Server) answer(o Options, r *http.Request, body []byte, tooLarge bool, 
 	return http.StatusOK, judge(o, q, d)
 }
 
-// key gives the caller's API key or token.
+// key returns the caller's API key or token.
 func key(r *http.Request) string {
 	if k := r.Header.Get("X-Pan-Token"); k != "" {
 		return k

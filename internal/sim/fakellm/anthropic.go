@@ -30,7 +30,7 @@ type messageRequest struct {
 	} `json:"tools"`
 }
 
-// wrong says why a request is refused, "" if it is not, and gives the last
+// wrong says why a request is refused, "" if it is not, and returns the last
 // turn.
 func (q *messageRequest) wrong() (last turn, wrong string) {
 	switch {

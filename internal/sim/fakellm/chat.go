@@ -52,7 +52,7 @@ type chatTool struct {
 	Function function `json:"function"`
 }
 
-// check refuses what the real one refuses, and gives the last turn and the
+// check refuses what the real one refuses, and returns the last turn and the
 // text of all.
 func (q *chatRequest) check(c *call) (last turn, all string, ok bool) {
 	if len(q.Messages) == 0 {
@@ -97,7 +97,7 @@ func (q *chatRequest) check(c *call) (last turn, all string, ok bool) {
 	return last, all, true
 }
 
-// calls tells whether the model calls its first tool: when it has one and the
+// calls reports whether the model calls its first tool: when it has one and the
 // user spoke last.
 func (q *chatRequest) calls(last turn) bool {
 	return len(q.Tools) > 0 && !last.tool && string(q.ToolChoice) != `"none"`

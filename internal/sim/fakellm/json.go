@@ -76,7 +76,7 @@ type part struct {
 	Content jsontext.Value `json:"content"`
 }
 
-// textOf gives the text of a content: a string, or an array of parts of the
+// textOf returns the text of a content: a string, or an array of parts of the
 // given types. It is false when the content is neither.
 func textOf(v jsontext.Value, types ...string) (string, bool) {
 	switch v.Kind() {

@@ -58,7 +58,7 @@ func (s *Server) completions(c *call) {
 		head, strings.Join(choices, ","), used, said, used+said))
 }
 
-// embeddings gives each input a vector that is made from its bytes.
+// embeddings answers each input with a vector that is made from its bytes.
 func (s *Server) embeddings(c *call) {
 	var q struct {
 		Model  string         `json:"model"`

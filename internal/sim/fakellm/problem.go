@@ -15,7 +15,7 @@ type problem struct{ message, param, code string }
 // problems writes a problem in the form of one provider.
 type problems func(status int, p problem) (contentType, body string)
 
-// formOf gives the form of a path that nothing is at.
+// formOf returns the form of a path that nothing is at.
 func formOf(path string) problems {
 	if strings.HasPrefix(path, "/api/") {
 		return ollamaProblem

@@ -38,7 +38,7 @@ func reply(text string) string {
 // A turn is the last thing that was said to a model.
 type turn struct {
 	text string
-	// tool tells that it is the result of a tool.
+	// tool says that it is the result of a tool.
 	tool bool
 }
 

@@ -32,7 +32,7 @@ type responseItem struct {
 	Output  jsontext.Value `json:"output"`
 }
 
-// last reads the input and gives what was said last.
+// last reads the input and returns what was said last.
 func (q *responseRequest) last(c *call) (last turn, ok bool) {
 	if null(q.Input) {
 		c.missing("input")
@@ -77,7 +77,7 @@ func (q *responseRequest) last(c *call) (last turn, ok bool) {
 	return last, true
 }
 
-// tool gives the first function that is offered, nil for none.
+// tool returns the first function that is offered, nil for none.
 func (q *responseRequest) tool() *function {
 	var tools []struct {
 		Type string `json:"type"`

@@ -56,14 +56,14 @@ func New(o Options) *Server {
 	return &Server{options: o, sessions: make(map[string]bool)}
 }
 
-// Requests gives the latest calls, oldest first, at most 1000.
+// Requests returns the latest calls, oldest first, at most 1000.
 func (s *Server) Requests() []Request {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.requests)
 }
 
-// Forget drops what Requests gives.
+// Forget drops what Requests returns.
 func (s *Server) Forget() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -158,7 +158,7 @@ func (s *Server) remember(c *call) {
 // id makes an id with a provider's prefix.
 func (s *Server) id(prefix string) string { return fmt.Sprintf("%s%024d", prefix, s.ids.Add(1)) }
 
-// key gives the caller's API key.
+// key returns the caller's API key.
 func key(r *http.Request) string {
 	if k := r.Header.Get("X-Api-Key"); k != "" {
 		return k

@@ -12,7 +12,7 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// ask sends a request whose headers are "Name: value" and gives the answer.
+// ask sends a request whose headers are "Name: value" and returns the answer.
 func ask(t *testing.T, s *Server, method, path, body string, headers ...string) *httptest.ResponseRecorder {
 	t.Helper()
 	r := httptest.NewRequestWithContext(t.Context(), method, path, strings.NewReader(body))
@@ -26,7 +26,7 @@ func ask(t *testing.T, s *Server, method, path, body string, headers ...string) 
 	return w
 }
 
-// data gives the data of the events of a stream.
+// data returns the data of the events of a stream.
 func data(t *testing.T, w *httptest.ResponseRecorder) (all []string) {
 	t.Helper()
 	if got := w.Header().Get("Content-Type"); !strings.HasPrefix(got, "text/event-stream") {

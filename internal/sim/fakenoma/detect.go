@@ -103,7 +103,7 @@ func (f finding) results() map[string]any {
 	return r
 }
 
-// judge gives the answer for the items of a scan.
+// judge returns the answer for the items of a scan.
 func judge(o Options, items []item) []byte {
 	var all finding
 	var entries []map[string]any

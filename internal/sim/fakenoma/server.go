@@ -155,7 +155,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	fault.send(w, r, status, answer)
 }
 
-// answer gives the answer that a sound service gives.
+// answer returns the answer that a sound service gives.
 func (s *Server) answer(o Options, r *http.Request, body []byte) (status int, answer []byte) {
 	var handle func(Options, *http.Request, []byte) (int, []byte)
 	switch r.URL.Path {
@@ -175,7 +175,7 @@ func (s *Server) answer(o Options, r *http.Request, body []byte) (status int, an
 	return handle(o, r, body)
 }
 
-// authorized tells whether the call carries a token that is good, or the key.
+// authorized reports whether the call carries a token that is good, or the key.
 func (s *Server) authorized(o Options, r *http.Request) bool {
 	if o.ClientID == "" && o.APIKey == "" {
 		return true

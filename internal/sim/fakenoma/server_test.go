@@ -31,7 +31,7 @@ func start(t *testing.T, o fakenoma.Options) (*fakenoma.Server, string) {
 	return s, h.URL
 }
 
-// send makes one call and gives the answer's status and body.
+// send makes one call and returns the answer's status and body.
 func send(t *testing.T, method, url, contentType, bearer, body string) (int, string) {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))

@@ -179,7 +179,7 @@ func Load(b []byte) (d Declarative, err error) {
 
 var defaultPorts = map[string]int{"http": 80, "https": 443}
 
-// complete gives a service with Kong's defaults.
+// complete returns a service with Kong's defaults.
 func (s Service) complete() (Service, error) {
 	if s.URL != "" {
 		u, err := url.Parse(s.URL)

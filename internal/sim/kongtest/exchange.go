@@ -34,7 +34,7 @@ type Exchange struct {
 	Method, Path string
 	// Status is what the client got.
 	Status int
-	// Buffered tells whether the upstream's answer was read whole.
+	// Buffered says whether the upstream's answer was read whole.
 	Buffered bool
 	// Events are the phases that plugins ran, such as "airs access".
 	Events []string
@@ -171,7 +171,7 @@ func (x *exchange) readBody(r io.Reader) error {
 	return errors.Join(err, f.Close())
 }
 
-// openBody gives the body that goes to the upstream.
+// openBody returns the body that goes to the upstream.
 func (x *exchange) openBody() (io.ReadCloser, error) {
 	switch {
 	case x.inFile:

@@ -65,7 +65,7 @@ type Config struct {
 	// connections and instances. 2 when 0. A client's connection belongs to
 	// one worker, in turn.
 	Workers int
-	// Env gives the secrets of {vault://env/...}; os.LookupEnv when nil.
+	// Env looks up the secrets of {vault://env/...}; os.LookupEnv when nil.
 	Env func(name string) (value string, ok bool)
 	// RPCTimeout is how long a plugin may say nothing; 60 s when 0.
 	RPCTimeout time.Duration
@@ -270,7 +270,7 @@ func (gw *Gateway) URL() string { return "http://" + gw.listener.Addr().String()
 // Logs are the log lines so far, the last 20,000 at most.
 func (gw *Gateway) Logs() []Line { return gw.logs.all() }
 
-// Exchange gives what became of a request by Kong's request id, which the
+// Exchange returns what became of a request by Kong's request id, which the
 // client finds in X-Kong-Request-Id. It waits until the exchange is over, at
 // most a minute.
 func (gw *Gateway) Exchange(requestID string) (Exchange, bool) {

@@ -43,8 +43,8 @@ func scope(plugins ...Plugin) Declarative {
 	}}}
 }
 
-// reapply gives a running gateway another configuration with the upstream
-// that it has.
+// reapply applies another configuration to a running gateway and keeps its
+// upstream.
 func reapply(t testing.TB, gw *Gateway, d Declarative) {
 	t.Helper()
 	d.Services[0].URL = gw.snap.Load().routes[0].service.URL
@@ -102,7 +102,7 @@ func post(t testing.TB, gw *Gateway, body string) *http.Request {
 	return req
 }
 
-// said gives what a probe's step logged.
+// said returns what a probe's step logged.
 func (a answer) said(step string) string {
 	for _, l := range a.Logs {
 		if rest, ok := strings.CutPrefix(l.Text, step+"="); ok {

@@ -61,7 +61,7 @@ func (x *exchange) verifyToken(conf *pluginConfig) {
 	x.fail(http.StatusUnauthorized, "Unauthorized")
 }
 
-// signer gives the secret that a token was signed with.
+// signer returns the secret that a token was signed with.
 func (s *snapshot) signer(token, claim string) (jwtSecret, bool) {
 	parts := strings.Split(token, ".")
 	if len(parts) != 3 {

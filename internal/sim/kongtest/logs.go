@@ -50,7 +50,7 @@ type logBook struct {
 	tell  func(Line)
 }
 
-// add keeps a line, and gives it back with its time.
+// add keeps a line, and returns it with its time.
 func (b *logBook) add(l Line) Line {
 	l.At = time.Now()
 	b.mu.Lock()

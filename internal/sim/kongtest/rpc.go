@@ -234,7 +234,7 @@ func rpcError(err error) error {
 	return err
 }
 
-// instance gives the id of the instance that runs this configuration, and
+// instance returns the id of the instance that runs this configuration, and
 // starts it when this worker has not; an older one of the same plugin is
 // closed then.
 func (w *worker) instance(conf *pluginConfig) (int32, error) {

@@ -320,7 +320,7 @@ func (b *builder) addPlugin(p Plugin) error {
 	return nil
 }
 
-// checkPlugin validates a plugin entity against its dumped schema and gives
+// checkPlugin validates a plugin entity against its dumped schema and returns
 // its configuration with the defaults filled in.
 func checkPlugin(info *pluginInfo, p Plugin) (config map[string]any, protocols []any, err error) {
 	entity := map[string]any{"config": map[string]any{}}
@@ -347,7 +347,7 @@ func checkPlugin(info *pluginInfo, p Plugin) (config map[string]any, protocols [
 	return config, protocols, nil
 }
 
-// pick gives the one configuration of a plugin that applies, the most
+// pick returns the one configuration of a plugin that applies, the most
 // specific, or nil.
 func (s *snapshot) pick(name string, r *route, c *consumer) *pluginConfig {
 	var best *pluginConfig

@@ -20,7 +20,7 @@ var hopHeaders = []string{
 	"Te", "Trailer", "Transfer-Encoding", "Upgrade",
 }
 
-// isWebSocket tells whether Kong takes a request for the start of a
+// isWebSocket reports whether Kong takes a request for the start of a
 // websocket: the first Upgrade header decides, whatever the protocol.
 func (x *exchange) isWebSocket() bool {
 	return strings.EqualFold(x.requestHeader("upgrade"), "websocket")
