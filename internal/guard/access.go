@@ -14,8 +14,8 @@ import (
 type incoming struct {
 	body
 	head policy.RequestHead
-	// buffering is the reply that says who needs the answer buffered, when
-	// that was asked.
+	// buffering is the reply that says who needs the answer buffered, if we
+	// asked.
 	buffering pdk.Call
 }
 
@@ -63,15 +63,15 @@ func (p *phase) access() error {
 }
 
 // needsBody reports whether the access phase looks at the body. With the
-// request leg off, it is only for the answer's sake: monitoring it must not
-// hold up a stream.
+// request leg off, it does so only for the answer's sake, and a monitored
+// answer must not be held up when it is a stream.
 func (e *Engine) needsBody() bool {
 	s := &e.settings
 	return s.RequestMode != policy.Off || s.ResponseMode == policy.Monitor || s.ResponseMode == policy.Enforce && s.PassStreams
 }
 
-// fetchRequest asks Kong for the request, in one batch. The error is pdk.ErrGone, or
-// speaks of a reply that cannot be used.
+// fetchRequest asks Kong for the request, in one batch. The error is
+// pdk.ErrGone, or names a reply that cannot be used.
 func (p *phase) fetchRequest(in *incoming) error {
 	e := p.engine
 	if e.needsBody() {
@@ -144,8 +144,9 @@ func (p *phase) judgeRequest(in *incoming) policy.Finding {
 	return p.engine.judge(p.ctx, in.in, p.exchange, allowed)
 }
 
-// letGo lets the request go on, as the decision says: it writes what there is
-// to write, in one batch if it can, and remembers the exchange for the answer.
+// letGo lets the request go on, as the decision says. It sends what there is to
+// send to Kong, in one batch if it can, and remembers the exchange for the
+// answer.
 func (p *phase) letGo(in *incoming, d policy.Decision) error {
 	e, x := p.engine, p.exchange
 	x.access, x.caller = p.report(&d.Finding), p.caller
@@ -186,8 +187,9 @@ func (p *phase) letGo(in *incoming, d policy.Decision) error {
 	return nil
 }
 
-// rewriteCalls put another body in the request's place, unless it is nil, and
-// take away what describes the one that the client sent.
+// rewriteCalls returns the calls that replace the request's body, unless
+// replacement is nil, and remove the headers that describe the one that the
+// client sent.
 func rewriteCalls(in *incoming, replacement []byte) []*pdk.Call {
 	if replacement == nil {
 		return nil
@@ -203,9 +205,9 @@ func rewriteCalls(in *incoming, replacement []byte) []*pdk.Call {
 	return calls
 }
 
-// subjectCall tells the upstream under which subject the request was judged,
-// or takes away what a client says about that; nil when there is nothing to
-// do. A header that may be there unseen is taken away too.
+// subjectCall tells the upstream under which subject the request was judged, or
+// removes what a client says about that. It returns nil when there is nothing
+// to do. A header that may be there unseen is removed too.
 func (p *phase) subjectCall(in *incoming, f *policy.Finding) *pdk.Call {
 	e := p.engine
 	name := e.vendor.SubjectHeader
@@ -224,8 +226,8 @@ func (p *phase) subjectCall(in *incoming, f *policy.Finding) *pdk.Call {
 	return &call
 }
 
-// releaseUnseen runs the access phase of an instance that is switched off: it
-// only sees to it that the answer is not buffered for its sake.
+// releaseUnseen runs the access phase of an instance that is switched off. It
+// only makes sure that the answer is not buffered for this instance's sake.
 func (p *phase) releaseUnseen() error {
 	calls := p.marks(llm.RequestLeg, llm.ResponseLeg)
 	if name := p.engine.vendor.SubjectHeader; name != "" {
@@ -244,8 +246,8 @@ func (p *phase) releaseUnseen() error {
 	return p.batch(calls...)
 }
 
-// refuseUnusable ends an exchange of an instance whose configuration cannot
-// be used.
+// refuseUnusable ends the exchange when the instance's configuration cannot be
+// used.
 func (p *phase) refuseUnusable() error {
 	id, line := pdk.NginxVar("kong_request_id"), pdk.NginxVar("request")
 	if err := p.batch(&id, &line); err != nil {

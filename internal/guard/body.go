@@ -22,8 +22,8 @@ type body struct {
 	fault error
 }
 
-// beforeReading looks at what can be said of a body without reading it. It is
-// not ok when that settles the leg.
+// beforeReading judges what can be said of a body without reading it. It is not
+// ok when that settles the leg.
 func (e *Engine) beforeReading(b *body) (f policy.Finding, ok bool) {
 	switch {
 	case b.fault != nil:
@@ -36,9 +36,9 @@ func (e *Engine) beforeReading(b *body) (f policy.Finding, ok bool) {
 	return policy.Finding{}, true
 }
 
-// readBody reads the request's body: as it lies in the reply, or what is in
-// the file that Kong names. A file's bytes are ours and take room until the
-// event ends; the reply's are valid until then.
+// readBody returns the request's body: the bytes in the reply, or those of the
+// file that Kong names. A file's bytes are ours and take room until the event
+// ends. The reply's are valid until then.
 func (p *phase) readBody(call *pdk.Call, b *body) error {
 	raw, err := call.RawBody()
 	if err != nil || raw.Path == "" {
@@ -78,8 +78,8 @@ func (p *phase) readBodyFile(path string) ([]byte, error) {
 }
 
 // splitRequestLine splits nginx's variable "request" into method, path without
-// query, and protocol. What the client wrote there may hold any bytes; the
-// protocol comes last and is nginx's.
+// query, and protocol. What the client wrote there may hold any bytes. The
+// protocol comes last and is nginx's own.
 func splitRequestLine(line string) (method, path, protocol string) {
 	method, rest, _ := strings.Cut(line, " ")
 	if i := strings.LastIndexByte(rest, ' '); i >= 0 {

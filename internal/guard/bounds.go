@@ -34,20 +34,20 @@ const (
 
 // Bounds are what one plugin process may use, all exchanges together.
 type Bounds struct {
-	// HeldBytes is the memory for the bodies of running exchanges and the
-	// work on them; RoomWait how long an exchange waits for its share.
+	// HeldBytes is the memory for the bodies of running exchanges and the work
+	// on them. RoomWait is how long an exchange waits for its share.
 	HeldBytes int64
 	RoomWait  time.Duration
-	// Scans is how many scans may run at once, ScansPerLeg into how many
-	// calls the scan of one leg may be split.
+	// Scans is how many scans may run at once. ScansPerLeg is how many calls
+	// the scan of one leg may be split into.
 	Scans, ScansPerLeg int
 	// Records, RecordAge and RecordBytes bound what is kept of exchanges
 	// between their two legs.
 	Records     int
 	RecordAge   time.Duration
 	RecordBytes int64
-	// MonitorItems and MonitorBytes bound the legs that wait to be
-	// monitored, MonitorWorkers how many are judged at once.
+	// MonitorItems and MonitorBytes bound the legs that wait to be monitored.
+	// MonitorWorkers is how many are judged at once.
 	MonitorItems, MonitorWorkers int
 	MonitorBytes                 int64
 	// MonitorPatience is how long a monitored leg is tried again while the
@@ -70,8 +70,8 @@ func DefaultBounds() Bounds {
 	}
 }
 
-// Flags declares a flag for each bound on fs; b holds the defaults before and
-// the values after parsing.
+// Flags declares a flag on fs for each bound. b holds the defaults before
+// parsing and the values after it.
 func (b *Bounds) Flags(fs *flag.FlagSet) {
 	fs.Int64Var(&b.HeldBytes, "max-held-bytes", b.HeldBytes, "memory for the bodies of all running exchanges, in bytes")
 	fs.DurationVar(&b.RoomWait, "room-wait", b.RoomWait, "how long an exchange waits for memory")
@@ -119,8 +119,8 @@ type badBound string
 
 func (b badBound) Error() string { return "-" + string(b) + " must be greater than 0" }
 
-// MemoryLimit is the soft limit for Go's memory that fits these bounds: what
-// they allow, a quarter more for what the collector has not freed yet, and
+// MemoryLimit returns the soft limit for Go's memory that fits these bounds:
+// what they allow, a quarter more for what the collector has not freed yet, and
 // room for the program itself.
 func (b *Bounds) MemoryLimit() int64 {
 	bounded := b.HeldBytes + b.RecordBytes + b.MonitorBytes

@@ -16,12 +16,13 @@ import (
 const bufferedKey = "buffered_proxying"
 
 // An instance that will look at the answer puts this text there instead of
-// true, so that another of ours that will not does not switch it off.
+// true. It keeps another of our instances, which will not look, from switching
+// buffering off.
 const guardMark = "guard"
 
-// ownMark is what this instance puts there. One that may mask adds its name:
-// when it finds the same text in the response phase, no other of ours that
-// looks at answers came after it.
+// ownMark returns what this instance puts there. An instance that may mask adds
+// its name. When it finds the same text in the response phase, no other
+// instance of ours that looks at answers came after it.
 func (e *Engine) ownMark() string {
 	if e.vendor.Masks {
 		return guardMark + ":" + e.vendor.Plugin
@@ -29,8 +30,8 @@ func (e *Engine) ownMark() string {
 	return guardMark
 }
 
-// mayRelease reports from the field's value whether none of ours needs the
-// answer buffered.
+// mayRelease reports, from the field's value, whether none of our instances
+// needs the answer buffered.
 func mayRelease(value *pdk.Call) bool {
 	v, err := value.Value()
 	if err != nil {
@@ -39,8 +40,8 @@ func mayRelease(value *pdk.Call) bool {
 	return v.Kind != pdk.ValueText || v.Text != guardMark && !strings.HasPrefix(v.Text, guardMark+":")
 }
 
-// appendMarkCalls appends what the first batch of the access phase says and
-// asks about buffering.
+// appendMarkCalls appends the calls of the access phase's first batch that say
+// and ask who needs the answer buffered.
 func (e *Engine) appendMarkCalls(calls []*pdk.Call, in *incoming) []*pdk.Call {
 	s := &e.settings
 	switch {
@@ -59,8 +60,8 @@ func (e *Engine) appendMarkCalls(calls []*pdk.Call, in *incoming) []*pdk.Call {
 	return calls
 }
 
-// bufferingCall is the call that says whether Kong has to buffer the answer,
-// nil when nothing needs to be said. The error is pdk.ErrGone.
+// bufferingCall returns the call that says whether Kong has to buffer the
+// answer, nil when nothing needs to be said. The error is pdk.ErrGone.
 func (p *phase) bufferingCall(in *incoming, plan policy.AnswerPlan) (*pdk.Call, error) {
 	switch plan.Buffering() {
 	case policy.BufferingHeld:
@@ -89,9 +90,9 @@ func (p *phase) bufferingCall(in *incoming, plan policy.AnswerPlan) (*pdk.Call, 
 	return nil, nil
 }
 
-// askAndRelease asks whether one of ours needs the answer buffered, and is the
-// call that switches buffering off if none does, else nil. The error is
-// pdk.ErrGone.
+// askAndRelease asks whether one of our instances needs the answer buffered. It
+// returns the call that switches buffering off if none does, else nil. The
+// error is pdk.ErrGone.
 func (p *phase) askAndRelease() (*pdk.Call, error) {
 	mark := pdk.NginxCtx(bufferedKey)
 	if err := p.batch(&mark); err != nil || !mayRelease(&mark) {

@@ -9,18 +9,19 @@ import (
 	"kong-ai-guard/internal/pdk"
 )
 
-// What the process has is dealt out to callers: a caller is the consumer that
-// Kong has authenticated, else the client's address as Kong takes it from
-// trusted proxies. To learn who it is costs Kong's worker two calls, so where
-// the scan does not need them they are made only while it matters: while half
-// of something or more is taken, or a scan has failed a moment ago.
+// What the process has is shared out among callers. A caller is the consumer
+// that Kong has authenticated, else the client's address as Kong takes it from
+// trusted proxies. Learning who it is costs Kong's worker two calls. Where the
+// scan does not need them, they are made only while it matters: while half or
+// more of something is taken, or shortly after a scan has failed.
 
 // remembersFailure is how long after a failed scan callers are told apart. It
 // is longer than a breaker stays open.
 const remembersFailure = time.Minute
 
-// callerOf names a caller, "" if nothing is known of him. Of an IPv6 address
-// it takes the network: everybody has as many of those as he likes.
+// callerOf names a caller, "" if nothing is known of him. It takes only the
+// network of an IPv6 address, because everybody has as many addresses as he
+// likes.
 func callerOf(consumer, address string) string {
 	if consumer != "" {
 		return "consumer " + consumer
@@ -49,7 +50,7 @@ func (p *Process) pressed() bool {
 	return failed != 0 && time.Since(time.Unix(0, failed)) < remembersFailure
 }
 
-// knowCaller sees to it that the caller is known if that matters. The error is
+// knowCaller finds out who the caller is, if that matters. The error is
 // pdk.ErrGone; a reply that cannot be read leaves him unknown.
 func (p *phase) knowCaller() error {
 	if p.caller != "" || !p.engine.process.pressed() {
@@ -75,7 +76,7 @@ func (p *phase) knowCaller() error {
 	return nil
 }
 
-// own says who the caller is, once it is known: what the event has taken so
+// own notes who the caller is once that is known. What the event has taken so
 // far counts for him.
 func (p *phase) own(caller string) {
 	if p.caller != "" || caller == "" {

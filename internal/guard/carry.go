@@ -10,8 +10,8 @@ import (
 	"kong-ai-guard/internal/policy"
 )
 
-// decide says what becomes of an enforced leg, and counts it when it passes
-// unscanned.
+// decide returns what becomes of an enforced leg, and counts the leg when it
+// passes unscanned.
 func (p *phase) decide(f policy.Finding) policy.Decision {
 	e, x := p.engine, p.exchange.known()
 	d := policy.Decide(&e.vendor, &e.settings, p.leg, &x, f)
@@ -32,9 +32,9 @@ func (p *phase) report(f *policy.Finding) policy.Report {
 	return f.Report(&p.engine.settings, p.leg, time.Since(p.start))
 }
 
-// conclude sends the last batch of a leg that goes on: calls, what there is
-// for Kong's log and, when no other leg follows, for the access log. The error
-// is pdk.ErrGone.
+// conclude sends the last batch of a leg that goes on: calls, the line for
+// Kong's log if there is one and, when no other leg follows, the access log's
+// value. The error is pdk.ErrGone.
 func (p *phase) conclude(f *policy.Finding, calls []*pdk.Call, last bool, request, response *policy.Report) error {
 	e := p.engine
 	e.countMedia(p.leg, f)
@@ -88,15 +88,15 @@ func (p *phase) refuse(d policy.Decision) error {
 	return nil
 }
 
-// markPrefix starts the names of the marks in Kong's shared context; the
+// markPrefix starts the names of the marks in Kong's shared context. The
 // plugin's name and the leg's follow. The functions in kong/fail-closed read
-// them: some Kongs go on without a plugin server that fails or is too slow,
-// and then there is no mark.
+// the marks: some versions of Kong go on without a plugin server that fails or
+// is too slow, and then there is no mark.
 const markPrefix = "ai_guard"
 
-// marks are the calls that mark legs as dealt with, none where the
+// marks returns the calls that mark legs as dealt with, none where the
 // configuration does not ask for marks. They go with the last batch of an
-// event: a mark says that nothing can fail any more.
+// event, because a mark says that nothing can fail any more.
 func (p *phase) marks(legs ...llm.Leg) []*pdk.Call {
 	e := p.engine
 	if !e.settings.MarkRequests {
@@ -126,8 +126,8 @@ func appendNotices(calls []*pdk.Call, list []notice) []*pdk.Call {
 	return calls
 }
 
-// accessLog is the one value that a plugin adds to what Kong's log plugins
-// write; a leg that is nil or was not looked at has no part in it.
+// accessLog returns the one value that a plugin adds to what Kong's log plugins
+// write. A leg that is nil or was not looked at has no part in it.
 func accessLog(plugin string, request, response *policy.Report) pdk.Call {
 	var all pdk.Struct
 	for _, leg := range []struct {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package guard is the engine that both plugins share: it carries an exchange
-// by policy, from reading it off Kong to allowing, rewriting or refusing it.
+// Package guard is the engine that both plugins share. It carries each exchange
+// as policy says: it reads the exchange from Kong, has it judged, and allows,
+// rewrites or refuses it.
 package guard
 
 import (
@@ -17,7 +18,7 @@ import (
 	"kong-ai-guard/internal/scan"
 )
 
-// Needs say what a plugin's scans need to know beside the content. Each costs
+// Needs says what a plugin's scans need to know besides the content. Each costs
 // Kong's worker a call per exchange, except Prompt.
 type Needs struct {
 	// Service, Consumer and ClientIP are the parts of scan.Identity. The
@@ -50,8 +51,8 @@ type Engine struct {
 	scanner  scan.Scanner
 	// badField names the field because of which nothing can be scanned.
 	badField string
-	// claimer is the scanner if it is a Claimer that listens, else nil;
-	// claimMember is what it listens to in bodies.
+	// claimer is the scanner if it is a Claimer that listens, else nil.
+	// claimMember is the member of bodies that it listens to.
 	claimer     scan.Claimer
 	claimMember string
 
@@ -87,10 +88,10 @@ func New(p *Process, c Config) *Engine {
 	return e
 }
 
-// NewRefusing makes the engine of an instance whose configuration cannot be
-// used: each exchange ends as misconfigured, with a log line that names the
-// field. What the operator wanted of it cannot be known, so this is so
-// whatever the modes say.
+// NewRefusing returns the engine of an instance whose configuration cannot be
+// used. Each exchange ends as misconfigured, with a log line that names the
+// field. That is so whatever the modes say, since nobody can know what the
+// operator wanted.
 func NewRefusing(p *Process, v policy.Vendor, field string) *Engine {
 	e := New(p, Config{Vendor: v, Settings: policy.Settings{
 		RequestMode: policy.Enforce, ResponseMode: policy.Enforce, BlockFailures: true, BlockFailuresResponse: true,
@@ -127,8 +128,8 @@ func (e *Engine) Response(ctx context.Context, k Kong) {
 	_ = p.response()
 }
 
-// claim is what the client says about the exchange. M is what was read of the
-// request, nil if nothing was.
+// claim returns what the client says about the exchange. m is what was read of
+// the request, nil if nothing was.
 func (e *Engine) claim(m *llm.Message, header http.Header) string {
 	if e.claimer == nil {
 		return ""

@@ -12,16 +12,16 @@ import (
 	"kong-ai-guard/internal/tracing"
 )
 
-// An exchange is what the response leg needs to know of one: what the access
-// phase learned, or what was read again when that is forgotten. It holds no
-// part of a frame, and changes no more once the access phase is over.
+// An exchange is what the response leg needs to know of an exchange: what the
+// access phase learned, or what was read again when that is forgotten. It holds
+// no part of a frame, and does not change once the access phase is over.
 type exchange struct {
 	requestID    string
 	method, path string
 	identity     scan.Identity
-	// named is who calls what for the log line of a monitored leg, which no
-	// event is there to ask for. Unlike identity it may lack what could not
-	// be read.
+	// named says who calls what, for the log line of a monitored leg: no event
+	// is left then to ask Kong. Unlike identity it may lack what could not be
+	// read.
 	named  scan.Identity
 	claim  string // see scan.Claimer
 	caller string // see scan.Scan.Caller
@@ -88,8 +88,8 @@ func (x *exchange) size() int64 {
 	return int64(n)
 }
 
-// outline keeps what the answer's reading and refusals need of a request. It
-// leaves out the turns and everything else that holds on to the body.
+// outline returns what reading and refusing the answer need of a request. It
+// leaves out the turns and everything else that keeps the body in memory.
 func outline(m *llm.Message) *llm.Message {
 	o := &llm.Message{
 		Leg: m.Leg, Format: m.Format, Model: m.Model, ID: m.ID, Chat: m.Chat, Stream: m.Stream,
@@ -116,7 +116,7 @@ func (x *exchange) known() policy.Exchange {
 	return policy.Exchange{RequestID: x.requestID, Path: x.path, Request: x.request}
 }
 
-// remember keeps what the answer's leg will need. F is what was found of the
+// remember keeps what the answer's leg will need. f is what was found of the
 // request.
 func (e *Engine) remember(x *exchange, f *policy.Finding) {
 	if e.settings.ResponseMode == policy.Off || x.requestID == "" {

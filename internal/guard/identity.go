@@ -47,8 +47,8 @@ func (p *phase) identityCalls() (c identityCalls) {
 	return c
 }
 
-// serviceIs and consumerIs note a part of the identity; needed says that
-// scans want it.
+// serviceIs and consumerIs note a part of the identity. needed says that scans
+// want it.
 func (x *exchange) serviceIs(name, shown string, needed bool) {
 	x.named.Service = shown
 	if needed {
@@ -79,8 +79,8 @@ func (c *identityCalls) appendTo(calls []*pdk.Call) []*pdk.Call {
 	return calls
 }
 
-// identify reads the replies. An identity that scans need and that cannot be
-// read is an error: a policy may hang on it. A log line goes without.
+// identify reads the replies. It is an error when scans need an identity that
+// cannot be read: a policy may depend on it. A log line does without.
 func (p *phase) identify(c *identityCalls) error {
 	e, x := p.engine, p.exchange
 	if c.askService {
@@ -126,13 +126,13 @@ func (p *phase) identify(c *identityCalls) error {
 }
 
 // verifiedTokenKey is where Kong's jwt plugin leaves the token that it has
-// verified, in the context that the plugins of a request share. Clients have
-// no way to write there.
+// verified, in the context that the plugins of a request share. Clients cannot
+// write there.
 const verifiedTokenKey = "authenticated_jwt_token"
 
-// verifiedToken is the request's bearer token if it is the one that Kong
-// has verified. A consumer, or a credential of another kind, says nothing of
-// a token that is sent along.
+// verifiedToken returns the request's bearer token if it is the one that Kong
+// has verified. That there is a consumer, or a credential of another kind, says
+// nothing about a token that is sent along.
 func verifiedToken(shared *pdk.Call, h pdk.Header) (string, error) {
 	verified, err := shared.Value()
 	if err != nil {

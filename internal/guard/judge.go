@@ -17,7 +17,7 @@ import (
 // A content is a body as it was read.
 type content struct {
 	message *llm.Message
-	// turns are those of message to be judged, by the scope; picked their
+	// turns are those of message to be judged, by the scope. picked holds their
 	// places in it, nil for all.
 	turns  []llm.Turn
 	picked []int
@@ -26,7 +26,7 @@ type content struct {
 }
 
 // readRequest reads a request as this configuration wants it: without what is
-// meant for us, and of its turns those in the scope.
+// meant for us, and only the turns in the scope.
 func (e *Engine) readRequest(ctx context.Context, in llm.Input, header http.Header, allowed allowance) (content, error) {
 	in.Cut = e.claimMember
 	m, err := llm.ReadContext(ctx, in, e.limits(llm.RequestLeg, allowed))
@@ -84,8 +84,8 @@ type allowance struct {
 	caller string
 	// until is when the event has to be over.
 	until time.Time
-	// held is the memory that was set aside for reading and scanning, and more
-	// gets more of it; nil where memory is not counted.
+	// held is the memory that was set aside for reading and scanning. more asks
+	// for more of it, and is nil where memory is not counted.
 	held int64
 	more func(bytes int64) error
 }
@@ -98,13 +98,13 @@ func (e *Engine) limits(leg llm.Leg, allowed allowance) llm.Limits {
 	}
 }
 
-// uncounted is what an exchange takes beside its body without asking, as it
-// takes a stack: most bodies need no more.
+// uncounted is the memory that an exchange takes besides its body without
+// asking, as it takes a stack. Most bodies need no more.
 const uncounted = 32 << 10
 
-// workingMemory is about what reading and scanning a body takes beside the
-// body itself: its texts once, and once more on the way to the service, and the
-// index of its values. What reading takes beyond that it asks for.
+// workingMemory returns about what reading and scanning a body takes besides
+// the body itself: its texts once, and once more on the way to the service, and
+// the index of its values. Reading asks for what it takes beyond that.
 func (e *Engine) workingMemory(in *llm.Input) int64 {
 	n := int64(len(in.Body))
 	if in.ContentEncoding != "" {

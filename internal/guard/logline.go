@@ -17,8 +17,8 @@ import (
 // maxDetectors bounds how many names of detectors a line holds.
 const maxDetectors = 20
 
-// writeLine makes the call that writes the line about a leg. The names that
-// only such a line needs are asked for now. The error is pdk.ErrGone.
+// writeLine makes the call that writes the line about a leg. It asks now for
+// the names that only such a line needs. The error is pdk.ErrGone.
 func (p *phase) writeLine(call *pdk.Call, s policy.Severity, f *policy.Finding) error {
 	e, id := p.engine, p.exchange.identity
 	route, service, consumer := pdk.RouterRoute(), pdk.RouterService(), pdk.ClientConsumer()
@@ -79,9 +79,9 @@ func (e *Engine) line(leg llm.Leg, verb string, f *policy.Finding, requestID str
 	return e.text(leg.String()+verb, unjudged, f, requestID, id, took)
 }
 
-// text is a line for operators; what says what became of what, unjudged which
-// part of it nobody has judged. It holds no text of the exchange and no secret;
-// every value is cleaned, since strangers choose some.
+// text returns a line for operators. what says what became of which leg,
+// unjudged which part of it nobody has judged. The line holds no text of the
+// exchange and no secret. Every value is cleaned, since strangers choose some.
 func (e *Engine) text(what, unjudged string, f *policy.Finding, requestID string, id *scan.Identity, took time.Duration) string {
 	var b strings.Builder
 	b.Grow(256)

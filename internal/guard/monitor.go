@@ -37,8 +37,8 @@ type monitorQueue struct {
 	ctx     context.Context // of the scans
 	stop    context.CancelFunc
 	workers int
-	// items are the legs that wait, rest, are being copied or are being
-	// judged, bytes the memory that they take.
+	// items are the legs that wait, rest, are being copied or are being judged.
+	// bytes is the memory that they take.
 	items, bytes *shares
 
 	mu      sync.Mutex
@@ -77,8 +77,8 @@ func newMonitorQueue(p *Process) *monitorQueue {
 	}
 }
 
-// reserve makes place for a leg with n bytes to copy. It never waits; what
-// was reserved has to be put. False means that the leg is dropped.
+// reserve makes room for a leg with n bytes to copy. It never waits. What was
+// reserved has to be put. False means that the leg is dropped.
 func (q *monitorQueue) reserve(caller string, n int64) bool {
 	q.mu.Lock()
 	ok := !q.closed && q.items.offerOrCount(caller, 1)
@@ -222,8 +222,8 @@ func (q *monitorQueue) wake() {
 	}
 }
 
-// flush takes no more legs and waits for those it has, each of which is tried
-// once more. When ctx ends first, it drops what waits and cancels what runs.
+// flush accepts no more legs and waits for those it has. Each is tried once
+// more. When ctx ends first, it drops what waits and cancels what runs.
 func (q *monitorQueue) flush(ctx context.Context) {
 	q.mu.Lock()
 	q.wake()

@@ -13,7 +13,7 @@ import (
 	"kong-ai-guard/internal/tracing"
 )
 
-// reserveMonitored makes place in the queue for a monitored leg, if there is
+// reserveMonitored makes room in the queue for a monitored leg, if there is
 // something to judge and it may be judged. Nothing here ends an exchange.
 func (p *phase) reserveMonitored(b *body) policy.Finding {
 	e, x, in := p.engine, p.exchange, &b.in
@@ -57,8 +57,8 @@ func (p *phase) unmonitored(f policy.Finding) policy.Finding {
 	return f
 }
 
-// submit hands the leg to the queue, where it has its place. It comes last in
-// an event: Kong may run one again whose connection it lost.
+// submit hands the leg to the queue, where its place is reserved. It comes last
+// in an event, because Kong may run an event again when it lost the connection.
 func (p *phase) submit(in llm.Input, status int) {
 	size := p.queued
 	p.queued = -1
@@ -66,7 +66,8 @@ func (p *phase) submit(in llm.Input, status int) {
 }
 
 // judgeMonitored judges a leg whose exchange has gone on. When the service is
-// away it is to be judged again; wait is how long it asked us to stay away.
+// away, the leg is to be judged again. wait is how long the service asked us to
+// stay away.
 func (e *Engine) judgeMonitored(ctx context.Context, j *job) (o jobOutcome, wait time.Duration) {
 	start := time.Now()
 	leg, x := j.input.Leg, j.exchange

@@ -31,8 +31,8 @@ func zapLevel(s policy.Severity) zapcore.Level {
 	}
 }
 
-// repeatAfter is how long a line is only counted after it was written: a
-// service that is away for an hour must not fill the log.
+// repeatAfter is how long repeats of a line are only counted after it was
+// written: a service that is away for an hour must not fill the log.
 const repeatAfter = time.Minute
 
 // notices are lines about what happened outside of any event. They go to
@@ -42,8 +42,8 @@ type notices struct {
 	log    *zap.Logger
 	prefix string
 
-	// waiting is how many lines events may write now, and due when repeats
-	// may become another, in Unix nanoseconds, 0 for never: to spare events
+	// waiting is how many lines events may write now. due is when repeats may
+	// become another line, in Unix nanoseconds, 0 for never. They spare events
 	// the lock.
 	waiting atomic.Int32
 	due     atomic.Int64
@@ -68,9 +68,9 @@ type repeats struct {
 	until time.Time // they become a line of their own
 }
 
-// add takes a line that is complete, with its prefix, and clean. Lines with
-// one key are repeats, of which the first one's text is written; "" is for a
-// line that has none.
+// add takes a line that is clean and complete, with its prefix. Lines with the
+// same key are repeats, and the first one's text is written. A line with the
+// key "" has no repeats.
 func (n *notices) add(s policy.Severity, key, text string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -120,8 +120,8 @@ func (n *notices) schedule() {
 	n.due.Store(due.UnixNano())
 }
 
-// revive makes lines of the repeats that waited long enough, and forgets what
-// has not come again.
+// revive makes lines of the repeats that waited long enough, and forgets the
+// lines that were not repeated.
 func (n *notices) revive(now time.Time) {
 	for key, r := range n.written {
 		if now.Before(r.until) {

@@ -26,7 +26,7 @@ type panics struct {
 	seen map[uintptr]bool
 }
 
-// recovered takes what recover gave. It has to be called by the deferred
+// recovered takes what recover returned. It has to be called by the deferred
 // function, while the stack of the panic is still there.
 func (p *panics) recovered(value any) {
 	p.metrics.Panics.Inc()
@@ -45,8 +45,8 @@ func (p *panics) recovered(value any) {
 	if known {
 		return
 	}
-	// A panic's own text may quote what was worked on; only the runtime's
-	// texts are known to hold types and numbers alone.
+	// A panic's own text may quote what was worked on. Only the runtime's texts
+	// are known to hold nothing but types and numbers.
 	what := fmt.Sprintf("%T", value)
 	if err, ok := value.(runtime.Error); ok {
 		what = err.Error()

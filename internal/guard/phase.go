@@ -20,8 +20,8 @@ type Kong interface {
 	// into its Call. The error is pdk.ErrGone: Kong runs the event again or
 	// ends the exchange itself, so nothing is left to be done.
 	Batch(calls ...*pdk.Call) error
-	// Own says who the caller is that this event's replies take memory for,
-	// also those that were read before.
+	// Own says which caller the memory of this event's replies counts for, also
+	// of those that were read before.
 	Own(caller string)
 	// Exit answers the client. In the access phase it never comes back with
 	// an answer of Kong's; nothing can be called after it in either phase.
@@ -38,7 +38,7 @@ type phase struct {
 	exchange *exchange
 	span     tracing.Span
 
-	// inKong is set while a call to Kong runs: a panic in there may leave the
+	// inKong is set while a call to Kong runs. A panic in there may leave the
 	// connection out of step, and only its owner can close it.
 	inKong bool
 	// exited is set once the client has its answer.
@@ -46,9 +46,9 @@ type phase struct {
 	// guarded is set once nothing of the request can keep Kong from showing
 	// us the answer.
 	guarded bool
-	// held and working are what the phase has taken of the room for bodies
-	// and of the one for work; queued is what it has reserved of the monitor
-	// queue and not used yet, -1 for none.
+	// held and working are what the phase has taken of the room for bodies and
+	// of the room for work. queued is what it has reserved of the monitor queue
+	// and not used yet, -1 for none.
 	held, working, queued int64
 	// caller is whom that counts for, "" while nobody knows: see callers.go.
 	caller string
@@ -81,8 +81,8 @@ func (p *phase) exit(status int, header http.Header, body []byte) {
 	p.inKong = false
 }
 
-// done ends the event: it gives back what was taken, and after a panic of
-// ours ends the exchange by policy.
+// done ends the event. It hands back what was taken and, after a panic of ours,
+// ends the exchange by policy.
 func (p *phase) done() {
 	v := recover()
 	defer p.span.End()
@@ -114,8 +114,9 @@ func (p *phase) done() {
 }
 
 // mustRefuseFault reports whether a fault of ours in this leg ends the
-// exchange: when the leg is enforced, and in the access phase also when the
-// answer is and nothing has shown yet that Kong will let us see it.
+// exchange. It does when the leg is enforced. In the access phase it also does
+// when the answer is enforced and nothing has shown yet that Kong will let us
+// see it.
 func (p *phase) mustRefuseFault() bool {
 	s := &p.engine.settings
 	return s.Mode(p.leg) == policy.Enforce ||
@@ -123,7 +124,7 @@ func (p *phase) mustRefuseFault() bool {
 }
 
 // holdWork takes the memory for reading and scanning a body until the event
-// ends. Reading gets more of it, if there is, when the body takes more. The
+// ends. Reading gets more of it, if there is any, when the body needs more. The
 // error is errNoRoom.
 func (p *phase) holdWork(in *llm.Input) (allowance, error) {
 	n := p.engine.workingMemory(in)

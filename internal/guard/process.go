@@ -18,14 +18,14 @@ import (
 // A Process is what all engines of one plugin process share. It outlives the
 // plugin's instances, which come and go with each configuration change.
 type Process struct {
-	// Room is the memory for the bodies of running exchanges as they come
-	// from Kong, a third of what the bounds give them.
+	// Room is the memory for the bodies of running exchanges as they come from
+	// Kong, a third of what the bounds allow them.
 	Room *Room
 	// Tracer makes spans of legs and scans, nil for none. It is set before the
 	// first exchange.
 	Tracer *tracing.Tracer
 	// work is the rest, for reading and scanning bodies. It is apart so that
-	// who holds a body always gets to work on it in the end: with one room,
+	// whoever holds a body gets to work on it in the end. In a single room,
 	// bodies that wait for more could fill it and wait for each other.
 	work *Room
 
@@ -37,7 +37,7 @@ type Process struct {
 	monitor *monitorQueue
 	slots   *shares
 	waiting atomic.Int64 // scans that wait for a slot
-	// failed is when a scan ended last without the service's answer, in
+	// failed is when a scan last ended without the service's answer, in
 	// nanoseconds since 1970.
 	failed atomic.Int64
 	panics panics
@@ -64,11 +64,11 @@ func NewProcess(b Bounds, logPrefix string, log *zap.Logger, m *telemetry.Metric
 	return p
 }
 
-// Notice takes a line about something that happened outside of any event,
-// such as a refreshed token that failed or an opened breaker: it goes to
-// stderr at once and into Kong's log with the plugin's next event. Err chooses
-// the level err instead of warn. The text names no content and no secret;
-// repeats are counted.
+// Notice takes a line about something that happened outside of any event, such
+// as a refreshed token that failed or an opened breaker: it goes to stderr at
+// once and into Kong's log with the plugin's next event. err chooses the level
+// err instead of warn. The text names no content and no secret; repeats are
+// counted.
 func (p *Process) Notice(err bool, text string) {
 	s := policy.Warning
 	if err {
@@ -78,8 +78,8 @@ func (p *Process) Notice(err bool, text string) {
 	p.notices.add(s, text, text)
 }
 
-// Leave hears that the process is to go, though exchanges still come: monitored
-// legs that wait for the service to come back are tried again now.
+// Leave says that the process is about to end, though exchanges still come.
+// Monitored legs that wait for the service to come back are tried again now.
 func (p *Process) Leave() { p.monitor.hurry() }
 
 // Flush waits until all monitored legs are judged, or were tried once more
@@ -122,8 +122,8 @@ func (p *Process) export() {
 	m.Gauge("record_bytes", "Memory taken by remembered exchanges.", func() float64 { _, b := p.records.count(); return float64(b) })
 	m.Gauge("monitor_items", "Legs waiting to be monitored, or being judged.", func() float64 { n, _ := p.monitor.held(); return float64(n) })
 	m.Gauge("monitor_bytes", "Memory taken by them.", func() float64 { _, b := p.monitor.held(); return float64(b) })
-	// What alerts look for is there from the start, at 0: of a series that
-	// begins with its first event, the increase is not seen.
+	// The series that alerts look at exist from the start, at 0. When a series
+	// begins with its first event, nobody sees it increase.
 	for _, leg := range []llm.Leg{llm.RequestLeg, llm.ResponseLeg} {
 		m.Unscanned.WithLabelValues(leg.String(), policy.Unavailable.String())
 		m.Unscanned.WithLabelValues(leg.String(), policy.Unscannable.String())

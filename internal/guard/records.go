@@ -11,7 +11,7 @@ import (
 )
 
 // A recordKey names an exchange. Kong's request id is the gateway's own, not
-// the client's; one plugin runs at most once per request, whichever of its
+// the client's. One plugin runs at most once per request, whichever of its
 // instances it is, so a record survives a restart of the instance.
 type recordKey struct {
 	plugin, requestID string
@@ -55,7 +55,7 @@ func newRecords(b *Bounds, m *telemetry.Metrics, p *panics, gone func(*exchange,
 	}
 }
 
-// put remembers an exchange; the oldest make place. An exchange that Kong runs
+// put remembers an exchange. The oldest make room. An exchange that Kong runs
 // again replaces its record.
 func (r *records) put(plugin string, x *exchange) {
 	rec := &record{key: recordKey{plugin, x.requestID}, at: time.Now(), size: x.size(), exchange: x}
@@ -140,8 +140,8 @@ func (r *records) expire(now time.Time) []loss {
 	return lost
 }
 
-// arm lets the oldest record be noticed when its time is over, though no
-// other exchange comes.
+// arm sets a timer for the oldest record, so that it is dropped in time even
+// when no other exchange comes.
 func (r *records) arm() {
 	if r.timer == nil && r.order.Len() > 0 {
 		wait := time.Until(r.order.Front().Value.(*record).at.Add(r.age))

@@ -71,7 +71,7 @@ func (p *phase) response() error {
 }
 
 // fetchAnswer asks Kong for the upstream's answer, in one batch. The error is
-// pdk.ErrGone; a reply that cannot be used is the answer's fault.
+// pdk.ErrGone. A reply that cannot be used goes into the answer's fault.
 func (p *phase) fetchAnswer(a *answer) error {
 	raw, status := pdk.UpstreamRawBody(), pdk.UpstreamStatus()
 	contentType, contentEncoding := pdk.UpstreamHeader("Content-Type"), pdk.UpstreamHeader("Content-Encoding")
@@ -100,8 +100,8 @@ func (p *phase) fetchAnswer(a *answer) error {
 }
 
 // fetchAgain asks for the request a second time, when what was known of it is
-// gone. Its headers are left alone: Kong can show another request's in this
-// phase. The error is pdk.ErrGone, or speaks of a reply that cannot be used.
+// gone. It does not ask for the headers: Kong can show another request's in
+// this phase. The error is pdk.ErrGone, or names a reply that cannot be used.
 func (p *phase) fetchAgain() error {
 	e, x := p.engine, p.exchange
 	line, raw := pdk.NginxVar("request"), pdk.RequestRawBody()
@@ -123,8 +123,8 @@ func (p *phase) fetchAgain() error {
 		return err
 	}
 	if reads {
-		// The prompt is a help for judging the answer, and no more: without
-		// it the answer is judged alone.
+		// The prompt only helps to judge the answer. Without it the answer is
+		// judged alone.
 		var b body
 		if err := p.readBody(&raw, &b); err == nil && len(b.in.Body) > 0 && int64(len(b.in.Body)) <= e.settings.MaxRequestBytes {
 			if !b.own {
@@ -168,8 +168,8 @@ func (p *phase) judgeAnswer(a *answer) policy.Finding {
 	return e.judge(p.ctx, a.in, p.exchange, allowed)
 }
 
-// passesError reports, and counts, an upstream's error that goes to the client
-// as it is.
+// passesError reports whether the answer is an upstream's error that goes to
+// the client as it is, and counts it.
 func (e *Engine) passesError(ctx context.Context, status int, in *llm.Input, allowed allowance) bool {
 	if status < 400 || e.settings.ScanErrorAnswers || e.isMCP(ctx, in, allowed) {
 		return false
@@ -190,8 +190,8 @@ func (e *Engine) isMCP(ctx context.Context, in *llm.Input, allowed allowance) bo
 	return err == nil && m.RPC != nil
 }
 
-// know is the exchange with its request read, if the body was kept for that.
-// The exchange itself stays as it is: a monitored leg may be reading it.
+// know returns the exchange with its request read, if the body was kept for
+// that. The exchange itself stays as it is: a monitored leg may be reading it.
 func (e *Engine) know(ctx context.Context, x *exchange, allowed allowance) *exchange {
 	if x.unread == nil {
 		return x
@@ -240,8 +240,8 @@ func (p *phase) finishResponse(f *policy.Finding) error {
 	return p.conclude(f, append(p.marks(llm.ResponseLeg), answerHeaders(f)...), true, &p.exchange.access, &report)
 }
 
-// answerHeaders are the calls that add a verdict's headers to the upstream's
-// answer.
+// answerHeaders returns the calls that add a verdict's headers to the
+// upstream's answer.
 func answerHeaders(f *policy.Finding) []*pdk.Call {
 	var calls []*pdk.Call
 	for _, name := range slices.Sorted(maps.Keys(f.Verdict.Header)) {

@@ -10,8 +10,8 @@ import (
 	"kong-ai-guard/internal/telemetry"
 )
 
-// Room is memory that all exchanges share, in bytes: of each caller's a fair
-// share. What does not fit waits until something is given back. A waiter that
+// Room is memory that all exchanges share, in bytes, with a fair share for each
+// caller. What does not fit waits until something is released. A waiter that
 // fits goes before an older one that does not: a few huge bodies must not hold
 // up the small ones.
 type Room struct {
@@ -27,9 +27,9 @@ func newRoom(size int64, wait time.Duration, resource string, m *telemetry.Metri
 // errNoRoom says that no memory became free in time.
 var errNoRoom = errors.New("out of memory room")
 
-// Reserve takes n bytes for a caller, "" while nobody knows who it is. It
-// waits for them until ctx ends, and no longer than the bounds say; an error
-// means that it got none. What was got goes back with Release.
+// Reserve takes n bytes for a caller, "" while nobody knows who it is. It waits
+// for them until ctx ends, and no longer than the bounds say; an error means
+// that it got none. Release hands back what it got.
 func (r *Room) Reserve(ctx context.Context, caller string, n int64) error {
 	if r.shares.offer(caller, n) {
 		return nil
@@ -43,8 +43,8 @@ func (r *Room) Reserve(ctx context.Context, caller string, n int64) error {
 	return nil
 }
 
-// Try takes n bytes for a caller if they are there, without a wait: who holds
-// some already must not wait for more while others do the same.
+// Try takes n bytes for a caller if they are free, without waiting. Whoever
+// holds some already must not wait for more while others do the same.
 func (r *Room) Try(caller string, n int64) error {
 	if !r.shares.offerOrCount(caller, n) {
 		r.metrics.RoomRefused.Inc()

@@ -18,16 +18,16 @@ import (
 // and nothing is limited while little is in use.
 const sharePerFree = 3
 
-// shares deals out something of which there is only so much, bytes or slots,
-// so that no caller can take it all. Who holds nothing gets what he asks for
-// whenever it is free, however large; see allows.
+// shares deals out something limited, bytes or slots, so that no caller can
+// take it all. A caller who holds nothing gets what he asks for whenever it is
+// free, however large. See allows.
 type shares struct {
 	size int64
 	// tight says that half or more is taken: from then on it matters who
 	// takes more.
 	tight atomic.Bool
-	// waited and refused count what a caller's share, not the lack of free
-	// units, held up and ended.
+	// waited and refused count what was held up, and what was ended, by a
+	// caller's share and not by the lack of free units.
 	waited, refused prometheus.Counter
 
 	mu      sync.Mutex
@@ -88,8 +88,8 @@ func (s *shares) offerOrCount(name string, n int64) bool {
 	return false
 }
 
-// take takes n units for a caller and waits for them until ctx ends. What was
-// taken goes back with release.
+// take takes n units for a caller and waits for them until ctx ends. release
+// hands back what was taken.
 func (s *shares) take(ctx context.Context, name string, n int64) bool {
 	s.mu.Lock()
 	o := s.owner(name)
@@ -144,8 +144,8 @@ func (s *shares) release(name string, n int64) {
 	s.serve()
 }
 
-// move hands n units from one caller to another. It may lift him over his
-// share: that only keeps him from getting more.
+// move hands n units from one caller to another. That may lift the second over
+// his share, which only keeps him from getting more.
 func (s *shares) move(from, to string, n int64) {
 	if n == 0 || from == to {
 		return
@@ -212,8 +212,8 @@ func (s *shares) owner(name string) *owner {
 	return o
 }
 
-// forget drops an owner of whom there is nothing to know. The unknown caller
-// is kept: most exchanges come and go as his.
+// forget drops an owner about whom there is nothing left to know. The unknown
+// caller is kept, since most exchanges come and go as his.
 func (s *shares) forget(name string, o *owner) {
 	if name != "" && o.held == 0 && o.waiting == 0 {
 		delete(s.owners, name)

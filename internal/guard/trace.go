@@ -14,8 +14,8 @@ const spanScan = "ai_guard.scan"
 
 var spanLeg = [2]string{"ai_guard.request", "ai_guard.response"}
 
-// trace makes the leg part of the caller's trace, which the scan service is
-// told of too. The answer's leg belongs to the request's.
+// trace makes the leg part of the caller's trace, and passes the trace on to
+// the scan service. The answer's leg belongs to the request's trace.
 func (p *phase) trace() {
 	e, x := p.engine, p.exchange
 	if p.leg == llm.RequestLeg {
@@ -49,8 +49,8 @@ func (e *Engine) count(leg llm.Leg, f *policy.Finding) {
 }
 
 // countMedia counts a leg that goes on with media that nobody has judged, and
-// warns of the first one of the instance. It is not done when the instance
-// starts: who has nothing but text would only learn to look away.
+// warns of the first one of the instance. It does not warn when the instance
+// starts: operators who have nothing but text would only learn to look away.
 func (e *Engine) countMedia(leg llm.Leg, f *policy.Finding) {
 	if !f.MediaPass(&e.settings, leg) {
 		return

@@ -15,8 +15,8 @@ import (
 type Trial struct {
 	// Outcome is the outcome's name, as in logs and metrics.
 	Outcome string
-	// Status is what a client would be answered with by a leg that is
-	// enforced, 0 when the exchange would go on.
+	// Status is what a client would be answered with if the leg were enforced,
+	// 0 when the exchange would go on.
 	Status int
 	// NoVerdict says that the service did not judge although it was to.
 	NoVerdict bool
