@@ -9,10 +9,10 @@
 // name may hold bytes that are not UTF-8, and go-pdk's decoders fail on those.
 package pdk
 
-// A Call is one PDK call. Method and Args are set by its constructor; Reply
-// or Err by whoever sends it, and then it is used up. Nobody changes Args, so
-// a call that is the same for every request is built once and copied for each
-// use, which costs nothing. The methods that decode the reply return Err first.
+// A Call is one PDK call. Its constructor sets Method and Args. Whoever sends
+// it sets Reply or Err, and then it is used up. Nobody changes Args, so a call
+// that is the same for every request is built once and copied for each use,
+// which costs nothing. The methods that decode the reply return Err first.
 type Call struct {
 	// Method is the PDK function's full name, such as "kong.request.get_headers".
 	Method string

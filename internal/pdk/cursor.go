@@ -5,15 +5,15 @@ package pdk
 import "google.golang.org/protobuf/encoding/protowire"
 
 // A cursor walks over the fields of one encoded protobuf message. It works on
-// bytes and on strings alike: a reply that is turned into one string gives
-// all its parts as substrings, without an allocation for each.
+// bytes and on strings alike. When a reply is turned into one string, all its
+// parts are substrings, without an allocation for each.
 //
 // The generated decoders cannot be used for what Kong sends: they refuse
 // strings that are not UTF-8, and Kong hands on what clients send.
 type cursor[T string | []byte] struct {
 	rest T
-	// num and typ are those of the current field; data holds it when typ is
-	// BytesType, varint when typ is VarintType.
+	// num and typ are those of the current field. Its value is in data when typ
+	// is BytesType, in varint when typ is VarintType.
 	num    protowire.Number
 	typ    protowire.Type
 	data   T
@@ -21,8 +21,8 @@ type cursor[T string | []byte] struct {
 	bad    bool
 }
 
-// next moves to the next field. It is false at the end and at the first byte
-// that makes no sense; bad tells the two apart.
+// next moves to the next field. It returns false at the end and at the first
+// byte that makes no sense. bad tells the two apart.
 func (c *cursor[T]) next() bool {
 	if len(c.rest) == 0 || c.bad {
 		return false

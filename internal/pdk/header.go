@@ -63,8 +63,8 @@ func (h *Header) addEntry(entry string) error {
 	return h.addValue(name, value, true)
 }
 
-// addValue adds an encoded Value. A header of any other kind than those that
-// Kong sends is an error: nothing that a client sent may stay unseen.
+// addValue adds an encoded Value. A kind of header that Kong does not send is
+// an error: nothing that a client sent may stay unseen.
 func (h *Header) addValue(name, encoded string, listAllowed bool) error {
 	cur := cursor[string]{rest: encoded}
 	if !cur.next() { // no kind at all: the empty text

@@ -18,8 +18,8 @@ func SetNginxCtxText(key, value string) Call {
 	return Call{Method: "kong.nginx.set_ctx", Args: pairArgs(key, textValue(value))}
 }
 
-// SetNginxCtxBool puts a truth value into the request's ngx.ctx. Kong loses
-// false on the way and stores nil, which Lua takes for the same.
+// SetNginxCtxBool puts a boolean into the request's ngx.ctx. Kong loses false
+// on the way and stores nil, which Lua takes for the same.
 func SetNginxCtxBool(key string, value bool) Call {
 	return Call{Method: "kong.nginx.set_ctx", Args: pairArgs(key, boolValue(value))}
 }

@@ -100,8 +100,8 @@ const (
 	ValueTable
 )
 
-// A Value is a Lua value: the field that its Kind names, zero in the others.
-// What a table holds is not read.
+// A Value is a Lua value. The field that its Kind names holds it, the others
+// are zero. What a table holds is not read.
 type Value struct {
 	Kind   ValueKind
 	Bool   bool

@@ -3,7 +3,7 @@
 package pdk
 
 // MaxHeaders is how many headers RequestHeaders asks for: the most that Kong
-// gives. Unasked, Kong gives 100 and drops the rest.
+// returns. Unasked, Kong returns 100 and drops the rest.
 const MaxHeaders = 1000
 
 var maxHeaders = intArgs(MaxHeaders)

@@ -22,9 +22,9 @@ func UpstreamStatus() Call {
 	return Call{Method: "kong.service.response.get_status"}
 }
 
-// UpstreamHeader asks, in the response phase, for the first value of one of
-// the upstream's headers; see Call.Text. Kong gives them by name only: all of
-// them at once are always none.
+// UpstreamHeader asks, in the response phase, for the first value of one of the
+// upstream's headers; see Call.Text. Kong returns them by name only: asked for
+// all of them, it always returns none.
 func UpstreamHeader(name string) Call {
 	return Call{Method: "kong.service.response.get_header", Args: textArgs(name)}
 }
@@ -49,8 +49,9 @@ var clearBodyHeaders = func() (calls []Call) {
 	return calls
 }()
 
-// ClearBodyHeaders removes, one call each, the headers that describe the
-// upstream's body: Kong keeps them when a plugin answers with another one.
+// ClearBodyHeaders returns the calls, one for each, that remove the headers
+// that describe the upstream's body. Kong keeps them when a plugin answers with
+// another body.
 func ClearBodyHeaders() []Call { return slices.Clone(clearBodyHeaders) }
 
 // ExitMethod is the method of ResponseExit. Kong never answers it: it closes

@@ -12,15 +12,15 @@ import (
 )
 
 // A bridgeConn is what go-pdk's API sees as its connection. It shares the
-// buffers and the bounds of the event's batches, and makes up for two things:
-// go-pdk allocates whatever length a frame's header gives, and a call whose
+// buffers and the bounds of the event's batches, and makes up for two things.
+// go-pdk allocates whatever length a frame's header says. And a call whose
 // arguments do not encode leaves its first frame behind, without the second.
 type bridgeConn struct {
 	net.Conn
 	event *Event
 
 	head [headerSize]byte
-	// unseen is the part of head that go-pdk has not read, unread what is
+	// unseen is the part of head that go-pdk has not read. unread is what is
 	// still to come of the reply's payload.
 	unseen []byte
 	unread int64

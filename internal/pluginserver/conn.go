@@ -35,12 +35,12 @@ type conn struct {
 }
 
 const (
-	// lastCallTime is how long a connection that has to go waits for a call. Who
-	// uses it now and then does so within that time, and then it ends with the
-	// call, when Kong looks whether it may be kept.
+	// lastCallTime is how long a connection that has to go waits for a call. A
+	// worker that uses it now and then does so within that time. The connection
+	// then ends with the call, when Kong checks whether it may be kept.
 	lastCallTime = 100 * time.Millisecond
-	// partTime is how long Kong may take to close a connection that we have
-	// closed for our part.
+	// partTime is how long Kong may take to close a connection of which we have
+	// closed our half.
 	partTime = 3 * time.Second
 )
 
@@ -72,9 +72,9 @@ func (c *conn) serve() {
 	}
 }
 
-// part closes our half of the connection. If Kong is sending a call on it, it
-// reads an end, and makes the call once more on another connection. With both
-// halves closed it would fail to send, and its client would get 500.
+// part closes our half of the connection. If Kong is sending a call on it, Kong
+// reads an end and makes the call once more on another connection. With both
+// halves closed Kong would fail to send, and its client would get 500.
 func (c *conn) part() {
 	half, ok := c.Conn.(interface{ CloseWrite() error })
 	if !ok || half.CloseWrite() != nil || c.SetReadDeadline(time.Now().Add(partTime)) != nil {
@@ -109,7 +109,7 @@ func (c *conn) drain() {
 }
 
 // call reads one call of Kong's and answers it. Whatever happens, it ends
-// within the event's time: nobody waits for a Kong that has gone.
+// within the event's time, so that nobody waits for a Kong that has gone.
 func (c *conn) call() error {
 	start := time.Now()
 	if err := c.SetDeadline(start.Add(c.server.EventTimeout + afterTimeout)); err != nil {

@@ -26,7 +26,7 @@ type Event struct {
 	conn  *conn
 	ctx   context.Context
 	phase string
-	// over is why no more calls can be made: errExited, errOver or
+	// over says why no more calls can be made: errExited, errOver or
 	// pdk.ErrGone. cause is what broke the connection, for finish.
 	over, cause error
 	bare        *bridgeConn
@@ -57,8 +57,8 @@ func (e *Event) Batch(calls ...*pdk.Call) error {
 	return nil
 }
 
-// write puts as many calls as may be written before replies are read, one at
-// least, and returns their number.
+// write writes as many calls as may be written before replies are read, at
+// least one, and returns their number.
 func (e *Event) write(calls []*pdk.Call) int {
 	for i, call := range calls {
 		size := len(e.conn.out) + 2*headerSize + len(call.Method) + len(call.Args)
@@ -83,7 +83,7 @@ func (e *Event) exchange(calls []*pdk.Call) error {
 	return nil
 }
 
-// Own says for whom the memory of this event's replies counts, also of those
+// Own says for whom the memory of this event's replies counts, including those
 // that were read before.
 func (e *Event) Own(owner string) { e.conn.own(owner) }
 
@@ -156,8 +156,8 @@ func (e *Event) finish(sequence int64) error {
 }
 
 // awaitClose waits until Kong closes the connection, which it does when it has
-// carried out an exit. Should it answer or stay silent instead, the exit came
-// to nothing, and to end the event in good order would let the exchange pass:
+// carried out an exit. If it answers or stays silent instead, the exit came to
+// nothing. Ending the event in good order would then let the exchange pass, so
 // the connection is closed, and Kong runs the event again.
 func (c *conn) awaitClose() error {
 	if err := c.SetReadDeadline(time.Now().Add(exitTimeout)); err != nil {
@@ -174,8 +174,8 @@ var (
 	refusalHeader = http.Header{"Content-Type": {"application/json"}, "Cache-Control": {"no-store"}}
 )
 
-// refuse ends an event whose handler cannot. It is the last resort: what comes
-// before it knows the caller's format.
+// refuse ends an event whose handler cannot. It is the last resort: whatever
+// refuses earlier knows the caller's format.
 func (e *Event) refuse() {
 	header := refusalHeader
 	if e.phase == phaseResponse {

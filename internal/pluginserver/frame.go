@@ -31,8 +31,8 @@ const (
 
 const headerSize = 4
 
-// frames reads and writes frames: a length of four bytes, the lowest first,
-// and so many bytes.
+// frames reads and writes frames: a length of four bytes, lowest first, and
+// that many bytes.
 type frames struct {
 	net.Conn
 	in  *bufio.Reader
@@ -46,8 +46,8 @@ type frames struct {
 	reserved int64
 	owner    string // of what is reserved
 
-	// kept is where small replies lie until the event ends; used counts what
-	// an event needed, so that the next one finds it in one piece.
+	// kept is where small replies lie until the event ends. used counts what an
+	// event needed, so that the next one finds it in one piece.
 	kept []byte
 	used int
 }
@@ -65,8 +65,8 @@ func (f *frames) add(payload []byte) {
 	f.out = append(f.out, payload...)
 }
 
-// addCall puts the two frames of a PDK call. Large arguments are not copied:
-// they become the tail, and nothing can be put after them before the flush.
+// addCall adds the two frames of a PDK call. Large arguments are not copied:
+// they become the tail, and nothing can be added after them before the flush.
 func (f *frames) addCall(call *pdk.Call) {
 	f.add([]byte(call.Method))
 	f.out = binary.LittleEndian.AppendUint32(f.out, uint32(len(call.Args)))
@@ -108,8 +108,9 @@ func (f *frames) length() (int64, error) {
 	return n, err
 }
 
-// reply reads the next frame into a call, where it lasts until release. One
-// that was thrown away instead is the call's error: the stream is in step then.
+// reply reads the next frame into a call, where it lasts until release. When
+// the frame was thrown away instead, that is the call's error, and the stream
+// is in step.
 func (f *frames) reply(ctx context.Context, call *pdk.Call) error {
 	call.Reply, call.Err = nil, nil
 	n, err := f.length()
@@ -124,7 +125,7 @@ func (f *frames) reply(ctx context.Context, call *pdk.Call) error {
 	return err
 }
 
-// admit reports whether a reply of n bytes may be read into memory: nil, or the
+// admit returns nil if a reply of n bytes may be read into memory, else the
 // reason why not.
 func (f *frames) admit(ctx context.Context, n int64) error {
 	if n > f.max {

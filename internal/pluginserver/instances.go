@@ -19,15 +19,15 @@ import (
 // them by.
 //
 // Kong numbers configurations itself (__seq__), and go-pdk takes that number
-// for the instance's. But the workers of some versions count each for itself,
-// so two workers may give the same number to two configurations; the later one
+// for the instance's. But in some versions each worker counts for itself, so
+// two workers may give the same number to two configurations. The later one
 // would then rule both. Here a configuration is known by all that it says, its
 // number included, and gets another number when its own is taken.
 //
-// Every worker closes an instance for itself, when it has learned of a newer
-// configuration, while others still use it and exchanges are on their way
-// under it. So a closed instance lingers, and a worker that starts it again
-// finds it as it was.
+// Every worker closes an instance for itself when it has learned of a newer
+// configuration. Others may still use it then, and exchanges may be under way.
+// So a closed instance lingers, and a worker that starts it again finds it as
+// it was.
 type instances struct {
 	server *Server
 

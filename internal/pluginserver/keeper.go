@@ -14,22 +14,22 @@ import (
 	"syscall"
 )
 
-// When the worker of Kong ends that has started the plugin server, the process
-// gets SIGTERM and at once SIGKILL, while other workers still have exchanges
-// under way on its connections. Their pooled connections then break, some in
-// the moment in which they are used, and the client gets 500. So the process
-// that Kong starts serves nothing. It is a keeper, which starts the program
-// again as its child, in a process group of its own, hands signals on to it,
-// and ends as it ends. The child sees by a pipe when the keeper has gone, and
-// takes that for SIGTERM.
+// When the Kong worker that has started the plugin server ends, the process
+// gets SIGTERM and at once SIGKILL. Other workers still have exchanges under
+// way on its connections. Their pooled connections then break, some just as
+// they are used, and the client gets 500. So the process that Kong starts
+// serves nothing. It is a keeper, which starts the program again as its child,
+// in a process group of its own, hands signals on to it, and ends as it ends.
+// The child sees by a pipe when the keeper has gone, and takes that for
+// SIGTERM.
 
 // lifeline names the environment variable that tells the child which of its
 // files is the pipe. The keeper holds the other end and writes nothing.
 const lifeline = "AI_GUARD_LIFELINE"
 
-// keep runs the program as a child and returns the code that it ended with. It
-// did not run in a process that is the child already, or cannot start one:
-// then the process serves by itself, and a reload may cost an exchange.
+// keep runs the program as a child and returns the code that it ended with. ran
+// is false in a process that is the child already, or that cannot start one.
+// Then the process serves by itself, and a reload may cost an exchange.
 func keep(args []string, stdout, stderr io.Writer) (code int, ran bool) {
 	if os.Getenv(lifeline) != "" {
 		return 0, false
@@ -103,7 +103,7 @@ type signals struct {
 	release  func()
 }
 
-// watchSignals takes SIGTERM and SIGINT over. What is left of Kong's own pipe
+// watchSignals takes over SIGTERM and SIGINT. What is left of Kong's own pipe
 // may break any time after, which must not end the process.
 func watchSignals() signals {
 	signal.Ignore(syscall.SIGPIPE)

@@ -68,11 +68,12 @@ type options struct {
 }
 
 // Main runs a plugin's binary with the arguments that follow its name and
-// returns the code to exit with. It returns when a flag asks for no more than an
-// answer, and else after a signal: SIGTERM is Kong's, whose other workers are
-// served until they have gone or the drain time is over; SIGINT is somebody's
-// at a terminal, and ends the process as soon as no event runs; a second one
-// ends it at once. Nothing goes to stdout but what -dump or -version print.
+// returns the code to exit with. It returns when a flag asks for no more than
+// an answer, and else after a signal. SIGTERM comes from Kong, whose other
+// workers are served until they have gone or the drain time is over. SIGINT
+// comes from somebody at a terminal, and ends the process as soon as no event
+// runs. A second one ends it at once. Nothing goes to stdout but what -dump or
+// -version print.
 func Main(p Program, args []string, stdout, stderr io.Writer) int {
 	if p.Name == "" {
 		path, err := os.Executable()
@@ -109,7 +110,7 @@ func Main(p Program, args []string, stdout, stderr io.Writer) int {
 		err = p.dump(stdout, o)
 	default:
 		// Kong kills what it has started soon after SIGTERM, whoever still
-		// needs it. So that is only a keeper.
+		// needs it. So what it has started is only a keeper.
 		if code, ran := keep(args, stdout, stderr); ran {
 			return code
 		}

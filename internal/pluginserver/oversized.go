@@ -23,13 +23,13 @@ const (
 
 // oversized answers a call whose frame of n bytes is over the limit. Only its
 // outline is read: the sequence, and which command it is. Closing the
-// connection would make Kong send it again, without end, so each command gets
-// the answer that is true and ends the matter:
+// connection would make Kong send it again and again. So each command gets the
+// answer that is true and ends the matter:
 //   - an instance whose configuration is too large starts, and refuses;
 //   - an event is refused; Kong's are a few bytes long, so this one is odd;
 //   - for all else the answer is empty, as for a command without a result.
 //
-// What has no outline does not come from Kong, and there the connection ends.
+// What has no outline does not come from Kong, and the connection ends.
 func (c *conn) oversized(n int64) error {
 	sequence, command, err := c.outline(n)
 	if err != nil {

@@ -44,9 +44,9 @@ type Instance interface {
 
 // Room is the process's budget of memory for what exchanges hold.
 type Room interface {
-	// Reserve waits until there is room for so many bytes of an owner's, ""
-	// while nobody knows whose they are. An error, ctx's
-	// end above all, means that there is none.
+	// Reserve waits until there is room for that many bytes of an owner's, ""
+	// while nobody knows whose they are. An error, most often the end of ctx,
+	// means that there is none.
 	Reserve(ctx context.Context, owner string, bytes int64) error
 	Release(owner string, bytes int64)
 	// Move has bytes count for another owner than before.
@@ -98,15 +98,15 @@ const (
 // A Server serves one plugin. Its exported fields are set before its first
 // use and not changed afterwards; all but New may be left zero.
 type Server struct {
-	// New makes an instance of a configuration, JSON as Kong sends it, nil
-	// for one that was too large to be read. It never fails: what cannot be
-	// used gives an instance that refuses each exchange.
+	// New makes an instance of a configuration, JSON as Kong sends it, nil for
+	// one that was too large to be read. It never fails: for what cannot be
+	// used it returns an instance that refuses each exchange.
 	New func(config []byte) Instance
-	// Leave hears, once, that the process is to go, while it still serves.
+	// Leave is called once, when the process is to go, while it still serves.
 	Leave func()
 	// Flush ends background work at shutdown, after the last event.
 	Flush func(ctx context.Context) error
-	// Room has to give room before a large reply is read into memory.
+	// Room has to grant room before a large reply is read into memory.
 	Room Room
 	// Log takes what operators may want to know; nil for nothing.
 	Log *zap.Logger
@@ -161,10 +161,10 @@ func (s *Server) Ready() bool {
 	return s.listener != nil && !s.leaving && !s.draining
 }
 
-// Serve accepts connections until Shutdown, or until Drain finds that there
-// are none, and then returns nil. It closes l. What goes wrong with accepting passes: the process
-// is out of file descriptors, say. So Serve tries again, slower each time, and
-// never gives up.
+// Serve accepts connections until Shutdown, or until Drain finds that there are
+// none, and then returns nil. It closes l. Errors of accepting pass, for
+// example when the process is out of file descriptors. So Serve tries again,
+// slower each time, and never gives up.
 func (s *Server) Serve(l net.Listener) error {
 	s.init()
 	defer l.Close()
@@ -203,8 +203,9 @@ func (s *Server) Serve(l net.Listener) error {
 	}
 }
 
-// sweep accepts who connected already, for Drain: whoever did must not be
-// overlooked. It is true when nobody did and there is no connection.
+// sweep accepts, for Drain, the connections that wait already: none may be
+// overlooked. It returns true when none waited and there is no other
+// connection.
 func (s *Server) sweep(l net.Listener) bool {
 	setDeadline(l, time.Now().Add(lastAccept))
 	accepted, err := l.Accept()
@@ -220,8 +221,8 @@ func (s *Server) sweep(l net.Listener) bool {
 	return false
 }
 
-// setDeadline has a listener's Accept return at a time, zero for never. It is
-// false for one that cannot.
+// setDeadline makes a listener's Accept return at a time, zero for never. It
+// returns false for a listener that cannot.
 func setDeadline(l net.Listener, at time.Time) bool {
 	d, ok := l.(interface{ SetDeadline(at time.Time) error })
 	return ok && d.SetDeadline(at) == nil
@@ -286,11 +287,11 @@ func (s *Server) wake() {
 	}
 }
 
-// Drain goes on serving, new connections included, until there is none any
-// more or ctx ends; Shutdown has to follow. Kong sends SIGTERM when the worker
-// ends that has started the process, while others still have exchanges under
-// way; each of them closes its connections when it ends. New connections come
-// only while no other process has taken the socket over.
+// Drain goes on serving, new connections included, until there is none any more
+// or ctx ends; Shutdown has to follow. Kong sends SIGTERM when the worker that
+// has started the process ends, while others still have exchanges under way.
+// Each of them closes its connections when it ends. New connections come only
+// while no other process has taken the socket over.
 func (s *Server) Drain(ctx context.Context) {
 	s.init()
 	s.mu.Lock()
@@ -327,8 +328,8 @@ func (s *Server) Drain(ctx context.Context) {
 }
 
 // Shutdown stops accepting, closes idle connections, and waits for the running
-// events until ctx ends; then it cancels their contexts. It then runs Flush in
-// what is left of ctx's time, a second at least, and closes all instances. It
+// events until ctx ends. Then it cancels their contexts. It then runs Flush in
+// what is left of ctx's time, at least a second, and closes all instances. It
 // returns Flush's error.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.init()
@@ -366,8 +367,8 @@ func (s *Server) stopTaking() {
 	}
 }
 
-// abandon cancels the events that still run and gives them a moment to refuse
-// their exchanges; then it closes the connections under them.
+// abandon cancels the events that still run, leaves them a moment to refuse
+// their exchanges, and then closes their connections.
 func (s *Server) abandon(idle <-chan struct{}) {
 	s.cancel()
 	select {

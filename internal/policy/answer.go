@@ -19,15 +19,15 @@ const (
 	IgnoreAnswer
 	// KeepAnswer is IgnoreAnswer where buffering must not be switched off.
 	KeepAnswer
-	// PassOpenStream lets an event stream by GET pass that every plugin of
-	// ours that enforces answers lets pass, or has refused.
+	// PassOpenStream passes an event stream by GET. Every plugin of ours that
+	// enforces answers passes it too, or has refused it.
 	PassOpenStream
 	// PassWatchedOpenStream is the same on a leg that is only monitored.
 	PassWatchedOpenStream
 	// PassWatchedStream lets a stream flow that would be monitored.
 	PassWatchedStream
-	// PassStream lets a stream flow that is not to be scanned although
-	// answers are enforced.
+	// PassStream passes a stream that is not to be scanned although answers are
+	// enforced.
 	PassStream
 	// PassUnscannedWatchedStream is the same where answers are monitored.
 	PassUnscannedWatchedStream
@@ -45,8 +45,8 @@ const (
 	BufferingHeld
 	// BufferingReleased lets it flow, whatever another plugin said.
 	BufferingReleased
-	// BufferingReleasedIfFree lets it flow unless another plugin of ours
-	// wants it held, by the mark that the first batch read.
+	// BufferingReleasedIfFree lets the answer flow unless another plugin of
+	// ours wants it held, by the mark that the first batch read.
 	BufferingReleasedIfFree
 	// BufferingAskedAndReleasedIfFree is the same by the mark as it is now.
 	BufferingAskedAndReleasedIfFree

@@ -33,9 +33,9 @@ func Unreadable(err error) Finding {
 	}
 }
 
-// OutOfTime is the finding of a leg whose scan never began; eventEnds says that
-// it was the event's time that ended rather than the scan's own. It does not
-// pass: callers can keep all slots busy.
+// OutOfTime is the finding of a leg whose scan never began. eventEnds says that
+// the event's time ended, and not the scan's own. The leg does not pass,
+// because callers can keep all slots busy.
 func OutOfTime(eventEnds bool) Finding {
 	if eventEnds {
 		return Ended(OwnFault, ReasonEventTime)
@@ -43,8 +43,8 @@ func OutOfTime(eventEnds bool) Finding {
 	return Finding{Outcome: Unavailable, Reason: ReasonNoSlot, Provoked: true}
 }
 
-// Failed is the finding of a scan that ended with an error. TimeUp says that
-// its time was over, eventEnds that it was the event's.
+// Failed is the finding of a scan that ended with an error. timeUp says that
+// its time was over, eventEnds that the event's was.
 func Failed(err error, timeUp, eventEnds bool) Finding {
 	if timeUp && eventEnds {
 		return Ended(OwnFault, ReasonEventTime)
@@ -72,9 +72,9 @@ func Failed(err error, timeUp, eventEnds bool) Finding {
 	return j
 }
 
-// promptMissing tells a conversation that says nothing, or an empty object,
-// from what merely holds no text, such as a notification of MCP or a call that
-// makes, changes or ends something that the API keeps.
+// promptMissing reports whether a body is a conversation that says nothing, or
+// an empty object. Other bodies merely hold no text, such as a notification of
+// MCP or a call that makes, changes or ends something that the API keeps.
 func promptMissing(m *llm.Message, in *llm.Input, method string) bool {
 	if len(m.Media) > 0 || m.RPC != nil || m.Carries || keeps(in.Path) {
 		return false
@@ -87,8 +87,8 @@ func promptMissing(m *llm.Message, in *llm.Input, method string) bool {
 	return m.Chat || m.Format == llm.Unknown && (in.ContentEncoding != "" || emptyObject(in.Body))
 }
 
-// kept are the collections of what APIs keep, as their paths name them, and
-// what is done to a member of one.
+// kept holds the collections of what APIs keep, as their paths name them, and
+// what can be done to a member of one.
 var kept = []string{
 	"conversations", "threads", "runs", "assistants", "vector_stores", "files", "uploads", "batches", "containers",
 	"sessions", "client_secrets", "transcription_sessions", "evals", "jobs", "operations",
@@ -116,8 +116,8 @@ func emptyObject(body []byte) bool {
 	return ok && len(bytes.Trim(inner, space)) == 0
 }
 
-// BeforeScan looks at what was read of a body, of a request by this method. It
-// is not ok when that settles the leg, without a scan.
+// BeforeScan looks at what was read of a body. The method is the request's. It
+// is not ok when that settles the leg without a scan.
 func BeforeScan(v *Vendor, s *Settings, in *llm.Input, m *llm.Message, method string) (f Finding, ok bool) {
 	f.Message = m
 	judged := false

@@ -2,8 +2,8 @@
 
 // Package policy says what becomes of each leg of an exchange: which findings
 // end it, with which answer, what may pass unscanned, and what is to become of
-// the answer. It is pure: it knows nothing of Kong, of connections or of time,
-// so that whoever carries an exchange only carries its decisions out.
+// the answer. It is pure: it knows nothing of Kong, of connections or of time.
+// Whoever carries an exchange only carries out its decisions.
 package policy
 
 import (
@@ -59,8 +59,8 @@ func Decide(v *Vendor, s *Settings, leg llm.Leg, x *Exchange, f Finding) Decisio
 	return d
 }
 
-// Refuse ends a leg of which f was found, whatever its mode and whatever the
-// configuration lets pass.
+// Refuse ends a leg with the finding f, whatever the leg's mode and whatever
+// the configuration lets pass.
 func Refuse(v *Vendor, s *Settings, leg llm.Leg, x *Exchange, f Finding) Decision {
 	return Decision{Finding: f, Refusal: refusal(v, s, leg, x, &f)}
 }
@@ -128,9 +128,9 @@ func refusal(v *Vendor, s *Settings, leg llm.Leg, x *Exchange, f *Finding) *Refu
 	return &Refusal{Status: status, Header: header, Body: body}
 }
 
-// calledAPI says in whose error format the client is answered: the request's
-// as it was read, else the one that its path looks like. M is what was read
-// of this leg, nil if nothing.
+// calledAPI returns the API in whose error format the client is answered: that
+// of the request as it was read, else the one that its path looks like. M is
+// what was read of this leg, nil if nothing.
 func calledAPI(leg llm.Leg, x *Exchange, m *llm.Message) (llm.Format, *llm.RPC) {
 	if leg == llm.ResponseLeg && x.Request != nil {
 		m = x.Request
@@ -159,8 +159,8 @@ func retryAfter(d time.Duration) int {
 type Report struct {
 	Outcome Outcome
 	Reason  string
-	// Unscanned is what of the leg nobody has judged though it passed, "" for
-	// nothing.
+	// Unscanned names what nobody has judged of the leg although it passed, ""
+	// for nothing.
 	Unscanned string
 	ScanID    string
 	Latency   time.Duration

@@ -15,8 +15,8 @@ import (
 
 const (
 	mebibyte = 1 << 20
-	// minBody and maxBody bound the body limits: below, not even a short
-	// chat passes; above, a handful of exchanges fill the memory budget.
+	// minBody and maxBody bound the body limits. Below, not even a short chat
+	// passes. Above, a handful of exchanges fill the memory budget.
 	minBody, maxBody = 1 << 10, 64 * mebibyte
 	defaultBody      = 10 * mebibyte
 )
@@ -105,9 +105,9 @@ func mode(name string, to *Mode) *kongschema.Field {
 		kongschema.Is("enforce", Enforce), kongschema.Is("monitor", Monitor), kongschema.Is("off", Off))
 }
 
-// CheckURL reads a configured http or https URL with a host. The problem is
-// "" when it is sound and never quotes the URL, which may hold a password;
-// such user information is allowed only when userinfo says so.
+// CheckURL reads a configured http or https URL with a host. The problem is ""
+// when the URL is sound. It never quotes the URL, which may hold a password.
+// Such user information is allowed only when userinfo says so.
 func CheckURL(text string, userinfo bool) (u *url.URL, problem string) {
 	u, err := url.Parse(text)
 	switch {
@@ -129,7 +129,7 @@ func validPort(port string) bool {
 }
 
 // OpenByDefault names what passes unscanned unless the operator closes it, as
-// Warnings does. It is for those who ask: a line in the log at each start that
+// Warnings does. It is for those who ask. A log line at each start that
 // nobody's choice has caused would only teach operators to look away.
 func (s *Settings) OpenByDefault() []string {
 	if s.BlockMedia {

@@ -9,16 +9,16 @@ import (
 	"kong-ai-guard/internal/scan"
 )
 
-// A Finding is what was found out about one leg: before the configuration says
-// what that means, and after it.
+// A Finding is what was found out about one leg, before and after the
+// configuration says what that means.
 type Finding struct {
 	Outcome Outcome
 	// Was is the outcome before the configuration let it pass unscanned.
 	Was Outcome
 	// Reason is one of a fixed set of texts, "" for none.
 	Reason string
-	// Place says more than the reason: where in a body that could not be read.
-	// It is for log lines only.
+	// Place says more than the reason: where the body could not be read. It is
+	// for log lines only.
 	Place string
 	// Hint names the setting to look at, "" for none.
 	Hint string
@@ -33,8 +33,8 @@ type Finding struct {
 	Message *llm.Message
 	// Unjudged says that there are media that the service does not look at.
 	Unjudged bool
-	// Turns are those that were judged, Picked their places among the
-	// message's; nil for all.
+	// Turns are those that were judged. Picked holds their places among the
+	// message's turns, nil for all.
 	Turns  []llm.Turn
 	Picked []int
 	// Claim is what the client claims beside the content; see scan.Claimer.
@@ -93,9 +93,9 @@ func (f *Finding) Rewrites() bool {
 	return f.Outcome == Masked || f.Message != nil && f.Message.Cut != nil
 }
 
-// rewritten is the judged body as it is to go on: with the verdict's masks in
-// it and without what was cut out of it. An error means that the places of
-// masks are not certain.
+// rewritten returns the judged body as it is to go on: with the verdict's
+// masks, and without what was cut out. An error means that the places of masks
+// are not certain.
 func (f *Finding) rewritten() ([]byte, error) {
 	if f.Outcome != Masked {
 		return f.Message.Replace(nil)

@@ -65,7 +65,7 @@ type rule struct {
 	message [2]string
 	// failsOpen says that block_failures=false lets the leg pass.
 	failsOpen bool
-	// retry adds Retry-After, and on the response leg x-should-retry: false,
+	// retry adds Retry-After and, on the response leg, x-should-retry: false,
 	// since the model was paid already.
 	retry bool
 }
@@ -87,7 +87,7 @@ const (
 	brokenRequest     = "The request could not be checked"
 )
 
-// rules is the table of outcomes; the policy page of the documentation is the
+// rules is the table of outcomes. The policy page of the documentation says the
 // same in words.
 var rules = [Outcomes]rule{
 	Undecided: broken,
@@ -175,12 +175,12 @@ var broken = rule{
 	message: [2]string{brokenRequest, noVerdictResponse},
 }
 
-// String is the outcome's name in logs and metrics, and the access log's
+// String returns the outcome's name in logs and metrics, and the access log's
 // reason.
 func (o Outcome) String() string { return rules[o].name }
 
-// Action is the outcome's name in the access log, "" for a leg that was not
-// looked at.
+// Action returns the outcome's name in the access log, "" for a leg that was
+// not looked at.
 func (o Outcome) Action() string { return rules[o].action }
 
 // Severity is the level of its line in Kong's log.
@@ -189,8 +189,8 @@ func (o Outcome) Severity() Severity { return rules[o].severity }
 // Refuses reports whether the outcome ends an enforced leg at all.
 func (o Outcome) Refuses(leg llm.Leg) bool { return rules[o].status[leg] != 0 }
 
-// Status is the HTTP status that answers an enforced leg with the outcome, 0
-// when the leg goes on.
+// Status returns the HTTP status that answers an enforced leg with the outcome,
+// 0 when the leg goes on.
 func (o Outcome) Status(v *Vendor, leg llm.Leg) int {
 	if !o.Refuses(leg) {
 		return 0

@@ -21,7 +21,7 @@ type RequestHead struct {
 }
 
 // Unguardable finds out why an exchange that is enforced on a leg cannot be
-// guarded, whatever its body says; bad is false when it can be.
+// guarded, whatever its body says. bad is false when it can be.
 func (s *Settings) Unguardable(h *RequestHead) (f Finding, bad bool) {
 	if !s.EnforcesAny() {
 		return Finding{}, false
@@ -63,8 +63,8 @@ func (h *RequestHead) accepts(mediaType string) bool {
 	return false
 }
 
-// opensEventStream reports the request of MCP's that opens a stream which
-// stays open: buffered, it would deliver nothing.
+// opensEventStream reports whether this is MCP's request for a stream that
+// stays open. Buffered, such a stream would deliver nothing.
 func (h *RequestHead) opensEventStream() bool {
 	return h.Method == http.MethodGet && h.accepts("text/event-stream")
 }
@@ -78,7 +78,7 @@ func asksForStream(m *llm.Message, in *llm.Input) bool {
 }
 
 // expectsStream reports whether the answer will be a stream, as far as the
-// request shows it. M is what was read of the body, nil if it was not.
+// request shows. M is what was read of the body, nil if it was not.
 func (h *RequestHead) expectsStream(m *llm.Message, in *llm.Input) bool {
 	return asksForStream(m, in) || h.accepts("text/event-stream") && !h.accepts("application/json")
 }

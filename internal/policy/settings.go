@@ -22,8 +22,8 @@ const (
 // what the operator left out has its default here. Each field's zero value is
 // the strict choice, except where its comment says otherwise.
 type Settings struct {
-	// RequestMode and ResponseMode say what is done with each leg; never
-	// empty once resolved.
+	// RequestMode and ResponseMode say what is done with each leg. They are
+	// never empty once resolved.
 	RequestMode, ResponseMode Mode
 	// BlockFailures and BlockFailuresResponse refuse a leg for which the
 	// service gave no verdict. True is the strict choice.
@@ -64,21 +64,22 @@ type Settings struct {
 	// then do not see it.
 	AllowEarlyMask bool
 	// MarkRequests leaves a mark in Kong's shared context once a leg was dealt
-	// with, for a function in Lua that refuses what has none.
+	// with. A function in Lua refuses what has none.
 	MarkRequests bool
 	// RefuseHTTP2 refuses requests over HTTP/2 and later whose answer is
 	// enforced.
 	RefuseHTTP2 bool
-	// BufferMonitoredStreams has a stream that is only monitored buffered and
-	// reported whole. False lets its tokens flow; it is counted as not seen.
+	// BufferMonitoredStreams makes Kong buffer a stream that is only monitored,
+	// so that it is reported whole. False lets its tokens flow, and the stream
+	// is counted as not seen.
 	BufferMonitoredStreams bool
 	// SkipClientIP spares the call for Identity.ClientIP.
 	SkipClientIP bool
 	// Scoped says that the plugin instance belongs to one service or route,
 	// so that the service's name is the same for each of its requests.
 	Scoped bool
-	// ScopedToRoute and ScopedToConsumer tell the same of the route and of
-	// the consumer.
+	// ScopedToRoute and ScopedToConsumer say the same of the route and of the
+	// consumer.
 	ScopedToRoute, ScopedToConsumer bool
 	// BlockMessage is what clients read of a block, "" for the vendor's.
 	BlockMessage string

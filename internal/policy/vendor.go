@@ -21,15 +21,16 @@ type Vendor struct {
 	BlockMessage [2]string
 	// RefuseMissingPrompt refuses a conversation without anything readable.
 	RefuseMissingPrompt bool
-	// JudgesMedia reports of a media part whether the service looks at it, so
-	// that a leg of nothing else is scanned too. Nil for one that never does.
+	// JudgesMedia reports whether the service looks at a media part, so that a
+	// leg of nothing else is scanned too. It is nil for a service that never
+	// does.
 	JudgesMedia func(llm.MediaPart) bool
 	// Masks says that verdicts may ask for masks.
 	Masks bool
 	// ScanIDHeader is the header that names the scan to a client whose
 	// exchange it ended, "" for none.
 	ScanIDHeader string
-	// SubjectHeader is a request header that speaks of Verdict.Subject to the
-	// upstream: a client's own never gets through. "" for none.
+	// SubjectHeader is a request header that tells the upstream
+	// Verdict.Subject, "" for none. A client's own never gets through.
 	SubjectHeader string
 }

@@ -25,13 +25,13 @@ type Scanner interface {
 // beside its content.
 type Claimer interface {
 	Scanner
-	// ClaimMember names the member of a request's root object in which they
-	// say it. In enforce mode the request goes on without that member, and it
-	// is not scanned. "" for none.
+	// ClaimMember names the member of a request's root object in which they say
+	// it, "" for none. In enforce mode the request goes on without that member,
+	// and the member is not scanned.
 	ClaimMember() string
-	// Claim reads the member, raw JSON, nil if there is none, and the
-	// request's headers, nil if they are not known. What it returns goes into
-	// Scan.Claim on both legs.
+	// Claim reads the member, which is raw JSON or nil if there is none, and
+	// the request's headers, nil if they are not known. What it returns goes
+	// into Scan.Claim on both legs.
 	Claim(member []byte, header http.Header) string
 }
 
@@ -53,8 +53,8 @@ type Scan struct {
 	Model string
 	// Identity says who calls what.
 	Identity Identity
-	// Token is the request's bearer token if Kong's jwt plugin verified it,
-	// "" if not: see guard.Needs.Token.
+	// Token is the request's bearer token if Kong's jwt plugin verified it, ""
+	// if not. See guard.Needs.Token.
 	Token string
 	// RequestID is Kong's request id.
 	RequestID string
@@ -146,9 +146,9 @@ type Failure struct {
 	Hint string
 	// RetryAfter is how long the caller should wait, 0 if not known.
 	RetryAfter time.Duration
-	// Provoked says that what was sent, or how much at once, explains why
-	// the service is Unavailable. It never passes: else callers could open
-	// the door for themselves.
+	// Provoked says that what was sent, or how much at once, explains why the
+	// service is Unavailable. Such a failure never passes, else callers could
+	// open the door for themselves.
 	Provoked bool
 }
 

@@ -10,7 +10,7 @@ import (
 const (
 	// failuresToOpen is how many failures in a row open a breaker.
 	failuresToOpen = 5
-	// A breaker stays open for firstOpen, twice as long each time that the
+	// A breaker stays open for firstOpen, then twice as long each time that the
 	// probe fails, at most maxOpen.
 	firstOpen = time.Second
 	maxOpen   = 15 * time.Second
@@ -32,16 +32,16 @@ const (
 	unknown                  // nothing, such as that we gave up before we could know
 )
 
-// A breaker keeps calls away from a service that is down, so that neither
-// side waits for nothing. The general-purpose breakers have one delay and a
-// real clock; this one has a delay that grows or is announced, and takes the
-// time as an argument.
+// A breaker keeps calls away from a service that is down, so that neither side
+// waits in vain. General-purpose breakers have one delay and a real clock. This
+// one has a delay that grows or is announced, and takes the time as an
+// argument.
 //
 // What a caller wrote can make a service fail for him alone. So failures in a
-// row that all are one caller's open the breaker for him only: the next call
-// of another one shows whether the service is down. And a breaker that is open
-// for all is kept open by no caller alone: who probes too much leaves the next
-// probe to others, and if his fails, only he has to wait for longer.
+// row that are all one caller's open the breaker for him only: the next call of
+// another caller shows whether the service is down. And no caller alone can
+// keep a breaker open that is open for all: one who probes too much leaves the
+// next probe to others, and if his probe fails, only he has to wait longer.
 type breaker struct {
 	mu       sync.Mutex
 	failures int           // in a row, while closed
@@ -49,13 +49,13 @@ type breaker struct {
 	delay    time.Duration // of the last opening that was not announced
 	probed   time.Time     // when the last probe began, zero if the next may follow
 	hint     string        // the setting to look at, by the last failure
-	// sole is whose the failures are that keep the breaker open, or may open
-	// it, "" while he is not known; forAll says that they are not just his.
+	// sole is the caller whose failures keep the breaker open, or may open it,
+	// "" while he is not known. forAll says that they are not just his.
 	sole   string
 	forAll bool
-	// While it is open for all, prober made the last probe, and missed tells
-	// that another caller asked in vain since. suspect is whose probe failed:
-	// he has to wait until later, and the others may find out.
+	// While it is open for all, prober made the last probe, and missed says
+	// that another caller has asked in vain since. suspect is the caller whose
+	// probe failed: he has to wait until later, and the others may find out.
 	prober, suspect string
 	missed          bool
 	later           time.Time
@@ -70,8 +70,8 @@ type refusal struct {
 	sole bool          // it is only this caller who has to wait
 }
 
-// acquire asks to make an attempt for a caller, "" if he is not known. One who
-// insists is not held back for what may be his own doing.
+// acquire asks to make an attempt for a caller, "" if he is not known. A caller
+// who insists is not held back for what may be his own doing.
 func (b *breaker) acquire(now time.Time, caller string, insists bool) (epoch uint64, no refusal) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -108,8 +108,8 @@ func (b *breaker) next(caller string) time.Time {
 	return at
 }
 
-// record tells how an attempt of that epoch and caller ended. after is how
-// long a throttled attempt was told to wait, 0 if it was not told.
+// record notes how an attempt of that epoch and caller ended. after is how long
+// a throttled attempt was told to wait, 0 if it was not told.
 func (b *breaker) record(epoch uint64, now time.Time, caller string, o outcome, after time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -144,8 +144,8 @@ func (b *breaker) record(epoch uint64, now time.Time, caller string, o outcome, 
 	}
 }
 
-// suspects reports whether a probe that failed says something for its caller
-// only, until one of another caller fails too.
+// suspects reports whether a failed probe says something about its caller only,
+// until a probe of another caller fails too.
 func (b *breaker) suspects(now time.Time, caller string, o outcome) bool {
 	if !b.forAll || b.until.IsZero() || o != failed || caller == "" || b.suspect != "" && caller != b.suspect {
 		return false
@@ -165,9 +165,9 @@ func (b *breaker) trust() {
 func (b *breaker) longer() time.Duration { return min(max(2*b.delay, firstOpen), maxOpen) }
 
 // accuse notes whose a failure is. It reports whether that opens for all a
-// breaker that was open for one. A row is one caller's until a failure of
-// another one shows more, or one that no content can provoke; those whose
-// caller was not known yet are taken for his.
+// breaker that was open for one. A row of failures is one caller's until there
+// is a failure of another caller, or one that no content can provoke. Failures
+// whose caller was not known yet are taken for his.
 func (b *breaker) accuse(caller string, o outcome) bool {
 	was := b.forAll
 	switch {

@@ -40,7 +40,7 @@ const (
 )
 
 // Classify says what a status means when it is not a verdict: nil for 200, and
-// for all else why there is none. announced is how long to wait by a 429.
+// for all else why there is none. announced is how long a 429 asks us to wait.
 func Classify(status int, announced time.Duration) *scan.Failure {
 	f := &scan.Failure{Kind: scan.Degraded, Reason: "status " + strconv.Itoa(status)}
 	switch {
@@ -83,8 +83,8 @@ type setback struct {
 	again bool
 }
 
-// networkFailure says what a transport error means and whether another
-// attempt may do better. It looks at types only: the texts quote addresses.
+// networkFailure says what a transport error means and whether another attempt
+// may do better. It looks at types only, because the texts quote addresses.
 func (c *Client) networkFailure(ctx context.Context, err error) *setback {
 	f := &scan.Failure{Kind: scan.Unavailable, Reason: ReasonNetwork, Hint: c.opts.EndpointField}
 	var (
@@ -130,8 +130,8 @@ func (c *Client) networkFailure(ctx context.Context, err error) *setback {
 	return &setback{f, true}
 }
 
-// outcomeOf says what an attempt without an answer tells of the service:
-// nothing, when it was the caller who gave up or the answer was too long.
+// outcomeOf returns what an attempt without an answer says about the service:
+// nothing, when the caller gave up or the answer was too long.
 func outcomeOf(ctx context.Context, err error) outcome {
 	switch {
 	case errors.Is(ctx.Err(), context.Canceled), errors.Is(err, errAnswerTooLarge):
@@ -142,8 +142,8 @@ func outcomeOf(ctx context.Context, err error) outcome {
 	return failed
 }
 
-// unreached tells an error of the way to the service, on which nothing of the
-// call has gone yet.
+// unreached reports whether the error happened on the way to the service,
+// before anything of the call was sent.
 func unreached(err error) bool {
 	var (
 		dns   *net.DNSError

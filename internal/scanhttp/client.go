@@ -29,7 +29,7 @@ const (
 	maxCall = time.Minute
 )
 
-// Options say how a service is reached. Equal Options share one Client, and
+// Options says how a service is reached. Equal Options share one Client, and
 // clients that differ only in Account or in the names of fields share their
 // connections.
 type Options struct {
@@ -43,8 +43,8 @@ type Options struct {
 	HTTPProxy string
 	// MaxConns bounds the connections to one host; 0 means 1024.
 	MaxConns int
-	// Account tells callers apart whose quota the service counts separately:
-	// each account has its own breakers. It must not be a secret.
+	// Account tells apart callers whose quota the service counts separately.
+	// Each account has its own breakers. It must not be a secret.
 	Account string
 	// EndpointField and SecretField are the configuration fields that a
 	// failure's Hint names: where the service is, and how we prove who we are.
@@ -80,8 +80,8 @@ type Request struct {
 	// MaxRetries is how often a call is repeated after a connection error or
 	// a status 502, 503 or 504, within the context's deadline.
 	MaxRetries int
-	// RetryAfter reads from the body of a 429 how long to wait; 0 means that
-	// the body does not say, and then the Retry-After header is asked. May be
+	// RetryAfter reads from the body of a 429 how long to wait. 0 means that
+	// the body does not say, and then the Retry-After header counts. It may be
 	// nil.
 	RetryAfter func(body []byte) time.Duration
 }

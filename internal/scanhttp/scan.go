@@ -8,20 +8,20 @@ import (
 	"kong-ai-guard/internal/scan"
 )
 
-// largeCall is the payload from which a call counts as large, in bytes. What
-// a service takes for a scan grows with its text. 64 KiB are about 16,000
-// tokens: a service that has no time for those has trouble; one that has none
-// for 2 MB may be well.
+// largeCall is the payload from which a call counts as large, in bytes. The
+// time of a scan grows with its text. 64 KiB are about 16,000 tokens: a service
+// that has no time for those is in trouble. One that has none for 2 MB may be
+// well.
 const largeCall = 64 << 10
 
 // A Scan is what the calls for the scan of one leg have in common. What its
-// caller wrote decides how they go, so its failures count once, and by whose
-// they are.
+// caller wrote decides how they go, so its failures count once, and for that
+// caller.
 type Scan struct {
 	caller string
-	// insists says that the leg passes when there is no verdict. Such a scan
-	// is tried although its caller is held back, or he could have himself
-	// held back and send what he likes.
+	// insists says that the leg passes when there is no verdict. Such a scan is
+	// tried although its caller is held back. Otherwise a caller could get
+	// himself held back and send what he likes.
 	insists bool
 	calls   int
 	// late says that waiting took most of the scan's time.
@@ -29,14 +29,14 @@ type Scan struct {
 	counted atomic.Bool
 }
 
-// NewScan describes the calls that follow for s, so many if no failure needs
-// another one.
+// NewScan describes the calls that follow for s. calls is their number if no
+// failure needs another one.
 func NewScan(s *scan.Scan, calls int) *Scan {
 	return &Scan{caller: s.Caller, insists: s.FailsOpen, late: s.Late, calls: calls}
 }
 
 // explains reports whether the scan itself explains that nothing came back in
-// time for a call with so many bytes.
+// time for a call of this size in bytes.
 func (s *Scan) explains(size int) bool {
 	return s != nil && (s.calls > 1 || size > largeCall || s.late)
 }
@@ -48,10 +48,10 @@ func (s *Scan) reason(size int) string {
 	return ReasonLateScan
 }
 
-// counts returns what an attempt of the scan tells the breaker: a failure that
+// counts returns what an attempt of the scan tells the breaker. A failure that
 // the scan explains says nothing, and of several only the first one counts. A
-// call for no scan at all says as much as if nobody could be reached, for no
-// caller wrote it.
+// failed call for no scan at all says as much as if nobody could be reached,
+// since no caller wrote it.
 func (s *Scan) counts(o outcome, explained bool) outcome {
 	switch {
 	case s == nil && o == failed:

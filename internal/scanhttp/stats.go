@@ -47,7 +47,7 @@ func Openings() int64 { return openings.Load() }
 // Holds tells how often one has opened for a single caller.
 func Holds() int64 { return held.Load() }
 
-// Breakers tells how many breakers the process has, one for each host and
+// Breakers returns how many breakers the process has, one for each host and
 // account, and how many of them let nothing through now but a probe.
 func Breakers() (all, open int) {
 	registry.Lock()

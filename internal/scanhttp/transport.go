@@ -22,24 +22,24 @@ import (
 )
 
 const (
-	// defaultConns is what 256 scans of four calls at once take: who has many
+	// defaultConns is what 256 scans of four calls at once take. Who has many
 	// slots must not have all connections, or the others would wait for those.
 	defaultConns = 4 * 256
 	// idleConns is how many are kept.
 	idleConns = 256
-	// dialTimeout is short against the usual deadline of 5 s, so that a
+	// dialTimeout is short compared with the usual deadline of 5 s, so that a
 	// blackholed address leaves time for the retry.
 	dialTimeout = 2 * time.Second
 	// maxCAFile bounds the file of certificate authorities, in bytes.
 	maxCAFile = 4 << 20
-	// maxClients bounds the registry. Options change with configurations
-	// only, so it is reached by nobody who does not rotate them for years;
-	// the client that was asked for the longest time ago goes first.
+	// maxClients bounds the registry. Options change with configurations only,
+	// so nobody reaches it who does not rotate them for years. The client that
+	// was asked for the longest time ago goes first.
 	maxClients = 1024
 )
 
-// registry holds the process's clients: they keep connections and breakers
-// over configuration changes, which replace plugin instances.
+// registry holds the process's clients. They keep connections and breakers over
+// configuration changes, which replace plugin instances.
 var registry struct {
 	sync.Mutex
 	clients map[registryKey]*Client
@@ -52,7 +52,7 @@ type registryKey struct {
 }
 
 // For returns the process's client for these options. The error is a
-// *scan.Failure that names the field which cannot work.
+// *scan.Failure that names the field that cannot work.
 func For(opts Options) (*Client, error) {
 	if opts.MaxConns <= 0 {
 		opts.MaxConns = defaultConns
@@ -178,9 +178,9 @@ func proxyAnswer(_ context.Context, _ *url.URL, _ *http.Request, answer *http.Re
 	return proxyError{answer.StatusCode}
 }
 
-// callHeader is h with what every call carries. The nil key is net/http's way
-// to say that the call may be sent again when a kept connection turns out to
-// be closed; it is not sent.
+// callHeader returns h with what every call carries. The nil key is net/http's
+// way to say that the call may be sent again when a kept connection turns out
+// to be closed; it is not sent.
 func callHeader(h http.Header) http.Header {
 	header := make(http.Header, len(h)+2)
 	header["Content-Type"] = []string{"application/json"}
