@@ -10,20 +10,20 @@ import (
 	"kong-ai-guard/internal/strictjson"
 )
 
-// An api is what makes a format that format: all that is known of it but the
-// reading, which is one for all. It stands in the format's own file.
+// An api is all that is known of one format, except the reading, which is the
+// same for all. It stands in the format's own file.
 type api struct {
 	format Format
 
-	// paths are ends of its API's paths. Of the ends that fit a path the longest
-	// decides, whoever has it.
+	// paths are ends of its API's paths. Of the ends that fit a path the
+	// longest decides, whatever format it belongs to.
 	paths []string
-	// streams are those that ask for a streamed answer, and unlessTold those
-	// that do so unless the body says otherwise.
+	// streams are the paths that ask for a streamed answer, and unlessTold
+	// those that do so unless the body says otherwise.
 	streams, unlessTold []string
 
 	// prompts are names of a request's root that make it a conversation or
-	// prompt, and asks those that a model's API alone has beside them.
+	// prompt. asks are other names there that only a model's API has.
 	prompts, asks string
 	// spelled are names, in lower case, that no other API is likely to have. In
 	// a root that no format knows, one of them in another case is refused.
@@ -31,8 +31,9 @@ type api struct {
 	// answers are names of the root of an answer, or of a stream's event.
 	answers string
 
-	// request and answer tell the format by the signs in a root, where the path
-	// does not; nil for never. Others may show the same signs: see apis.
+	// request and answer recognise the format by the signs in a root, where the
+	// path does not; nil for never. Other formats may show the same signs: see
+	// apis.
 	request, answer func(signs) bool
 
 	// array says that an array is a stream of its answers, each the next piece.
@@ -41,16 +42,16 @@ type api struct {
 	// grammar says what its names mean, in the shapes of all formats.
 	grammar func()
 
-	// refuse writes what a refusal has in this format alone, in front of what it
-	// has in all; nil for OpenAI's way.
+	// refuse writes what a refusal has in this format alone, before what it has
+	// in all formats. It is nil for OpenAI's way.
 	refuse func(*object, *Refusal)
 }
 
-// apis are all formats that are known by name. Formats resemble each other,
-// and so the order decides. The special comes before the general: its signs are
-// tried first, and its grammar is added last, so that its meaning of a name is
-// the one that holds. A new format goes to the top, unless it is more general
-// than one that is there.
+// apis lists all formats that are known by name. Formats resemble each other,
+// so the order decides. The special comes before the general: its signs are
+// tried first. Its grammar is added last, so that its meaning of a name holds.
+// A new format goes to the top, unless it is more general than one that is
+// there.
 var apis = []*api{
 	&compatibleAPIs,
 	&mcpAPI,
@@ -66,9 +67,9 @@ var apis = []*api{
 	&completionsAPI,
 }
 
-// surest are tried first on an answer, in this order: their signs there leave
-// less doubt than the others', whatever their requests are like. A format whose
-// answers show one of them too has to stand here.
+// surest are tried first on an answer, in this order, because their signs there
+// leave less doubt than those of the others, whatever their requests are like.
+// A format whose answers show one of these signs too has to stand here.
 var surest = []*api{&geminiAPI, &chatAPI, &anthropicAPI, &responsesAPI, &converseAPI}
 
 // known is the registry of all formats.

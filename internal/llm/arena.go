@@ -31,8 +31,8 @@ func (r *arena) copy(b []byte) string {
 // begin starts a string of about n bytes; the caller appends to buf.
 func (r *arena) begin(n int) {
 	if len(r.buf) > 2*r.chunk {
-		// One large string has made it grow; to grow it further for the next
-		// would copy that one.
+		// One large string has made it grow. Growing it further for the next
+		// one would copy that string.
 		r.buf = nil
 	}
 	r.room(max(n+n/8, min(r.chunk, 512)))

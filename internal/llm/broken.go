@@ -10,13 +10,13 @@ import (
 	"kong-ai-guard/internal/strictjson"
 )
 
-// Streams that an upstream breaks off with an error of its own: the error
-// stands behind what was sent before, outside of its framing. Clients show it,
-// so it is read like all else.
+// Streams that an upstream breaks off with an error of its own. The error comes
+// after what was sent before, outside of its framing. Clients show it, so it is
+// read like everything else.
 
-// endInError returns the places of the objects of a body that is no JSON as a
-// whole: objects one after the other, in an array that was or was not closed,
-// the last of which is an error. It is nil for all else.
+// endInError returns the places of the objects of a body that is not JSON as a
+// whole: objects one after the other, in an array that may or may not be
+// closed, the last of which is an error. It returns nil for all else.
 func (r *reader) endInError(body []byte) (values []eventstream.Span) {
 	if !bytes.Contains(body, []byte(`"error"`)) {
 		return nil
@@ -49,7 +49,7 @@ func (r *reader) endInError(body []byte) (values []eventstream.Span) {
 }
 
 // objectLen returns the length of the object at the start of b, 0 if it has no
-// end. Whether it is sound is for the parser to say.
+// end. The parser says whether it is sound.
 func objectLen(b []byte) int {
 	depth, quoted := 0, false
 	for i := 0; i < len(b); i++ {
@@ -71,7 +71,7 @@ func objectLen(b []byte) int {
 }
 
 // encloses reports whether a text begins and ends as one JSON value does. It
-// spares the parser what are no values, since a stream can have many lines.
+// spares the parser what is not a value, since a stream can have many lines.
 func encloses(s []byte) bool {
 	if s = bytes.TrimSpace(s); len(s) == 0 {
 		return false
@@ -101,8 +101,8 @@ func (r *reader) values(in Input, body []byte, values []eventstream.Span) error 
 }
 
 // bare returns the lines from fields[0] on that follow each other in the body
-// and are, put together, one JSON value: what stands in a stream without a
-// field's name. It is 0 for a single line.
+// and together are one JSON value: something that stands in a stream without a
+// field's name. It returns 0 for a single line.
 func (r *reader) bare(fields []eventstream.Field) (value []byte, n int) {
 	body := r.msg.body
 	if !opensJSON(fields[0].Text.In(body)) {

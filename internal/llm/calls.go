@@ -4,7 +4,7 @@ package llm
 
 import "bytes"
 
-// streamedCall is what a stream says of a tool call beside its arguments,
+// streamedCall is what a stream says of a tool call besides its arguments,
 // which come in other events, or in none.
 type streamedCall struct {
 	name []byte

@@ -12,7 +12,8 @@ import (
 )
 
 // A budget is what reading one body has cost so far, and what it may cost. The
-// first error stays and ends the reading: every loop over values looks at it.
+// first error stays and ends the reading, since every loop over values checks
+// it.
 type budget struct {
 	ctx   context.Context
 	until time.Time
@@ -51,8 +52,8 @@ func (b *budget) take(n int) {
 	}
 }
 
-// growth is how much memory is asked for at once, at least; and an eighth of
-// what there is, so that large bodies do not ask often.
+// growth is the least memory that is asked for at once. Large bodies ask for an
+// eighth of what they have, so that they do not ask often.
 const growth = 16 << 10
 
 func (b *budget) more() {
@@ -72,7 +73,7 @@ func (b *budget) fail(err error) {
 	}
 }
 
-// What things take beside their text, in bytes. Slices that grow leave as much
+// What things take besides their text, in bytes. Slices that grow leave as much
 // again behind.
 const (
 	turnBytes  = 160
@@ -86,9 +87,9 @@ const (
 	manyValues = 1 << 10  // of a text whose index is estimated
 )
 
-// extra returns s with a place for n elements more. It doubles what is full, so
-// that little is left behind on the way; append alone leaves several times the
-// whole.
+// extra returns s with room for n more elements. It doubles what is full, so
+// that little memory is left behind on the way. append alone leaves several
+// times the whole.
 func extra[T any](s []T, n int) []T {
 	if cap(s)-len(s) < n {
 		return slices.Grow(s, max(n, len(s)))
@@ -96,8 +97,8 @@ func extra[T any](s []T, n int) []T {
 	return s
 }
 
-// IndexBytes is about what the index of a JSON text takes, and the search for
-// equal names in it, before it is known whether the text is any.
+// IndexBytes returns about what the index of a JSON text takes, and the search
+// for equal names in it, before it is known whether the text is JSON.
 func IndexBytes(body []byte) int64 {
 	// A value comes first in its container or after a comma.
 	values := bytes.Count(body, []byte{','}) + bytes.Count(body, []byte{'['}) + bytes.Count(body, []byte{'{'}) + 1

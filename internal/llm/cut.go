@@ -9,8 +9,9 @@ import (
 )
 
 // cut returns a JSON body without the member of this name in its root object,
-// every other byte as it was, and the member's value. A body without such a
-// member, or in which it is no object, stays as it is, and the value is nil.
+// and the member's value. Every other byte stays as it was. A body without such
+// a member, or with one that is not an object, stays as it is, and the value is
+// nil.
 func cut(body []byte, name string, maxDepth int) (rest, value []byte) {
 	d := strictjson.Borrow()
 	defer d.Return()

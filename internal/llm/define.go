@@ -9,10 +9,11 @@ import (
 	"kong-ai-guard/internal/strictjson"
 )
 
-// Definitions of tools, and schemas. Models read both, and MCP servers, whose
-// tools a client passes on, are not trusted. So two things are told apart: the
-// entry of a tool, whose settings are structure when the provider runs the tool,
-// and a schema, in which every string is content except its own few words.
+// Definitions of tools, and schemas. Models read both, and the MCP servers
+// whose tools a client passes on are not trusted. So two things are told apart.
+// In the entry of a tool, settings are structure when the provider runs the
+// tool. In a schema, every string is content except the few words of schemas
+// themselves.
 
 // define adds tool definitions or schemas as turns of lines, one for each: names,
 // descriptions, enum values and whatever else is not their own words.
@@ -73,8 +74,8 @@ func (d *definition) said() map[string]bool {
 	return d.names
 }
 
-// entry appends the entry of a tool, a prompt or a resource. Only callers' tools
-// have settings.
+// entry appends the entry of a tool, a prompt or a resource. Only callers'
+// tools have settings.
 func (d *definition) entry(v int, callers bool) {
 	if d.step(1); d.err != nil {
 		return
@@ -123,8 +124,8 @@ func (d *definition) entries(v int) {
 	}
 }
 
-// detail appends a member of an entry that is no schema: what is said, by its
-// value alone, and what the protocols fix not at all.
+// detail appends a member of an entry that is not a schema. What somebody says
+// is appended by its value alone, and what the protocols fix is left out.
 func (d *definition) detail(v int, name string) {
 	if d.step(1); d.err != nil {
 		return
@@ -151,7 +152,7 @@ func (d *definition) detail(v int, name string) {
 }
 
 // headers appends the headers that a server of tools is to be called with. The
-// model never sees them, and keys among them are for nobody else.
+// model never sees them, and keys among them are for that server only.
 func (d *definition) headers(v int) {
 	for c := d.doc.First(v); c < d.doc.Next(v); c = d.doc.Next(c) {
 		if d.step(1); d.err != nil {
@@ -199,8 +200,8 @@ func (d *definition) one(v int, set map[string]bool) bool {
 	return d.eachString(v, func(s []byte) bool { return set[string(s)] }) && (d.isString(v) || d.isArray(v))
 }
 
-// eachString calls f with v, or with v's elements, as long as it is true. It is
-// false for containers in an array.
+// eachString calls f with v, or with v's elements, as long as f returns true.
+// It returns false for containers in an array.
 func (d *definition) eachString(v int, f func([]byte) bool) bool {
 	switch d.doc.Kind(v) {
 	case strictjson.String:
@@ -227,8 +228,8 @@ func isSize(s []byte) bool {
 // isTime reports whether s could be a time, by its characters.
 func isTime(s []byte) bool { return len(s) <= 40 && len(bytes.Trim(s, "0123456789-:.+TZ")) == 0 }
 
-// schema appends a schema. Its own words are structure in their own places only;
-// everything else in it is content.
+// schema appends a schema. Its own words are structure in their own places
+// only. Everything else in it is content.
 func (d *definition) schema(v int) {
 	if d.step(1); d.err != nil {
 		return
@@ -300,9 +301,9 @@ func (d *definition) list(v int, name string) {
 	d.appendLines(v, true)
 }
 
-// ordered reports whether v names properties that are said, in the order in which
-// object properties says them: in another they could be a sentence. One name
-// alone is in order.
+// ordered reports whether v names properties that were said, in the order in
+// which the object properties has them. In another order they could be a
+// sentence. One name alone is in order.
 func (d *definition) ordered(v, properties int) bool {
 	if first := d.doc.First(v); first == d.doc.Next(v) || d.doc.Next(first) == d.doc.Next(v) {
 		return d.one(v, d.said())
@@ -322,7 +323,7 @@ func (d *definition) ordered(v, properties int) bool {
 	})
 }
 
-// refers reports whether s is the place of a part of the definition whose name is
+// refers reports whether s points at a part of the definition whose name is
 // said there. Between two names there is always a word of schemas.
 func (d *definition) refers(s []byte) bool {
 	path, ok := strings.CutPrefix(string(s), "#")
@@ -368,8 +369,8 @@ var (
 computer computer_use computer_use_preview local_shell shell apply_patch tool_search web_fetch code_execution bash text_editor memory
 tool_search_tool_regex tool_search_tool_bm mcp_toolset x_search collections_search browser_search document_library`)
 
-	// hostedSettings are the settings of those tools: structure when they are
-	// numbers, booleans, words of the APIs, sizes or ids.
+	// hostedSettings are the settings of those tools. They are structure when
+	// they are numbers, booleans, words of the APIs, sizes or ids.
 	hostedSettings = wordSet(`max_num_results score_threshold search_context_size display_width display_height display_width_px display_height_px
 display_number environment require_approval quality size output_format background partial_images input_fidelity moderation max_characters
 output_compression max_uses max_content_tokens vector_store_ids file_ids defer_loading strict`)

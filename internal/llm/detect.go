@@ -10,8 +10,8 @@ import (
 	"kong-ai-guard/internal/strictjson"
 )
 
-// FormatOf returns the API that a request's path belongs to, as far as paths
-// tell; OpenAIChat, whose error format most clients read, when they do not.
+// FormatOf returns the API that a request's path belongs to. Where the path
+// does not show it, that is OpenAIChat, whose error format most clients read.
 func FormatOf(path string) Format {
 	if f, ok := formatOfPath(path); ok {
 		return f
@@ -29,7 +29,7 @@ func formatOfPath(path string) (Format, bool) {
 	return Unknown, false
 }
 
-// requestFormat tells the format of a request from its root's names; the path
+// requestFormat returns the format of a request by its root's names. The path
 // only decides between formats that look alike.
 func requestFormat(d *strictjson.Doc, path string) Format {
 	if d.Kind(strictjson.Root) != strictjson.Object {
@@ -39,8 +39,8 @@ func requestFormat(d *strictjson.Doc, path string) Format {
 	if !s.any(known.promptNames) && !s.any(known.askNames) {
 		return Unknown
 	}
-	// Messages of MCP have been told apart by their envelope: its paths tell
-	// nothing of another body.
+	// Messages of MCP are already known by their envelope. MCP's paths say
+	// nothing about any other body.
 	if f, ok := formatOfPath(path); ok && f != MCP {
 		return f
 	}
@@ -97,7 +97,7 @@ func WantsStream(path string, body []byte) bool {
 	return err == nil && d.Kind(strictjson.Root) == strictjson.Object && asksForStream(d, path)
 }
 
-// answerFormat tells the format of an answer, or of a stream's event: that of
+// answerFormat returns the format of an answer, or of a stream's event: that of
 // the request, if it is known.
 func answerFormat(d *strictjson.Doc, request *Message) Format {
 	s := signs{d, answerRoot(d)}
@@ -115,9 +115,9 @@ func answerFormat(d *strictjson.Doc, request *Message) Format {
 	return OpenAIOther
 }
 
-// answerRoot returns the object that shows the signs of an answer. Of an array it
-// is the first piece of a stream or else the first answer, since there may be
-// elements before that say nothing; the array itself if there is none.
+// answerRoot returns the object that shows the signs of an answer. In an array
+// that is the first piece of a stream or else the first answer, since elements
+// that say nothing may come before it. It is the array itself if there is none.
 func answerRoot(d *strictjson.Doc) int {
 	root := strictjson.Root
 	if d.Kind(root) != strictjson.Array {

@@ -15,8 +15,8 @@ import (
 // maxEncoded is how many layers of encoding are taken off a text.
 const maxEncoded = 3
 
-// hidden looks for text inside of s that is encoded, as data URLs and base64,
-// and keeps it for reveal.
+// hidden looks for text inside s that is encoded, as data URLs and base64, and
+// keeps it for reveal.
 func (r *reader) hidden(s []byte) {
 	if len(s) >= minEncoded {
 		r.hiddenIn(unsafe.String(unsafe.SliceData(s), len(s)), maxEncoded) // which keeps nothing of it
@@ -26,9 +26,9 @@ func (r *reader) hidden(s []byte) {
 // minEncoded is the least length of what may be encoded.
 const minEncoded = 16
 
-// What is found inside of encoded strings can be longer than the body: bytes in
-// no charset that is named come in several readings, each of which has what was
-// encoded in them once more. No body needs more than one layer of readings.
+// What is found inside encoded strings can be longer than the body. Bytes in no
+// charset that is named are read in several ways, and each reading repeats what
+// was encoded in them. No body needs more than one layer of readings.
 const (
 	foundPerByte = 30
 	foundAtLeast = 64 << 10
@@ -126,8 +126,8 @@ func (r *reader) reveal(a at) {
 	r.escaped(unsafe.Slice(unsafe.StringData(text), len(text))) // JSON may have been encoded
 }
 
-// link reads string v, where media lies: text inside of a data URL is content,
-// anything else that is inlined is media, and a plain URL is both.
+// link reads string v, which stands where media may. Text inside a data URL is
+// content, anything else that is inlined is media, and a plain URL is both.
 func (r *reader) link(a at, v int, s []byte) error {
 	if kind, data, ok := mediatype.DataURL(string(s)); ok {
 		return r.media(a, kind, string(s), data)
@@ -139,7 +139,7 @@ func (r *reader) link(a at, v int, s []byte) error {
 }
 
 // slotNumbers marks the places of an answer that hold samples of a sound, in
-// pieces too short to be told from text, or floats: their readers take them for
+// pieces too short to be told from text, or floats. Clients take them for
 // nothing else.
 const slotNumbers = "numbers"
 
@@ -180,9 +180,8 @@ func (r *reader) inline(a at, v int, s []byte) error {
 var errIllegible = &Error{Unscannable, "a text in a charset that cannot be read"}
 
 // legible returns the text of data, nil when there is none in it, and the kind
-// of file that it is, "" when it is nothing but text. What is media is told by
-// its bytes: the label, a media type or a file's name, only says what must be
-// text.
+// of file that it is, "" when it is nothing but text. The bytes decide what is
+// media. The label, a media type or a file's name, only says what must be text.
 func (r *reader) legible(label string, data []byte) (text []byte, kind string, err error) {
 	if mediatype.Text(data) {
 		return data, "", nil
@@ -255,8 +254,8 @@ func (r *reader) media(a at, kind, url string, data []byte) error {
 	return nil
 }
 
-// inlined adds a text that was a file's: a document, whatever it looks like. What
-// is JSON in it, as a whole or line by line, is added as lines of names and
+// inlined adds a text that came from a file, as a document, whatever it looks
+// like. JSON in it, as a whole or line by line, is added as lines of names and
 // values, none of which is structure.
 func (r *reader) inlined(a at, data []byte) {
 	if len(bytes.TrimSpace(data)) == 0 {
@@ -284,8 +283,8 @@ func (r *reader) inlined(a at, data []byte) {
 	r.reveal(a)
 }
 
-// appendRecords appends the lines of a file of JSON lines or of events: what
-// is JSON in one as lines, and all else as it stands.
+// appendRecords appends the lines of a file of JSON lines or of events. JSON in
+// a line is appended as lines of names and values, all else as it stands.
 func (r *reader) appendRecords(data []byte) {
 	outer, doc := r.doc, strictjson.Borrow()
 	defer func() { r.doc = outer; doc.Return() }()

@@ -72,8 +72,8 @@ func formError(err error) error {
 	return &Error{Unscannable, e.Reason}
 }
 
-// formField reads one field of a form: by the meaning that its name has at the
-// root of a JSON request, if it has one.
+// formField reads one field of a form. Its name means what it means at the root
+// of a JSON request, if anything.
 func (r *reader) formField(name, value string) {
 	f, known := requestShape.fields[strings.TrimSuffix(name, "[]")]
 	a := at{kind: KindText, message: -1, role: RoleUser}
@@ -134,7 +134,7 @@ func (r *reader) multipart(in Input, body []byte) error {
 	return nil
 }
 
-// forBatch reports whether a form uploads requests for later: its field
+// forBatch reports whether a form uploads requests for later. Then its field
 // "purpose" says so, once, to the API of files.
 func forBatch(in Input, parts []formdata.Part) bool {
 	purpose := ""
@@ -166,7 +166,7 @@ func (r *reader) part(in Input, p *formdata.Part, batch bool) error {
 	return r.file(p)
 }
 
-// labels adds what a part's header says beside its name: a file's name, values
+// labels adds what a part's header says besides its name: a file's name, values
 // of headers.
 func (r *reader) labels(p *formdata.Part) {
 	line := func(name, value string) {
@@ -218,7 +218,7 @@ var batchShapes = [...]map[string]bool{
 }
 
 // isBatch reports whether every line of a file is a request of one known shape,
-// with no name that is not of it.
+// with no name that the shape does not have.
 func (r *reader) isBatch(body []byte) bool {
 	n := 0
 	for l := range eventstream.Lines(body) {

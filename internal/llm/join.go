@@ -13,12 +13,13 @@ import (
 )
 
 // Some servers put the parts of a message together with a line or a blank
-// between them, others with nothing, and so do clients with the parts of an
-// answer. Turns say what the first read; where it is not the same, one more
-// turn says what the others read.
+// between them, others with nothing. Clients do the same with the parts of an
+// answer. Turns say what the first read. Where the others read something else,
+// one more turn says that.
 
-// Bounds of what a joined turn repeats of one part, in characters: a longer
-// one only has its ends in it, as long as the overlap of a long text's pieces.
+// Bounds of what a joined turn repeats of one part, in characters. Of a longer
+// part only the ends are in it, each as long as the overlap of a long text's
+// pieces.
 const (
 	maxJoined  = 4000
 	joinedEdge = maxJoined / 2
@@ -43,8 +44,8 @@ type joinKey struct {
 
 func (t *Turn) joinKey() joinKey { return joinKey{t.Role, t.Kind, t.Choice, t.Name, t.CallID} }
 
-// join adds what the turns from start on say to somebody who joins those of a
-// kind. What stands between them, such as an image, does not part them.
+// join adds what the turns from start on say to somebody who joins those of one
+// kind. What stands between them, such as an image, does not separate them.
 func (r *reader) join(start int) {
 	turns := r.msg.Turns
 	if len(turns)-start < 2 {
@@ -106,8 +107,8 @@ func (r *reader) join(start int) {
 	}
 }
 
-// joinParts adds the turn that joins parts, unless white space parts them all.
-// What is in seen has been said.
+// joinParts adds the turn that joins parts, unless white space separates them
+// all. What is in seen has been said.
 func (r *reader) joinParts(parts []int32, seen map[string]*copies) {
 	if len(parts) < 2 || r.err != nil || !r.tight(parts) {
 		return
@@ -157,9 +158,10 @@ func (r *reader) joinParts(parts []int32, seen map[string]*copies) {
 	r.revealNew(a, parts)
 }
 
-// revealNew adds the texts that were found inside of encoded strings, but
-// those that one of the parts says, or the turn behind it, which has what was
-// found in it. All other turns are none of its business: there are many.
+// revealNew adds the texts that were found inside encoded strings. It leaves
+// out those that one of the parts says, or the turn behind that part, which has
+// what was found in it. It does not look at other turns, because there are
+// many.
 func (r *reader) revealNew(a at, parts []int32) {
 	if len(r.found) == 0 {
 		return
@@ -204,8 +206,8 @@ func (r *reader) tight(parts []int32) bool {
 	return false
 }
 
-// ends returns where the first characters of a long text end and the last ones
-// begin; for a text that is not long, head is not before tail.
+// ends returns where the first characters of a long text end and where the last
+// ones begin. For a text that is not long, head is not before tail.
 func ends(text string) (head, tail int) {
 	if len(text) <= maxJoined {
 		return len(text), len(text)
@@ -226,7 +228,7 @@ func ends(text string) (head, tail int) {
 }
 
 // joinedAs reports whether a joined turn says text once its parts say what
-// replaced has of them: then a mask of it is those of its parts, and no text
+// replaced has for them. Then the masks of its parts are its mask, and no text
 // that should have been masked lies across a seam.
 func (m *Message) joinedAs(t *Turn, text string, replaced map[int]string) bool {
 	for _, s := range m.shares[t.from:t.to] {
@@ -264,8 +266,8 @@ func (m *Message) joinedAs(t *Turn, text string, replaced map[int]string) bool {
 	return text == ""
 }
 
-// streamedParts are the texts of a stream that its clients join, by what tells
-// them from others.
+// streamedParts holds the texts of a stream that its clients join, by what
+// tells them from others.
 type streamedParts struct {
 	groups map[partsKey]*[]streamedPart
 	order  []*[]streamedPart

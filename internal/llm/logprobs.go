@@ -11,9 +11,9 @@ import (
 	"kong-ai-guard/internal/strictjson"
 )
 
-// tokens reads log probabilities: the text once more, piece by piece, with
-// the pieces that might have stood there instead. What repeats the text is
-// dropped at the end; the rest is content.
+// tokens reads log probabilities: the text once more, piece by piece, with the
+// pieces that might have stood there instead. What repeats the text is dropped
+// at the end. The rest is content.
 func (r *reader) tokens(a at, v int) {
 	var p probs
 	p.read(r.doc, v, false)
@@ -37,7 +37,7 @@ type prob struct {
 }
 
 // gather makes one text of the pieces from start on, which are what an array
-// says: one by one each of them may stand anywhere in a text.
+// says. Taken one by one, each of them may stand anywhere in a text.
 func (r *reader) gather(start int) {
 	n := 0
 	for _, p := range r.probs[start:] {
@@ -122,8 +122,8 @@ func (p *probs) add(s []byte, alternative bool) {
 	}
 }
 
-// bytes reads the bytes of a token: content only when they are not those of its
-// text.
+// bytes reads the bytes of a token. They are content only when they are not
+// those of its text.
 func (p *probs) bytes(d *strictjson.Doc, v int, token []byte) {
 	if d.Kind(v) != strictjson.Array {
 		p.read(d, v, true)
@@ -204,13 +204,13 @@ type told struct {
 	at   int
 }
 
-// aside is how far the next piece may lie from the last: words of a transcript
-// come without the marks between them.
+// aside is how far the next piece may lie from the last, in bytes: words of a
+// transcript come without the marks between them.
 const aside = 64
 
 // teller returns the turn that says text, nil for none. Pieces come in the
-// order of their text, so each is looked for behind the last before all is
-// searched.
+// order of their text, so each is looked for behind the last one first, and
+// only then everywhere.
 func (r *reader) teller(turns []*told, text string, left *int) *Turn {
 	for _, t := range turns {
 		from := t.at

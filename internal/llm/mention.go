@@ -8,7 +8,7 @@ import (
 )
 
 // mention reads string v, which should name a tool that is defined or called
-// elsewhere. It is content, but only once.
+// elsewhere. The name is content, but only once.
 func (r *reader) mention(a at, v int) {
 	if r.asm != nil {
 		a.kind = KindOther
@@ -39,7 +39,8 @@ func (r *reader) mention(a at, v int) {
 }
 
 // addMentions adds the names that no definition or call has on a line of its
-// own. What can be masked does not count: the mask would not reach the name.
+// own. A line that can be masked does not count: the mask would not reach the
+// name.
 func (r *reader) addMentions() {
 	if len(r.mentioned) == 0 {
 		return
@@ -66,9 +67,9 @@ func (r *reader) addMentions() {
 	}
 }
 
-// addDisordered adds the names that stand elsewhere as one text if they do not
-// come in the order in which definitions and calls say them: in another they could
-// be a sentence. Two names are none.
+// addDisordered adds the names that stand elsewhere, as one text, if they do
+// not come in the order in which definitions and calls say them. In another
+// order they could be a sentence. Two names cannot.
 func (r *reader) addDisordered() {
 	var said []string
 	for i := range r.mentioned {

@@ -5,9 +5,9 @@ package llm
 import "bytes"
 
 // noted holds what was taken for structure by its own shape and still reads as
-// words. One id of two words says nothing; a body full of them can say a
+// words. One id of two words says nothing. A body full of them can say a
 // sentence, one word in each. So they are counted together, each word once, and
-// when they are enough all of it is content.
+// when there are enough, all of it is content.
 type noted struct {
 	text   []byte   // what was noted, in order
 	words  [][]byte // the different words that count, until they are enough
@@ -15,8 +15,9 @@ type noted struct {
 	seen   map[string]bool // in a stream, whose chunks repeat names
 }
 
-// enoughWeight makes noted text content: three words, of which the APIs use one
-// at most. A word that they use weighs one, any other two.
+// enoughWeight is the weight that makes noted text content: three words, of
+// which the APIs use one at most. A word that they use weighs one, any other
+// two.
 const enoughWeight = 5
 
 // note keeps s, an id or the name of nothing, if it reads as words.

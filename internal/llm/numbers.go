@@ -9,9 +9,9 @@ import (
 	"kong-ai-guard/internal/strictjson"
 )
 
-// Numbers can be a text that no detector reads: token ids. They are told by
-// their names, in whatever body and at whatever depth; in an answer they may
-// stand beside the text that they repeat.
+// Numbers can be a text that no detector reads: token ids. They are known by
+// their names, in any body and at any depth. In an answer they may stand beside
+// the text that they repeat.
 
 // enclosing is an array or object around the value that is looked at.
 type enclosing struct {
@@ -22,7 +22,7 @@ type enclosing struct {
 }
 
 // checkTokens refuses a request with token ids in it, and an answer with token
-// ids that no text stands beside.
+// ids that have no text beside them.
 func (r *reader) checkTokens(in Input) error {
 	d := r.doc
 	var few [32]enclosing
@@ -117,8 +117,8 @@ func (r *reader) isTokens(leg Leg, v int, open []enclosing) bool {
 	return false
 }
 
-// digits reports whether there is a number in array v or an array in it; in a
-// request a string of digits is one, since servers take it for one.
+// digits reports whether there is a number in array v or in an array in it. In
+// a request a string of digits is one too, since servers take it for one.
 func (r *reader) digits(v int, leg Leg) bool {
 	d := r.doc
 	for c := d.First(v); c < d.Next(v); c = d.Next(c) {
@@ -163,8 +163,8 @@ func (r *reader) withProbs(open []enclosing) bool {
 	return false
 }
 
-// keepNumbers takes the places from all turns of an answer that says its text in
-// token ids, too: a mask would leave it there.
+// keepNumbers takes the places from all turns of an answer that says its text
+// in token ids too, because a mask would leave those.
 func (r *reader) keepNumbers() {
 	if !r.numbers {
 		return
@@ -174,8 +174,8 @@ func (r *reader) keepNumbers() {
 	}
 }
 
-// integers reports whether array v, with the arrays in it, holds nothing but
-// integers, and some.
+// integers reports whether array v, with the arrays in it, holds integers and
+// nothing else.
 func (r *reader) integers(v int) bool {
 	d := r.doc
 	some := false
@@ -216,7 +216,7 @@ func (r *reader) saysText(v int, open []enclosing) bool {
 }
 
 // repeats reports whether array v of an answer holds token ids of a text that
-// stands beside them, as checkTokens saw to, and nothing else.
+// stands beside them, as checkTokens made sure, and nothing else.
 func (r *reader) repeats(v int, name []byte) bool {
 	return r.msg.Leg == ResponseLeg && r.isArray(v) && namesTokens(name, false) && r.integers(v)
 }
@@ -259,11 +259,11 @@ func (r *reader) spoken() error {
 	return nil
 }
 
-// The words of names for token ids. A name is one if it is made of nothing but
-// these words and of one that makes it one: "prompt_token_ids" and "tokens" of
-// "token", "input_ids" of "ids" behind one of the words in front of which no
-// other ids stand. So settings with token ids, such as "stop_token_ids" and
-// "logit_bias", are none.
+// The words of names for token ids. A name is such a name if it is made of
+// these words only, and one of them marks it. "token" marks "prompt_token_ids"
+// and "tokens". "ids" marks "input_ids", since "input" is one of the words that
+// stand before no other ids. So settings with token ids, such as
+// "stop_token_ids" and "logit_bias", are not such names.
 var tokenWords = byLetter(
 	wordIs{"tokens token tokenized tokenised toks tok", aToken},
 	wordIs{"ids id", anID},
@@ -299,8 +299,9 @@ func byLetter(groups ...wordIs) (table ['z' + 1][]wordIs) {
 // maxTokenName is the longest name that is looked at, in bytes.
 const maxTokenName = 48
 
-// namesTokens reports whether a name is one of token ids; of a request's, also
-// whether it is that of a prompt, or of a text's vectors that go to a model.
+// namesTokens reports whether a name is one for token ids. Of a request's name
+// it also reports whether it is that of a prompt, or of a text's vectors that
+// go to a model.
 func namesTokens(name []byte, request bool) bool {
 	if len(name) == 0 || len(name) > maxTokenName {
 		return false
@@ -350,15 +351,15 @@ func namesTokens(name []byte, request bool) bool {
 	return false
 }
 
-// An embedding is a row of numbers and no text. In an answer a row of fractions
-// is one wherever it stands, but for what tools are called with and give back;
-// a row of integers is one only under a name for embeddings.
+// An embedding is a row of numbers and not text. In an answer a row of
+// fractions is one wherever it stands, except in what tools are called with and
+// return. A row of integers is one only under a name for embeddings.
 
 // minVector is the least length of a row that is taken for a vector.
 const minVector = 8
 
-// hasVectors reports whether the body is one that vectors are told from text
-// in: an answer, but not an MCP server's, which an agent reads.
+// hasVectors reports whether vectors are told from text in this body: in an
+// answer, but not in an MCP server's, which an agent reads.
 func (r *reader) hasVectors() bool {
 	return r.msg.Leg == ResponseLeg && r.msg.Format != MCP
 }
@@ -411,8 +412,8 @@ func (r *reader) sparse(v int) bool {
 	return !index && !value && r.integers(indices) && r.flat(indices) && r.row(values) && d.Next(indices)-indices == d.Next(values)-values
 }
 
-// row reports whether array v holds nothing but numbers, as many of them
-// fractions as not.
+// row reports whether array v holds nothing but numbers, at least half of them
+// fractions.
 func (r *reader) row(v int) bool {
 	d := r.doc
 	fractions, n := 0, 0

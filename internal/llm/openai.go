@@ -47,8 +47,8 @@ var (
 	}
 )
 
-// refuseOpenAI writes what clients of OpenAI's APIs read, and of all that no
-// format is known of.
+// refuseOpenAI writes what clients of OpenAI's APIs read, and clients of APIs
+// whose format is not known.
 func refuseOpenAI(o *object, r *Refusal) {
 	o.open("error")
 	o.str("message", r.Message)

@@ -3,7 +3,7 @@
 package llm
 
 // A step is one name, or one index of an array, on the way from a document's
-// root to a value. Its numbers in paths are found when they are first asked
+// root to a value. Its numbers in paths are looked up when they are first asked
 // for: most values of a stream are structure, and nobody asks.
 type step struct {
 	name  []byte // nil for an element
@@ -12,8 +12,8 @@ type step struct {
 	names int32 // its names alone, without indexes
 }
 
-// paths numbers each path of a stream a number. A path is its parent's number and
-// a name, so that a long name costs once and not for each value below it.
+// paths numbers the paths of a stream. A path is its parent's number and a
+// name, so that a long name costs once and not for each value below it.
 type paths struct {
 	ids   map[pathKey]int32
 	nodes [][]pathNode // in blocks, so that none is moved

@@ -46,8 +46,8 @@ func (r *reader) placedAt(e *Error, name string, offset int) error {
 	return &PlacedError{e, name}
 }
 
-// knownNames are the names of the grammar. To show one tells nothing of what a
-// body says.
+// knownNames are the names of the grammar. Showing one reveals nothing of what
+// a body says.
 var knownNames = sync.OnceValue(func() map[string]bool {
 	names := make(map[string]bool)
 	for _, s := range allShapes {

@@ -4,9 +4,10 @@ package llm
 
 import "kong-ai-guard/internal/strictjson"
 
-// A stream can be one text that comes in pieces as they are, not in JSON. Pieces
-// of such a text may be JSON by chance: a number, "true", brackets, a blank. They
-// are kept for it and dropped where no piece of the stream is words.
+// A stream can be one text whose pieces come as they are, not in JSON. Some
+// pieces of such a text may be JSON by chance: a number, "true", brackets, a
+// blank. They are kept for the text, and dropped where no piece of the stream
+// is words.
 
 // plainText is what the pieces of a stream say as they stand.
 type plainText struct {

@@ -25,8 +25,8 @@ const (
 )
 
 // Read reads a body. The error is or wraps an *Error, or is what Limits.Grow
-// gave, or context.DeadlineExceeded after Limits.Until. A body of nothing but
-// white space is empty: its Format is None and it has no turns.
+// returned, or context.DeadlineExceeded after Limits.Until. A body of nothing
+// but white space is empty: its Format is None and it has no turns.
 //
 // The Message keeps the decoded body for Replace and may share memory with
 // in.Body; its texts do not.
@@ -140,8 +140,8 @@ func isASCII(b []byte) bool {
 	return true
 }
 
-// body reads a decoded body by its bytes; the label only widens or narrows
-// what is accepted.
+// body reads a decoded body by its bytes. The label only widens or narrows what
+// is accepted.
 func (r *reader) body(in Input, label mediatype.Label, body []byte) error {
 	m := r.msg
 	first := firstByte(body)
@@ -204,8 +204,8 @@ func (r *reader) body(in Input, label mediatype.Label, body []byte) error {
 
 const formType = "application/x-www-form-urlencoded"
 
-// What a request has to say it is to be read as a stream. Only answers come as
-// streams; anything else in a request is a text that looks like one.
+// The media types by which a request is read as a stream. Only answers come as
+// streams: anything else in a request is a text that looks like one.
 const (
 	eventsType = "text/event-stream"
 	framesType = "application/vnd.amazon.eventstream"
@@ -253,11 +253,11 @@ func trimBlanks(s []byte) []byte {
 	return s
 }
 
-// mayBeJSON reports whether a text that is no sound JSON is refused for what a
-// lenient parser may find in it. An answer is refused only when it begins as
-// nobody writes who means no JSON: with an object that has a name or a comment,
-// or an array of such. All else is read as the text that its client shows:
-// "{name}, ...", "[1] ...".
+// mayBeJSON reports whether a text that is not sound JSON is refused because a
+// lenient parser may find JSON in it. An answer is refused only when it begins
+// in a way that can only mean JSON: with an object that has a name or a
+// comment, or an array of such. All else is read as the text that its client
+// shows: "{name}, ...", "[1] ...".
 func mayBeJSON(leg Leg, body []byte) bool {
 	if leg == RequestLeg {
 		return opensJSON(body) || opensObject(afterNoise(body))
@@ -279,8 +279,9 @@ func opensObject(body []byte) bool {
 	return len(rest) > 0 && (rest[0] == '"' || rest[0] == '/' && len(rest) > 1 && (rest[1] == '*' || rest[1] == '/'))
 }
 
-// afterNoise is body without what lenient parsers skip in front of JSON: white
-// space of any kind, control characters, comments. It is nil if there is nothing of that.
+// afterNoise returns body without what lenient parsers skip in front of JSON:
+// white space of any kind, control characters, comments. It returns nil if
+// there is nothing to skip.
 func afterNoise(body []byte) []byte {
 	rest := body
 	for {

@@ -7,11 +7,11 @@ import (
 	"kong-ai-guard/internal/strictjson"
 )
 
-// Answers may hold equal names in one object, which clients read each in its
-// own way, and lone surrogates. Models do not choose names, servers do: some
+// Answers may hold equal names in one object, and lone surrogates. Each client
+// reads those in its own way. Models do not choose names, servers do: some
 // write a name twice, and a stream cuts an emoji in two. Such an answer is read
 // once with every copy in it, and once more for each of the ways in which
-// parsers choose among copies; whatever one of them says is scanned.
+// parsers choose among copies. Whatever one of these readings says is scanned.
 
 // parse makes data the reader's document, as its leg and view have it.
 func (r *reader) parse(data []byte) error { return r.parseTo(r.doc, data) }
@@ -40,8 +40,8 @@ func (r *reader) accepts(data []byte) bool {
 }
 
 // addReadings adds what an answer with equal names says to a client that does
-// not look at every copy, where that is something else. No text of it is masked:
-// a mask would have to be right for all of them.
+// not look at every copy, where that is something else. None of its text is
+// masked: a mask would have to be right for all readings.
 func (r *reader) addReadings(in Input, label mediatype.Label, body []byte) error {
 	said := make(map[string]bool)
 	for i := range r.msg.Turns {
@@ -100,9 +100,9 @@ func (r *reader) readAgain(how strictjson.Reading) *reader {
 	return again
 }
 
-// copyOf tells copies of a member apart: a number of its own for each way of
-// choosing copies from the root on, 0 for the first ones, so that each is a text
-// of its own in a stream.
+// copyOf tells copies of a member apart, so that each is a text of its own in a
+// stream. It returns a number for each way of choosing copies from the root on,
+// 0 for the first ones.
 func (r *reader) copyOf(outer uint64, v int) uint64 {
 	n := r.doc.CopyOf(v)
 	if n == 0 {

@@ -15,8 +15,8 @@ const (
 )
 
 // Render writes a refusal in the error format of the API that was called, so
-// that its clients raise their normal errors. The message stands at the top
-// level too, where Kong's own answers have it, except in JSON-RPC, whose
+// that its clients raise their normal errors. The message also stands at the
+// top level, where Kong's own answers have it. JSON-RPC is the exception: its
 // messages have no room for it.
 func Render(r Refusal) (contentType string, body []byte) {
 	if r.RPC != nil || r.Format == MCP {

@@ -10,7 +10,7 @@ import (
 	"kong-ai-guard/internal/strictjson"
 )
 
-// ErrNotCertain says that a replacement has no certain place: the exchange is
+// ErrNotCertain says that a replacement has no certain place. The exchange is
 // to be blocked instead.
 var ErrNotCertain = errors.New("the text to mask has no certain place")
 
@@ -64,8 +64,8 @@ func (m *Message) Replace(rs []Replacement) ([]byte, error) {
 	return append(out, m.body[at:]...), nil
 }
 
-// appendText appends a text in the notation of the place it goes to. That is
-// not the message's format to tell: it may be the request's.
+// appendText appends a text in the notation of the place it goes to. The
+// message's format does not decide that, since it may be the request's.
 func (s span) appendText(dst []byte, text string) []byte {
 	if s.plain {
 		return append(dst, text...)

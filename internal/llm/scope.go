@@ -4,9 +4,9 @@ package llm
 
 import "slices"
 
-// Select returns the indexes of the turns that a scope takes in, in order.
-// Text in places that the format does not know, and the last turn with all
-// its parts, are always taken.
+// Select returns, in order, the indexes of the turns that a scope takes in.
+// Text in places that the format does not know, and the last turn with all its
+// parts, are always taken.
 func (m *Message) Select(scope Scope) []int {
 	last, lastUser, lastDef := -1, -1, -1
 	for i := range m.Turns {

@@ -49,7 +49,7 @@ type field struct {
 	// numbered says that an array's elements are blocks, by their place.
 	numbered bool
 	// joined says that readers join the texts of an array's elements, as they
-	// do with parts: see join.
+	// do with parts. See join.
 	joined bool
 }
 
@@ -71,8 +71,9 @@ type shape struct {
 	// structure: usage grows new members every month.
 	counts bool
 
-	// free says that names are the caller's or the server's own: any may
-	// stand beside one that means something, in any case, and all are content.
+	// free says that names are the caller's or the server's own. Any name may
+	// stand beside one that means something, in upper or lower case, and all
+	// are content.
 	free bool
 
 	folds map[string]bool // the case folds of the fields' names

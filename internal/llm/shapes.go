@@ -4,11 +4,11 @@ package llm
 
 import "slices"
 
-// The shapes of all formats that are known by name, as one grammar: what a
-// name means at a place. Names of different formats live side by side where
-// they do not contradict each other, because a body is read for what it says,
-// not for which API it was meant for. Each format's own part of the grammar is
-// in the file with its name.
+// The shapes of all formats that are known by name, as one grammar: what a name
+// means at a place. Names of different formats stand side by side where they do
+// not contradict each other, because a body is read for what it says, and not
+// for which API it was meant. Each format's own part of the grammar is in the
+// file with its name.
 
 var (
 	requestShape  = grammar(shape{})              // the root of a request

@@ -8,8 +8,9 @@ import (
 	"kong-ai-guard/internal/strictjson"
 )
 
-// A request need not hold a text to say something: it may refer to what the API
-// keeps, give a tool's result, or allow a call. That is no missing prompt.
+// A request need not hold a text to say something. It may refer to what the API
+// keeps, return a tool's result, or allow a call. Such a request does not lack
+// a prompt.
 
 // storedIDs are the members that continue or take in what the API keeps.
 var storedIDs = wordSet(`previous_response_id conversation conversation_id cachedContent cached_content container container_id session_id previous_interaction_id`)

@@ -10,9 +10,9 @@ import (
 	"kong-ai-guard/internal/strictjson"
 )
 
-// An assembler puts the pieces of a stream's texts together: those of each
-// choice, content block and tool call by themselves, so that a text that was
-// cut anywhere is whole when it is scanned.
+// An assembler puts the pieces of a stream's texts together, separately for
+// each choice, content block and tool call. A text that was cut anywhere is
+// whole when it is scanned.
 type assembler struct {
 	texts []*streamed
 	byKey map[threadKey]*streamed
@@ -29,7 +29,7 @@ type assembler struct {
 	calls  map[callKey]*streamedCall
 }
 
-// A threadKey tells the texts of a stream apart. Who speaks is no part of it:
+// A threadKey tells the texts of a stream apart. Who speaks is not part of it:
 // clients join what comes under another role all the same.
 type threadKey struct {
 	kind                Kind
@@ -39,8 +39,8 @@ type threadKey struct {
 	copy                uint64 // of names that stand twice: see copyOf
 }
 
-// mixedRole is who says a text whose pieces come under several roles: it is the
-// answer's, whatever it says.
+// mixedRole is the role of a text whose pieces come under several roles. The
+// text is the answer's, whatever it says.
 const mixedRole = RoleAssistant
 
 // streamed is one text that arrives in pieces.
@@ -52,12 +52,12 @@ type streamed struct {
 	buf   []byte
 	spans []span
 	fixed bool // every piece has a span
-	// halved says that buf holds halves of surrogate pairs, for which there is
-	// no mask.
+	// halved says that buf holds halves of surrogate pairs, which cannot be
+	// masked.
 	halved bool
 	probs  bool // log probabilities, which repeat other texts
 	// group is what it shares with the texts that clients join it to, zero for
-	// none; reading tells apart what several clients take one thread for.
+	// none. reading tells apart what several clients take one thread for.
 	group   threadKey
 	reading int
 	last    int   // offset of the last piece's start, to drop repeated numbers
@@ -219,7 +219,8 @@ const (
 )
 
 // piece adds every string and number below v. Where its meaning is not known,
-// names are content too: the label is all names from the first unknown one on.
+// names are content too. The label is then all names from the first unknown one
+// on.
 func (r *reader) piece(a at, f field, v int) error {
 	if f.rule == other || f.rule == define {
 		a.kind = KindOther
@@ -355,8 +356,9 @@ var beginnings = map[string]string{
 	"response.reasoning_summary_part.added": "response.reasoning_summary_text",
 }
 
-// classOf returns the class of an event from its type: events that continue one
-// another share it, those that say all once more ("done") have their own.
+// classOf returns the class of an event, by its type. Events that continue one
+// another share a class. Those that say everything once more ("done") have
+// their own.
 func classOf(d *strictjson.Doc) (class string, begins bool) {
 	for _, name := range [...]string{"type", "event_type"} {
 		if t := d.Member(strictjson.Root, name); t >= 0 && d.Kind(t) == strictjson.String {
@@ -487,8 +489,8 @@ type copies struct {
 // maxCopies is how many more copies of a text are masked with it.
 const maxCopies = 8
 
-// turn adds a turn that says text, unless there is one: then s is one copy
-// more. It reports whether there was none.
+// turn adds a turn that says text, unless there is one, of which s then is one
+// more copy. It reports whether there was none.
 func (f *flushing) turn(r *reader, a at, text string, s *streamed) bool {
 	if c := f.seen[text]; c != nil {
 		t := &r.msg.Turns[c.turn]

@@ -55,7 +55,7 @@ func (r *reader) event(in Input, e *eventstream.Event) error {
 			}
 		case eventstream.Unknown:
 			// No client of streams sees it, but one of JSON may: an upstream's
-			// error comes so.
+			// error comes this way.
 			if i >= tried {
 				value, n := r.bare(e.Fields[i:])
 				if n > 0 {
@@ -280,8 +280,8 @@ func (r *reader) frames(in Input, body []byte) error {
 }
 
 // invokeChunk takes the model's own event out of a chunk of
-// InvokeModelWithResponseStream: {"bytes":"<base64>","p":"<padding>"}. Alone tells
-// that the chunk says nothing else; its clients ignore all else.
+// InvokeModelWithResponseStream: {"bytes":"<base64>","p":"<padding>"}. alone
+// says that the chunk says nothing else. Clients ignore all else.
 func (r *reader) invokeChunk(payload []byte) (inner []byte, alone bool) {
 	d := strictjson.Borrow()
 	defer d.Return()

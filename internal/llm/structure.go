@@ -24,8 +24,8 @@ const (
 	maxSecret = 8192
 )
 
-// isModel reports whether s looks like a model's name or path. The longest
-// ones say six words; more are a sentence.
+// isModel reports whether s looks like a model's name or path. The longest ones
+// have six words. More are a sentence.
 func isModel(s []byte) bool {
 	return len(s) <= maxModel && only(s, "._:/@+-") && words(s) <= maxModelWords
 }
@@ -83,9 +83,10 @@ func isOpaque(s []byte) bool {
 	return !ok && !isProse(s)
 }
 
-// isSecret reports whether s is a token as HTTP's schemes have it, or a header's
-// value that holds one: one piece of base64, hexadecimal or a JSON Web Token, with
-// a prefix perhaps. What stands between the letters makes no token of words.
+// isSecret reports whether s is a token as HTTP's schemes have it, or a
+// header's value that holds one: one piece of base64, hexadecimal or a JSON Web
+// Token, with a prefix perhaps. The marks between words do not make them a
+// token.
 func isSecret(s []byte) bool {
 	if len(s) > maxSecret {
 		return false
@@ -181,9 +182,9 @@ func only(s []byte, marks string) bool {
 }
 
 // words counts the runs of letters in s that look like words: in one case but
-// for the first letter, and pronounceable. Ids made at random hold few of
-// them: hexadecimal ones none, and in a part that is letters and digits without
-// sense for the most, only long runs count.
+// for the first letter, and pronounceable. Ids made at random hold few of them,
+// hexadecimal ones none. In a part that is mostly letters and digits without
+// sense, only long runs count.
 func words(s []byte) int {
 	short, long := 0, 0
 	eachPart(s, func(part []byte) {
@@ -197,8 +198,8 @@ func words(s []byte) int {
 	return short + long
 }
 
-// readable counts words as a reader does: those in parts that make no sense are
-// none.
+// readable counts words as a reader does, without those in parts that make no
+// sense.
 func readable(s []byte) int {
 	n := 0
 	eachPart(s, func(part []byte) {
@@ -209,7 +210,7 @@ func readable(s []byte) int {
 	return n
 }
 
-// eachPart calls f with each part of s that is letters and digits, and no
+// eachPart calls f with each part of s that is letters and digits and not a
 // hexadecimal number.
 func eachPart(s []byte, f func(part []byte)) {
 	for len(s) > 0 {
@@ -224,8 +225,9 @@ func eachPart(s []byte, f func(part []byte)) {
 	}
 }
 
-// wordsOf counts the words of a part of letters and digits, those of five
-// letters and more besides, and reports whether the part makes sense: nearly all of it is words.
+// wordsOf counts the words of a part of letters and digits, those of five or
+// more letters separately, and reports whether the part makes sense: nearly all
+// of it is words.
 func wordsOf(part []byte) (short, long int, sense bool) {
 	covered := 0
 	for i := 0; i < len(part); {
@@ -242,8 +244,8 @@ func wordsOf(part []byte) (short, long int, sense bool) {
 	return short, long, len(part) < 16 || 5*covered >= 3*len(part)
 }
 
-// longWord is the longest run of letters that is taken for one word; in a longer
-// one words are taken to have six letters.
+// longWord is the longest run of letters that is taken for one word. In a
+// longer run, words are taken to have six letters.
 const longWord = 12
 
 // wordsIn counts the words of a run of letters, or digits.
@@ -257,7 +259,7 @@ func wordsIn(run []byte) int {
 		}
 		return 0
 	}
-	// Words that are written as one may meet in any row of letters, but they
+	// Words that are written as one may put any letters side by side, but they
 	// have many letters, and a third of them are vowels.
 	n := 0
 	for ; len(run) >= 6; run = run[min(longWord, len(run)):] {
@@ -287,8 +289,8 @@ func isProse(s []byte) bool {
 		// A few words and nothing else are prose too.
 		return most >= enough || row >= 3 || count >= 3 && most >= 7 && 5*most >= 2*(len(s)-count)
 	}
-	// Few blocks of random data could be prose: look at those and their
-	// neighbours.
+	// Few blocks of random data could be prose, so only those and their
+	// neighbours are looked at.
 	for i := 0; i < len(s); i += proseBlock {
 		if !smooth(s[i:min(i+proseBlock, len(s))]) {
 			continue
@@ -305,8 +307,8 @@ func isProse(s []byte) bool {
 
 const proseBlock = 64
 
-// smooth reports whether a block of base64 changes between letters of one case,
-// of the other and digits seldom enough to be prose, at least a half of it.
+// smooth reports whether a block of base64 could be prose, at least half of it:
+// whether it seldom changes between capitals, small letters and digits.
 func smooth(block []byte) bool {
 	same, last := 0, byte(0)
 	for _, c := range block {
@@ -319,11 +321,11 @@ func smooth(block []byte) bool {
 
 var unchanged = [8]byte{1}
 
-// stretch weighs s. Each run of letters speaks for prose or against it by as much
-// as it is more, or less, likely in prose than at random, where runs have one or
-// two letters; most is what the best stretch comes to, count how many words there
-// are, row how many of them follow each other with marks around each. What is said
-// again at once, as by a picture's rows, says nothing new.
+// stretch weighs s. Each run of letters speaks for or against prose, by as much
+// as it is more or less likely in prose than at random, where runs have one or
+// two letters. most is what the best stretch comes to. count is how many words
+// there are, and row how many of them follow each other with marks around each.
+// What is repeated at once, as in a picture's rows, says nothing new.
 func stretch(s []byte) (most, count, row int) {
 	score, inRow := 0, 0
 	var last [3][]byte

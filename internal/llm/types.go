@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package llm tells what an exchange with a language model says: it reads the
-// bodies of requests and answers, whatever their format, into turns of text,
-// knows where each text lies so that it can be replaced, and writes refusals
-// in the format that the caller speaks.
+// Package llm finds out what an exchange with a language model says. It reads
+// the bodies of requests and answers, whatever their format, into turns of
+// text. It knows where each text lies, so that the text can be replaced, and
+// writes refusals in the format that the caller speaks.
 //
-// Coverage is total by construction: a body is read once, and every string in
-// it is either content, which becomes part of a Turn, or structure known by
-// name and shape, or the body is refused with an *Error. Not knowing a format
-// costs labels, order and places for masks; it never means unscanned.
+// Coverage is total by construction. A body is read once. Every string in it is
+// either content, which becomes part of a Turn, or structure known by name and
+// shape, or else the body is refused with an *Error. Not knowing a format costs
+// labels, order and places for masks. It never means that something is not
+// scanned.
 package llm
 
 import (
@@ -78,8 +79,8 @@ const (
 type Turn struct {
 	Role Role
 	Kind Kind
-	// Message counts the messages of a body from 0: parts of one message
-	// share it. It is -1 for text outside of any message.
+	// Message counts the messages of a body from 0. Parts of one message share
+	// it. It is -1 for text outside any message.
 	Message int
 	// Choice is the answer's choice or candidate, 0 for all else.
 	Choice int
@@ -92,20 +93,20 @@ type Turn struct {
 	// Maskable says that Text lies in one certain place, so that Replace
 	// can put another text there.
 	Maskable bool
-	// Joined says that Text says once more what parts of the message say,
-	// as a reader has it that puts nothing between them. It has no place of
-	// its own: Replace takes a text for it only if that says the same as the
-	// texts that go to its parts.
+	// Joined says that Text repeats what parts of the message say, as a reader
+	// sees it that puts nothing between them. It has no place of its own:
+	// Replace takes a text for it only if that says the same as the texts that
+	// go to its parts.
 	Joined bool
 
 	// part says that the text is one of the parts that readers join.
 	part bool
 	// direct says that it is the text of a part as such, whatever the part
-	// says that it is.
+	// calls itself.
 	direct bool
 
-	// spans says where in the body the text lies: spans[from:to] of Message;
-	// shares[from:to] say of which turns a joined one is made.
+	// spans[from:to] of Message says where in the body the text lies.
+	// shares[from:to] says of which turns a joined one is made.
 	from, to int32
 }
 
@@ -127,8 +128,8 @@ type Message struct {
 	Model string
 	// ID is the answer's own id ("chatcmpl-..."), "" if there is none.
 	ID string
-	// Turns holds every piece of content, in the order in which it is said;
-	// what belongs to no turn comes after them.
+	// Turns holds every piece of content, in the order in which it is said.
+	// What belongs to no turn comes after them.
 	Turns []Turn
 	// Media lists the parts that are not text.
 	Media []MediaPart
@@ -138,8 +139,8 @@ type Message struct {
 	// Carries says that a request says something that is no text: a tool's
 	// result, which may be empty, an approval, the id of what the API keeps.
 	Carries bool
-	// Stream tells, on the request leg, that the caller asks for an event
-	// stream and, on the response leg, that the answer is one.
+	// Stream says, on the request leg, that the caller asks for an event stream
+	// and, on the response leg, that the answer is one.
 	Stream bool
 	// RPC is set when the body is a JSON-RPC message of MCP.
 	RPC *RPC
@@ -194,7 +195,7 @@ const (
 	Unscannable              // an encoding, charset or protocol that is refused
 )
 
-// An Error tells why a body cannot be read. Reason is one of a fixed set of
+// An Error says why a body cannot be read. Reason is one of a fixed set of
 // short texts fit for logs and clients: it never quotes the body.
 type Error struct {
 	Class  Class
@@ -206,9 +207,9 @@ func (e *Error) Error() string { return e.Reason }
 // A PlacedError is an Error whose cause has a place in the body.
 type PlacedError struct {
 	Err *Error
-	// Place is for logs, and not for clients: which name it is, if it is one that
-	// we know and else only its length, and where it is in the decoded body. It
-	// quotes nothing else of the body.
+	// Place is for logs, and not for clients: which name it is, and where it is
+	// in the decoded body. Of a name that we do not know it says only the
+	// length. It quotes nothing else of the body.
 	Place string
 }
 
@@ -238,7 +239,7 @@ type Input struct {
 	// Request is what the request said, for a response; nil if not known.
 	Request *Message
 	// Cut names a member of the root object that is not for the reader behind
-	// us: if its value is an object, the body is read without it. "" for none.
+	// us, "" for none. If its value is an object, the body is read without it.
 	Cut string
 }
 
@@ -250,8 +251,8 @@ type Limits struct {
 	Ratio int64
 	// Depth is the deepest nesting of JSON.
 	Depth int
-	// Held is the memory that was set aside for the reading and for what is
-	// made of its texts, in bytes, and Grow asks for as many more. Its error
+	// Held is the memory, in bytes, that was set aside for the reading and for
+	// what is made of its texts. Grow asks for that many more bytes. Its error
 	// ends the reading. With a nil Grow nothing is asked.
 	Held int64
 	Grow func(bytes int64) error
@@ -288,8 +289,9 @@ type Refusal struct {
 	// RequestID and ScanID are left out when empty.
 	RequestID, ScanID string
 	// Details is a JSON object that says more, nil for none. It stands where
-	// the format has room for such: OpenAI's and Anthropic's error.details, an
-	// element of Gemini's, JSON-RPC's error.data.details; else beside message.
+	// the format has room for it: OpenAI's and Anthropic's error.details, an
+	// element of Gemini's, JSON-RPC's error.data.details. Else it stands beside
+	// message.
 	Details []byte
 }
 

@@ -25,8 +25,8 @@ var errTokens = &Error{Unscannable, "token ids where text is expected"}
 // the whole body.
 type span struct {
 	start, end uint32
-	// whole says that a replacement goes here; the other pieces of the
-	// same text become empty.
+	// whole says that a replacement goes here. The other pieces of the same
+	// text become empty.
 	whole bool
 	// plain says that the place holds text as it is, and no literal.
 	plain bool
@@ -49,8 +49,8 @@ type at struct {
 	// or number stands beside them.
 	joined bool
 	copy   uint64 // of names that stand twice: see copyOf
-	// listed says that an array above joins its texts, direct that it is the
-	// next one above.
+	// listed says that an array above joins its texts. direct says that it is
+	// the next one above.
 	listed, direct bool
 	// apart says that no client joins the texts of the array above.
 	apart bool
@@ -181,9 +181,9 @@ func (r *reader) object(a at, s *shape, v int) error {
 // for none. In a stream the arguments may come later, as pieces.
 type callMembers struct{ name, args int }
 
-// enter takes in what an object says about itself before its members are
-// read, since members may come in any order: who speaks, where it is said, and
-// which members are a tool call.
+// enter notes what an object says about itself: who speaks, where it is said,
+// and which members are a tool call. It does so before the members are read,
+// since they may come in any order.
 func (r *reader) enter(a at, s *shape, v int) (at, callMembers) {
 	call := callMembers{-1, -1}
 	if !s.message && !s.block && !s.choice && r.asm == nil {
@@ -266,7 +266,7 @@ func (r *reader) position(a *at, s *shape, name []byte, c int) bool {
 	return true
 }
 
-// callMember takes in member c if it is the id, the name or the arguments of a
+// callMember notes member c if it is the id, the name or the arguments of a
 // tool call.
 func (r *reader) callMember(a *at, call *callMembers, s *shape, name []byte, c int) {
 	switch string(name) {
@@ -427,8 +427,8 @@ func (r *reader) array(a at, f field, v int) error {
 	return nil
 }
 
-// joins reports whether array v, whose elements mean f, is one of parts, or of
-// bare parts where messages could stand.
+// joins reports whether array v, whose elements mean f, is an array of parts,
+// or of bare parts where messages could stand.
 func (r *reader) joins(f field, v int) bool {
 	if f.rule == text && f.shape == partShape || f.joined {
 		return true
@@ -456,9 +456,9 @@ func (r *reader) list(a at, v int) error {
 	return nil
 }
 
-// isPhrase reports whether array v of what should be words of an API, or ids,
-// is something that somebody says: one of its strings has not the shape, or they
-// have three words together that a reader would put in a row.
+// isPhrase reports whether array v, which should hold words of an API, or ids,
+// is something that somebody says. Then one of its strings does not have the
+// shape, or together they have three words that a reader would put in a row.
 func (r *reader) isPhrase(f field, v int) bool {
 	n, foreign := 0, false
 	for c := r.doc.First(v); c < r.doc.Next(v); c = r.doc.Next(c) {
@@ -655,7 +655,7 @@ func (r *reader) turn(a at, s string) *Turn {
 	return &r.msg.Turns[len(r.msg.Turns)-1]
 }
 
-// moreTurns makes place for as many turns as the rest of the document is likely
+// moreTurns makes room for as many turns as the rest of the document is likely
 // to have.
 func (r *reader) moreTurns() {
 	n := len(r.msg.Turns)
@@ -719,8 +719,8 @@ func (r *reader) other(role Role, choice int, s string) {
 }
 
 // place returns the number by which clients tell choices, blocks and calls
-// apart. Numbers are the same as scripts compare them: 1, 1.0, 1e0 and "1" are
-// one. Whatever else stands there is a place of its own.
+// apart. Numbers are equal where scripts find them equal: 1, 1.0, 1e0 and "1"
+// are one. Whatever else stands there is a place of its own.
 func (r *reader) place(v int) (n int, ok bool) {
 	var raw []byte
 	switch r.doc.Kind(v) {
@@ -758,8 +758,8 @@ func number(raw []byte) int {
 	return n
 }
 
-// roleOf maps a format's name for a role; what is not known keeps the role
-// that the place gives.
+// roleOf returns the role that a format's name stands for. A name that is not
+// known keeps the role that the place implies.
 func roleOf(s []byte, def Role) Role {
 	var lower [16]byte
 	if len(s) > len(lower) {
