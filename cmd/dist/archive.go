@@ -20,9 +20,9 @@ type file struct {
 	content []byte
 }
 
-// pack makes a compressed archive whose bytes depend on its arguments alone:
-// the files in the order of their paths, below a directory of the archive's
-// name, all of one time and of nobody.
+// pack makes a compressed archive whose bytes depend on its arguments alone.
+// The files are in the order of their paths, below a directory with the
+// archive's name. All have the same time and no owner.
 func pack(name string, files []file, at time.Time) ([]byte, error) {
 	files = slices.SortedFunc(slices.Values(files), func(a, b file) int { return strings.Compare(a.path, b.path) })
 	var out bytes.Buffer
@@ -49,9 +49,9 @@ func pack(name string, files []file, at time.Time) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// modules lists, for each of these binaries, what it was built of: Go's
-// version, and each module with its version and checksum, as the binary itself
-// says.
+// modules lists, for each of these binaries, what it was built of, as the
+// binary itself says: Go's version, and each module with its version and
+// checksum.
 func modules(binaries []file) ([]byte, error) {
 	var list strings.Builder
 	for _, b := range binaries {

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command dist makes the archives of a release: for each platform the
-// binaries, the schemas, the examples and the documentation, with a list of
-// the modules that the binaries are built of, and the archives' checksums. The
-// same commit and the same Go give the same bytes. It runs in the repository's
-// root.
+// Command dist makes the archives of a release: for each platform the binaries,
+// the schemas, the examples and the documentation, with a list of the modules
+// that the binaries are built of, and the archives' checksums. The same commit
+// and the same Go make the same bytes. It runs in the repository's root.
 package main
 
 import (
@@ -45,8 +44,8 @@ func main() {
 // validVersion has no character that means something in a path or a flag.
 var validVersion = regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z.+_-]*$`)
 
-// release makes the archives of one version in out. Files lists what is
-// shipped, binaries makes what is built for a platform.
+// release makes the archives of one version in out. files lists what is
+// shipped. binaries makes what is built for a platform.
 func release(version, out string, at time.Time, files func() ([]string, error), binaries func(arch, version string) ([]file, error)) error {
 	if !validVersion.MatchString(version) {
 		return fmt.Errorf("%q is no version", version)
@@ -85,8 +84,8 @@ func release(version, out string, at time.Time, files func() ([]string, error), 
 	return os.WriteFile(filepath.Join(out, "SHA256SUMS"), []byte(sums.String()), 0o644)
 }
 
-// tracked lists the shipped files that git knows: what else lies about, such
-// as the key of a data plane, is nobody's to ship.
+// tracked lists the shipped files that git knows. Other files that lie about,
+// such as the key of a data plane, must not be shipped.
 func tracked() ([]string, error) {
 	out, err := exec.Command("git", append([]string{"ls-files", "-z", "--"}, shipped...)...).Output()
 	if err != nil {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Command fakes serves stand-ins for both scan services and for the model, for
-// trying the plugins out behind a real Kong. They answer by the rules that the
-// sandbox's do and know the customers that docker/compose.yaml names.
+// trying the plugins out behind a real Kong. They answer by the same rules as
+// the sandbox's and know the customers that docker/compose.yaml names.
 package main
 
 import (

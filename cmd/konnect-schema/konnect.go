@@ -38,8 +38,8 @@ type schema struct {
 // errAbsent says that Konnect has no schema of that name.
 var errAbsent = errors.New("it is not there")
 
-// upload brings a schema to Konnect, if it has not the same already, and tells
-// what it did.
+// upload brings a schema to Konnect, unless Konnect has the same already, and
+// returns what it did.
 func (k *konnect) upload(ctx context.Context, name, lua string) (done string, err error) {
 	has, err := k.get(ctx, name)
 	switch {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command konnect-schema uploads the schemas of the plugins to a control
-// plane of Konnect: it creates what is not there, updates what differs, and
-// looks whether they arrived. KONNECT_TOKEN in the environment authenticates.
+// Command konnect-schema uploads the schemas of the plugins to a control plane
+// of Konnect: it creates what is missing, updates what differs, and checks that
+// they arrived. KONNECT_TOKEN in the environment authenticates.
 package main
 
 import (

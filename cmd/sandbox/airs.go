@@ -53,8 +53,8 @@ func soundAIRS() fakeairs.Options {
 	return fakeairs.Options{Keys: []string{airsKey}, Profiles: []string{airsProfile}}
 }
 
-// readAIRSOptions reads how the stand-in is to behave. What is not named is as
-// soundAIRS has it.
+// readAIRSOptions reads how the stand-in is to behave. What is not named stays
+// as in soundAIRS.
 func readAIRSOptions(q url.Values) (fakeairs.Options, error) {
 	o := soundAIRS()
 	for name := range q {

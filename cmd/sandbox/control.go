@@ -15,8 +15,8 @@ import (
 	"kong-ai-guard/internal/sim/fakeairs"
 )
 
-// breakable is a service that can be switched off: its connections are then
-// cut before an answer.
+// breakable is a service that can be switched off. Its connections are then cut
+// before an answer.
 type breakable struct {
 	handler http.Handler
 	down    atomic.Bool

@@ -18,8 +18,8 @@ import (
 	"kong-ai-guard/internal/sim/kongtest"
 )
 
-// configuredModel is where the configuration file has the model: services
-// there are led to the stand-in, wherever that listens.
+// configuredModel is where the configuration file has the model. Services at
+// this address are led to the stand-in, wherever that listens.
 const configuredModel = "127.0.0.1:8003"
 
 type options struct {
@@ -43,8 +43,8 @@ func defaultAddresses() addresses {
 	return a
 }
 
-// freeAddresses are free ports. The plugins cannot tell which one they got, so
-// theirs are chosen for them.
+// freeAddresses returns addresses with free ports. The plugins cannot report
+// which port they got, so theirs are chosen for them.
 func freeAddresses() addresses {
 	const free = "127.0.0.1:0"
 	a := addresses{gateway: free, control: free, llm: free, plugins: map[string]*place{}}

@@ -26,15 +26,15 @@ type place struct{ service, metrics string }
 // A standIn plays a scan service.
 type standIn interface {
 	http.Handler
-	// secrets are what the configuration's {vault://env/...} stand for when the
-	// service is at an address.
+	// secrets returns what the configuration's {vault://env/...} stand for when
+	// the service is at an address.
 	secrets(at string) map[string]string
 	// saw returns the scans that came in.
 	saw() []seen
 	// fail has it misbehave; the zero fault ends that.
 	fail(fault) error
-	// behave has it behave as options say, all of which are wanted: none ends
-	// what was wanted before.
+	// behave makes it behave as options say. They replace all that was wanted
+	// before: no options end it.
 	behave(options url.Values) error
 }
 

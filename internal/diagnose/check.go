@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// Check tells what is wrong with the plugin's configurations in a file, what
+// Check prints what is wrong with the plugin's configurations in a file, what
 // they let pass unscanned, and what their neighbours do to them. It returns
 // ExitOK when there are no errors, whatever the warnings.
 func Check(p *Plugin, file string, stdout, stderr io.Writer) int {

@@ -43,7 +43,7 @@ func ReadFile(name string) ([]byte, error) {
 type document struct {
 	// kind says what the file was taken for.
 	kind string
-	// declarative tells a file of whole services and routes, where
+	// declarative says that the file holds whole services and routes, so that
 	// neighbours can be seen.
 	declarative bool
 	instances   []*instance
@@ -150,8 +150,8 @@ func has(m map[string]any, name string) bool {
 	return ok
 }
 
-// kubernetes reads KongPlugin and KongClusterPlugin resources; others are
-// passed over.
+// kubernetes reads KongPlugin and KongClusterPlugin resources, and passes over
+// others.
 func kubernetes(trees []map[string]any) (*document, error) {
 	doc := &document{kind: "Kubernetes resources"}
 	for _, t := range trees {

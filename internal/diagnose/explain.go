@@ -21,8 +21,8 @@ import (
 )
 
 // Explain prints what would be scanned of a body, and what is left out of it.
-// It calls nobody. A configuration (file, and name as in Scan) narrows it to
-// what that one scans; without one everything is.
+// It calls nobody. A configuration (file, and name as in Scan) narrows this to
+// what that configuration scans. Without one, everything is scanned.
 func Explain(p *Plugin, file, name string, body Body, stdout, stderr io.Writer) int {
 	scope := llm.Everything
 	limits := llm.Limits{DecodedBytes: llm.DefaultDecodedBytes, Ratio: llm.DefaultRatio, Depth: llm.DefaultDepth}
@@ -148,8 +148,8 @@ func describeRest(w io.Writer, body []byte, m *llm.Message) {
 		said.WriteString(part.URL)
 		said.WriteByte('\n')
 	}
-	// A stream's pieces may be cut inside of JSON: only letters and digits
-	// stay the same then.
+	// A stream's pieces may be cut inside JSON. Only letters and digits stay
+	// the same then.
 	whole := jsontext.Value(body).IsValid(asAnswers...)
 	letters := ""
 	if !whole {

@@ -9,8 +9,8 @@ import (
 	"kong-ai-guard/internal/kongrules"
 )
 
-// placeholder is decK's way to take a value from the environment. decK puts
-// the values in before it reads the YAML, and so does this.
+// placeholder is decK's way to take a value from the environment. decK fills in
+// the values before it reads the YAML, and so does this package.
 var placeholder = regexp.MustCompile(`\$\{\{\s*env\s+["']([A-Za-z_][A-Za-z0-9_]*)["']\s*(?:\|\s*[A-Za-z]+\s*)?\}\}`)
 
 const (
@@ -30,8 +30,8 @@ func fillPlaceholders(data []byte, env func(string) (string, bool)) []byte {
 	})
 }
 
-// settle returns a configuration with the secrets that can be had here. Open
-// are the fields whose value cannot, with where it comes from.
+// settle returns a configuration with the secrets that can be had here. open
+// holds the fields whose value cannot be had, with where it comes from.
 func settle(fields kongrules.Fields, config map[string]any, env func(string) (string, bool)) (settled map[string]any, open map[string]string) {
 	settled = kongrules.Resolve(fields, config, env)
 	delete(settled, "$refs")

@@ -20,7 +20,7 @@ import (
 )
 
 // The codes that a command returns. What was found wrong and what could not be
-// asked have the same one: either way the answer is not yes.
+// asked have the same code: either way the answer is not yes.
 const (
 	ExitOK        = 0 // sound, allowed, read
 	ExitUsage     = 2 // wrong flags or files; Check: errors in the configuration
@@ -200,10 +200,10 @@ func (p *Plugin) configure(schema *kongrules.Field, in *instance) (*Instance, re
 	return made, noted
 }
 
-// decode has the plugin read a configuration. Fields whose value is not known
+// decode makes the plugin read a configuration. Fields whose value is not known
 // are left out when their stand-in is what is wrong. The error is
-// kongschema.Problems or a *scan.Failure; without one, and without an instance,
-// all that is wrong is what is not known.
+// kongschema.Problems or a *scan.Failure. Without an error and without an
+// instance, only what is not known is wrong.
 func (p *Plugin) decode(config map[string]any, open map[string]string) (*Instance, error) {
 	for {
 		data, err := json.Marshal(config)

@@ -34,7 +34,8 @@ func (b *Body) input() llm.Input {
 }
 
 // choose returns the one configuration of the plugin in a file that is on the
-// route, service, consumer or group of that name; any when there is only one.
+// route, service, consumer or group of that name. When there is only one, the
+// name does not matter.
 func (p *Plugin) choose(file, name string) (*instance, error) {
 	_, ours, err := p.load(file)
 	if err != nil {
@@ -96,7 +97,7 @@ func (p *Plugin) usable(file, name string) (*Instance, error) {
 	return made, nil
 }
 
-// Scan has the service judge one body under a configuration, and prints what
+// Scan makes the service judge one body under a configuration, and prints what
 // it says. It calls the service as a running plugin would.
 func Scan(ctx context.Context, p *Plugin, file, name string, body Body, stdout, stderr io.Writer) int {
 	made, err := p.usable(file, name)

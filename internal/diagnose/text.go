@@ -12,9 +12,9 @@ import (
 // clean makes a name from a file fit for a line.
 func clean(s string) string { return telemetry.Clean(s) }
 
-// visible makes a text of an exchange fit for a terminal: line breaks stay,
-// and everything else that a terminal could take for a command, or that hides
-// text from its reader, is replaced.
+// visible makes a text of an exchange fit for a terminal. Line breaks stay.
+// Everything else is replaced that a terminal could take for a command, or that
+// hides text from its reader.
 func visible(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r == '\n' || r == '\t' || r == ' ' || unicode.IsGraphic(r) {

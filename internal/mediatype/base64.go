@@ -7,8 +7,8 @@ import (
 	"unicode/utf8"
 )
 
-// base64Min is the shortest base64 that Base64Text looks at, in characters:
-// below it words decode to something that reads as text by chance.
+// base64Min is the shortest base64 that Base64Text looks at, in characters.
+// Shorter words may, by chance, decode to something that reads as text.
 const base64Min = 16
 
 // Values of sextets for characters that are none.
@@ -84,12 +84,12 @@ func Base64(s string) []byte {
 }
 
 // Base64Text returns the text that s holds in base64, in either alphabet, with
-// padding or without, with white space anywhere. It is false when s is shorter
-// than 16 characters, has any other character, or when what it decodes to does
-// not read as text; so it is for ordinary words and for media. Up to one byte
-// in ten may be a control character or not UTF-8 (it becomes U+FFFD), lest a few
-// such bytes hide a text. It takes memory only for what reads as text so far, at
-// most the length of s.
+// padding or without, with white space anywhere. It returns false when s is
+// shorter than 16 characters, has any other character, or decodes to something
+// that does not read as text, as ordinary words and media do. Up to one byte in
+// ten may be a control character or not UTF-8 (it becomes U+FFFD), so that a
+// few such bytes do not hide a text. It takes memory only for what reads as
+// text so far, at most the length of s.
 func Base64Text(s string) (text string, ok bool) {
 	if len(s) < base64Min {
 		return "", false
@@ -125,7 +125,8 @@ func Base64Text(s string) (text string, ok bool) {
 		}
 		if len(dst)-judged >= 1024 {
 			// Judge in steps, so that an image is given up early. A character
-			// cut in two by a step counts as up to three bad bytes: allow them.
+			// cut in two by a step counts as up to three bad bytes, so allow
+			// them.
 			if bad += max(0, junk(dst[judged:])-6); bad > most {
 				return "", false
 			}

@@ -9,10 +9,10 @@ import (
 
 // DataURL reads a data: URL (RFC 2397, as the Fetch standard reads it): its
 // lower-case media type without parameters, "text/plain" when it names none,
-// and its bytes. The data may be percent-encoded, base64, or both; what is no
-// base64 in base64 is skipped, and bad escapes stand for themselves, as in
-// lenient readers. It is false when s is no data: URL. The data is at most as
-// long as s.
+// and its bytes. The data may be percent-encoded, base64, or both. As in
+// lenient readers, characters that are not base64 are skipped in base64, and
+// bad escapes stand for themselves. It returns false when s is not a data: URL.
+// The data is at most as long as s.
 func DataURL(s string) (mediaType string, data []byte, ok bool) {
 	const scheme = "data:"
 	s = strings.TrimLeftFunc(s, func(r rune) bool { return r <= ' ' })

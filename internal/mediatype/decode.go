@@ -11,32 +11,33 @@ import (
 	"golang.org/x/text/encoding/charmap"
 )
 
-// Octets is the kind of bytes that cannot be text in any charset, and are no
-// file that is known.
+// Octets is the kind of bytes that cannot be text in any charset, and are not a
+// known kind of file.
 const Octets = "application/octet-stream"
 
-// Decode says what bytes hold for which Text is false: the text that forgiving
-// readers find in them, "" for none, and the kind of file that they are, ""
-// when they are nothing but text. Both can be there: a picture with a text
-// behind it, bytes of a program with sentences in them. It is false when they
-// may be a text in a charset that is not read here.
+// Decode says what bytes hold for which Text is false. It returns the text that
+// forgiving readers find in them, "" for none, and the kind of file that they
+// are, "" when they are nothing but text. Both can be there: a picture with a
+// text behind it, bytes of a program with sentences in them. ok is false when
+// they may be a text in a charset that is not read here.
 //
-// Read are UTF-16 and UTF-32, by their mark or by their look, and text of
+// It reads UTF-16 and UTF-32, by their mark or by their look, and text in
 // ASCII, UTF-8 and Western charsets with bad bytes in it. Readers differ on bad
-// bytes, so the text comes in each reading: without them, with blanks in their
-// place, and the lines that have some in each Western charset. Where bad bytes
-// stand close together it is another charset (Cyrillic, Greek, Japanese...). What
-// cannot be text is told by what all charsets leave out: bytes below the blank.
+// bytes, so the text comes in each reading: without the bad bytes, with blanks
+// in their place, and the lines that have some in each Western charset. Where
+// bad bytes stand close together, the charset is another one (Cyrillic, Greek,
+// Japanese...). Bytes below the blank show what cannot be text, since all
+// charsets leave them out.
 //
-// It takes linear time. The text is at most thirty times as long as b, and five
-// times for what is longer than 256 KiB.
+// It takes linear time. The text is at most thirty times as long as b, and at
+// most five times for what is longer than 256 KiB.
 func Decode(b []byte) (text, kind string, ok bool) {
 	return NewDecoder(len(b)).Decode(b)
 }
 
-// A Decoder decodes the pieces of one body. They can be many, and lie in each
-// other in all the readings of what is around them, so the 256 KiB, or the
-// body's own length, are for all of them together.
+// A Decoder decodes the pieces of one body. There can be many, nested in each
+// other and repeated in each reading of what is around them. So the 256 KiB, or
+// the body's own length, are for all of them together.
 type Decoder struct{ western int } // how much may still be read in each charset
 
 // NewDecoder returns a Decoder for a body of n bytes.
@@ -118,13 +119,15 @@ func (c *counts) add(o *counts) {
 
 func (c *counts) printable() int { return c.lower + c.upper + c.blank + c.sign }
 
-// few reports whether there are hardly any control characters, one to ten bad
-// bytes: noise has one to four, numbers and pointers have more, text none.
+// few reports whether there are hardly any control characters: at most one for
+// ten bad bytes. Noise has one for four, numbers and pointers have more, text
+// has none.
 func (c *counts) few() bool { return c.control*10 <= c.bad }
 
-// legible reports whether a reader who skips what he cannot read finds text:
-// three bytes in five are and few are control characters, or what is printable
-// is mostly letters, as it never is in noise, or little of it is bad.
+// legible reports whether a reader who skips what he cannot read finds text. He
+// does when three bytes in five are text and few are control characters, or
+// when what is printable is mostly letters, as it never is in noise, or when
+// little is bad.
 func (c *counts) legible() bool {
 	p := c.printable()
 	switch {
@@ -136,8 +139,8 @@ func (c *counts) legible() bool {
 	return max(c.lower, c.upper)*100 >= p*45 || (c.lower+c.upper)*100 >= p*72 || c.bad <= c.size/20
 }
 
-// unsure reports whether it is half printable and too little to be told from
-// noise: it is read, and is not only text.
+// unsure reports whether the bytes are half printable and too few to be told
+// from noise. They are then read, but not taken for text alone.
 func (c *counts) unsure() bool {
 	return c.size < block && (c.printable()+c.letter)*2 >= c.size && !c.legible()
 }
@@ -148,7 +151,7 @@ func (c *counts) prose() bool {
 	return c.size >= 64 && (max(c.lower, c.upper)*100 >= c.size*55 && c.blank*100 >= c.size*8 || c.letter*2 >= c.size)
 }
 
-// foreign reports whether it may be text in a charset that is not read.
+// foreign reports whether the bytes may be text in a charset that is not read.
 func (c *counts) foreign() bool {
 	if c.size < base64Min/2 {
 		return false // nothing to say in so few
@@ -165,8 +168,9 @@ func (c *counts) foreign() bool {
 	return true
 }
 
-// wide16 reports whether it looks like UTF-16 in another script: four units in
-// five lie in its blocks, and no blanks stand where the blocks are told apart.
+// wide16 reports whether the bytes look like UTF-16 in another script: four
+// units in five lie in its blocks, and no blanks stand where the blocks are
+// told apart.
 func (c *counts) wide16() bool {
 	units := c.size / 2
 	if c.letter > c.size/2 || units < 4 {
@@ -175,7 +179,7 @@ func (c *counts) wide16() bool {
 	return c.wide[0]*5 >= units*4 && c.last*16 < units || c.wide[1]*5 >= units*4 && c.first*16 < units
 }
 
-// scripts maps a unit's higher byte to the script of its letters when they are
+// scripts is 1 for each higher byte of a unit that belongs to letters that are
 // not Latin: Greek to Arabic, Indic to Georgian, kana, Han, Hangul.
 var scripts = func() (t [256]uint8) {
 	for i := range t {
@@ -284,8 +288,8 @@ type decoder struct {
 	octets bool // some of it cannot be text
 }
 
-// windows calls f for each window of b, with its first block and the end of
-// its last.
+// windows calls f for each window of b, with its first block and the end of its
+// last one.
 func windows(all []counts, f func(w counts, from, to int)) {
 	for i := range all {
 		w, to := all[i], i+1
@@ -318,8 +322,8 @@ func (d *decoder) file(b []byte, all []counts) {
 	d.marked(b, marked, nil)
 }
 
-// unknown reads bytes that are no file of a known kind. It is false for what
-// may be text that is not read here.
+// unknown reads bytes that are not a file of a known kind. It returns false for
+// what may be text that is not read here.
 func (d *decoder) unknown(b []byte) bool {
 	all := count(b)
 	if foreign(all) {
@@ -358,13 +362,13 @@ func (d *decoder) marked(b []byte, marked []bool, rest func([]byte)) {
 	}
 }
 
-// phraseMin is how long a row of printable characters is that noise hardly has:
-// of 16 bytes each is printable once in eight million.
+// phraseMin is the length of a row of printable characters that noise hardly
+// has: 16 random bytes are all printable once in eight million.
 const phraseMin = 16
 
-// phrases reads the sentences that stand between bytes of another meaning: rows
-// of which half is letters of one case, with blanks between them, or nearly all
-// letters beyond ASCII.
+// phrases reads the sentences that stand between bytes of another meaning. They
+// are rows of which half is letters of one case, with blanks between them, or
+// nearly all is letters beyond ASCII.
 func (d *decoder) phrases(b []byte) {
 	var n [isUpperByte + 1]int
 	start, others := 0, 0
@@ -443,18 +447,18 @@ func (d *decoder) rune(b []byte) int {
 }
 
 // westerns are the charsets in which letters beyond ASCII stand alone between
-// others, by how often they are met.
+// others, the most frequent first.
 var westerns = [...]*charmap.Charmap{
 	charmap.Windows1252, charmap.Windows1250, charmap.Windows1254, charmap.Windows1257, charmap.Windows1258,
 	charmap.ISO8859_2, charmap.Macintosh, charmap.CodePage850,
 }
 
-// maxWestern is how much of a body is read in each of westerns; more is read in
-// the first alone, since the others differ in a few letters only.
+// maxWestern is how much of a body is read in each of westerns. The rest is
+// read in the first alone, since the others differ in a few letters only.
 const maxWestern = 256 << 10
 
-// western adds the lines that have bad bytes as each charset reads them, unless
-// one before it reads the bytes that are used in the same way.
+// western adds the lines that have bad bytes, as each charset reads them,
+// unless an earlier charset reads the bytes that are used in the same way.
 func (d *decoder) western(b []byte, used *[256]bool) {
 	var lines []byte
 	for line := range bytes.Lines(b) {

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package mediatype tells what a piece of content is: by its label, by its
+// Package mediatype finds out what a piece of content is: by its label, by its
 // bytes, and by the text that hides in its encoding.
 //
 // Ask Text before Media: a text can begin with the magic bytes of an image, and
-// a model reads it all the same. What is neither text nor known media is
-// something that a lenient reader may still take for text, in another charset
-// for instance, and is no media to be waved through.
+// a model reads it all the same. A lenient reader may still take for text what
+// is neither text nor known media, in another charset for instance. So that is
+// not media to be waved through.
 package mediatype
 
 import (
@@ -40,7 +40,7 @@ func (l Label) Charset() string {
 
 // ParseLabel reads a Content-Type header. It is strict where readers differ:
 // parameters twice, extended ones (name*=), values with bare separators,
-// escapes in quotes, anything left over. An empty value gives an empty Label.
+// escapes in quotes, anything left over. An empty value is an empty Label.
 func ParseLabel(value string) (Label, error) {
 	if value = strings.Trim(value, " \t"); value == "" {
 		return Label{}, nil
@@ -66,8 +66,8 @@ func ParseLabel(value string) (Label, error) {
 // ParseParams reads the parameters of a header's value, what follows its first
 // ";": name=token or name="text", with ";" between them. Escapes in quotes are
 // left as they are; a quote cannot be escaped, since readers differ on where
-// such a text ends. It is false for all else, when a name comes twice, and for
-// more than 16 parameters.
+// such a text ends. It returns false for all else, when a name comes twice, and
+// for more than 16 parameters.
 func ParseParams(s string) (params []Param, ok bool) {
 	for s = trimParam(s); s != ""; s = trimParam(s) {
 		name, rest, found := strings.Cut(s, "=")

@@ -4,16 +4,16 @@ package mediatype
 
 import "strings"
 
-// A magic is how files of a kind begin. A '?' stands for any byte. sound tells
-// whether what follows is built like such a file as far as the bytes go, and
-// where the file ends.
+// A magic is how files of a kind begin. A '?' stands for any byte. sound
+// reports whether what follows is built like such a file, as far as the bytes
+// go, and where the file ends.
 type magic struct {
 	head, media string
 	sound       func(b []byte) (end int, ok bool)
 }
 
-// magics are the kinds of files that are known; the longer of two heads that
-// fit comes first.
+// magics are the known kinds of files. The longer of two heads that fit comes
+// first.
 var magics = [...]magic{
 	{"\x89PNG\r\n\x1a\n", "image/png", png},
 	{"\xff\xd8\xff", "image/jpeg", jpeg},
@@ -95,9 +95,9 @@ var unnamed = [...]magic{
 }
 
 // Media returns the media type of the file that b is, "" for none that is
-// known. A few first bytes are not enough, where a text can begin so too: the
-// rest must be built like such a file, as far as b goes. It says nothing of
-// text inside of it.
+// known. Where a text can begin in the same way, a few first bytes are not
+// enough: the rest must be built like such a file, as far as b goes. It says
+// nothing about text inside the file.
 func Media(b []byte) string {
 	kind, _ := media(b)
 	return kind
@@ -123,8 +123,8 @@ func media(b []byte) (kind string, end int) {
 	return "", 0
 }
 
-// Magic returns the media type whose first bytes b has, whatever follows: what
-// somebody may take b for who looks no further. It is for refusing.
+// Magic returns the media type whose first bytes b has, whatever follows.
+// Somebody who looks no further may take b for that. It is for refusing.
 func Magic(b []byte) string {
 	for i := range magics {
 		if m := &magics[i]; len(m.head) > 1 && hasMagic(b, m.head) {

@@ -8,9 +8,9 @@ import (
 )
 
 // The builds of files. Each function walks what b, which has the magic, says
-// about itself, and is false where no such file says so. A file that goes on
-// beyond b, or whose inside cannot be walked, is sound as far as it goes; its
-// end is then open(b), and it has to look like noise besides.
+// about itself, and returns false where no such file says that. A file that
+// goes on beyond b, or whose inside cannot be walked, is sound as far as it
+// goes. Its end is then open(b), and it also has to look like noise.
 
 func open(b []byte) int { return len(b) + 1 }
 
@@ -84,8 +84,8 @@ func jpeg(b []byte) (int, bool) {
 	}
 }
 
-// scan walks the compressed data of a picture to its end, which the marker
-// ff d9 is. In data as such ff stands only before 00 and the like.
+// scan walks the compressed data of a picture to its end, the marker ff d9. In
+// the data itself ff stands only before 00 and the like.
 func scan(b []byte, pos int) (int, bool) {
 	for {
 		i := bytes.IndexByte(b[pos:], 0xff)

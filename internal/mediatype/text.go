@@ -7,7 +7,7 @@ import "unicode/utf8"
 // Text reports whether b reads as text: it is UTF-8, and at most one byte in
 // ten is a control character other than white space and the escape of
 // terminals. A few of them keep nobody from reading a text, so they must not
-// turn it into something that is not scanned. Nothing is text too.
+// turn it into something that is not scanned. An empty b is text too.
 func Text(b []byte) bool {
 	if !utf8.Valid(b) {
 		return false

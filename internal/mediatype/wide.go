@@ -55,8 +55,8 @@ type wide struct {
 	mark  string
 }
 
-// text decodes b if it has the mark, and reads as text then, or if three units
-// in four are counted, which those of bytes of another meaning hardly are.
+// text decodes b if it has the mark and then reads as text, or if three units
+// in four are counted, which is rare in bytes of another meaning.
 func (w *wide) text(b []byte, counted func(*wide, []byte) int) (string, bool) {
 	marked := strings.HasPrefix(string(b[:min(len(b), len(w.mark))]), w.mark)
 	units := len(b) / w.size
@@ -91,7 +91,7 @@ func (w *wide) ascii(b []byte) (n int) {
 	return n
 }
 
-// letters counts the units of b that are printable ASCII or letters: four bytes
+// letters counts the units of b that are printable ASCII or letters. Four bytes
 // are a letter only by design.
 func (w *wide) letters(b []byte) (n int) {
 	for n = w.ascii(b); len(b) >= w.size; b = b[w.size:] {

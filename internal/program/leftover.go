@@ -11,8 +11,8 @@ import (
 
 // luaDirs are where Kong looks for plugins in Lua, as far as that is usual:
 // LuaRocks' directories, OpenResty's own, and the one that the Helm chart and
-// many images mount plugins into. A package path of the operator's own cannot
-// be known here: Kong clears the environment.
+// many images mount plugins into. The operator's own package path cannot be
+// known here, because Kong clears the environment.
 var luaDirs = []string{
 	"/usr/local/share/lua/5.1",
 	"/usr/share/lua/5.1",
@@ -25,8 +25,8 @@ var luaDirs = []string{
 }
 
 // leftovers returns the handlers in Lua of a plugin of this name that lie below
-// root, "/" but in tests. Kong prefers such a file to a plugin server: it
-// would run, and this process never be asked.
+// root, "/" but in tests. Kong prefers such a file to a plugin server: the file
+// would run, and this process would never be asked.
 func leftovers(root, plugin string) []string {
 	var found []string
 	for _, dir := range luaDirs {

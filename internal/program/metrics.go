@@ -47,8 +47,8 @@ func show(m *telemetry.Metrics, own pluginserver.Process, c *pluginserver.Counte
 	count("spans_total", spans, map[string]string{"result": "lost"}, func() int64 { _, lost := t.Counts(); return lost })
 }
 
-// showFields shows the bounds that are fields of the configuration, as the
-// instance has them that was made last.
+// showFields shows the bounds that are fields of the configuration, as the most
+// recent instance has them.
 func showFields(m *telemetry.Metrics, s *policy.Settings) {
 	m.Limit("max_request_body_bytes", float64(s.MaxRequestBytes))
 	m.Limit("max_response_body_bytes", float64(s.MaxResponseBytes))

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package program makes a plugin's binary of what its vendor brings: it joins
-// the plugin server, which speaks with Kong, and the engine, which runs
+// Package program makes a plugin's binary out of what its vendor brings. It
+// joins the plugin server, which speaks with Kong, and the engine, which runs
 // exchanges by policy.
 package program
 
@@ -29,10 +29,10 @@ type Plugin struct {
 	// Priority is the plugin's place in Kong's chain: higher ones run first.
 	Priority int
 	Schema   func() kongschema.Plugin
-	// Configure reads the configuration of one instance. What happens later
-	// and outside of any exchange it tells to notice; err marks what an
-	// operator must not miss. Its error is a kongschema.Problems or a
-	// *scan.Failure, both of which name the field.
+	// Configure reads the configuration of one instance. What happens later and
+	// outside any exchange goes to notice. err marks what an operator must not
+	// miss. Its error is a kongschema.Problems or a *scan.Failure, both of
+	// which name the field.
 	Configure func(config []byte, notice Notice) (Instance, error)
 	// Metrics adds counts of the vendor's own; nil for none.
 	Metrics func(*telemetry.Metrics)
@@ -118,8 +118,8 @@ func (p Plugin) start(o *options, own pluginserver.Process) (*pluginserver.Serve
 		Room:     process.Room,
 		Counters: new(pluginserver.Counters),
 		Leave: func() {
-			// At a reload the next process waits for the address, and is the
-			// one whose health matters.
+			// At a reload the next process waits for the address, and its
+			// health is the one that matters.
 			hide()
 			process.Leave()
 		},
@@ -142,8 +142,8 @@ func (p Plugin) start(o *options, own pluginserver.Process) (*pluginserver.Serve
 // stamp is the version that the linker was given (-X), "" for none.
 var stamp string
 
-// version is the one that the build was given, or else the module's as the
-// build saw it, from the repository's tags.
+// version returns the version that was passed to the build, or else the
+// module's, which the build takes from the repository's tags.
 func version() string {
 	if stamp != "" {
 		return stamp
@@ -154,8 +154,8 @@ func version() string {
 	return "(devel)"
 }
 
-// instance makes the engine of a configuration; of one that cannot be used,
-// an engine that refuses.
+// instance makes the engine of a configuration. For one that cannot be used,
+// the engine refuses.
 func (p Plugin) instance(process *guard.Process, metrics *telemetry.Metrics, config []byte) instance {
 	made, err := p.Configure(config, process.Notice)
 	if err != nil {

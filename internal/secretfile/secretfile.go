@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package secretfile reads secrets from files that somebody else rotates. Kong
-// never brings a rotated vault secret to a running plugin instance; a file
-// that is looked at again and again does.
+// never brings a rotated vault secret to a running plugin instance. A file that
+// is checked again and again does.
 package secretfile
 
 import (
@@ -50,9 +50,9 @@ func New(path string) *File {
 }
 
 // Value returns the secret without the line breaks at its end. At most once a
-// second it looks whether the file changed and reads it then. A value that was
-// read stays in use while the file cannot be read; without one the error says
-// why, with neither the path nor the content.
+// second it checks whether the file changed, and then reads it. A value that
+// was read stays in use while the file cannot be read. Without one the error
+// says why, with neither the path nor the content.
 func (f *File) Value() (string, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -8,7 +8,7 @@ import (
 )
 
 // Doubled reports whether an object of the text has two equal names. Names are
-// equal that read the same, lone surrogates replaced.
+// equal if they read the same once lone surrogates are replaced.
 func (d *Doc) Doubled() bool { return len(d.copies) > 0 }
 
 // CopyOf counts the members of the same object and name that stand before v.
@@ -110,8 +110,8 @@ const (
 // Readings are all of them.
 var Readings = [...]Reading{FirstCopy, LastCopy, Merged}
 
-// Choose makes the text another one, without equal names: what a parser reads in
-// it. Offsets are those of that text.
+// Choose replaces the text by one without equal names, as one kind of parser
+// reads it. Offsets are then those of the new text.
 func (d *Doc) Choose(how Reading, maxDepth int) error {
 	if !d.Doubled() {
 		return nil
@@ -175,8 +175,8 @@ func closed(dst []byte, end byte) []byte {
 	return append(dst, end)
 }
 
-// byName returns the members of some objects, those of one name together, in
-// the order in which the names come first.
+// byName returns the members of some objects, grouped by name, in the order in
+// which the names first occur.
 func (d *Doc) byName(objects []int, w *chosen) [][]int {
 	places, n := &w.places, 0
 	places.clear()
@@ -212,8 +212,8 @@ func (d *Doc) anyCopy(v int) bool {
 	return false
 }
 
-// byPlace returns the elements of some arrays, those of one place together, as
-// many as the last has.
+// byPlace returns the elements of some arrays, grouped by place, as many groups
+// as the last array has elements.
 func (d *Doc) byPlace(arrays []int) [][]int {
 	var elements [][]int
 	last := arrays[len(arrays)-1]
@@ -230,8 +230,8 @@ func (d *Doc) byPlace(arrays []int) [][]int {
 	return elements
 }
 
-// together returns those of some values that become one container with the
-// last, or the last value.
+// together returns those of some values that form one container with the last
+// one, or the last value alone.
 func (d *Doc) together(values []int) []int {
 	last := values[len(values)-1:]
 	kind := d.Kind(last[0])
@@ -250,12 +250,12 @@ func (d *Doc) together(values []int) []int {
 // Halved reports whether string v has a lone surrogate.
 func (d *Doc) Halved(v int) bool { return d.lenient && loneSurrogate(d.Raw(v)) >= 0 }
 
-// AppendHalves is Append, but that a lone surrogate stays one, in three bytes
-// that are no UTF-8, until JoinHalves.
+// AppendHalves is like Append, but a lone surrogate stays one until JoinHalves,
+// in three bytes that are not UTF-8.
 func (d *Doc) AppendHalves(dst []byte, v int) []byte { return appendString(dst, d.Raw(v), true) }
 
-// JoinHalves makes characters of the surrogates that AppendHalves kept: one of
-// each pair, and U+FFFD of what stays alone. It writes over s.
+// JoinHalves turns the surrogates that AppendHalves kept into characters: one
+// for each pair, and U+FFFD for one that stays alone. It overwrites s.
 func JoinHalves(s []byte) []byte {
 	out := s[:0]
 	for len(s) > 0 {

@@ -5,14 +5,14 @@
 // value, valid UTF-8, no byte order mark, no lone surrogates, no object with
 // two equal names, bounded depth and size. (RFC 7493, I-JSON, with bounds.)
 //
-// ParseLenient also accepts what parsers read each in its own way: equal names
-// and lone surrogates. All of it is in the index then, and Readings give what
-// the parsers make of it.
+// ParseLenient also accepts what each parser reads in its own way: equal names
+// and lone surrogates. All of it is then in the index, and a Reading says what
+// a parser makes of it.
 //
 // An accepted text is kept as an index over its own bytes: what each value is,
 // where it starts and ends, and which name it has. Nothing is decoded until it
-// is asked for, numbers stay bytes, and a value can be replaced in the original
-// by its offsets.
+// is asked for. Numbers stay bytes. A value can be replaced in the original by
+// its offsets.
 package strictjson
 
 import (
@@ -53,7 +53,7 @@ var (
 // Kind is the JSON type of a value.
 type Kind uint8
 
-// The kinds of values. False and True are apart so that a boolean needs no
+// The kinds of values. False and True are separate, so that a boolean needs no
 // look at the text.
 const (
 	Null Kind = iota
@@ -65,7 +65,7 @@ const (
 	Object
 )
 
-// A node is one value. Children of a container follow it in order; next is the
+// A node is one value. Children of a container follow it in order. next is the
 // index after its whole subtree.
 type node struct {
 	start, end uint32 // of the value in src
@@ -80,7 +80,8 @@ type node struct {
 //
 //	for c := d.First(v); c < d.Next(v); c = d.Next(c) { ... }
 //
-// The zero Doc is ready for Parse; a Doc may be used for one text after another.
+// The zero Doc is ready for Parse. A Doc may be used for one text after
+// another.
 type Doc struct {
 	src   []byte
 	nodes []node
@@ -90,8 +91,8 @@ type Doc struct {
 	fault   Fault
 }
 
-// A Fault is where a text has what it was refused for, as far as that is known:
-// a name that stands twice, or the string with a lone surrogate.
+// A Fault says where in a text the reason for its refusal lies, as far as that
+// is known: a name that stands twice, or the string with a lone surrogate.
 type Fault struct {
 	// Offset counts the text's bytes before it.
 	Offset int
@@ -278,8 +279,8 @@ func (d *Doc) add(kind Kind, start, end int, name, nameEnd uint32) {
 	})
 }
 
-// grow makes place for all values that can still come: a value is the first of
-// its container or follows a comma. To grow in steps would leave several times
+// grow makes room for all values that can still come: a value is the first of
+// its container or follows a comma. Growing in steps would leave several times
 // the index behind.
 func (d *Doc) grow(from int) {
 	rest := d.src[from:]
@@ -358,8 +359,8 @@ func (d *Doc) locate(from int) {
 	d.fault = Fault{Offset: from, Name: AppendString(nil, raw), Known: true}
 }
 
-// loosely is how most parsers read: of equal names one counts, and what is no
-// character is replaced by one.
+// loosely is how most parsers read: of equal names one counts, and what is not
+// a character is replaced by one.
 var loosely = []jsontext.Options{jsontext.AllowInvalidUTF8(true), jsontext.AllowDuplicateNames(true)}
 
 // Loose reports whether src would be one JSON value for a parser that accepts

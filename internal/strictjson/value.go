@@ -98,8 +98,8 @@ func (d *Doc) Member(v int, name string) int {
 // Loose must have accepted it; a lone surrogate becomes U+FFFD.
 func AppendString(dst, raw []byte) []byte { return appendString(dst, raw, false) }
 
-// appendString is AppendString, which keeps the halves of surrogate pairs if so
-// asked.
+// appendString is AppendString, but keeps the halves of surrogate pairs if
+// halves is set.
 func appendString(dst, raw []byte, halves bool) []byte {
 	if len(raw) < 2 {
 		return dst

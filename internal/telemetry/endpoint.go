@@ -20,8 +20,8 @@ import (
 )
 
 const (
-	// listenAgain is how long it takes to try an address again that could not
-	// be had.
+	// listenAgain is how long to wait before an address is tried again that
+	// could not be had.
 	listenAgain = time.Second
 	// maxScrapers bounds the connections to the endpoint, and maxScrapes the
 	// scrapes that run at once.
@@ -54,8 +54,8 @@ type Endpoint struct {
 }
 
 // Run serves until ctx ends. An address that cannot be had is tried again each
-// second, without end: at a reload the process that goes still has it, and no
-// trouble with metrics is worth an exchange.
+// second, without end. At a reload the old process still has it, and no trouble
+// with metrics is worth an exchange.
 func (e *Endpoint) Run(ctx context.Context) {
 	server := &http.Server{
 		Handler:           e.handler(),

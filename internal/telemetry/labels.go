@@ -14,8 +14,8 @@ const (
 )
 
 // reasons turns the reason of a leg's end into a label. Reasons are texts of
-// ours, from fixed sets, but the sets lie in many packages: whatever they
-// grow to, the label has a hundred values and "other".
+// ours, from fixed sets, but the sets lie in many packages. Whatever they grow
+// to, the label has at most a hundred values and "other".
 type reasons struct {
 	mu   sync.RWMutex
 	seen map[string]bool

@@ -117,7 +117,7 @@ func (m *Metrics) Gauge(name, help string, value func() float64) {
 }
 
 // Counter shows a count that is kept elsewhere. The labels are constants of
-// ours; each name can be given once for each set of their values.
+// ours. Each name can be given once for each set of their values.
 func (m *Metrics) Counter(name, help string, labels map[string]string, value func() float64) {
 	m.plugin.MustRegister(prometheus.NewCounterFunc(
 		prometheus.CounterOpts{Namespace: "ai_guard", Name: name, Help: help, ConstLabels: labels}, value))

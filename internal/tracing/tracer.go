@@ -18,8 +18,8 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// The bounds of what waits for the collector. Beyond them spans are dropped;
-// nothing ever waits for a collector.
+// The bounds of what waits for the collector. Beyond them spans are dropped.
+// Nothing ever waits for a collector.
 const (
 	maxQueue = 2048
 	maxBatch = 512
@@ -35,7 +35,7 @@ type Options struct {
 	Endpoint string
 	// Service and Version are what spans say of their sender.
 	Service, Version string
-	// Failed hears each time that spans were lost because the collector did
+	// Failed is called each time that spans were lost because the collector did
 	// not take them.
 	Failed func()
 }
@@ -48,7 +48,8 @@ type Tracer struct {
 }
 
 // New starts a tracer. It takes nothing from the environment. A span whose
-// caller has a trace is recorded if that trace is sampled; every other one is.
+// caller has a trace is recorded if that trace is sampled. Every other span is
+// recorded.
 func New(o Options) (*Tracer, error) {
 	target, err := endpoint(o.Endpoint)
 	if err != nil {
@@ -98,7 +99,7 @@ func endpoint(text string) (string, error) {
 type Span struct{ span trace.Span }
 
 // Start begins a span under the one that ctx is in, at a time that may lie in
-// the past. Client tells a call to another service.
+// the past. client says that it is a call to another service.
 func (t *Tracer) Start(ctx context.Context, name string, at time.Time, client bool) (context.Context, Span) {
 	if t == nil {
 		return ctx, Span{}
@@ -135,7 +136,7 @@ func (s Span) End() {
 	}
 }
 
-// Counts tells how many spans the collector took, and how many were lost on
+// Counts returns how many spans the collector took, and how many were lost on
 // the way to it.
 func (t *Tracer) Counts() (sent, lost int64) {
 	if t == nil {

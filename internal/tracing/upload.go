@@ -23,8 +23,8 @@ const (
 )
 
 // An uploader posts spans to a collector. OpenTelemetry's own client brings
-// gRPC along, which makes a plugin's binary half as large again; the protocol
-// is one POST. There are no retries: spans are a help, and the next batch
+// gRPC along, which makes a plugin's binary half as large again. The protocol
+// is one POST. There are no retries: spans are only a help, and the next batch
 // comes in a few seconds.
 type uploader struct {
 	url    string
@@ -51,8 +51,8 @@ func (u *uploader) Stop(context.Context) error {
 
 var errUpload = errors.New("the collector did not take the spans")
 
-// UploadTraces posts spans. TracesData is what the service's request is on
-// the wire.
+// UploadTraces posts spans. On the wire TracesData is the same as the service's
+// request.
 func (u *uploader) UploadTraces(ctx context.Context, spans []*tracepb.ResourceSpans) error {
 	count := int64(0)
 	for _, resource := range spans {
