@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package plugins lists the plugins. Tools and tests go through the list; each
-// binary links its own plugin alone, and none of the others'.
+// Package plugins lists the plugins. Tools and tests go through the list. Each
+// binary links only its own plugin.
 package plugins
 
 import (

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package contentcoding undoes the Content-Encoding of bodies that strangers
-// send: bounded in size and memory, and only where every reader gets the same
-// bytes.
+// send. It is bounded in size and memory, and decodes only what every reader
+// decodes to the same bytes.
 package contentcoding
 
 import (
@@ -23,7 +23,7 @@ const (
 	Bomb                  // decodes to more than Limits.Ratio times its size
 )
 
-// An Error tells why a body could not be decoded. Reason is one of a fixed set
+// An Error says why a body could not be decoded. Reason is one of a fixed set
 // of short texts fit for logs and clients.
 type Error struct {
 	Kind   Kind
@@ -56,8 +56,8 @@ type Limits struct {
 // compresses a thousandfold, and what it unfolds to is held like any other body.
 const RatioFloor = 1 << 20
 
-// bound is the largest result for an encoded body of n bytes, and the error for
-// more than that.
+// bound returns the largest result for an encoded body of n bytes, and the
+// error for more than that.
 func (l Limits) bound(n int) (int64, *Error) {
 	ratio := max(RatioFloor, l.Ratio*int64(n))
 	if ratio < l.Bytes {
@@ -66,8 +66,8 @@ func (l Limits) bound(n int) (int64, *Error) {
 	return l.Bytes, errTooLarge
 }
 
-// slots lets as many bodies be decoded at once as there are CPUs: more would
-// not be faster, but each decoder may need a window of up to 16 MiB (brotli).
+// slots lets as many bodies be decoded at once as there are CPUs. More would
+// not be faster, and each decoder may need a window of up to 16 MiB (brotli).
 var slots = make(chan struct{}, runtime.GOMAXPROCS(0))
 
 // Decode undoes the coding that a Content-Encoding header names: gzip, deflate,
@@ -75,7 +75,7 @@ var slots = make(chan struct{}, runtime.GOMAXPROCS(0))
 // an *Error. An empty body is empty in each of them, as an answer to HEAD is.
 // For identity and for no coding it returns body itself.
 //
-// Refused are: several codings in a row, also those that say "identity" beside
+// It refuses several codings in a row, also those that say "identity" beside
 // another (it is no value for this header, and readers differ on it); a body
 // with anything after its end; a body that reads as text as it stands, so that
 // a reader who ignores the header reads something else; deflate that is sound

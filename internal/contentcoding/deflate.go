@@ -4,7 +4,7 @@ package contentcoding
 
 // decodeDeflate reads "deflate": zlib by the standard, raw deflate by the habit
 // of some servers, so that readers take both. What has zlib's header must be
-// zlib alone; no encoder writes raw deflate that begins so.
+// zlib alone: no encoder writes raw deflate that begins like that.
 func decodeDeflate(body []byte, bound int64, over *Error) ([]byte, error) {
 	if !hasZlibHeader(body) {
 		return flateReaders.decode(body, bound, over)

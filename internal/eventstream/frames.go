@@ -42,8 +42,8 @@ const (
 
 // A Header is a header of a frame.
 type Header struct {
-	// Name is such as ":event-type" or ":exception-type". No two headers of
-	// a frame have the same.
+	// Name is something like ":event-type" or ":exception-type". No two headers
+	// of a frame have the same.
 	Name []byte
 	Type HeaderType
 	// Value is the value's bytes: UTF-8 for HeaderString, big-endian for

@@ -4,10 +4,10 @@
 // answers: server-sent events (WHATWG HTML, section 9.2), JSON lines, and the
 // binary frames of application/vnd.amazon.eventstream.
 //
-// The readers are pure: they take a whole body, copy nothing they need not
-// copy, and say where in the body each piece lies, so that a text can be
-// replaced and all other bytes kept. What they give is complete: every byte of
-// an accepted body is framing, or lies in a piece that is handed out.
+// The readers are pure. They take a whole body, copy only what they must, and
+// say where in the body each piece lies, so that a text can be replaced and all
+// other bytes kept. What they return is complete: every byte of an accepted
+// body is framing, or lies in a piece that is handed out.
 package eventstream
 
 import (
@@ -26,8 +26,8 @@ var (
 	// different lines, such that one of them finds content where others see
 	// none.
 	ErrAmbiguousLines = errors.New("event stream has lines that clients read differently")
-	// ErrTooManyLines means that one event has more than 100,000 lines. Of
-	// the shortest lines, the list takes many times the memory of the body.
+	// ErrTooManyLines means that one event has more than 100,000 lines. With
+	// the shortest lines, their list takes many times the memory of the body.
 	ErrTooManyLines = errors.New("event stream has an event of too many lines")
 )
 
@@ -64,7 +64,7 @@ type Field struct {
 }
 
 // An Event is a run of lines up to a blank line or the end of the stream. It
-// may have no data: a comment alone is given too.
+// may have no data: a comment alone is an event too.
 type Event struct {
 	// Span is the whole event with its blank line.
 	Span
@@ -78,12 +78,12 @@ type Event struct {
 	// Lines says where each data line's value lies. Many clients handle
 	// every data line by itself, so that each can be a message of its own.
 	Lines []Span
-	// Fields holds every other line, in order, those too that Name and ID
-	// come from or that a later line overrides.
+	// Fields holds every other line, in order, including those that Name and ID
+	// come from and those that a later line overrides.
 	Fields []Field
 }
 
-// Offset tells where in the body the byte i of Data lies. The line feeds that
+// Offset returns where in the body the byte i of Data lies. The line feeds that
 // join lines lie where a line's value ends. It needs 0 <= i <= len(Data) and an
 // event with data.
 func (e *Event) Offset(i int) int {

@@ -50,9 +50,9 @@ func hasHiddenData(line []byte) bool {
 // LooksLike reports whether an event stream's client finds data in body,
 // whatever its label says. That is so as soon as one line anywhere is a data
 // line with a value, or nearly one with JSON as its value. A text that is no
-// stream but has such a line is worth reading as one, since a Reader gives its
-// other lines too. A body that is JSON is to be read as JSON first: none of its
-// lines can start with the bare word "data".
+// stream but has such a line is worth reading as one, since a Reader returns
+// its other lines too. A body that is JSON is to be read as JSON first: none of
+// its lines can start with the bare word "data".
 //
 // A body that has no such line can still be a stream: of comments, event names
 // and empty data. It says nothing more than its plain text does.
@@ -76,7 +76,7 @@ func LooksLike(body []byte) bool {
 	return false
 }
 
-// isDataLine reports whether a line gives data to the client of a stream.
+// isDataLine reports whether the client of a stream finds data in a line.
 func isDataLine(line []byte) bool {
 	// Most lines are long and have no name: look at their first bytes only.
 	head := bytes.TrimLeft(bytes.TrimPrefix(line, utf8BOM), " \t")

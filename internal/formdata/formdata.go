@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package formdata reads forms: application/x-www-form-urlencoded and all kinds
-// of multipart. It makes visible every text in them, names and headers too, and
-// refuses what the many readers of forms take differently.
+// of multipart. It shows every text in them, names and headers too, and refuses
+// what the many readers of forms read differently.
 package formdata
 
 import "strings"
@@ -20,7 +20,7 @@ const (
 	Unsupported             // an encoding, charset or nesting that is not read
 )
 
-// An Error tells why a form cannot be read. Reason is one of a fixed set of
+// An Error says why a form cannot be read. Reason is one of a fixed set of
 // short texts fit for logs and clients.
 type Error struct {
 	Kind   Kind

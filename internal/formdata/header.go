@@ -26,8 +26,8 @@ type header struct {
 	extra          []Extra
 }
 
-// readHeader reads the header in front of a part and tells its length with the
-// blank line. In a form each part needs a name.
+// readHeader reads the header in front of a part and returns its length,
+// including the blank line. In a form each part needs a name.
 func readHeader(part []byte, form bool) (h header, n int, err error) {
 	if bytes.HasPrefix(part, []byte("\r\n")) {
 		if form {
@@ -141,8 +141,8 @@ func (h *header) disposition(value string, form bool) error {
 		}
 	}
 	if h.filename = cmp.Or(star, plain); files > 1 {
-		// .NET's clients send both. Readers take the one or the other, but a
-		// file it has to be for all of them.
+		// .NET's clients send both. Readers take the one or the other, but it
+		// has to be a file for all of them.
 		if plain == "" || star == "" {
 			return errDisposition
 		}

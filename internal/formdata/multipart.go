@@ -9,7 +9,7 @@ import (
 	"kong-ai-guard/internal/mediatype"
 )
 
-// maxDepth is how deep multiparts may be nested: a form, a multipart in it and
+// maxDepth is how deep multiparts may be nested: a form, a multipart in it, and
 // one in that.
 const maxDepth = 3
 
@@ -43,7 +43,7 @@ type Extra struct{ Name, Value string }
 // The parts come in order, those of a nested multipart after the part that
 // holds them. The error is always an *Error.
 //
-// Refused is what readers take differently: a boundary that is missing, twice
+// It refuses what readers read differently: a boundary that is missing, twice
 // there or of odd characters; a boundary in the body that is not exactly one,
 // alone on its line between CRLFs; no final boundary; text before the first or
 // after the final one; header lines with bare CR or LF, folded, or twice the
@@ -127,7 +127,7 @@ func (p *parser) multipart(label mediatype.Label, at Span, depth int) error {
 }
 
 // validBoundary reports whether a boundary has the length and the characters
-// that RFC 2046 gives it, without the space.
+// that RFC 2046 allows, without the space.
 func validBoundary(b string) bool {
 	for i := range len(b) {
 		c := b[i]

@@ -12,15 +12,15 @@ import (
 type Field struct {
 	// Name and Value are decoded. A field without "=" has an empty value.
 	Name, Value string
-	// At is where the encoded value lies in the body. What is put there has
-	// to be encoded, as url.QueryEscape does it.
+	// At is where the encoded value lies in the body. What is put there has to
+	// be encoded as url.QueryEscape does it.
 	At Span
 }
 
 // ParseURLEncoded reads application/x-www-form-urlencoded. The fields come in
-// order; a name may come several times. The error is always an *Error. Refused
-// are ";" as it stands (some readers separate at it), bad escapes, control
-// characters as they stand, and what is not UTF-8 after decoding.
+// order; a name may come several times. The error is always an *Error. It
+// refuses a literal ";" (some readers separate at it), bad escapes, literal
+// control characters, and what is not UTF-8 after decoding.
 func ParseURLEncoded(body []byte) ([]Field, error) {
 	if len(body) == 0 {
 		return nil, nil

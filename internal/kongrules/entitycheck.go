@@ -127,8 +127,8 @@ func checkConditionalOneOf(spec *Field, arg json.RawMessage, record map[string]a
 	fail("%s", strings.ReplaceAll(message, "%s", quoted(rule.Then)))
 }
 
-// holds reports whether a field's value passes a rule that takes what it does
-// not say itself from the field.
+// holds reports whether a field's value passes a rule. What the rule does not
+// say itself it takes from the field.
 func holds(spec, rule *Field, name string, record map[string]any) bool {
 	f := inherit(rule, spec.Fields.At(name))
 	return len(validateField(f, lookup(record, name), name)) == 0

@@ -88,7 +88,7 @@ func (l Fields) At(path string) *Field {
 }
 
 // Prepare makes a dumped schema of a plugin ready for use, as Kong does at its
-// start: what it cannot start with is an error.
+// start. What Kong cannot start with is an error.
 func (f *Field) Prepare() error {
 	if config := f.Fields.Named("config"); config == nil || config.Type != "record" {
 		return errors.New("schema has no record 'config'")

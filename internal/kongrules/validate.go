@@ -39,7 +39,7 @@ const (
 
 // Check judges a plugin entity (config, protocols, scopes) with values as JSON
 // has them, against a prepared schema. It returns the entity with the defaults
-// filled in; the errors are nil when there are none.
+// filled in. The errors are nil when there are none.
 func Check(schema *Field, entity map[string]any) (map[string]any, Errors) {
 	entity = complete(schema.Fields, entity)
 	if errs := validateRecord(schema, entity, ""); len(errs) > 0 {
@@ -48,9 +48,9 @@ func Check(schema *Field, entity map[string]any) (map[string]any, Errors) {
 	return entity, nil
 }
 
-// complete returns a copy of a record with defaults where nothing is set.
-// A required record that is missing is made, for the defaults in it; null
-// stands for "not set" and switches a default off, as in Kong.
+// complete returns a copy of a record with defaults where nothing is set. A
+// required record that is missing is made, for the defaults in it. As in Kong,
+// null stands for "not set" and switches a default off.
 func complete(specs Fields, record map[string]any) map[string]any {
 	out := maps.Clone(record)
 	if out == nil {

@@ -14,11 +14,11 @@ func IsReference(s string) bool {
 	return strings.HasPrefix(s, referenceStart) && strings.HasSuffix(s, "}")
 }
 
-// Resolve returns a copy of a record in which references to the env vault
-// stand for their secrets, in the fields that the schema allows it for: in
-// them, in their elements and values, and in nested records. Each record with
-// references keeps them under "$refs", as Kong does. A secret that is not
-// there is "".
+// Resolve returns a copy of a record in which references to the env vault stand
+// for their secrets, in the fields for which the schema allows that: in them,
+// in their elements and values, and in nested records. Each record with
+// references keeps them under "$refs", as Kong does. A secret that is not there
+// is "".
 func Resolve(specs Fields, record map[string]any, env func(string) (string, bool)) map[string]any {
 	out := make(map[string]any, len(record))
 	refs := map[string]any{}

@@ -57,12 +57,12 @@ func (ps Problems) Err() error {
 	return ps
 }
 
-// Given is the set of names that a configuration holds with a value other
-// than null, those that nobody declared included. Names inside a nested
-// record stand as "outer.inner".
+// Given is the set of names that a configuration holds with a value other than
+// null, including those that nobody declared. Names inside a nested record
+// stand as "outer.inner".
 type Given map[string]bool
 
-// Decode reads a configuration into what fields bind, and has resolve finish
+// Decode reads a configuration into what fields bind, and lets resolve finish
 // it once they are set. The error is that of Record.Decode, or what resolve
 // finds wrong with the whole.
 func Decode(data []byte, fields Record, resolve func(Given) Problems) error {
@@ -122,8 +122,8 @@ func (r Record) decode(data jsontext.Value, prefix string) (Given, Problems) {
 
 // members reads an object's members that are not null.
 func members(data []byte) (map[string]jsontext.Value, bool) {
-	// Strings from Kong are bytes: what is not ours need not be UTF-8, and
-	// for our own fields readString sees to it.
+	// Strings from Kong are bytes. What is not ours need not be UTF-8. For our
+	// own fields readString makes sure that it is.
 	dec := jsontext.NewDecoder(bytes.NewReader(data), jsontext.AllowInvalidUTF8(true))
 	if open, err := dec.ReadToken(); err != nil || open.Kind() != jsontext.KindBeginObject {
 		return nil, false
@@ -151,7 +151,7 @@ func members(data []byte) (map[string]jsontext.Value, bool) {
 }
 
 // read reads a value that is not null and checks it against the rules. The
-// value is a string, bool, int64, float64, []string or map[string]string; the
+// value is a string, bool, int64, float64, []string or map[string]string. The
 // problem is "" when there is none.
 func (s *spec) read(raw jsontext.Value) (value any, problem string) {
 	switch s.kind {

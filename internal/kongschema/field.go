@@ -89,7 +89,7 @@ func Choice[T any](name string, to *T, options ...Option[T]) *Field {
 	return f
 }
 
-// Array declares a list of texts; each keeps the rules of element, which is
+// Array declares a list of texts. Each keeps the rules of element, which is
 // made by Each.
 func Array(name string, to *[]string, element *Field) *Field { return list("array", name, to, element) }
 
@@ -119,8 +119,8 @@ func Nested(name string, fields Record) *Field {
 // a map.
 func Each() *Field { return &Field{spec: spec{kind: "string"}} }
 
-// Describe says what the field is for, in Markdown, in at least ten
-// characters: Kong takes no less.
+// Describe says what the field is for, in Markdown, in at least ten characters,
+// because Kong takes no less.
 func (f *Field) Describe(text string) *Field {
 	f.spec.description = text
 	return f
@@ -172,8 +172,8 @@ func (f *Field) GreaterThan(limit int64) *Field {
 	return f
 }
 
-// Len bounds the length: of a text in bytes, as Kong counts it, of a list or
-// map in elements.
+// Len bounds the length: of a text in bytes, as Kong counts it, and of a list
+// or map in elements.
 func (f *Field) Len(low, high int) *Field {
 	f.spec.lenMin, f.spec.lenMax = &low, &high
 	return f
@@ -186,7 +186,7 @@ func (f *Field) StartsWith(prefix string) *Field {
 }
 
 // Match asks for a text that matches a Lua pattern, for Kong, and for which
-// matches is true, for us: the two have to say the same.
+// matches is true, for us. The two have to say the same.
 func (f *Field) Match(pattern string, matches func(string) bool) *Field {
 	f.spec.match, f.spec.matches = pattern, matches
 	return f
@@ -207,7 +207,7 @@ func (r Record) names() map[string]bool {
 	return names
 }
 
-// Check tells what Kong would refuse at its start: a field that is declared
+// Check returns what Kong would refuse at its start: a field that is declared
 // twice or has no good description, a default that breaks its own rule.
 func (r Record) Check() error {
 	seen := make(map[string]bool, len(r))

@@ -52,7 +52,7 @@ func (p *Plugin) tree() table {
 		checks := make(seq, len(p.Checks))
 		for i, c := range p.Checks {
 			// At the schema's top level a check sees the whole entity, so
-			// fields of the configuration stand with their path.
+			// fields of the configuration have their path.
 			paths := make(seq, len(c.fields))
 			for j, field := range c.fields {
 				paths[j] = "config." + field
@@ -138,8 +138,8 @@ func node(value any) any {
 // Dump returns the schema as one line of JSON, for the plugin server's -dump.
 func (p *Plugin) Dump() []byte { return encode(p.tree()) }
 
-// encode writes a node as JSON. It is for what we made ourselves: texts that
-// are not UTF-8 come out repaired.
+// encode writes a node as JSON. It is for what we made ourselves, and repairs
+// texts that are not UTF-8.
 func encode(value any, options ...jsontext.Options) jsontext.Value {
 	var out strings.Builder
 	enc := jsontext.NewEncoder(&out, append(options, jsontext.AllowInvalidUTF8(true))...)

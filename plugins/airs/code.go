@@ -4,10 +4,10 @@ package airs
 
 import "strings"
 
-// fencedCode copies the code blocks of a text, ``` or ~~~, without their
-// fences and with an empty line between blocks. The service's detector of
-// malicious code reads only what is sent to it as code. A copy, because text
-// taken out of the prompt would escape every other detector.
+// fencedCode copies the code blocks of a text, ``` or ~~~, without their fences
+// and with an empty line between blocks. The service's detector of malicious
+// code reads only what is sent to it as code. It is a copy, because text taken
+// out of the prompt would escape every other detector.
 func fencedCode(text string) string {
 	if !strings.Contains(text, "```") && !strings.Contains(text, "~~~") {
 		return ""
@@ -36,8 +36,8 @@ func fencedCode(text string) string {
 	return strings.TrimSuffix(b.String(), "\n")
 }
 
-// fenceRun is the run of at least three backticks or tildes that a line
-// begins with, "" if it does not.
+// fenceRun returns the run of at least three backticks or tildes that a line
+// begins with, "" if there is none.
 func fenceRun(line string) string {
 	if line == "" || (line[0] != '`' && line[0] != '~') {
 		return ""

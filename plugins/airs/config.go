@@ -32,9 +32,9 @@ type Config struct {
 	// bytes.
 	ProfileName, ProfileID string
 	// ProfileClaim names the claim of a verified token that chooses a profile
-	// per request, ProfileClaimHeader the header that holds it instead; both
-	// "" for none. ProfileClaimMap holds the profile for a claim's value; with
-	// no map the value is one of AllowedProfiles. All else means
+	// per request. ProfileClaimHeader names the header that holds it instead.
+	// Both are "" for none. ProfileClaimMap holds the profile for a claim's
+	// value. With no map the value is one of AllowedProfiles. All else means
 	// FallbackProfile, or the profile above when that is "".
 	ProfileClaim, ProfileClaimHeader string
 	ProfileClaimMap                  map[string]string
@@ -83,7 +83,7 @@ func Schema() kongschema.Plugin {
 }
 
 // Decode reads the configuration that Kong hands to an instance. The error
-// names each field that is wrong and the cure; it never quotes a value.
+// names each field that is wrong and the cure. It never quotes a value.
 func Decode(data []byte) (*Config, error) {
 	c := new(Config)
 	fields, resolve := c.declare()
@@ -204,8 +204,8 @@ func (c *Config) Key() (string, error) {
 	return key, nil
 }
 
-// ReloadKey has the next Key read the file, changed or not: for when the
-// service refused the key.
+// ReloadKey makes the next Key read the file, changed or not. It is for when
+// the service refused the key.
 func (c *Config) ReloadKey() {
 	if c.APIKeyFile != "" {
 		secretfile.New(c.APIKeyFile).Reload()

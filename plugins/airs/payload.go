@@ -24,8 +24,8 @@ const (
 
 // A plan is the calls that one scan takes.
 type plan struct {
-	// bodies are the calls' bodies; all of them must be allowed. There are
-	// none when there is nothing but white space to judge.
+	// bodies are the bodies of the calls, all of which must be allowed. There
+	// are none when there is only white space to judge.
 	bodies [][]byte
 	// maskable says that the scan has one turn, that its text, and nothing
 	// else, was sent for judgement in one call, and that it can be replaced.
@@ -39,8 +39,8 @@ type plan struct {
 	inResponse bool
 }
 
-// An element is the one member of "contents": the service judges the last one
-// only, so there never is a second. Empty fields are left out.
+// An element is the one member of "contents". There never is a second, since
+// the service judges only the last one. Empty fields are left out.
 type element struct {
 	prompt, response         string
 	codePrompt, codeResponse string
@@ -94,8 +94,8 @@ func planUnder(chosen profile, c *Config, s *scan.Scan) (plan, *scan.Failure) {
 	return plan{bodies: bodies, partial: !all}, nil
 }
 
-// planOfToolEvents adds to the calls for tool events those for the turns that
-// are part of none.
+// planOfToolEvents adds to the calls for tool events the calls for the turns
+// that are in none of them.
 func planOfToolEvents(head []byte, events [][]byte, rest []llm.Turn, most int) (plan, *scan.Failure) {
 	p := plan{bodies: events}
 	text := element{prompt: unlessBlank(transcript(rest))}
@@ -116,8 +116,8 @@ func tooMuch() *scan.Failure {
 	return &scan.Failure{Kind: scan.TooLarge, Reason: reasonTooMuch}
 }
 
-// contentOf says what is to be judged, and what the request said before it,
-// which helps to judge an answer and may be left out; it is "" where the
+// contentOf returns what is to be judged, and what the request said before it.
+// That context helps to judge an answer and may be left out. It is "" where the
 // judged content has a prompt of its own, which then includes it.
 func contentOf(s *scan.Scan) (judged element, context string) {
 	if s.Leg == llm.RequestLeg || s.Message != nil && s.Message.Format == llm.MCP {
@@ -142,8 +142,8 @@ func contentOf(s *scan.Scan) (judged element, context string) {
 	return judged, unlessBlank(context)
 }
 
-// isJoined reports whether a turn says once more what others say, which what is
-// not judged need not hold.
+// isJoined reports whether a turn says once more what others say. What is not
+// judged need not hold such turns.
 func isJoined(t llm.Turn) bool { return t.Joined }
 
 func turnsWhere(turns []llm.Turn, is func(llm.Turn) bool, want bool) []llm.Turn {
@@ -156,8 +156,8 @@ func turnsWhere(turns []llm.Turn, is func(llm.Turn) bool, want bool) []llm.Turn 
 	return some
 }
 
-// unlessBlank makes "" of white space: the service refuses texts that are
-// empty or gives a verdict on nothing.
+// unlessBlank turns white space into "": the service refuses texts that are
+// empty, or returns a verdict on nothing.
 func unlessBlank(text string) string {
 	if strings.TrimSpace(text) == "" {
 		return ""
@@ -192,7 +192,7 @@ func envelope(p profile, c *Config, s *scan.Scan) []byte {
 }
 
 // sessionOf names the conversation an exchange belongs to, "" if it is not
-// known. A caller chooses it, so it is a label and nothing depends on it.
+// known. A caller chooses it, so it is only a label, and nothing depends on it.
 func sessionOf(c *Config, s *scan.Scan) string {
 	if c.SessionIDHeader != "" {
 		if id := s.Header.Get(c.SessionIDHeader); id != "" {
@@ -217,7 +217,7 @@ func appName(c *Config) string {
 	return "kong-" + c.AppName
 }
 
-// appendMember appends a string member and a comma, or nothing for "": the
+// appendMember appends a string member and a comma, or nothing for "". The
 // service takes an absent field for absent and an empty one for a value.
 func appendMember(b []byte, name, value string) []byte {
 	if value == "" {
@@ -291,10 +291,11 @@ func (e *element) within(chars int) bool {
 	return true
 }
 
-// pieces returns the payloads of an element that takes more than one call, at
-// most most of them, with at most chars characters of its text each, 0 for no
-// limit. Each field goes on its own. All reports whether they hold all of it;
-// no body is left out before the last one that there is place for.
+// pieces returns the payloads of an element that takes more than one call.
+// There are at most most of them, each with at most chars characters of its
+// text, 0 for no limit. Each field goes on its own. all reports whether they
+// hold all of it. If not, the payloads stop at the last one that there is room
+// for.
 func (e *element) pieces(head []byte, most, chars int) (bodies [][]byte, all bool) {
 	for _, member := range []struct {
 		text string

@@ -20,11 +20,11 @@ const (
 	minRoom = 2 * len(`\u0000`)
 )
 
-// split cuts text into at most most pieces, on boundaries of characters, each
-// with at most room bytes as the inside of a JSON string, at most chars
-// characters (0 is no limit) and at most maxURLs URLs; a piece begins with up
-// to overlap characters of the one before. It returns ok=false when most pieces
-// are not enough: then it returns the first ones.
+// split cuts text into at most most pieces, on boundaries of characters. Each
+// has at most room bytes as the inside of a JSON string, at most chars
+// characters (0 is no limit) and at most maxURLs URLs. A piece begins with up
+// to overlap characters of the one before. When most pieces are not enough, it
+// returns the first ones and ok=false.
 func split(text string, room, chars, most int) (pieces []string, ok bool) {
 	if room < minRoom {
 		return nil, false
@@ -63,9 +63,9 @@ func pieceEnd(text string, start, room, chars int) int {
 	return len(text)
 }
 
-// overlapStart finds where the piece after one that ends at end begins. What
-// it repeats takes at most half of a piece's room and of its URLs, so that
-// every piece gets on.
+// overlapStart finds where the piece after one that ends at end begins. What it
+// repeats takes at most half of a piece's room and of its URLs, so that every
+// piece makes progress.
 func overlapStart(text string, end, room, most int) int {
 	urls, i, left := 0, end, room/2
 	for range most {
@@ -106,8 +106,8 @@ func escaped(text string) (cost, size int) {
 }
 
 // isURL reports whether something that the service may count as a URL has its
-// mark at text[i]. What it counts is not published; a URL too many costs a
-// scan more, one too few a refusal by the service.
+// mark at text[i]. What the service counts is not published. Counting one too
+// many costs one more scan, counting one too few a refusal by the service.
 func isURL(text string, i int) bool {
 	switch text[i] {
 	case ':':

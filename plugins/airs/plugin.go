@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package airs is the plugin prisma-airs-intercept: it has Palo Alto Networks'
+// Package airs is the plugin prisma-airs-intercept. It lets Palo Alto Networks'
 // Prisma AIRS judge prompts and answers, through the synchronous scan of its
 // API Intercept.
 package airs
@@ -51,8 +51,8 @@ func configure(data []byte, _ program.Notice) (program.Instance, error) {
 	return program.Instance{Settings: config.Settings, Scanner: scanner, Needs: config.needs(), Warnings: config.Warnings()}, nil
 }
 
-// needs are those of this configuration: what it does not need costs Kong no
-// call.
+// needs returns what this configuration needs. What it does not need costs Kong
+// no call.
 func (c *Config) needs() guard.Needs {
 	return guard.Needs{
 		Service:     true,

@@ -12,8 +12,8 @@ import (
 	"kong-ai-guard/internal/strictjson"
 )
 
-// A profile is the AI security profile of one scan: its id or its name, one of
-// them, and the field of the configuration that it comes from.
+// A profile is the AI security profile of one scan: either its id or its name,
+// and the field of the configuration that it comes from.
 type profile struct{ id, name, field string }
 
 func (p profile) String() string { return cmp.Or(p.id, p.name) }
@@ -51,7 +51,7 @@ func (c *Config) ownProfile() profile {
 }
 
 // claims returns the values of the claim that chooses the profile, in order. A
-// header that stands there twice was not overwritten by anybody.
+// header that occurs twice was not overwritten by anybody.
 func (c *Config) claims(s *scan.Scan) []string {
 	if c.ProfileClaimHeader == "" {
 		return tokenClaim(s.Token, c.ProfileClaim)
@@ -98,7 +98,7 @@ func tokenClaim(token, name string) []string {
 	return values
 }
 
-// appendScalar appends a string's text, or a number or a truth value as it is
+// appendScalar appends a string's text, or a number or a boolean as it is
 // written.
 func appendScalar(values []string, doc *strictjson.Doc, v int) []string {
 	switch doc.Kind(v) {

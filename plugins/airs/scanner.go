@@ -41,10 +41,10 @@ type keyedHeader struct {
 	header http.Header
 }
 
-// NewScanner returns the scanner of one configuration. Connections and
-// breakers are shared with the process's other scanners that have the same
-// options and the same key. The error is a *scan.Failure that names the field
-// which cannot work.
+// NewScanner returns the scanner of one configuration. Connections and breakers
+// are shared with the process's other scanners that have the same options and
+// the same key. The error is a *scan.Failure that names the field that cannot
+// work.
 func NewScanner(c *Config) (*Scanner, error) {
 	client, err := scanhttp.For(scanhttp.Options{
 		SSLVerify: c.SSLVerify, CAFile: c.CAFile, HTTPProxy: c.HTTPProxy,
@@ -57,7 +57,7 @@ func NewScanner(c *Config) (*Scanner, error) {
 	return &Scanner{config: c, client: client}, nil
 }
 
-// account tells keys apart without telling them: the service counts quota by
+// account tells keys apart without revealing them. The service counts quota by
 // key.
 func account(c *Config) string {
 	if c.APIKeyFile != "" {
@@ -114,8 +114,8 @@ func (s *Scanner) judge(ctx context.Context, sc *scanhttp.Scan, p profile, paylo
 	return decide(body)
 }
 
-// call posts a payload, a second time when the service refused the key and
-// the key's file holds another one by now.
+// call posts a payload. It posts it a second time when the service refused the
+// key and the key's file now holds another one.
 func (s *Scanner) call(ctx context.Context, sc *scanhttp.Scan, p profile, body []byte) ([]byte, error) {
 	header, err := s.keyHeader()
 	if err != nil {

@@ -16,8 +16,8 @@ import (
 const callsAtOnce = 4
 
 // judgeAll judges the pieces of a scan. A block ends the calls that are still
-// running, because they can change nothing; a failure does not, because
-// another piece may still be blocked, and a failure may be configured to pass.
+// running, because they can change nothing. A failure does not: another piece
+// may still be blocked, and a failure may be configured to pass.
 func (s *Scanner) judgeAll(ctx context.Context, sc *scanhttp.Scan, p profile, bodies [][]byte) (result, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -28,8 +28,8 @@ func (s *Scanner) judgeAll(ctx context.Context, sc *scanhttp.Scan, p profile, bo
 	group.SetLimit(callsAtOnce)
 	for i, body := range bodies {
 		group.Go(func() error {
-			// A panic in a goroutine of ours would end the process and with
-			// it every exchange; the caller's goroutine is guarded.
+			// A panic in a goroutine of ours would end the process, and every
+			// exchange with it. The caller's goroutine is guarded.
 			defer func() { panics[i] = recover() }()
 			results[i], errs[i] = s.judge(ctx, sc, p, body)
 			if results[i].Action == scan.Block {
@@ -47,9 +47,10 @@ func (s *Scanner) judgeAll(ctx context.Context, sc *scanhttp.Scan, p profile, bo
 	return combine(results, errs)
 }
 
-// combine makes one result of several: a block of any piece decides, then a failure,
-// one that never passes before one that may. The masked texts of pieces tell
-// only that there are some: pieces overlap and have no place of their own.
+// combine makes one result out of several. A block of any piece decides, then a
+// failure, one that never passes before one that may. The masked texts of
+// pieces only show that there are some: pieces overlap and have no place of
+// their own.
 func combine(results []result, errs []error) (result, error) {
 	if i := slices.IndexFunc(results, func(r result) bool { return r.Action == scan.Block }); i >= 0 {
 		return results[i], nil

@@ -15,8 +15,8 @@ import (
 // own limit: the Lua plugin's default and maximum.
 const apiLimit = 20000
 
-// Streams say how answers in event streams are dealt with. They never make us
-// scan less, but for PassEnd.
+// Streams says how answers in event streams are dealt with. Only PassEnd makes
+// us scan less.
 type Streams struct {
 	// Provider is what the format is called in headers, "auto" for what was
 	// found.

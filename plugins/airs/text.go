@@ -8,9 +8,9 @@ import (
 	"kong-ai-guard/internal/llm"
 )
 
-// transcript writes turns as one prompt: in order, a blank line between turns,
-// the user's and the assistant's with a label, all others without one. The
-// service was seen to take several turns without labels, or a labelled system
+// transcript writes turns as one prompt: in order, with a blank line between
+// turns. The user's and the assistant's have a label, all others have none. We
+// have seen the service take several turns without labels, or a labelled system
 // text, for an attack. What one user says alone stays exactly as it is.
 func transcript(turns []llm.Turn) string {
 	labelled := len(turns) > 0 && (label(turns[0]) != "user: " || !sameMessage(turns))
@@ -47,8 +47,8 @@ func join(turns []llm.Turn, labelled bool) string {
 	return b.String()
 }
 
-// label is the prefix of a turn that somebody says; what tools, documents and
-// systems contribute has none.
+// label returns the prefix of a turn that somebody says. What tools, documents
+// and systems contribute has none.
 func label(t llm.Turn) string {
 	switch t.Kind {
 	case llm.KindText, llm.KindReasoning, llm.KindRefusal:

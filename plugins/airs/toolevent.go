@@ -22,16 +22,17 @@ const (
 )
 
 // A toolEvent is an MCP call, its result or a catalogue. Input and output are
-// strings that hold JSON; the service refuses them as JSON values.
+// strings that hold JSON. The service refuses them as JSON values.
 type toolEvent struct {
 	method, server, tool string
 	input, output        string
 }
 
 // toolEventsOf makes the calls for the tool events of a scan, none when it has
-// none or the service would find it too large, and returns the turns that are
-// not in them. A batch has one for each member that is a tool's call, its
-// result or a catalogue; it ends with the first beyond most, which is refused.
+// none or the service would find them too large. It also returns the turns that
+// are not in them. A batch has one call for each member that is a tool's call,
+// its result or a catalogue. It ends with the first beyond most, which is
+// refused.
 func toolEventsOf(head []byte, c *Config, s *scan.Scan, most int) (events [][]byte, rest []llm.Turn) {
 	if s.Message == nil || s.Message.Format != llm.MCP {
 		return nil, nil
@@ -106,9 +107,9 @@ func (e *toolEvent) body(head []byte) []byte {
 	return (&element{tool: e}).fit(head)
 }
 
-// toolEventOf makes the tool event of a scan, nil when the scan is none, and
-// returns the turns that are not in it: they go on their own, because a tool
-// event displaces a prompt that is sent beside it.
+// toolEventOf makes the tool event of a scan, nil when the scan is none. It
+// also returns the turns that are not in it. They go on their own, because a
+// tool event displaces a prompt that is sent beside it.
 func toolEventOf(c *Config, s *scan.Scan) (e *toolEvent, rest []llm.Turn) {
 	call := s.Message
 	if s.Leg == llm.ResponseLeg {
@@ -137,8 +138,8 @@ func toolEventOf(c *Config, s *scan.Scan) (e *toolEvent, rest []llm.Turn) {
 }
 
 // callInput returns a call's arguments as the JSON they are, and the turns that
-// are no arguments. Escapes that JSON does not need are resolved: a detector
-// that reads the text would not see through them.
+// are not arguments. It resolves escapes that JSON does not need, since a
+// detector that reads the text would not see through them.
 func callInput(rpc *llm.RPC, turns []llm.Turn) (input string, rest []llm.Turn) {
 	raw := gjson.GetBytes(rpc.Params, "arguments").Raw
 	arguments := jsontext.Value(raw)
@@ -156,10 +157,10 @@ func callInput(rpc *llm.RPC, turns []llm.Turn) (input string, rest []llm.Turn) {
 	return string(arguments), turns
 }
 
-// saidByEvent is the text of the turn that an event with this tool and input
-// makes needless, "" for none. It goes by what the turn says: a message may
-// hold more calls than its own, and theirs are in no event. A name that is
-// none, or that the event has only in part, is text, and so are arguments in
+// saidByEvent returns the text of the turn that an event with this tool and
+// input makes needless, "" for none. It goes by what the turn says: a message
+// may hold other calls besides its own, and those are in no event. What is not
+// a name, or is in the event only in part, is text, and so are arguments in
 // which JSON holds JSON with escapes.
 func saidByEvent(tool, arguments, input string) string {
 	if !toolName(tool) || strings.Contains(input, `\\u`) {
@@ -188,8 +189,8 @@ func toolName(s string) bool {
 	})
 }
 
-// callOutput writes a call's result in MCP's own shape, from its turns: they
-// hold what is text in it, decoded, and not its pictures.
+// callOutput writes a call's result in MCP's own shape, from its turns. They
+// hold its text, decoded, and not its pictures.
 func callOutput(turns []llm.Turn) string {
 	b := []byte(`{"content":[`)
 	for i := range turns {
@@ -204,8 +205,8 @@ func callOutput(turns []llm.Turn) string {
 }
 
 // catalogue writes tools as a bare array, since the service cannot read MCP's
-// object around it, and with the two members that every reader of tools takes:
-// what a server adds to them must not cost us the verdict.
+// object around it. Each tool has only the two members that every reader of
+// tools takes: what a server adds must not cost us the verdict.
 func catalogue(turns []llm.Turn) string {
 	b := []byte{'['}
 	for i := range turns {

@@ -45,8 +45,8 @@ type result struct {
 	onlyDLP bool
 }
 
-// decide reads the body of a 200. It takes any type in any field, but only one
-// constellation for an allow; the error is a *scan.Failure of kind Degraded.
+// decide reads the body of a 200. It accepts any type in any field, but only
+// one combination as an allow. The error is a *scan.Failure of kind Degraded.
 // The first rule that fits wins, so a scan that failed inside is no verdict
 // even when it says "allow".
 func decide(body []byte) (result, error) {
@@ -103,8 +103,8 @@ func fired(doc *strictjson.Doc, v int) bool {
 // knownDetectors are the features that "errors" was documented to name.
 var knownDetectors = []string{"dlp", "injection", "url_cats", "toxic_content", "malicious_code", "source_code", "agent", "topic_violation", "db_security", "ungrounded"}
 
-// failedDetector says which detector could not do its work, "" if all could.
-// A name is given only if it is a documented one.
+// failedDetector returns the detector that could not do its work, "" if all
+// could. It returns a name only if it is a documented one.
 func failedDetector(doc *strictjson.Doc, errors int) string {
 	if errors < 0 || doc.Kind(errors) == strictjson.Null || doc.Kind(errors) == strictjson.False {
 		return ""
@@ -187,7 +187,7 @@ func textOf(doc *strictjson.Doc, v int) string {
 	return string(doc.Bytes(v))
 }
 
-// optionalText returns a string member, "" if it is absent or null; sound is
+// optionalText returns a string member, "" if it is absent or null. sound is
 // false for any other type.
 func optionalText(doc *strictjson.Doc, name string) (text string, sound bool) {
 	v := doc.Member(strictjson.Root, name)
@@ -220,11 +220,11 @@ func printable(s string) string {
 	return s[:min(len(s), maxName)]
 }
 
-// mask makes a mask of a result that offers one for the leg's own text. It
-// is certain only if that text is one turn and nothing but sensitive data was
-// found: a text with an injection in it stays an attack when its card numbers
-// are gone. Where it is not certain, the leg is blocked, also when the service
-// allowed it in the belief that we put its masked text in.
+// mask makes a mask from a result that offers one for the leg's own text. The
+// mask is certain only if that text is one turn and nothing but sensitive data
+// was found: a text with an injection in it stays an attack when its card
+// numbers are gone. Where it is not certain, the leg is blocked, even when the
+// service allowed it in the belief that we would insert its masked text.
 func (r result) mask(p plan, sc *scan.Scan) scan.Verdict {
 	text := r.maskedPrompt
 	if p.inResponse {

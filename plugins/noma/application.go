@@ -21,7 +21,7 @@ const (
 	maxApplication = 100
 )
 
-// application is the id that an exchange is reported under: the one that a
+// application returns the id that an exchange is reported under: the one that a
 // trusted client names, else the configured one, else the consumer's username,
 // custom id or id, else "kong".
 func application(claimed, configured string, c scan.Consumer) string {
@@ -46,8 +46,8 @@ const (
 	applicationHeader = "X-Noma-Application-Id" // as http.Header spells it
 )
 
-// ClaimMember is the member of requests that names the application, "" when
-// clients are not trusted with that.
+// ClaimMember returns the member of requests that names the application, ""
+// when clients are not trusted with that.
 func (s *Scanner) ClaimMember() string {
 	if s.cfg.TrustClientApplication {
 		return guardrailsMember
@@ -55,8 +55,8 @@ func (s *Scanner) ClaimMember() string {
 	return ""
 }
 
-// Claim is the application that the client names, "" for none: the first that
-// can be one of those in guardrails, else the header's.
+// Claim returns the application that the client names, "" for none. It is the
+// first of those in guardrails that can be one, else the header's.
 func (s *Scanner) Claim(guardrails []byte, header http.Header) string {
 	if !s.cfg.TrustClientApplication {
 		return ""

@@ -13,8 +13,8 @@ import (
 	"kong-ai-guard/internal/secretfile"
 )
 
-// saasHost is the vendor's own host: nothing works there without credentials,
-// while a gateway of the operator's own before the service may add them.
+// saasHost is the vendor's own host, where nothing works without credentials. A
+// gateway that the operator runs in front of the service may add them.
 const (
 	saasHost        = "api.noma.security"
 	defaultAPIBase  = "https://" + saasHost
@@ -24,23 +24,23 @@ const (
 // Config is one plugin instance's configuration, checked and with its
 // defaults filled in. It is not changed after Decode made it.
 type Config struct {
-	// APIBase is the service's URL without a trailing slash; the paths of
-	// the scan and of the token endpoint are appended to it.
+	// APIBase is the service's URL without a trailing slash. The paths of the
+	// scan and of the token endpoint are appended to it.
 	APIBase string
 	// ApplicationID is the application that exchanges are reported under;
 	// "" takes it from the Kong consumer.
 	ApplicationID string
-	// ClientID and ClientSecret are the OAuth client credentials; both are
-	// "" for a service that needs none. ClientSecret is "" too when
-	// ClientSecretFile holds it; Secret returns whichever it is.
+	// ClientID and ClientSecret are the OAuth client credentials. Both are ""
+	// for a service that needs none. ClientSecret is "" too when
+	// ClientSecretFile holds it. Secret returns whichever it is.
 	ClientID, ClientSecret string
 	// ClientSecretFile is the path of a file that holds the secret, "" for none.
 	ClientSecretFile string
-	// APIKey stands in for the client credentials, which win when both are
-	// set; "" for none.
+	// APIKey is used in place of the client credentials, "" for none. The
+	// credentials win when both are set.
 	APIKey string
-	// TokenURL is where tokens come from; "" tries the paths below APIBase
-	// that the service is known to use.
+	// TokenURL is where tokens come from. "" tries the paths below APIBase that
+	// the service is known to use.
 	TokenURL string
 	// ScanPath is the path of the scan below APIBase.
 	ScanPath string
@@ -69,7 +69,7 @@ func Schema() kongschema.Plugin {
 }
 
 // Decode reads the configuration that Kong hands to an instance. The error
-// names each field that is wrong and the cure; it never quotes a value.
+// names each field that is wrong and the cure. It never quotes a value.
 func Decode(data []byte) (*Config, error) {
 	c := new(Config)
 	fields, resolve := c.declare()
@@ -131,7 +131,7 @@ func (c *Config) declare() (fields kongschema.Record, resolve func(kongschema.Gi
 			{"application_ID", &c.ApplicationID, "application_id", applicationAlias, ""},
 			{"client_ID", &c.ClientID, "client_id", clientAlias, ""},
 		} {
-			// Kong fills the default in, so a canonical field at its default
+			// Kong fills in the default, so a canonical field at its default
 			// may be one that nobody set.
 			switch {
 			case !given[spelled.alias] || *spelled.to == spelled.value:
@@ -185,7 +185,7 @@ func (c *Config) checkCredentials(base *url.URL, problems *kongschema.Problems) 
 	}
 }
 
-// Secret returns the client secret as it is now, "" for none: a file is read
+// Secret returns the client secret as it is now, "" for none. A file is read
 // again when it changed.
 func (c *Config) Secret() (string, error) {
 	if c.ClientSecretFile == "" {
@@ -198,8 +198,8 @@ func (c *Config) Secret() (string, error) {
 	return secret, nil
 }
 
-// ReloadSecret has the next Secret read the file, changed or not: for when
-// the service refused the credentials.
+// ReloadSecret makes the next Secret read the file, changed or not. It is for
+// when the service refused the credentials.
 func (c *Config) ReloadSecret() {
 	if c.ClientSecretFile != "" {
 		secretfile.New(c.ClientSecretFile).Reload()

@@ -14,8 +14,8 @@ import (
 	"kong-ai-guard/internal/scanhttp"
 )
 
-// An endpoint is a place to get tokens from and the form in which it wants
-// to be asked.
+// An endpoint is a place to get tokens from, and the form in which it wants to
+// be asked.
 type endpoint struct {
 	url  string
 	form bool // an OAuth form instead of the identity provider's JSON
@@ -103,8 +103,8 @@ func absent(status int) bool {
 }
 
 // misunderstood reports whether the endpoint may want to be asked in its other
-// form. One that finds no credentials in a body it cannot read may call that
-// unauthorized.
+// form. An endpoint that finds no credentials in a body that it cannot read may
+// answer that it is unauthorized.
 func misunderstood(status int) bool {
 	switch status {
 	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotAcceptable,

@@ -8,9 +8,9 @@ import (
 	"kong-ai-guard/internal/llm"
 )
 
-// masks finds the turn that each masked text belongs to. It is certain only
-// when every text has exactly one place, no item whose sensitive data fired
-// is left unmasked, and something changes. A mask on the wrong turn would let
+// masks finds the turn that each masked text belongs to. That is certain only
+// when every text has exactly one place, no item whose sensitive data fired is
+// left unmasked, and something changes. A mask on the wrong turn would let
 // through what the service wanted masked, so there is no best guess.
 func masks(entries []entry, p *payload, turns []llm.Turn) (found []llm.Replacement, certain bool) {
 	for i := range entries {
@@ -26,8 +26,8 @@ func masks(entries []entry, p *payload, turns []llm.Turn) (found []llm.Replaceme
 			return nil, false
 		}
 		sent := p.sent[it.from:it.to]
-		// Whether the mask of a joined turn is the one of its parts is for
-		// Replace to tell.
+		// Replace finds out whether the mask of a joined turn is the one of its
+		// parts.
 		if len(sent) == 1 && it.verbatim && (turns[sent[0]].Maskable || turns[sent[0]].Joined) {
 			if turns[sent[0]].Text != e.masked {
 				found = append(found, llm.Replacement{Turn: sent[0], Text: e.masked})
@@ -42,9 +42,9 @@ func masks(entries []entry, p *payload, turns []llm.Turn) (found []llm.Replaceme
 	return found, len(found) > 0
 }
 
-// place is the item that entry n speaks of. Entries follow the items when
-// there are as many; else an entry has a place only if it is the one entry of
-// its role and there is one item of that role.
+// place returns the item that entry n is about. When there are as many entries
+// as items, they are in the same order. Else an entry has a place only if it is
+// the one entry of its role and there is one item of that role.
 func place(entries []entry, n int, items []item) (item, bool) {
 	e := &entries[n]
 	if len(entries) == len(items) {

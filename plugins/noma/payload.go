@@ -42,15 +42,15 @@ type payload struct {
 type item struct {
 	kind string
 	role string // "" where the kind has none
-	// from and to delimit the item's turns in payload.sent; an item of
-	// images alone has none.
+	// from and to delimit the item's turns in payload.sent. An item of images
+	// alone has none.
 	from, to int
 	// verbatim says that the item holds its texts as the turns do.
 	verbatim bool
 }
 
 // newPayload puts a scan, or one choice of it, into items: the turns in their
-// order, images with their message, and after them as plain text what has no
+// order, images with their message, and after them, as plain text, what has no
 // item of its own.
 func newPayload(s *scan.Scan, choice int, subject string) payload {
 	b := builder{scan: s, choice: choice, images: images(s, choice)}
@@ -80,8 +80,8 @@ func session(s *scan.Scan) string {
 	return s.RequestID
 }
 
-// request ties both legs of an exchange to the request, and an answer to the
-// id that the model gave it.
+// request returns the id that ties both legs of an exchange to the request, or
+// an answer to the id that the model gave it.
 func request(s *scan.Scan) string {
 	if s.Leg == llm.ResponseLeg && s.Message != nil && s.Message.ID != "" {
 		return s.Message.ID
@@ -89,9 +89,9 @@ func request(s *scan.Scan) string {
 	return s.RequestID
 }
 
-// images are the parts that the service can judge, by message, those of no
-// message last. They go with the first choice, since nothing says whose they
-// are.
+// images returns the parts that the service can judge, by message, those of no
+// message last. They go with the first choice, since nothing says which choice
+// they belong to.
 func images(s *scan.Scan, choice int) []llm.MediaPart {
 	if s.Message == nil || choice != everyChoice && choice != s.Turns[0].Choice {
 		return nil
@@ -110,8 +110,8 @@ func images(s *scan.Scan, choice int) []llm.MediaPart {
 }
 
 // isImage reports whether a part can stand as an image of the payload. A plain
-// URL of no known type counts by its ending: the service refuses a payload
-// with what is no image.
+// URL of no known type counts by its ending, since the service refuses a
+// payload that holds something other than an image.
 func isImage(m llm.MediaPart) bool {
 	if m.URL == "" || m.Type != "" {
 		return m.URL != "" && strings.HasPrefix(m.Type, "image")
@@ -274,8 +274,8 @@ func (b *builder) join(sent []int) string {
 	return strings.Join(texts, "\n")
 }
 
-// looseImages writes the images of the messages before the given one that no
-// item has taken, each message's as an item of its own.
+// looseImages writes the images that no item has taken, of the messages before
+// the given one. Each message's are an item of their own.
 func (b *builder) looseImages(before int) {
 	for len(b.images) > 0 && (b.images[0].Message < before || before == math.MaxInt) {
 		message := b.images[0].Message
@@ -373,7 +373,7 @@ const maxArguments = 32
 
 // arguments puts the readable text of a call, its name and then "name: value"
 // lines, back into the JSON object that the service expects of a call. A text
-// that is not such lines without doubt stays in one piece.
+// that is not clearly made of such lines stays in one piece.
 func arguments(tool, text string) string {
 	if text == tool {
 		return "{}"

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package noma is the plugin noma-runtime-protection: it has prompts and
-// answers judged by Noma Security's AI-DR service.
+// Package noma is the plugin noma-runtime-protection. It lets Noma Security's
+// AI-DR service judge prompts and answers.
 package noma
 
 import (

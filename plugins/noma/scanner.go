@@ -40,16 +40,16 @@ type Scanner struct {
 	notice func(err bool, text string)
 	// generic has it said once that exchanges cannot be told apart.
 	generic sync.Once
-	// source is where tokens come from and creds how, both nil when calls
-	// carry the API key, or nothing.
+	// source is where tokens come from and creds is how. Both are nil when
+	// calls carry the API key, or nothing.
 	source *source
 	creds  *credentials
 }
 
 // NewScanner returns the scanner of one configuration. Tokens, connections and
 // breakers are shared with the process's other scanners that have the same.
-// What happens outside of any scan goes to notice; err marks a failure. The
-// error is a *scan.Failure that names the field which cannot work.
+// What happens outside any scan goes to notice, where err marks a failure. The
+// error is a *scan.Failure that names the field that cannot work.
 func NewScanner(cfg *Config, notice func(err bool, text string)) (*Scanner, error) {
 	options := scanhttp.Options{
 		SSLVerify: cfg.SSLVerify, CAFile: cfg.CAFile, HTTPProxy: cfg.HTTPProxy,
@@ -103,8 +103,8 @@ func (s *Scanner) Scan(ctx context.Context, sc *scan.Scan) (scan.Verdict, error)
 	return v, err
 }
 
-// choices are the choices that need a call each, in their order, or everyChoice
-// alone. One more than scan.MaxCalls stands for all that are too many.
+// choices returns the choices that need a call each, in their order, or
+// everyChoice alone. One more than scan.MaxCalls means that there are too many.
 func choices(sc *scan.Scan) []int {
 	if sc.Leg == llm.RequestLeg {
 		return []int{everyChoice}
@@ -147,8 +147,8 @@ func (s *Scanner) judgeAll(ctx context.Context, calls *scanhttp.Scan, sc *scan.S
 	return combine(verdicts, errs)
 }
 
-// combine returns one verdict: a block of any choice decides, then a failure,
-// one that never passes before one that may, then the masks of all.
+// combine makes one verdict out of several. A block of any choice decides, then
+// a failure, one that never passes before one that may, then the masks of all.
 func combine(verdicts []scan.Verdict, errs []error) (scan.Verdict, error) {
 	all := scan.Verdict{Action: scan.Allow}
 	for _, v := range verdicts {
@@ -230,9 +230,10 @@ func (s *Scanner) post(ctx context.Context, calls *scanhttp.Scan, body []byte, r
 	return resp, token, err
 }
 
-// recovered turns a panic into an error, for the goroutines that we start:
-// there it would end the process and with it every exchange. The panic's
-// value may quote content, so the error has its type only. To be deferred.
+// recovered turns a panic into an error, for the goroutines that we start.
+// There a panic would end the process, and every exchange with it. The panic's
+// value may quote content, so the error has only its type. It is to be
+// deferred.
 func recovered(err *error) {
 	if v := recover(); v != nil {
 		*err = fmt.Errorf("panic (%T)\n%s", v, debug.Stack())

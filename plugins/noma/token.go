@@ -21,7 +21,7 @@ import (
 )
 
 const (
-	// defaultLifetime is how long a token is used whose answer does not say:
+	// defaultLifetime is how long a token is used when its answer does not say:
 	// the smallest of the defaults that public clients of the service have.
 	defaultLifetime = 5 * time.Minute
 	// maxLifetime bounds what is believed of an announced lifetime.
@@ -34,8 +34,8 @@ const (
 	refusalHold = time.Second
 	// maxToken bounds a token, in bytes: it goes into a header.
 	maxToken = 16 << 10
-	// maxSources bounds the credentials that are remembered. They change
-	// with configurations only; one forgotten too early costs a token call.
+	// maxSources bounds the credentials that are remembered. They change with
+	// configurations only. One that is forgotten too early costs a token call.
 	maxSources = 256
 )
 
@@ -52,7 +52,7 @@ type grant struct {
 }
 
 // decodeGrant reads the answer of a token endpoint. The service's identity
-// provider changed its spelling once; both are read.
+// provider changed its spelling once, and both are read.
 func decodeGrant(body []byte) (grant, *scan.Failure) {
 	if !jsontext.Value(body).IsValid() {
 		return grant{}, degraded(reasonTokenNotJSON)
@@ -118,8 +118,8 @@ type sourceKey struct {
 	secret      [sha256.Size]byte
 }
 
-// sourceFor returns the process's source for these credentials. secret is
-// what tells two apart: the secret itself or the name of its file.
+// sourceFor returns the process's source for these credentials. secret tells
+// two apart: it is the secret itself or the name of its file.
 func sourceFor(url, client, secret string) *source {
 	key := sourceKey{url: url, client: client, secret: sha256.Sum256([]byte(secret))}
 	sources.Lock()
@@ -136,7 +136,7 @@ func sourceFor(url, client, secret string) *source {
 }
 
 // A source holds the current token of one set of credentials. It is safe for
-// concurrent use; however many callers need a new token, one fetches it.
+// concurrent use. However many callers need a new token, only one fetches it.
 type source struct {
 	flight singleflight.Group
 
@@ -151,17 +151,17 @@ type source struct {
 
 // A fetcher gets tokens from the service.
 type fetcher interface {
-	// fetch gets one. worked is the endpoint that gave the last one, the
-	// zero value for none yet; works is the one that did now.
+	// fetch gets one. worked is the endpoint that issued the last one, the zero
+	// value for none yet. works is the one that did now.
 	fetch(ctx context.Context, worked endpoint) (g grant, works endpoint, fail *scan.Failure)
 	// late hears of a renewal that failed while the old token serves on.
 	late(fail *scan.Failure)
 }
 
-// get returns a token that is still good. While one is due for renewal it is
-// used on, and the new one is fetched beside it. timeout bounds the fetch,
-// which goes on when this caller leaves, for the others who wait for it. The
-// error is a *scan.Failure, or our own fault.
+// get returns a token that is still good. One that is due for renewal stays in
+// use while the new one is fetched. timeout bounds the fetch, which goes on
+// when this caller leaves, for the others who wait for it. The error is a
+// *scan.Failure, or our own fault.
 func (s *source) get(ctx context.Context, timeout time.Duration, from fetcher) (string, error) {
 	now := time.Now()
 	s.mu.Lock()
@@ -194,8 +194,8 @@ func (s *source) get(ctx context.Context, timeout time.Duration, from fetcher) (
 	}
 }
 
-// renew fetches a token and remembers it; beside says that the old one serves
-// on meanwhile. It runs on a goroutine of its own, where a panic would end the
+// renew fetches a token and remembers it. beside says that the old one stays in
+// use meanwhile. It runs on a goroutine of its own, where a panic would end the
 // process.
 func (s *source) renew(ctx context.Context, timeout time.Duration, from fetcher, beside bool) (token any, err error) {
 	defer recovered(&err)

@@ -52,8 +52,8 @@ func (d detector) String() string {
 }
 
 // decode reads the answer of any dialect of the service. Fields of the wrong
-// type count as absent; an answer without a valid verdict is a failure, and
-// so is one that could be read in two ways.
+// type count as absent. An answer without a valid verdict is a failure, and so
+// is one that could be read in two ways.
 func decode(body []byte, leg llm.Leg) (result, *scan.Failure) {
 	if !jsontext.Value(body).IsValid() {
 		return result{}, degraded(reasonNotJSON)
@@ -210,8 +210,8 @@ func (e *entry) readGroup(group string, v gjson.Result) bool {
 	return fired
 }
 
-// maxFired bounds the detectors that are remembered of one entry, and
-// maxName the length of their names, in bytes; both go to logs.
+// maxFired bounds the detectors that are remembered of one entry, and maxName
+// the length of their names, in bytes. Both go to logs.
 const (
 	maxFired = 32
 	maxName  = 64

@@ -8,7 +8,7 @@ import (
 	"hash/crc32"
 )
 
-// overhead is what a frame has beside its headers and its payload: a prelude
+// overhead is what a frame has besides its headers and its payload: a prelude
 // of two lengths and a checksum, and a checksum of the whole.
 const overhead = 16
 

@@ -195,7 +195,7 @@ func (e *toolEvent) judge(answer map[string]any) (malicious bool) {
 // A toolText is a piece of a tool event and the tool that it is about.
 type toolText struct{ tool, text string }
 
-// parts takes a catalogue apart, so that a detection can name the tool; all
+// parts takes a catalogue apart, so that a detection can name the tool. All
 // else is one part. The texts have JSON's escapes resolved once.
 func (e *toolEvent) parts(s string) []toolText {
 	var tools []struct {

@@ -22,7 +22,7 @@ func quote(s string) string {
 }
 
 // read decodes the body of a call whose root may hold the given names and no
-// others. It is false after the call was refused.
+// others. It returns false after the call was refused.
 func (c *call) read(into any, names ...string) bool {
 	var members map[string]jsontext.Value
 	if err := json.Unmarshal(c.body, &members); err != nil {
@@ -77,7 +77,7 @@ type part struct {
 }
 
 // textOf returns the text of a content: a string, or an array of parts of the
-// given types. It is false when the content is neither.
+// given types. It returns false when the content is neither.
 func textOf(v jsontext.Value, types ...string) (string, bool) {
 	switch v.Kind() {
 	case '"':
