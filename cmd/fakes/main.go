@@ -77,7 +77,7 @@ func run(stop context.Context, args []string, stdout, stderr io.Writer) int {
 	return 0
 }
 
-// reach tells by its error which of the stand-ins does not listen.
+// reach says in its error which of the stand-ins does not listen.
 func reach(stop context.Context, fakes []fake, _ io.Writer) error {
 	dialer := net.Dialer{Timeout: probeTime}
 	for _, f := range fakes {

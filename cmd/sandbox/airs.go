@@ -10,7 +10,7 @@ import (
 	"kong-ai-guard/internal/sim/fakeairs"
 )
 
-// What the stand-in knows its customers by. These are no secrets.
+// What the stand-in knows its customers by. These are not secrets.
 const (
 	airsKey     = "sandbox-airs-key"
 	airsProfile = "demo-profile"

@@ -28,7 +28,7 @@ type step struct {
 	says string
 	// modelCalls is how often the model has to be asked.
 	modelCalls int
-	// also checks what else has to be so, and returns what to show of it.
+	// also checks what else has to hold, and returns what to show of it.
 	also func(context.Context, *answer) (string, error)
 }
 

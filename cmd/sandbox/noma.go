@@ -13,7 +13,7 @@ import (
 	"kong-ai-guard/internal/sim/fakenoma"
 )
 
-// What the stand-in knows its customer by. These are no secrets.
+// What the stand-in knows its customer by. These are not secrets.
 const (
 	nomaID     = "sandbox-client"
 	nomaSecret = "sandbox-secret"
@@ -65,7 +65,7 @@ func soundNoma() fakenoma.Options {
 	return fakenoma.Options{ClientID: nomaID, ClientSecret: nomaSecret}
 }
 
-// The words for the ways in which the service may give verdicts and tokens.
+// The words for the ways in which the service may send verdicts and tokens.
 var (
 	dialects = map[string]fakenoma.Dialect{
 		"action": fakenoma.ActionDialect, "result": fakenoma.ResultDialect, "verdict": fakenoma.VerdictDialect,

@@ -28,7 +28,7 @@ type options struct {
 	level       level
 }
 
-// addresses are where things listen, with a place for each plugin.
+// addresses holds where things listen, with a place for each plugin.
 type addresses struct {
 	gateway, control, llm string
 	plugins               map[string]*place

@@ -31,7 +31,7 @@ type standIn interface {
 	secrets(at string) map[string]string
 	// saw returns the scans that came in.
 	saw() []seen
-	// fail has it misbehave; the zero fault ends that.
+	// fail makes it misbehave. The zero fault ends that.
 	fail(fault) error
 	// behave makes it behave as options say. They replace all that was wanted
 	// before: no options end it.
@@ -71,7 +71,7 @@ func newServices() ([]*service, error) {
 	return all, nil
 }
 
-// fail has the service misbehave, or be gone.
+// fail makes the service misbehave, or be gone.
 func (s *service) fail(f fault) error {
 	if err := s.standIn.fail(f); err != nil {
 		return err

@@ -53,7 +53,7 @@ var neighboursOfKong = map[string]struct {
 	"noma-runtime-protection":      {900, scansToo},
 }
 
-// neighbours tells what the other plugins that meet an instance mean for it.
+// neighbours reports what the other plugins that meet an instance mean for it.
 func (p *Plugin) neighbours(doc *document, in *instance, made *Instance) remarks {
 	var noted remarks
 	s := &made.Settings

@@ -55,7 +55,7 @@ const (
 	Unknown
 )
 
-// A Field is a line of an event that is no data line.
+// A Field is a line of an event that is not a data line.
 type Field struct {
 	Kind FieldKind
 	// Text is what the line says: what follows the colon, without one

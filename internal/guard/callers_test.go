@@ -31,8 +31,8 @@ func from(t testing.TB, n int, consumer, address string) *fakeKong {
 	return k
 }
 
-// One caller floods the scans and the memory; another one's request is judged
-// meanwhile, without a wait, by both plugins and for consumers and addresses.
+// One caller floods the scans and the memory. Another one's request is judged
+// meanwhile without a wait, by both plugins, for consumers and for addresses.
 func TestOneCallerCannotTakeAll(t *testing.T) {
 	long := `{"messages":[{"role":"user","content":"` + strings.Repeat("word ", 4000) + `"}]}`
 	for _, c := range []struct {

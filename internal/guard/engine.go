@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package guard is the engine that both plugins share. It carries each exchange
-// as policy says: it reads the exchange from Kong, has it judged, and allows,
-// rewrites or refuses it.
+// as policy says: it reads the exchange from Kong, lets the service judge it,
+// and allows, rewrites or refuses it.
 package guard
 
 import (
@@ -49,7 +49,7 @@ type Engine struct {
 	needs    Needs
 	settings policy.Settings
 	scanner  scan.Scanner
-	// badField names the field because of which nothing can be scanned.
+	// badField names the field that keeps everything from being scanned.
 	badField string
 	// claimer is the scanner if it is a Claimer that listens, else nil.
 	// claimMember is the member of bodies that it listens to.
@@ -59,7 +59,7 @@ type Engine struct {
 	// The names, once known, of what the instance is scoped to.
 	service, route atomic.Pointer[string]
 	consumer       atomic.Pointer[scan.Consumer]
-	// What was warned of, since it is done once.
+	// What was warned of, since each warning is written once.
 	warnedGet, warnedMedia atomic.Bool
 
 	legs        [2][policy.Outcomes]prometheus.Counter

@@ -58,7 +58,7 @@ func (x *exchange) unreadInput() llm.Input {
 	}
 }
 
-// recordOverhead is about what a record takes beside its texts.
+// recordOverhead is about what a record takes besides its texts.
 const recordOverhead = 1 << 10
 
 // size is about the memory that the exchange takes, in bytes.

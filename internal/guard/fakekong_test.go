@@ -20,9 +20,9 @@ import (
 	"kong-ai-guard/internal/scan"
 )
 
-// fakeKong is one request on its way through a gateway. Its replies are
-// encoded as those that were recorded from a real one; what plugins do to the
-// request and the answer is kept.
+// fakeKong is one request on its way through a gateway. Its replies are encoded
+// like those that were recorded from a real gateway. It keeps what plugins do
+// to the request and the answer.
 type fakeKong struct {
 	t testing.TB
 
@@ -41,7 +41,7 @@ type fakeKong struct {
 	status       int
 	answer       string
 	answerHeader map[string]string
-	// replyErr fails the replies of a method; broken the whole batch in
+	// replyErr makes the replies of a method fail, broken the whole batch in
 	// which it stands.
 	replyErr map[string]error
 	broken   string
@@ -342,7 +342,7 @@ func (k *fakeKong) headerReply(args []byte) []byte {
 	return b
 }
 
-// text encodes a string field; bytes that are not UTF-8 go as they are, as
+// text encodes a string field. Bytes that are not UTF-8 stay as they are, as
 // Kong sends them.
 func text(num protowire.Number, s string) []byte {
 	return protowire.AppendString(protowire.AppendTag(nil, num, protowire.BytesType), s)

@@ -21,7 +21,7 @@ type content struct {
 	// places in it, nil for all.
 	turns  []llm.Turn
 	picked []int
-	// claim is what the client claims beside the content.
+	// claim is what the client claims besides the content.
 	claim string
 }
 
@@ -58,8 +58,8 @@ func (e *Engine) read(ctx context.Context, in llm.Input, x *exchange, allowed al
 	return c, err
 }
 
-// judge reads a body within its limit and has it scanned. It knows nothing of
-// Kong.
+// judge reads a body within its limit and lets the service scan it. It knows
+// nothing of Kong.
 func (e *Engine) judge(ctx context.Context, in llm.Input, x *exchange, allowed allowance) policy.Finding {
 	c, err := e.read(ctx, in, x, allowed)
 	switch {

@@ -38,8 +38,8 @@ const (
 )
 
 // What the client says for the scanner is known on both legs, in every mode,
-// however much of the exchange is looked at; and only in enforce mode does the
-// request change.
+// however much of the exchange is looked at. The request changes only in
+// enforce mode.
 func TestClaims(t *testing.T) {
 	all := []policy.Mode{policy.Enforce, policy.Monitor, policy.Off}
 	for _, request := range all {

@@ -27,7 +27,7 @@ type job struct {
 	reason string // why the last try gave no verdict
 }
 
-// jobOverhead is about what a job takes beside its body, in bytes.
+// jobOverhead is about what a job takes besides its body, in bytes.
 const jobOverhead = 1 << 10
 
 // monitorQueue holds the legs that wait to be monitored and judges them with
@@ -111,7 +111,8 @@ func (q *monitorQueue) add(j *job) {
 	}
 }
 
-// rest has a leg tried again later. False means that there is no time for it.
+// rest makes a leg be tried again later. False means that there is no time for
+// it.
 func (q *monitorQueue) rest(j *job, asked time.Duration) bool {
 	d := min(max(firstRest<<min(j.tries, 5), asked), maxRest)
 	d += rand.N(d / 4) // not all at once
@@ -201,12 +202,13 @@ func (q *monitorQueue) dropped(n int) {
 	q.process.Notice(true, "monitored legs were dropped: the queue is full (max-monitor-items, max-monitor-bytes) or the process ends")
 }
 
-// held tells how many legs and bytes are held.
+// held returns how many legs and bytes are held.
 func (q *monitorQueue) held() (items int, bytes int64) {
 	return int(q.items.held()), q.bytes.held()
 }
 
-// hurry has the legs that rest tried again at once. More may come, and rest.
+// hurry makes the legs that rest be tried again at once. More may come, and
+// rest.
 func (q *monitorQueue) hurry() {
 	q.mu.Lock()
 	defer q.mu.Unlock()

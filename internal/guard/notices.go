@@ -35,7 +35,7 @@ func zapLevel(s policy.Severity) zapcore.Level {
 // written: a service that is away for an hour must not fill the log.
 const repeatAfter = time.Minute
 
-// notices are lines about what happened outside of any event. They go to
+// notices are lines about what happened outside any event. They go to
 // stderr at once, which operators seldom see, and wait here for the next
 // event, which can write them into Kong's log. Repeats are counted.
 type notices struct {

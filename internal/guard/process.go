@@ -64,7 +64,7 @@ func NewProcess(b Bounds, logPrefix string, log *zap.Logger, m *telemetry.Metric
 	return p
 }
 
-// Notice takes a line about something that happened outside of any event, such
+// Notice takes a line about something that happened outside any event, such
 // as a refreshed token that failed or an opened breaker: it goes to stderr at
 // once and into Kong's log with the plugin's next event. err chooses the level
 // err instead of warn. The text names no content and no secret; repeats are

@@ -93,7 +93,7 @@ func (r *records) take(plugin, requestID string) *exchange {
 	return r.remove(e)
 }
 
-// count tells how many records and bytes are held.
+// count returns how many records and bytes are held.
 func (r *records) count() (n int, bytes int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -75,7 +75,7 @@ func (e *Engine) countBody(leg llm.Leg, size int, m *llm.Message) {
 	e.process.metrics.Bodies.WithLabelValues(leg.String(), format).Inc()
 }
 
-// showFinding shows how something ended in a trace: in words of ours and ids.
+// showFinding shows in a trace how something ended, in words of ours and ids.
 func showFinding(s tracing.Span, f *policy.Finding) {
 	if !s.Recorded() {
 		return

@@ -205,9 +205,9 @@ func withParts(parts ...string) string {
 	return `{"model":"m","messages":[{"role":"user","content":[` + strings.Join(parts, ",") + `]}]}`
 }
 
-// TestMediaNobodyJudged: what goes on with media that the service did not look
-// at is counted, alone or beside text, on both legs and in both modes; what
-// ends is not.
+// TestMediaNobodyJudged: a leg that goes on with media that the service did not
+// look at is counted, with or without text, on both legs and in both modes. A
+// leg that ends is not.
 func TestMediaNobodyJudged(t *testing.T) {
 	judgesImages := func(v *vendor) {
 		v.JudgesMedia = func(m llm.MediaPart) bool { return strings.HasPrefix(m.Type, "image") }

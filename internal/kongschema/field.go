@@ -138,7 +138,7 @@ func (f *Field) Referenceable() *Field {
 	return f
 }
 
-// Encrypted has Kong's keyring encrypt the value where it is stored.
+// Encrypted makes Kong's keyring encrypt the value where it is stored.
 func (f *Field) Encrypted() *Field {
 	f.spec.encrypted = true
 	return f

@@ -38,7 +38,7 @@ func MutuallyExclusive(a, b string) EntityCheck {
 	return EntityCheck{"mutually_exclusive", []string{a, b}}
 }
 
-// Check tells what Kong would refuse of the schema at its start.
+// Check returns what Kong would refuse of the schema at its start.
 func (p *Plugin) Check() error {
 	if err := p.Config.Check(); err != nil {
 		return err

@@ -86,7 +86,7 @@ type registry struct {
 	promptNames, askNames, spelledNames, answerNames map[string]bool
 }
 
-// A pathEnd is the end of a path that tells a format.
+// A pathEnd is the end of a path that shows a format.
 type pathEnd struct {
 	end    string
 	format Format

@@ -12,7 +12,7 @@ type arena struct {
 	chunk int // how large the next chunk is to be
 }
 
-// room sees to it that n bytes fit without moving what is being built.
+// room makes sure that n bytes fit without moving what is being built.
 func (r *arena) room(n int) {
 	if cap(r.buf)-len(r.buf) < n {
 		r.buf = make([]byte, 0, max(n, r.chunk))

@@ -11,7 +11,7 @@ import (
 )
 
 // Streams that an upstream breaks off with an error of its own. The error comes
-// after what was sent before, outside of its framing. Clients show it, so it is
+// after what was sent before, outside its framing. Clients show it, so it is
 // read like everything else.
 
 // endInError returns the places of the objects of a body that is not JSON as a

@@ -117,8 +117,8 @@ func TestLinesOfAnEventThatAreEvents(t *testing.T) {
 	}
 }
 
-// TestPartsOfOneArray: what a part says of itself, beside its text, does not keep
-// a template from printing it behind the others.
+// TestPartsOfOneArray: what a part says of itself, besides its text, does not
+// keep a template from printing it behind the others.
 func TestPartsOfOneArray(t *testing.T) {
 	for _, part := range []string{
 		`{"type":"text","text":"$","thought":true}`, `{"type":"reasoning_text","text":"$"}`, `{"type":"tool_result","text":"$"}`,
@@ -225,8 +225,8 @@ func TestMaskMakesNoOtherText(t *testing.T) {
 	}
 }
 
-// TestBase64LikeWords: base64 of UTF-16 in some scripts has runs of letters like
-// words; it is refused like the same in another place.
+// TestBase64LikeWords: base64 of UTF-16 in some scripts has runs of letters
+// like words. It is refused, as it is elsewhere.
 func TestBase64LikeWords(t *testing.T) {
 	var wide []byte
 	for _, u := range utf16.Encode([]rune(strings.Repeat("Серая цапля прячет семь медных фонарей. ", 3))) {

@@ -2,7 +2,7 @@
 
 package llm
 
-// compatibleAPIs are no format of their own: they have no signs, only names.
+// compatibleAPIs are not a format of their own: they have no signs, only names.
 var compatibleAPIs = api{grammar: compatible}
 
 // compatible adds what servers that speak OpenAI's format say beyond it: Azure,

@@ -14,8 +14,8 @@ import (
 	"kong-ai-guard/internal/strictjson"
 )
 
-// marker is no identifier and no word of an API, so no place may take it for
-// structure.
+// marker is neither an identifier nor a word of an API, so no place may take it
+// for structure.
 const marker = "Kindly zq7 the marker"
 
 // scanned reports whether everything a message says holds the marker.

@@ -114,7 +114,7 @@ func base64Alphabet(s string) bool {
 	return true
 }
 
-// reveal adds the texts that were found inside of encoded strings as a turn.
+// reveal adds the texts that were found inside encoded strings as a turn.
 func (r *reader) reveal(a at) {
 	if len(r.found) == 0 {
 		return
@@ -146,7 +146,8 @@ const slotNumbers = "numbers"
 // slotTokens marks what may be token ids of the text beside it.
 const slotTokens = "tokens"
 
-// slotTranscript marks what a sound beside it says, which a mask would not reach.
+// slotTranscript marks what a sound beside it says, which a mask would not
+// reach.
 const slotTranscript = "transcript"
 
 // inline reads string v, which should be base64 of media.
@@ -162,7 +163,8 @@ func (r *reader) inline(a at, v int, s []byte) error {
 		secret := a.kind == KindReasoning // ciphertext
 		a.kind = KindDocument
 		r.text(a, fDocument, v)
-		// A lenient decoder, which skips what is no base64, may find another.
+		// A lenient decoder, which skips what is not base64, may find another
+		// text.
 		if data := mediatype.Base64(string(s)); r.asm == nil && len(data)*4/3 >= len(s)-len(s)/10 && len(data) >= 16 {
 			text, _, err := r.legible("", data)
 			if err != nil && alphabet && !secret && mediatype.Wide(data) {
@@ -212,7 +214,7 @@ func isTextType(t string) bool {
 	if strings.HasPrefix(t, "text/") {
 		return true
 	}
-	// Office documents are archives of XML, and pictures and sound are none.
+	// Office documents are archives of XML. Pictures and sound are not.
 	if !strings.HasPrefix(t, "application/") || zippedType(t) {
 		return false
 	}

@@ -249,7 +249,7 @@ func TestAnswersThatBeginWithABracket(t *testing.T) {
 	}
 }
 
-// TestStreamsThatEndInABareError: an upstream's error outside of the framing is
+// TestStreamsThatEndInABareError: an upstream's error outside the framing is
 // scanned like all that the client gets.
 func TestStreamsThatEndInABareError(t *testing.T) {
 	const (

@@ -76,7 +76,7 @@ func (r *reader) line(name []byte, end string) {
 	r.arena.buf = append(append(append(r.arena.buf, name...), end...), '\n')
 }
 
-// scalar appends value v, which is no container. null has nothing to say.
+// scalar appends value v, which is not a container. null says nothing.
 func (r *reader) scalar(v int) {
 	switch r.doc.Kind(v) {
 	case strictjson.Null:

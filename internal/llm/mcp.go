@@ -77,7 +77,7 @@ func rpc() {
 	partShape.add(field{rule: text, kind: KindDocument, shape: resourceShape}, "resource")
 	partShape.add(fDocument, "uri", "description") // of a link to a resource
 	partShape.add(fIdent, "mimeType")
-	// A resource is text or a file: its own address is no media.
+	// A resource is text or a file. Its own address is not media.
 	resourceShape.add(fDocument, "uri", "name", "title", "description", "text")
 	resourceShape.add(fInline, "blob")
 	resourceShape.add(fIdent, "mimeType")

@@ -51,7 +51,7 @@ func (r *reader) keep(s []byte, known int) {
 		if _, _, sense := wordsOf(part); !sense {
 			return
 		}
-		// In a part that is no words for the most, short ones are there by chance.
+		// In a part that is mostly not words, short ones are there by chance.
 		least := 0
 		if 4*covered(part) < 3*len(part) {
 			least = 5

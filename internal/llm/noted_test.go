@@ -61,8 +61,8 @@ func TestSentencesInPieces(t *testing.T) {
 	}
 }
 
-// TestQuietIDs: what real bodies have of ids and counters is no content, however
-// long they are.
+// TestQuietIDs: the ids and counters of real bodies are not content, however
+// long the bodies are.
 func TestQuietIDs(t *testing.T) {
 	var calls, results []string
 	for i := range 200 {

@@ -139,7 +139,7 @@ func vectorOf(n int) string {
 }
 
 // TestVectors: embeddings are structure in whatever shape they come, and what
-// is no number among them is content.
+// is not a number among them is content.
 func TestVectors(t *testing.T) {
 	v, bits := vectorOf(16), "["+strings.Repeat("4111,1111,", 8)+"0]"
 	for name, body := range map[string]string{

@@ -200,7 +200,7 @@ func openAI() {
 	errorShape.add(fIdent, "param")
 
 	citationShape.add(fEnum, "type")
-	// What is cited is no media of the exchange.
+	// What is cited is not media of the exchange.
 	citationShape.add(fDocument, "title", "cited_text", "text", "quote", "url", "document_title", "filename")
 	citationShape.add(fSetting, "start_index", "end_index", "start", "end", "index", "document_index", "start_char_index",
 		"end_char_index", "start_page_number", "end_page_number", "start_block_index", "end_block_index", "content_index")

@@ -74,8 +74,8 @@ func TestWordsInAnotherOrder(t *testing.T) {
 	}
 }
 
-// TestQuietRandomIDs: words that ids made at random have by chance, among much
-// that is none, are no content.
+// TestQuietRandomIDs: words that random ids have by chance, among much that is
+// not words, are not content.
 func TestQuietRandomIDs(t *testing.T) {
 	var calls []string
 	for _, id := range []string{"tooluse_kZJMlvQmRJ6eAyJE5GIl7Q", "tooluse_Bel9x-QmRJ6eAyJE5GIl7Q", "tooluse_7-Kab3xQ9z-RJ6eAyJE5GI", "D681PevKs", "qX3Bon9Zk", "Zk9Lap2Qx", "9Tip4xQzA"} {

@@ -40,7 +40,7 @@ func ReadContext(ctx context.Context, in Input, lim Limits) (*Message, error) {
 	return m, err
 }
 
-// read is ReadContext, and tells how much work it was.
+// read is like Read, and returns how much work it was.
 func read(ctx context.Context, in Input, lim Limits) (m *Message, work int, err error) {
 	body, err := contentcoding.Decode(in.ContentEncoding, in.Body, contentcoding.Limits{Bytes: lim.DecodedBytes, Ratio: lim.Ratio})
 	if err != nil {
@@ -376,7 +376,7 @@ func (r *reader) document(in Input) error {
 	return r.unknown(a, root)
 }
 
-// plain reads a body that is no JSON: text, or else media.
+// plain reads a body that is not JSON: text, or else media.
 func (r *reader) plain(label mediatype.Label, body []byte) error {
 	m := r.msg
 	if mediatype.Text(body) {

@@ -45,7 +45,7 @@ func dump(m *Message) string {
 }
 
 // TestGolden reads every body of testdata/llm and compares what it says with
-// the golden file beside it. A body's name tells its leg, and its ending its
+// the golden file beside it. A body's name says its leg, and its ending its
 // type. UPDATE_GOLDEN=1 writes the golden files anew.
 func TestGolden(t *testing.T) {
 	root := filepath.Join("..", "..", "testdata", "llm")

@@ -28,10 +28,10 @@ func readAnswer(t testing.TB, kind, body string) *Message {
 	return m
 }
 
-// withCopies returns a document, which src is, with a copy of each of its
-// members, one after the other: once before it and once behind it, with the
-// marker for a value and, where the member has strings in it, with the marker
-// for some of them: what is inside of it gets copies of its own.
+// withCopies returns variants of the document src, each with a copy of one of
+// its members, once before the member and once behind it. The copy has the
+// marker for a value and, where the member has strings in it, the marker for
+// some of them. What is inside the member gets copies of its own.
 func withCopies(d *strictjson.Doc, src []byte, yield func(doc []byte)) {
 	for v := range d.Len() {
 		start, nameEnd := d.NameSpan(v)
@@ -343,7 +343,7 @@ func TestCopiesInFrames(t *testing.T) {
 }
 
 // TestLoneSurrogates: halves of an emoji are joined where clients join their
-// texts, and what stays alone is replaced. There is no mask for such a text.
+// texts, and what stays alone is replaced. Such a text cannot be masked.
 func TestLoneSurrogates(t *testing.T) {
 	delta := func(member string) string {
 		return `data: {"choices":[{"index":0,"delta":{` + member + `}}]}` + "\n\n"

@@ -67,7 +67,7 @@ type streamed struct {
 
 func newAssembler() *assembler { return &assembler{byKey: make(map[threadKey]*streamed)} }
 
-// begin makes ready for the next event, of a class.
+// begin prepares for the next event, of a class.
 func (m *assembler) begin(class string, begins bool) {
 	m.class, m.begins, m.classID = class, begins, -1
 	m.event++
@@ -431,7 +431,7 @@ func (r *reader) flush() {
 			}
 			r.flushText(s, &f)
 		}
-		// What the turns stand on is theirs now; the rest can go.
+		// The turns keep the memory that they stand on. The rest can go.
 		thread.buf, thread.runs = nil, nil
 	}
 	r.flushPlain(&f)

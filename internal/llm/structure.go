@@ -100,7 +100,7 @@ func isSecret(s []byte) bool {
 	default:
 		return false
 	}
-	// A word without a digit or a capital inside is no key.
+	// A word without a digit or a capital inside is not a key.
 	if !only(token, "._~+/=-") || readable(token) >= 3 || plain(token) || isProse(token) {
 		return false
 	}

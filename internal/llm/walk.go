@@ -28,7 +28,7 @@ type span struct {
 	// whole says that a replacement goes here. The other pieces of the same
 	// text become empty.
 	whole bool
-	// plain says that the place holds text as it is, and no literal.
+	// plain says that the place holds text as it is, and not a literal.
 	plain bool
 }
 
@@ -240,7 +240,7 @@ func (r *reader) speaker(a *at, role *Role, s *shape, name []byte, c int) bool {
 	return true
 }
 
-// position takes in member c if it numbers a choice, a block or a call.
+// position notes member c if it numbers a choice, a block or a call.
 func (r *reader) position(a *at, s *shape, name []byte, c int) bool {
 	switch string(name) {
 	case "index", "output_index", "contentBlockIndex":
@@ -615,7 +615,8 @@ func (r *reader) text(a at, f field, v int) {
 		return
 	}
 	t := r.turn(a, r.arena.string(from))
-	// A document's title or address is none of its parts, and calls are no parts.
+	// A document's title or address is not one of its parts, and neither are
+	// calls.
 	t.part = a.listed && a.kind != KindToolCall && (a.kind != KindDocument || f.slot != "")
 	name := r.doc.Name(v)
 	t.direct = a.direct && (t.part || a.kind == KindToolCall) && (len(name) == 0 || string(name) == "text")

@@ -94,7 +94,7 @@ func Base64Text(s string) (text string, ok bool) {
 	if len(s) < base64Min {
 		return "", false
 	}
-	// Nearly every string ends here, at its first sign that is not base64.
+	// Nearly every string ends here, at its first character that is not base64.
 	chars := 0
 	for i := range len(s) {
 		switch sextets[s[i]] {

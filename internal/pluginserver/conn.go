@@ -98,7 +98,7 @@ func (c *conn) end() bool {
 	return !c.draining
 }
 
-// drain lets the call that is under way, or that comes in a moment, be the last.
+// drain makes the call that is under way, or about to come, the last one.
 func (c *conn) drain() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -165,7 +165,8 @@ func (f *frames) memory(n int) []byte {
 	return f.kept[start:len(f.kept):len(f.kept)]
 }
 
-// own says whose memory the replies take, also those that were read before.
+// own says whose memory the replies take, including those that were read
+// before.
 func (f *frames) own(owner string) {
 	if f.reserved > 0 {
 		f.room.Move(f.owner, owner, f.reserved)

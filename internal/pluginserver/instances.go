@@ -112,7 +112,7 @@ func (t *instances) freeID(seq int32) int32 {
 	return id
 }
 
-// make makes an instance. Should the plugin panic, the instance refuses.
+// make makes an instance. If the plugin panics, the instance refuses.
 func (t *instances) make(config []byte) (in Instance) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -196,7 +196,7 @@ func (t *instances) freeUnused() {
 	t.free(unused)
 }
 
-// closeAll frees all instances, those apart whose events would not end.
+// closeAll frees all instances, except those whose events would not end.
 func (t *instances) closeAll() {
 	t.mu.Lock()
 	t.over = true

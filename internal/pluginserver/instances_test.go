@@ -48,7 +48,7 @@ func (c *census) new(config []byte) pluginserver.Instance {
 	}
 }
 
-// configOf tells which configuration runs under a number.
+// configOf returns the configuration that runs under a number.
 func configOf(t *testing.T, p *peer, id int32) string {
 	t.Helper()
 	return string(must[outcome](t)(p.event(id, "access")).exit.GetBody())

@@ -13,7 +13,7 @@ type AnswerPlan uint8
 const (
 	// ScanAnswer holds the answer back until it is judged.
 	ScanAnswer AnswerPlan = iota
-	// WatchAnswer has the answer shown whole, to be judged afterwards.
+	// WatchAnswer makes Kong show the whole answer, to be judged afterwards.
 	WatchAnswer
 	// IgnoreAnswer is for a leg that is switched off.
 	IgnoreAnswer

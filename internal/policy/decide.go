@@ -43,7 +43,7 @@ type Refusal struct {
 	Body   []byte
 }
 
-// Decide says what becomes of an enforced leg of which f was found.
+// Decide returns what becomes of an enforced leg with the finding f.
 func Decide(v *Vendor, s *Settings, leg llm.Leg, x *Exchange, f Finding) Decision {
 	d := Decision{Finding: s.settle(leg, f)}
 	if !d.Outcome.Refuses(leg) && d.Rewrites() {

@@ -37,7 +37,7 @@ type Finding struct {
 	// message's turns, nil for all.
 	Turns  []llm.Turn
 	Picked []int
-	// Claim is what the client claims beside the content; see scan.Claimer.
+	// Claim is what the client claims besides the content. See scan.Claimer.
 	Claim string
 	// Latency is that of the scan, 0 if there was none.
 	Latency time.Duration

@@ -94,7 +94,7 @@ func Main(p Plugin) int {
 	}, os.Args[1:], os.Stdout, os.Stderr)
 }
 
-// start makes the server, with everything beside it that the flags ask for.
+// start makes the server, and whatever else the flags ask for.
 func (p Plugin) start(o *options, own pluginserver.Process) (*pluginserver.Server, error) {
 	if err := o.bounds.Validate(); err != nil {
 		return nil, err

@@ -21,7 +21,7 @@ const (
 	probeEvery = time.Second
 )
 
-// An outcome is what one attempt tells about the service's health.
+// An outcome is what one attempt says about the service's health.
 type outcome uint8
 
 const (

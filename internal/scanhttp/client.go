@@ -33,7 +33,7 @@ const (
 // clients that differ only in Account or in the names of fields share their
 // connections.
 type Options struct {
-	// SSLVerify tells to verify the service's certificate.
+	// SSLVerify says that the service's certificate is to be verified.
 	SSLVerify bool
 	// CAFile is a PEM file of certificate authorities to trust instead of the
 	// system's, "" for those. It is read by For.

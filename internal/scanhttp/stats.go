@@ -38,13 +38,13 @@ var (
 	held     atomic.Int64
 )
 
-// Attempts tells how many attempts the process has made that ended so.
+// Attempts returns how many attempts of the process ended so.
 func Attempts(r Result) int64 { return attempts[r].Load() }
 
-// Openings tells how often a breaker of the process has opened.
+// Openings returns how often a breaker of the process has opened.
 func Openings() int64 { return openings.Load() }
 
-// Holds tells how often one has opened for a single caller.
+// Holds returns how often a breaker has opened for a single caller.
 func Holds() int64 { return held.Load() }
 
 // Breakers returns how many breakers the process has, one for each host and

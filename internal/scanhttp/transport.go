@@ -166,7 +166,7 @@ func newTransport(opts Options, ca []byte) (*http.Transport, *scan.Failure) {
 	return t, nil
 }
 
-// A proxyError tells a refusal of the proxy from one of the service.
+// A proxyError is a refusal by the proxy, and not by the service.
 type proxyError struct{ status int }
 
 func (proxyError) Error() string { return ReasonProxy }

@@ -63,7 +63,7 @@ func (f *File) Value() (string, error) {
 	return f.value, f.err
 }
 
-// Reload has the next Value read the file, whether it looks changed or not.
+// Reload makes the next Value read the file, whether it looks changed or not.
 func (f *File) Reload() {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -102,7 +102,8 @@ type Fault struct {
 	Known bool
 }
 
-// Fault tells where the text has what the last Parse refused it for.
+// Fault says where in the text the reason lies for which the last Parse refused
+// it.
 func (d *Doc) Fault() Fault { return d.fault }
 
 // Parse checks src and indexes it. src must not change while the Doc is used.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package telemetry is what operators see of a plugin outside of Kong's own
+// Package telemetry is what operators see of a plugin outside Kong's own
 // log: metrics and health over HTTP, and the cleaning of values that strangers
 // chose before they reach a log line.
 package telemetry

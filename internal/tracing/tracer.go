@@ -28,7 +28,7 @@ const (
 	maxAttribute      = 256
 )
 
-// Options say where spans go.
+// Options says where spans go.
 type Options struct {
 	// Endpoint is the URL of a collector that takes OTLP over HTTP. Without
 	// a path it is completed with /v1/traces.
@@ -70,7 +70,7 @@ func New(o Options) (*Tracer, error) {
 		sdktrace.WithResource(resource.NewSchemaless(
 			attribute.String("service.name", o.Service), attribute.String("service.version", o.Version))),
 	)
-	// What goes wrong is heard through Failed; the texts quote the endpoint.
+	// Failed reports what goes wrong. The texts of errors quote the endpoint.
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(error) {}))
 	return &Tracer{tracer: provider.Tracer("kong-ai-guard"), provider: provider, upload: upload}, nil
 }

@@ -176,7 +176,7 @@ func (c *Config) declare() (fields kongschema.Record, resolve func(kongschema.Gi
 	}
 }
 
-// checkKey tells what is wrong with an API key, which travels in a header.
+// checkKey returns what is wrong with an API key, which travels in a header.
 func checkKey(key string) (problem string) {
 	for _, b := range []byte(key) {
 		if b <= ' ' || b >= 0x7f {

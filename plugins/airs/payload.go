@@ -167,7 +167,7 @@ func unlessBlank(text string) string {
 
 func (e *element) blank() bool { return e.prompt == "" && e.response == "" }
 
-// envelope begins a payload up to the inside of the contents array.
+// envelope begins a payload up to the inside the contents array.
 func envelope(p profile, c *Config, s *scan.Scan) []byte {
 	b := make([]byte, 0, 1024)
 	b = append(b, '{')

@@ -21,7 +21,7 @@ const (
 )
 
 // split cuts text into at most most pieces, on boundaries of characters. Each
-// has at most room bytes as the inside of a JSON string, at most chars
+// has at most room bytes as the inside a JSON string, at most chars
 // characters (0 is no limit) and at most maxURLs URLs. A piece begins with up
 // to overlap characters of the one before. When most pieces are not enough, it
 // returns the first ones and ok=false.

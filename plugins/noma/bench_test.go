@@ -19,8 +19,8 @@ import (
 
 // BenchmarkMonitorMode is a chat through a gateway that plays Kong: on a route
 // without the plugin, and on one where the real binary monitors it, with the
-// service in each state. It tells what a client waits and what CPU the plugin
-// and all the rest (gateway, client, model, service) take.
+// service in each state. It reports how long a client waits and how much CPU
+// time the plugin and all the rest (gateway, client, model, service) take.
 func BenchmarkMonitorMode(b *testing.B) {
 	for _, c := range []struct {
 		name, route string

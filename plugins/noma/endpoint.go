@@ -46,7 +46,7 @@ type credentials struct {
 	notice func(err bool, text string)
 }
 
-// late tells operators of a renewal that failed while nobody waited for it.
+// late tells operators about a renewal that failed while nobody waited for it.
 func (c *credentials) late(fail *scan.Failure) {
 	text := "a token could not be renewed, the old one is used to its end: " + fail.Reason
 	if fail.Hint != "" {

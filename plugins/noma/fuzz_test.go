@@ -99,7 +99,7 @@ func FuzzPayload(f *testing.F) {
 	})
 }
 
-// said gathers every string of a payload, those inside of arguments too.
+// said gathers every string of a payload, those inside arguments too.
 func said(v gjson.Result) string {
 	if v.IsObject() || v.IsArray() {
 		var all strings.Builder

@@ -17,7 +17,7 @@ import (
 )
 
 // TestConsumerGroups: Kong's own scoping gives each consumer group an
-// application and a policy of its own; who is in none has the route's.
+// application and a policy of its own. A consumer in no group has the route's.
 func TestConsumerGroups(t *testing.T) {
 	path, err := binary()
 	if err != nil {

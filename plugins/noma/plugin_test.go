@@ -68,7 +68,7 @@ func (h *house) setAnswer(f http.HandlerFunc) {
 	h.answer = f
 }
 
-// build starts it. Args stand in the plugin's start command; in config, nil
+// build starts it. args go into the plugin's start command. In config, nil
 // leaves out what is there by default.
 func build(t testing.TB, config map[string]any, args ...string) *house {
 	t.Helper()

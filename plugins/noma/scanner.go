@@ -38,7 +38,7 @@ type Scanner struct {
 	client *scanhttp.Client
 	url    string
 	notice func(err bool, text string)
-	// generic has it said once that exchanges cannot be told apart.
+	// generic makes the plugin say once that exchanges cannot be told apart.
 	generic sync.Once
 	// source is where tokens come from and creds is how. Both are nil when
 	// calls carry the API key, or nothing.

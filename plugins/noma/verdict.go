@@ -14,7 +14,7 @@ import (
 	"kong-ai-guard/internal/scan"
 )
 
-// The reasons why an answer with status 200 is no verdict.
+// The reasons why an answer with status 200 is not a verdict.
 const (
 	reasonNotJSON       = "answer is not JSON"
 	reasonNoVerdict     = "answer without a verdict"

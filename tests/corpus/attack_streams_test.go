@@ -8,7 +8,7 @@ import (
 )
 
 // attackStreams hide the marker in streamed answers. $HEAD and $TAIL are the
-// marker cut inside of a word.
+// marker cut inside a word.
 func attackStreams() []testcase {
 	l := &list{class: "stream: chat completions"}
 	delta := func(d string) string {

@@ -64,8 +64,8 @@ type message struct {
 // A testcase is one exchange and what must become of it.
 type testcase struct {
 	class, name string
-	// attack says that it has to end with the outcome want on the answer's
-	// leg, or else on the request's. What is no attack has to pass unchanged.
+	// attack says that it has to end with the outcome want on the answer's leg,
+	// or else on the request's. What is not an attack has to pass unchanged.
 	attack, onAnswer bool
 	want             string
 	request, answer  message
@@ -171,8 +171,8 @@ func (c *testcase) over(path, request string) *testcase {
 	return c
 }
 
-// subject is the message that an attack is about; the request of good traffic
-// unless that has none.
+// subject is the message that an attack is about. For good traffic it is the
+// request, unless there is none.
 func (c *testcase) subject() *message {
 	if c.onAnswer {
 		return &c.answer

@@ -209,7 +209,7 @@ const (
 	tableEnd   = "<!-- end of corpus -->"
 )
 
-// checkDocument sees to it that the documentation shows this run's table.
+// checkDocument checks that the documentation shows this run's table.
 func checkDocument(t *testing.T, table string) {
 	path := filepath.Join("..", "..", "docs", "security-model.md")
 	doc, err := os.ReadFile(path)

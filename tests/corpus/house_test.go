@@ -239,7 +239,7 @@ func outcomeOf(x kongtest.Exchange, plugin string) string {
 	return ""
 }
 
-// marked is a scan service: strict decides whether a request is sound; if it
+// marked is a scan service. strict decides whether a request is sound. If it
 // is, the verdict says whether the marker is in what was to be judged.
 func marked(strict http.Handler, path string, judged func(gjson.Result) gjson.Result, block, allow string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -277,7 +277,7 @@ func lastContent(q gjson.Result) gjson.Result {
 func allInput(q gjson.Result) gjson.Result { return q.Get("input") }
 
 // says reports whether a string of v holds the marker: as it is, but for case
-// and white space, or in JSON inside of the string.
+// and white space, or in JSON inside the string.
 func says(v gjson.Result, layers int) bool {
 	switch v.Type {
 	case gjson.String:

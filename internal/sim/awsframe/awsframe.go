@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package awsframe writes frames of AWS' event streams, as Bedrock answers in.
+// Package awsframe writes the frames of AWS' event streams, in which Bedrock
+// answers.
 package awsframe
 
 import (

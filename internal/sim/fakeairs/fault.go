@@ -36,7 +36,7 @@ func (d Degraded) apply(answer map[string]any) {
 
 // A Fault makes the service misbehave. Its zero value does not.
 type Fault struct {
-	// In has only calls fail whose body holds this text, "" all.
+	// In limits the fault to calls whose body holds this text, "" for all.
 	In string
 	// Times is how many calls it lasts; 0 is until the next SetFault.
 	Times int
@@ -59,7 +59,7 @@ type Fault struct {
 	Dribble time.Duration
 }
 
-// SetFault has calls fail that way from now on; the zero Fault ends it.
+// SetFault makes calls fail that way from now on. The zero Fault ends that.
 func (s *Server) SetFault(f Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -36,7 +36,7 @@ type Options struct {
 	DefaultProfile string
 	// BlockedTopic is a word that the profiles allow in no text, "" for none.
 	BlockedTopic string
-	// AlertOnly has the profiles report what they find and allow it.
+	// AlertOnly makes the profiles report what they find and allow it.
 	AlertOnly bool
 }
 

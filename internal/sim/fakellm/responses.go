@@ -147,7 +147,7 @@ func or(v jsontext.Value, other string) string {
 	return string(v)
 }
 
-// output is the one item that the model gives.
+// output is the one item that the model returns.
 func (a *responseAnswer) output(status, text, arguments string) string {
 	if a.function != nil {
 		return fmt.Sprintf(`{"id":%q,"type":"function_call","status":%q,"arguments":%s,"call_id":%q,"name":%s}`,

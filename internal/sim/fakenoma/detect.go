@@ -32,7 +32,7 @@ func (f finding) blocking() bool  { return f.malicious || f.harmful }
 // detect applies the detectors to a text. What each needs at least spares
 // megabytes of other text the expression, which takes its time, above all under
 // the race detector. The parts of words have no letter that folds with a
-// letter outside of ASCII.
+// letter outside ASCII.
 func detect(text string) finding {
 	lower := strings.ToLower(text)
 	f := finding{

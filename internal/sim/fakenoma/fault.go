@@ -11,7 +11,7 @@ import (
 
 // A Fault makes the service misbehave. Its zero value does not.
 type Fault struct {
-	// In has only calls fail whose body holds this text, "" all.
+	// In limits the fault to calls whose body holds this text, "" for all.
 	In string
 	// Delay is how long every answer takes.
 	Delay time.Duration
@@ -21,7 +21,7 @@ type Fault struct {
 	Body   string
 	// RetryAfter is sent as the Retry-After header, "" for none.
 	RetryAfter string
-	// Repeat has the answer to a sound call repeat the call's body.
+	// Repeat makes the answer to a sound call repeat the call's body.
 	Repeat bool
 	// Hang gives no answer before the caller leaves.
 	Hang bool

@@ -79,7 +79,7 @@ type Request struct {
 // maxRequests bounds what is remembered of calls.
 const maxRequests = 1000
 
-// A Server is the service. The zero value is not of use; call New.
+// A Server is the service. The zero value cannot be used: call New.
 type Server struct {
 	mu       sync.Mutex
 	options  Options

@@ -114,7 +114,7 @@ func named(f func(*exchange, string) string) call {
 	}
 }
 
-// setIn stores a value; nil, and so a false, takes it away.
+// setIn stores a value. nil, and so false too, removes it.
 func setIn(table func(*exchange) map[string]any) call {
 	return func(x *exchange, args []byte) ([]byte, error) {
 		name, v, err := decodeEntry(args, 0)

@@ -281,7 +281,8 @@ func decodeTarget(b []byte) (host string, port int, err error) {
 	return host, port, err
 }
 
-// truthy tells what Lua takes for true: everything but nil and false.
+// truthy reports whether Lua takes a value for true: everything but nil and
+// false.
 func truthy(v any) bool {
 	b, isBool := v.(bool)
 	return v != nil && (!isBool || b)
