@@ -28,7 +28,7 @@ func readAnswer(t testing.TB, kind, body string) *Message {
 	return m
 }
 
-// withCopies returns variants of the document src, each with a copy of one of
+// withCopies yields variants of the document src, each with a copy of one of
 // its members, once before the member and once behind it. The copy has the
 // marker for a value and, where the member has strings in it, the marker for
 // some of them. What is inside the member gets copies of its own.
