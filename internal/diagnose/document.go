@@ -115,7 +115,7 @@ func parse(data []byte, plugin string, env func(string) (string, bool)) (*docume
 	}}}, nil
 }
 
-// parseTrees reads YAML, of which JSON is a part.
+// parseTrees reads YAML, which includes JSON.
 func parseTrees(data []byte) (docs []map[string]any, err error) {
 	defer func() {
 		if recover() != nil { // the YAML package panics on some broken input

@@ -129,7 +129,7 @@ func (b *bridgeConn) settle() error {
 	return b.event.conn.discard(n)
 }
 
-// Close is what go-pdk does after an exit.
+// Close is called by go-pdk after an exit.
 func (b *bridgeConn) Close() error {
 	b.event.over = errExited
 	return nil

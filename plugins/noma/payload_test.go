@@ -16,7 +16,7 @@ import (
 	"kong-ai-guard/internal/sim/fakenoma"
 )
 
-// sent has a scan made and returns the one call that it took.
+// sent makes a scan and returns the one call that it took.
 func sent(t *testing.T, applicationID string, s *scan.Scan) fakenoma.Request {
 	t.Helper()
 	fake, config := service(t, fakenoma.Options{})

@@ -9,8 +9,8 @@ import (
 	"unicode/utf8"
 )
 
-// A detector fires on texts that what matches. Its words, of which each such
-// text has one, spare megabytes of other text the expression.
+// A detector fires on texts that what matches. Each such text has one of its
+// words, which spares megabytes of other text the expression.
 type detector struct {
 	words []string
 	what  *regexp.Regexp

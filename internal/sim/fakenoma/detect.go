@@ -29,10 +29,10 @@ type finding struct {
 func (f finding) sensitive() bool { return f.pii || f.pci }
 func (f finding) blocking() bool  { return f.malicious || f.harmful }
 
-// detect applies the detectors to a text. What each needs at least spares
-// megabytes of other text the expression, which takes its time, above all under
-// the race detector. The parts of words have no letter that folds with a
-// letter outside ASCII.
+// detect applies the detectors to a text. It first looks for what each needs at
+// least. That spares megabytes of other text the regular expression, which is
+// slow, above all under the race detector. The parts of words have no letter
+// that folds with a letter outside ASCII.
 func detect(text string) finding {
 	lower := strings.ToLower(text)
 	f := finding{

@@ -15,8 +15,8 @@ type Fault struct {
 	In string
 	// Delay is how long every answer takes.
 	Delay time.Duration
-	// Status, if it is not 0, and Body replace the answer to every call.
-	// Body alone replaces what a sound call is answered with.
+	// Status, if it is not 0, and Body replace the answer to every call. Body
+	// alone replaces the answer to a sound call.
 	Status int
 	Body   string
 	// RetryAfter is sent as the Retry-After header, "" for none.
@@ -29,8 +29,8 @@ type Fault struct {
 	Dribble time.Duration
 }
 
-// SetFault has the calls of a path fail that way from now on; the zero Fault
-// ends it.
+// SetFault makes the calls of a path fail that way from now on. The zero Fault
+// ends that.
 func (s *Server) SetFault(path string, f Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

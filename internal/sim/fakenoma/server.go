@@ -17,8 +17,8 @@ import (
 	"time"
 )
 
-// ScanPath is where scans are posted to, AuthPath and OAuthPath where tokens
-// come from.
+// ScanPath is where scans are posted to. AuthPath and OAuthPath are where
+// tokens come from.
 const (
 	ScanPath  = "/ai-dr/v2/prompt/scan"
 	AuthPath  = "/auth"
@@ -48,20 +48,20 @@ const (
 
 // Options say how the service behaves.
 type Options struct {
-	// ClientID and ClientSecret are the credentials that tokens are given
-	// for, APIKey the key that is taken instead of a token. Scans need
-	// neither when all are empty.
+	// ClientID and ClientSecret are the credentials that tokens are issued for.
+	// APIKey is the key that is accepted instead of a token. Scans need neither
+	// when all are empty.
 	ClientID, ClientSecret, APIKey string
-	// TokenForms are the forms of token calls that are understood; 0 stands
-	// for AuthJSON.
+	// TokenForms are the forms of token calls that are understood. 0 stands for
+	// AuthJSON.
 	TokenForms TokenForm
 	// SnakeCase spells the token's answer access_token and expires_in.
 	SnakeCase bool
 	// Lifetime is how long a token is good for; 0 means an hour.
 	Lifetime time.Duration
 	Dialect  Dialect
-	// BlockSensitive has the policy block sensitive data instead of masking
-	// it; it matters for ActionDialect only.
+	// BlockSensitive makes the policy block sensitive data instead of masking
+	// it. It matters for ActionDialect only.
 	BlockSensitive bool
 	// MaxBody is the longest body in bytes; 0 means 16 MiB.
 	MaxBody int64
@@ -107,8 +107,8 @@ func (s *Server) Revoke() {
 	clear(s.tokens)
 }
 
-// Requests returns the calls of a path so far, oldest first; of all paths for
-// "". The last thousand are remembered.
+// Requests returns the calls of a path so far, oldest first, or of all paths
+// for "". The last thousand are remembered.
 func (s *Server) Requests(path string) []Request {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -13,7 +13,7 @@ import (
 )
 
 // token answers a call for a token. A path whose forms are all switched off
-// is not there; on one that is, a body of the wrong form is refused.
+// does not exist. On any other path, a body of the wrong form is refused.
 func (s *Server) token(o Options, r *http.Request, body []byte) (int, []byte) {
 	forms := o.TokenForms
 	if forms == 0 {

@@ -15,7 +15,7 @@ import (
 )
 
 // A Declarative is what a kong.yml says, as far as this gateway knows it.
-// Entities refer to one another by name or id; nested entities belong to the
+// Entities refer to one another by name or id. Nested entities belong to the
 // one around them.
 type Declarative struct {
 	FormatVersion string          `yaml:"_format_version"`
@@ -99,8 +99,8 @@ type Credential struct {
 	Tags []string `yaml:"tags"`
 }
 
-// A JWTSecret is a secret of a consumer for jwt; Key is what tokens name it by.
-// Tokens are signed with HS256.
+// A JWTSecret is a secret of a consumer for jwt. Key is the name by which
+// tokens refer to it. Tokens are signed with HS256.
 type JWTSecret struct {
 	ID     string   `yaml:"id"`
 	Key    string   `yaml:"key"`
@@ -147,7 +147,7 @@ func (r *Ref) UnmarshalYAML(b []byte) error {
 }
 
 // LoadFile reads a declarative configuration file of format 3.0. What this
-// gateway does not know is an error, not overlooked.
+// gateway does not know is an error, and is not ignored.
 func LoadFile(path string) (Declarative, error) {
 	b, err := os.ReadFile(path)
 	if err != nil {

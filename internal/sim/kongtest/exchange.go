@@ -223,8 +223,9 @@ func (x *exchange) record() Exchange {
 	}
 }
 
-// accessLog is what Kong's log plugins print of an exchange, shortened to
-// what does not change from one run to the next, with what plugins added.
+// accessLog returns what Kong's log plugins print of an exchange, with what
+// plugins added. It is shortened to what does not change from one run to the
+// next.
 func (x *exchange) accessLog() map[string]any {
 	entry := map[string]any{
 		"request":   map[string]any{"id": x.id, "method": x.req.Method, "uri": requestURI(x.req), "size": float64(x.size)},
@@ -242,7 +243,7 @@ func (x *exchange) accessLog() map[string]any {
 	return entry
 }
 
-// setSerialize puts a value under a dotted name. What stands in the way is
+// setSerialize stores a value under a dotted name. What is in the way is
 // replaced.
 func (x *exchange) setSerialize(name string, v any) {
 	m := x.serialize

@@ -8,8 +8,8 @@ import (
 	"io"
 )
 
-// maxFrame bounds what is read from a plugin in one frame, in bytes: more
-// than any answer a plugin may give, small enough not to end the tests.
+// maxFrame bounds what is read from a plugin in one frame, in bytes: more than
+// any answer that a plugin may send, but small enough not to break the tests.
 const maxFrame = 256 << 20
 
 // readFrame reads one frame: a length of four bytes, little endian, and as

@@ -58,25 +58,25 @@ type Config struct {
 	Declarative Declarative
 	// Addr is where it listens; "127.0.0.1:0" when "".
 	Addr string
-	// Prefix is the directory of sockets and temporary bodies; a new one,
-	// removed by Close, when "". Sockets need its path to be short.
+	// Prefix is the directory of sockets and temporary bodies. "" stands for a
+	// new one, which Close removes. Sockets need its path to be short.
 	Prefix string
-	// Workers is how many Kong workers are played; each has its own
-	// connections and instances. 2 when 0. A client's connection belongs to
-	// one worker, in turn.
+	// Workers is how many Kong workers are played, 2 when 0. Each has its own
+	// connections and instances. A client's connection belongs to one worker,
+	// in turn.
 	Workers int
 	// Env looks up the secrets of {vault://env/...}; os.LookupEnv when nil.
 	Env func(name string) (value string, ok bool)
 	// RPCTimeout is how long a plugin may say nothing; 60 s when 0.
 	RPCTimeout time.Duration
 	// MaxAttempts is how often an event is run when the plugin closes the
-	// connection; 3 when 0. (Kong itself goes on without end.)
+	// connection, 3 when 0. (Kong itself goes on without end.)
 	MaxAttempts int
 	// MaxBody bounds request bodies and buffered answers, in bytes; 256 MiB
 	// when 0. (Kong has no bound of its own.)
 	MaxBody int64
-	// OnLog, OnFrame and OnExchange, unless nil, are told each log line, each
-	// frame and each finished exchange, from several goroutines. A frame's
+	// OnLog, OnFrame and OnExchange, unless nil, are called with each log line,
+	// each frame and each finished exchange, from several goroutines. A frame's
 	// payload must not be kept or changed.
 	OnLog      func(Line)
 	OnFrame    func(Frame)
@@ -186,10 +186,10 @@ func (gw *Gateway) prepare() error {
 	return gw.Apply(gw.cfg.Declarative)
 }
 
-// Apply takes a new configuration over for the requests that come from now
-// on; each plugin configuration gets a new __seq__. A configuration that Kong
-// would refuse is an error and changes nothing: the error holds a
-// ConfigErrors when a plugin's configuration is at fault.
+// Apply applies a new configuration to the requests that come from now on. Each
+// plugin configuration gets a new __seq__. A configuration that Kong would
+// refuse is an error and changes nothing: the error holds a ConfigErrors when a
+// plugin's configuration is at fault.
 func (gw *Gateway) Apply(d Declarative) error {
 	gw.applying.Lock()
 	defer gw.applying.Unlock()
@@ -375,8 +375,9 @@ func (gw *Gateway) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	})
 }
 
-// access runs the access phase: plugin by plugin, each collected for the
-// response phase, with the buffering flag set, just before its handler runs.
+// access runs the access phase, plugin by plugin. Just before its handler runs,
+// each plugin is collected for the response phase and the buffering flag is
+// set.
 func (x *exchange) access(number int) (collected []*pluginConfig) {
 	for _, name := range x.snap.order {
 		conf := x.snap.pick(name, x.route, x.consumer)
@@ -423,8 +424,8 @@ var kongMessages = map[int]string{
 	http.StatusGatewayTimeout:      "The upstream server is timing out",
 }
 
-// kongError is the body of an error of Kong's own; its message for the
-// status when message is "".
+// kongError returns the body of an error of Kong's own. When message is "", it
+// has Kong's message for the status.
 func (x *exchange) kongError(status int, message string) []byte {
 	if message == "" {
 		message = kongMessages[status]

@@ -88,8 +88,8 @@ func decodePart(part string, to any) bool {
 	return err == nil && json.Unmarshal(b, to) == nil
 }
 
-// SignToken makes a token that jwt accepts for a JWTSecret whose key the
-// claims, a JSON object, name.
+// SignToken makes a token that jwt accepts. The claims are a JSON object, and
+// name the key of a JWTSecret.
 func SignToken(claims, secret string) string {
 	enc := base64.RawURLEncoding.EncodeToString
 	signed := enc([]byte(`{"alg":"HS256","typ":"JWT"}`)) + "." + enc([]byte(claims))

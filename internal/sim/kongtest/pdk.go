@@ -224,9 +224,10 @@ func (x *exchange) requestHeader(name string) string {
 // decisive are headers that a client may want to hide behind others.
 var decisive = []string{"content-", "authorization", "upgrade", "transfer-encoding", "accept"}
 
-// requestHeaders answers with at most as many header lines as asked for.
-// nginx counts in the order the client sent, which net/http does not keep:
-// here the headers that decide something come last, the worst order there is.
+// requestHeaders answers with at most as many header lines as asked for. nginx
+// counts in the order in which the client sent them, which net/http does not
+// keep. Here the headers that decide something come last, the worst order there
+// is.
 func requestHeaders(x *exchange, args []byte) ([]byte, error) {
 	limit, err := decodeInt(args)
 	if err != nil {
@@ -377,7 +378,7 @@ func setPath(x *exchange, args []byte) ([]byte, error) {
 	return nil, err
 }
 
-// setRawBody replaces the body; what a plugin sets stays in memory whatever
+// setRawBody replaces the body. What a plugin sets stays in memory, whatever
 // its size.
 func setRawBody(x *exchange, args []byte) ([]byte, error) {
 	body, err := decodeString(args)

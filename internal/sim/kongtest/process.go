@@ -29,13 +29,13 @@ const (
 type PluginServer struct {
 	// Path is the executable; its base name is the plugin's name.
 	Path string
-	// Args stand in the start command and in the query command before what
-	// the gateway adds, such as "-log-level", "debug".
+	// Args come before what the gateway adds to the start command and the query
+	// command, such as "-log-level", "debug".
 	Args []string
 }
 
-// A process is a running plugin server: it is started again when it ends, at
-// once, and after that at most once a second.
+// A process is a running plugin server. When it ends it is started again, at
+// once the first time, and after that at most once a second.
 type process struct {
 	server PluginServer
 	prefix string
@@ -112,7 +112,8 @@ func (p *process) run() (exited chan struct{}, err error) {
 	cmd := exec.Command(p.server.Path, args...)
 	cmd.Dir, cmd.Env = p.prefix, environment(p.prefix)
 	// A Ctrl-C at the terminal is for the gateway alone, which then ends the
-	// plugin servers: else they would end by themselves and be started again.
+	// plugin servers. Otherwise they would end by themselves and be started
+	// again.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	read, write, err := os.Pipe()
 	if err != nil {
@@ -178,8 +179,8 @@ func (p *process) keep(exited chan struct{}) {
 	}
 }
 
-// close ends the process with SIGTERM and waits for it; one that does not end
-// is killed, and that is an error.
+// close ends the process with SIGTERM and waits for it. A process that does not
+// end is killed, and that is an error.
 func (p *process) close() error {
 	p.mu.Lock()
 	if p.closing {

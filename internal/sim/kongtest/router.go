@@ -35,8 +35,8 @@ func sortRoutes(routes []*route) {
 	})
 }
 
-// match finds the route of a request, and how much of the path it took; nil
-// for none.
+// match finds the route of a request, nil for none, and how much of the path it
+// took.
 func (s *snapshot) match(req *http.Request, path string) (*route, int) {
 	host := strings.ToLower(req.Host)
 	if i := strings.LastIndexByte(host, ':'); i >= 0 {

@@ -19,8 +19,8 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// errExited ends an event whose handler called kong.response.exit: Kong never
-// answers that call, the connection is closed.
+// errExited ends an event whose handler called kong.response.exit. Kong never
+// answers that call, and closes the connection.
 var errExited = errors.New("exited")
 
 // errClosed is what Kong says of a connection that the plugin closed.
@@ -234,9 +234,9 @@ func rpcError(err error) error {
 	return err
 }
 
-// instance returns the id of the instance that runs this configuration, and
-// starts it when this worker has not; an older one of the same plugin is
-// closed then.
+// instance returns the id of the instance that runs this configuration. It
+// starts the instance when this worker has not done so, and then closes an
+// older one of the same plugin.
 func (w *worker) instance(conf *pluginConfig) (int32, error) {
 	w.starting.Lock()
 	defer w.starting.Unlock()
@@ -266,8 +266,8 @@ func (w *worker) instance(conf *pluginConfig) (int32, error) {
 }
 
 // event runs one phase of a plugin. An error means that the client gets 500.
-// When the plugin closes the connection Kong forgets the plugin's instances
-// and runs the event again, without end; here it ends after cfg.MaxAttempts.
+// When the plugin closes the connection, Kong forgets the plugin's instances
+// and runs the event again, without end. Here it ends after cfg.MaxAttempts.
 func (w *worker) event(conf *pluginConfig, phase string, x *exchange) error {
 	for attempt := 1; ; attempt++ {
 		id, err := w.instance(conf)

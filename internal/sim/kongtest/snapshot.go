@@ -360,8 +360,8 @@ func (s *snapshot) pick(name string, r *route, c *consumer) *pluginConfig {
 	return best
 }
 
-// rank is 0 when a configuration does not apply; else it grows as Kong
-// prefers the combination of scopes.
+// rank returns 0 when a configuration does not apply. Else it is higher the
+// more Kong prefers the combination of scopes.
 func (conf *pluginConfig) rank(r *route, c *consumer) int {
 	if conf.route != "" && conf.route != r.ID || conf.service != "" && conf.service != r.service.ID {
 		return 0

@@ -105,7 +105,7 @@ func (x *exchange) upstreamRequest(ctx context.Context, body io.ReadCloser) *htt
 	return req.WithContext(ctx)
 }
 
-// upstreamFailed answers when no upstream did: nginx makes an answer of
+// upstreamFailed answers when no upstream did. nginx then makes an answer of
 // Kong's, which a buffered request takes for the upstream's.
 func (x *exchange) upstreamFailed(w http.ResponseWriter, err error, late bool, run func(string) error) {
 	if x.req.Context().Err() != nil {

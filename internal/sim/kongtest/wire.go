@@ -69,8 +69,8 @@ func encodeString(s string) []byte { return appendText(nil, 1, s) }
 // encodeInt is an Int.
 func encodeInt(n int) []byte { return appendInt(nil, 1, int64(n)) }
 
-// encodeValue is a google.protobuf.Value. Kong writes nil as the null value
-// with the number 1, and an empty table always as a struct.
+// encodeValue encodes a google.protobuf.Value. Kong writes nil as the null
+// value with the number 1, and an empty table always as a struct.
 func encodeValue(v any) []byte {
 	switch v := v.(type) {
 	case bool:
