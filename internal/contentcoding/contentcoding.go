@@ -76,10 +76,10 @@ var slots = make(chan struct{}, runtime.GOMAXPROCS(0))
 // For identity and for no coding it returns body itself.
 //
 // It refuses several codings in a row, also those that say "identity" beside
-// another (it is no value for this header, and readers differ on it); a body
-// with anything after its end; a body that reads as text as it stands, so that
-// a reader who ignores the header reads something else; deflate that is sound
-// with zlib's frame and without it.
+// another (which is not a value for this header, and readers differ on it); a
+// body with anything after its end; a body that reads as text as it stands, so
+// that a reader who ignores the header reads something else; deflate that is
+// sound with zlib's frame and without it.
 //
 // While the result grows, it takes up to three times the memory of that. The
 // decoders' windows take at most 16 MiB more for each CPU of the machine.
