@@ -115,25 +115,3 @@ func outline(m *llm.Message) *llm.Message {
 func (x *exchange) known() policy.Exchange {
 	return policy.Exchange{RequestID: x.requestID, Path: x.path, Request: x.request}
 }
-
-// remember keeps what the answer's leg will need. f is what was found of the
-// request.
-func (e *Engine) remember(x *exchange, f *policy.Finding) {
-	if e.settings.ResponseMode == policy.Off || x.requestID == "" {
-		return
-	}
-	if x.released {
-		x = &exchange{requestID: x.requestID, released: true}
-	} else if f.Message != nil {
-		x.request = outline(f.Message)
-		if e.needs.Prompt {
-			x.prompt = f.Turns
-			if f.Outcome == policy.Masked {
-				for _, m := range f.Verdict.Masked {
-					x.prompt[m.Turn].Text = m.Text
-				}
-			}
-		}
-	}
-	e.process.records.put(e.vendor.Plugin, x)
-}

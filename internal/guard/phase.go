@@ -50,7 +50,7 @@ type phase struct {
 	// of the room for work. queued is what it has reserved of the monitor queue
 	// and not used yet, -1 for none.
 	held, working, queued int64
-	// caller is whom that counts for, "" while nobody knows: see callers.go.
+	// caller is whom that counts for, "" while nobody knows: see knowCaller.
 	caller string
 }
 
