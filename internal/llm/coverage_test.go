@@ -4,9 +4,11 @@ package llm
 
 import (
 	"bytes"
+	"cmp"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -207,7 +209,9 @@ func FuzzReplace(f *testing.F) {
 func unmasked(m *Message, i int) [][]byte {
 	var pieces [][]byte
 	at := uint32(0)
-	for _, s := range m.spans[m.Turns[i].from:m.Turns[i].to] {
+	spans := slices.Clone(m.spans[m.Turns[i].from:m.Turns[i].to])
+	slices.SortFunc(spans, func(a, b span) int { return cmp.Compare(a.start, b.start) }) // those of copies lie between each other
+	for _, s := range spans {
 		if s.start < at {
 			continue
 		}

@@ -167,8 +167,12 @@ func (r *reader) inline(a at, v int, s []byte) error {
 		// text.
 		if data := mediatype.Base64(string(s)); r.asm == nil && len(data)*4/3 >= len(s)-len(s)/10 && len(data) >= 16 {
 			text, _, err := r.legible("", data)
-			if err != nil && alphabet && !secret && mediatype.Wide(data) {
+			switch {
+			case err == nil:
+			case alphabet && !secret && mediatype.Wide(data):
 				return err // UTF-16 makes base64 like words
+			default:
+				text = []byte(mediatype.Phrases(data))
 			}
 			r.inlined(a, text)
 		}

@@ -141,10 +141,11 @@ func FuzzEveryCopyIsScanned(f *testing.F) {
 		}
 		in.Body = slices.Concat(body[:at], []byte(text), body[at:])
 		m, err := Read(in, testLimits)
-		if err != nil {
+		switch {
+		case err == errTokens: // one of its readings has no text beside them
+		case err != nil:
 			t.Fatalf("%v: %q", err, in.Body)
-		}
-		if !scanned(m) {
+		case !scanned(m):
 			t.Fatalf("not scanned: %q", in.Body)
 		}
 	})

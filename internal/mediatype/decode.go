@@ -366,6 +366,15 @@ func (d *decoder) marked(b []byte, marked []bool, rest func([]byte)) {
 // has: 16 random bytes are all printable once in eight million.
 const phraseMin = 16
 
+// Phrases returns the sentences that stand in b between bytes of another
+// meaning, a line each; "" if there are none. It is for bytes that Decode does
+// not read and that are scanned in another reading already.
+func Phrases(b []byte) string {
+	d := new(decoder)
+	d.phrases(b)
+	return string(d.out)
+}
+
 // phrases reads the sentences that stand between bytes of another meaning. They
 // are rows of which half is letters of one case, with blanks between them, or
 // nearly all is letters beyond ASCII.
