@@ -42,15 +42,16 @@ var neighboursOfKong = map[string]struct {
 	"ai-prompt-decorator":          {772, changesRequest},
 	"ai-proxy":                     {770, speaksForModels},
 	"ai-proxy-advanced":            {770, speaksForModels},
-	"ai-response-transformer":      {769, changesAnswer},
-	"ai-semantic-cache":            {765, answersItself},
-	"aws-lambda":                   {750, answersItself},
-	"azure-functions":              {749, answersItself},
-	"proxy-cache":                  {100, answersItself},
-	"proxy-cache-advanced":         {100, answersItself},
-	"request-termination":          {2, answersItself},
-	"prisma-airs-intercept":        {1000, scansToo},
-	"noma-runtime-protection":      {900, scansToo},
+	// It calls the model by itself and answers with what it makes of it.
+	"ai-response-transformer": {768, answersItself},
+	"ai-semantic-cache":       {765, answersItself},
+	"aws-lambda":              {750, answersItself},
+	"azure-functions":         {749, answersItself},
+	"proxy-cache":             {100, answersItself},
+	"proxy-cache-advanced":    {100, answersItself},
+	"request-termination":     {2, answersItself},
+	"prisma-airs-intercept":   {1000, scansToo},
+	"noma-runtime-protection": {900, scansToo},
 }
 
 // neighbours reports what the other plugins that meet an instance mean for it.

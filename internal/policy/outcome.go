@@ -87,7 +87,7 @@ const (
 	brokenRequest     = "The request could not be checked"
 )
 
-// rules is the table of outcomes. The policy page of the documentation says the
+// rules is the table of outcomes. docs/how-it-works.md says the
 // same in words.
 var rules = [Outcomes]rule{
 	Undecided: broken,

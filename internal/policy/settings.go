@@ -11,7 +11,7 @@ import (
 // A Mode says what is done with one leg of an exchange.
 type Mode string
 
-// The modes; see the policy page of the documentation.
+// The modes; docs/how-it-works.md explains them.
 const (
 	Enforce Mode = "enforce"
 	Monitor Mode = "monitor"
