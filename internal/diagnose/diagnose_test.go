@@ -153,6 +153,7 @@ func TestCheckSeesNeighbours(t *testing.T) {
 		{"an earlier one", ", {name: pre-function, config: {}}", ""},
 		{"an answer's transformer", ", {name: response-transformer}", "response-transformer changes the answer after it was scanned"},
 		{"a function", ", {name: aws-lambda}", "aws-lambda may answer in the access phase"},
+		{"one that calls the model by itself", ", {name: ai-response-transformer}", "ai-response-transformer may answer in the access phase"},
 		{"ai-proxy", ", {name: ai-proxy}", "ai-proxy may switch response buffering off"},
 		{"a later scanner", ", {name: noma-runtime-protection, config: {}}", "noma-runtime-protection (priority 900) runs later"},
 		{"a later scanner that is off", ", {name: noma-runtime-protection, config: {response_mode: 'off'}}", ""},
