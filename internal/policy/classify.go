@@ -91,7 +91,7 @@ func promptMissing(m *llm.Message, in *llm.Input, method string) bool {
 // what can be done to a member of one.
 var kept = []string{
 	"conversations", "threads", "runs", "assistants", "vector_stores", "files", "uploads", "batches", "containers",
-	"sessions", "client_secrets", "transcription_sessions", "evals", "jobs", "operations",
+	"prompt", "sessions", "client_secrets", "transcription_sessions", "evals", "jobs", "operations",
 	"cachedContents", "fileSearchStores", "corpora", "tunedModels",
 	"cancel", "pause", "resume",
 }
@@ -99,6 +99,7 @@ var kept = []string{
 // keeps reports whether a request's path goes to something that the API keeps.
 func keeps(path string) bool {
 	for segment := range strings.FieldsFuncSeq(path, func(c rune) bool { return c == '/' || c == ':' }) {
+		segment, _, _ = strings.Cut(segment, "%") // an ARN's slash is escaped: prompt%2FID
 		if slices.Contains(kept, segment) {
 			return true
 		}

@@ -69,5 +69,7 @@ func goodValues() []testcase {
 	ask("the end of a response", "/v1/responses/resp_1/cancel", `{}`)
 	ask("Ollama loads a model for chat", "/api/chat", `{"model":"llama3.2","messages":[]}`)
 	ask("Ollama loads a model", "/api/generate", `{"model":"llama3.2"}`)
+	ask("Converse's stored prompt without variables", "/model/arn:aws:bedrock:us-east-1:111122223333:prompt%2FABCDEFGHIJ:1/converse", `{}`)
+	ask("Converse's stored prompt, its slash not escaped", "/model/arn:aws:bedrock:us-east-1:111122223333:prompt/ABCDEFGHIJ:1/converse-stream", `{}`)
 	return append(cases, l.cases...)
 }
