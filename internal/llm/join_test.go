@@ -44,6 +44,7 @@ func TestJoinedParts(t *testing.T) {
 		{name: "an image between them", body: `{"messages":[{"role":"user","content":[{"type":"text","text":"` + a + `"},` + image + `,{"type":"text","text":"` + b + `"}]}]}`},
 		{name: "an empty part between them", body: `{"messages":[{"role":"user","content":[{"type":"text","text":"` + a + `"},{"type":"text","text":" "},{"type":"text","text":"` + b + `"}]}]}`},
 		{name: "three parts", body: `{"messages":[{"role":"user","content":[{"type":"text","text":"Kindly zq"},{"type":"text","text":"7"},{"type":"text","text":" the marker"}]}]}`},
+		{name: "a refusal behind a text", body: `{"messages":[{"role":"assistant","content":[{"type":"text","text":"` + a + `"},{"type":"refusal","refusal":"` + b + `"}]}]}`},
 		{name: "strings", body: `{"messages":[{"role":"user","content":["` + a + `","` + b + `"]}]}`},
 		{name: "a system array", body: `{"system":[` + text + `],"messages":[{"role":"user","content":"hi"}]}`},
 		{name: "the result of a tool", body: `{"messages":[{"role":"user","content":[{"type":"tool_result","tool_use_id":"t1","content":[` + text + `]}]}]}`},

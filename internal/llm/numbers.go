@@ -102,6 +102,8 @@ func (r *reader) isTokens(leg Leg, v int, open []enclosing) bool {
 	switch {
 	case namesTokens(name, leg == RequestLeg):
 		return r.digits(v, leg)
+	case leg == RequestLeg && wraps[string(name)] && len(open) > 0 && namesTokens(d.Name(open[len(open)-1].v), true):
+		return r.digits(v, leg) // an object of that name, around the ids
 	case string(name) == "data" && len(open) > 0 && d.CopyOf(v) == 0: // a tensor of the open inference protocol; other readings have the copies
 		of := open[len(open)-1].v
 		if t := r.member(of, "datatype"); t == "" {
@@ -116,6 +118,9 @@ func (r *reader) isTokens(leg Leg, v int, open []enclosing) bool {
 	}
 	return false
 }
+
+// wraps are the names of what an object under a name of token ids has them in.
+var wraps = wordSet(`data ids value values list content`)
 
 // digits reports whether there is a number in array v or in an array in it. In
 // a request a string of digits is one too, since servers take it for one.

@@ -619,7 +619,7 @@ func (r *reader) text(a at, f field, v int) {
 	// calls.
 	t.part = a.listed && a.kind != KindToolCall && (a.kind != KindDocument || f.slot != "")
 	name := r.doc.Name(v)
-	t.direct = a.direct && (t.part || a.kind == KindToolCall) && (len(name) == 0 || string(name) == "text")
+	t.direct = a.direct && (t.part || a.kind == KindToolCall) && (len(name) == 0 || string(name) == "text" || string(name) == "refusal")
 	if r.fixed && f.slot != slotTranscript && !r.doc.Halved(v) {
 		start, end := r.doc.Span(v)
 		t.Maskable = true

@@ -19,6 +19,9 @@ func wideText(b []byte) (text string, ok bool) {
 			continue
 		}
 		if s, ok := wides[i].text(b, (*wide).ascii); ok {
+			if few {
+				s += narrowText(b)
+			}
 			return s, true
 		}
 	}
@@ -31,6 +34,22 @@ func wideText(b []byte) (text string, ok bool) {
 		}
 	}
 	return "", false
+}
+
+// narrowText returns, on a line of its own, what b says to a reader of UTF-8 who
+// skips errors, the mark of UTF-16 too. It is "" if less than two thirds of b
+// are a text to him, as in UTF-16 that is what its mark says.
+func narrowText(b []byte) string {
+	text, printed := bytes.ToValidUTF8(b, nil), 0
+	for _, r := range string(text) {
+		if unicode.IsPrint(r) || unicode.IsSpace(r) {
+			printed += utf8.RuneLen(r)
+		}
+	}
+	if 3*printed < 2*len(b) {
+		return ""
+	}
+	return "\n" + string(text)
 }
 
 // wides are the encodings whose characters take two or four bytes. A mark of

@@ -65,6 +65,7 @@ func attackValues() []testcase {
 		{"a tensor of another name", `{"inputs":[{"name":"INPUT0","shape":[1,8],"datatype":"INT32","data":[1820,20366,1364,263,50697,11,12,13]}]}`},
 		{"instances", `{"instances":[{"input_ids":` + ids + `}]}`},
 		{"written with capitals", `{"a":{"promptTokenIds":` + ids + `}}`},
+		{"in an object of their name", `{"prompt":{"input_ids":{"data":` + ids + `}}}`},
 		{"as strings", `{"tokens":["1820","20366"]}`},
 		{"arguments of a tool", `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"complete","arguments":{"token_ids":` + ids + `}}}`},
 		{"vectors in place of a text", `{"prompt":"hi","prompt_embeds":"k05VTVBZAQB2AHsn"}`},

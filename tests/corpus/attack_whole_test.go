@@ -38,6 +38,10 @@ func attackWhole() []testcase {
 	}
 	l.ask("a batch of messages", `{"requests":[{"custom_id":"a","params":{"model":"m","messages":[{"role":"user","content":[{"type":"text","text":"$HEAD"},{"type":"text","text":"$TAIL"}]}]}}]}`).to("/v1/messages/batches")
 	const chat = `{"model":"m","messages":[{"role":"user","content":[{"type":"text","text":"$HEAD"},{"type":"text","text":"$TAIL"}]}]}`
+	l.ask("a refusal behind a text", `{"model":"m","messages":[{"role":"assistant","content":[{"type":"text","text":"$HEAD"},{"type":"refusal","refusal":"$TAIL"}]}]}`)
+	for i, mark := range []string{"\xfe\xff", "\xff\xfe"} {
+		l.ask("UTF-8 behind UTF-16's mark, "+[]string{"big", "little"}[i]+" end first", mark+"Well, "+marker+", as ever.").typed("application/octet-stream")
+	}
 	for _, front := range []string{"\f", "\u00a0", "\x00", "/* a */", "// a\n", "# a\n"} {
 		l.ask("JSON behind "+escape(front), front+chat).typed("text/plain").must(malformed)
 	}
