@@ -41,6 +41,8 @@ type Refusal struct {
 	Status int
 	Header http.Header
 	Body   []byte
+	// Said is what Body says, for a stream that has begun: see llm.RenderEnding.
+	Said llm.Refusal
 }
 
 // Decide returns what becomes of an enforced leg with the finding f.
@@ -125,7 +127,7 @@ func refusal(v *Vendor, s *Settings, leg llm.Leg, x *Exchange, f *Finding) *Refu
 	if f.Outcome == StreamRefused {
 		header["Allow"] = []string{"POST, DELETE"}
 	}
-	return &Refusal{Status: status, Header: header, Body: body}
+	return &Refusal{Status: status, Header: header, Body: body, Said: rendered}
 }
 
 // calledAPI returns the API in whose error format the client is answered: that

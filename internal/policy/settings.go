@@ -3,6 +3,7 @@
 package policy
 
 import (
+	"net/url"
 	"time"
 
 	"kong-ai-guard/internal/llm"
@@ -83,6 +84,27 @@ type Settings struct {
 	ScopedToRoute, ScopedToConsumer bool
 	// BlockMessage is what clients read of a block, "" for the vendor's.
 	BlockMessage string
+	// Relay takes exchanges through a listener of the plugin server's.
+	Relay bool
+	// RelayUpstream is where relayed requests go, whatever Kong's service says;
+	// nil for where Kong was about to send them.
+	RelayUpstream *url.URL
+	// RelayTLSVerify checks the certificate of a relayed upstream. True is the
+	// strict choice.
+	RelayTLSVerify bool
+	// RelayCAFile is a PEM file of certificate authorities to trust for relayed
+	// upstreams, "" for the system's.
+	RelayCAFile string
+	// ReleaseAtOnce lets the text of a relayed stream go out before it was
+	// scanned. What comes after a scan that does not allow it is cut off.
+	ReleaseAtOnce bool
+	// StreamScanChars is how many new characters of a relayed stream are scanned
+	// at once. StreamContextChars is how many of those before them each scan
+	// shows again.
+	StreamScanChars, StreamContextChars int
+	// PromptBeside sends a request on while it is scanned. Nothing of its answer
+	// is released before the verdict.
+	PromptBeside bool
 }
 
 // Mode is the mode of a leg.
