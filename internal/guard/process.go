@@ -9,8 +9,10 @@ import (
 
 	"go.uber.org/zap"
 
+	"kong-ai-guard/internal/audit"
 	"kong-ai-guard/internal/llm"
 	"kong-ai-guard/internal/policy"
+	"kong-ai-guard/internal/relay"
 	"kong-ai-guard/internal/telemetry"
 	"kong-ai-guard/internal/tracing"
 )
@@ -24,6 +26,13 @@ type Process struct {
 	// Tracer makes spans of legs and scans, nil for none. It is set before the
 	// first exchange.
 	Tracer *tracing.Tracer
+	// Relay is where relayed exchanges come to, Upstreams what hands them on.
+	// Both are set before the first exchange; nil where nothing is relayed.
+	Relay     *relay.Server
+	Upstreams *relay.Client
+	// Audit takes a record of each leg, nil for none. It is set before the first
+	// exchange.
+	Audit *audit.Log
 	// work is the rest, for reading and scanning bodies. It is apart so that
 	// whoever holds a body gets to work on it in the end. In a single room,
 	// bodies that wait for more could fill it and wait for each other.
