@@ -185,8 +185,13 @@ func TestMachine(t *testing.T) {
 		{
 			name: "units without bytes, and ends that go back", rules: rules(), latency: 20 * ms,
 			stream: []said{
-				{size: 10}, {chars: 10}, {size: -4, chars: 900}, {chars: 1, call: 1},
-				{at: 50 * ms, close: 1}, {at: 60 * ms, size: 10}, {at: 70 * ms, chars: 5},
+				{size: 10},
+				{chars: 10},
+				{size: -4, chars: 900},
+				{chars: 1, call: 1},
+				{at: 50 * ms, close: 1},
+				{at: 60 * ms, size: 10},
+				{at: 70 * ms, chars: 5},
 			},
 			endsAt: time.Second,
 			want:   "500 scan 20, 520 out 20, 1000 scan 20",
@@ -345,7 +350,7 @@ func TestMemory(t *testing.T) {
 				end += 9
 				m.Read([]llm.Unit{{End: end, Chars: 3}, {End: end, Chars: 3}}, now)
 			}
-			m.Begin(end, now)
+			m.Begin(end-9, now) // The newest one always waits.
 			m.Allow(now)
 			m.Release(now)
 			most = max(most, m.Pieces())
@@ -355,7 +360,7 @@ func TestMemory(t *testing.T) {
 			t.Errorf("at once %v: %d pieces kept of 10 that wait", r.AtOnce, most)
 		}
 		for range 100_000 {
-			m.Read([]llm.Unit{{End: end, Chars: 3}, {End: end - 1, Chars: 1, Call: true}}, now)
+			m.Read([]llm.Unit{{End: end, Chars: 3}, {End: end - 1, Chars: 1, Call: true}, {End: -end}}, now)
 		}
 		if n := m.Pieces(); n > 40 {
 			t.Errorf("at once %v: %d pieces of units without bytes", r.AtOnce, n)
