@@ -46,6 +46,7 @@ func (p *phase) writeLine(call *pdk.Call, s policy.Severity, f *policy.Finding) 
 			id.Consumer = scan.Consumer(c)
 		}
 	}
+	p.names = id
 	verb := "refused"
 	switch f.Outcome {
 	case policy.Blocked, policy.MissingPrompt:
@@ -114,7 +115,7 @@ func (e *Engine) text(what, unjudged string, f *policy.Finding, requestID string
 	add("scan_id", f.Verdict.ScanID)
 	add("report_id", f.Verdict.ReportID)
 	add("request_id", requestID)
-	add("consumer", nameOrID(id.Consumer.Username, nameOrID(id.Consumer.CustomID, id.Consumer.ID)))
+	add("consumer", called(&id.Consumer))
 	add("service", id.Service)
 	add("route", id.Route)
 	add(e.vendor.Subject, f.Verdict.Subject)

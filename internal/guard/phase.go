@@ -11,6 +11,7 @@ import (
 	"kong-ai-guard/internal/llm"
 	"kong-ai-guard/internal/pdk"
 	"kong-ai-guard/internal/policy"
+	"kong-ai-guard/internal/scan"
 	"kong-ai-guard/internal/tracing"
 )
 
@@ -37,6 +38,8 @@ type phase struct {
 	start    time.Time
 	exchange *exchange
 	span     tracing.Span
+	// names are those that a line about the leg has asked for.
+	names scan.Identity
 
 	// inKong is set while a call to Kong runs. A panic in there may leave the
 	// connection out of step, and only its owner can close it.

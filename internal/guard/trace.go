@@ -34,11 +34,13 @@ func (p *phase) trace() {
 	}
 }
 
-// count notes how the leg ended. A monitored one is counted when it is judged.
+// count notes how the leg ended, in metrics and in the audit log. A monitored one
+// is counted when it is judged.
 func (p *phase) count(f *policy.Finding) {
 	if f.Outcome != policy.Pending {
 		p.engine.count(p.leg, f)
 	}
+	p.record(f)
 	showFinding(p.span, f)
 }
 

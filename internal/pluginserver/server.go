@@ -104,6 +104,9 @@ type Server struct {
 	New func(config []byte) Instance
 	// Leave is called once, when the process is to go, while it still serves.
 	Leave func()
+	// Hangup is called at each SIGHUP, which ends nothing: what others may have
+	// moved is to be opened again.
+	Hangup func()
 	// Flush ends background work at shutdown, after the last event.
 	Flush func(ctx context.Context) error
 	// Room has to grant room before a large reply is read into memory.
@@ -390,6 +393,17 @@ func (s *Server) leave() {
 		}
 	}()
 	s.Leave()
+}
+
+func (s *Server) hangup() {
+	defer func() {
+		if v := recover(); v != nil {
+			s.panicked("hangup", v)
+		}
+	}()
+	if s.Hangup != nil {
+		s.Hangup()
+	}
 }
 
 func (s *Server) flush(ctx context.Context) (err error) {
