@@ -61,6 +61,12 @@ type Config struct {
 	// Prefix is the directory of sockets and temporary bodies. "" stands for a
 	// new one, which Close removes. Sockets need its path to be short.
 	Prefix string
+	// Version is the Kong that is played, such as "3.4"; "3.9" when "". Known
+	// are the differences that matter to a plugin that scans: before 3.9, what
+	// is sent to HTTP/2 clients is never buffered; before 3.8, an event that
+	// fails is only logged; before 3.7, set_upstream breaks the event for a name
+	// that is there.
+	Version string
 	// Workers is how many Kong workers are played, 2 when 0. Each has its own
 	// connections and instances. A client's connection belongs to one worker,
 	// in turn.
@@ -93,6 +99,7 @@ type Gateway struct {
 	builtin   map[string]*pluginInfo
 	snap      atomic.Pointer[snapshot]
 	transport *http.Transport
+	version   int // the minor one of Kong 3
 	server    *http.Server
 	listener  net.Listener
 	served    chan struct{}
@@ -105,7 +112,16 @@ type Gateway struct {
 	mu        sync.Mutex
 	exchanges map[string]*outcome
 	history   []string
+	secure    map[string]*http.Transport // for https, by what is verified
 }
+
+// What changed in Kong, by minor version.
+const (
+	boolUpstream = 7 // set_upstream can say true; before, that broke the event
+	failsClosed  = 8 // a plugin that does not answer is a 500; before, it was only logged
+	buffersHTTP2 = 9 // answers to HTTP/2 clients can be buffered
+	thisVersion  = 9
+)
 
 // A plugin is one plugin server and what each worker holds of it.
 type plugin struct {
@@ -140,13 +156,19 @@ func New(cfg Config) (*Gateway, error) {
 	gw := &Gateway{
 		cfg: cfg, prefix: cfg.Prefix, plugins: map[string]*plugin{},
 		builtin:   map[string]*pluginInfo{keyAuth: keyAuthInfo(), jwtAuth: jwtInfo()},
-		exchanges: map[string]*outcome{},
+		exchanges: map[string]*outcome{}, secure: map[string]*http.Transport{}, version: thisVersion,
 		logs:      logBook{tell: cfg.OnLog},
 		transport: &http.Transport{
 			DisableCompression:  true,
 			MaxIdleConnsPerHost: 64,
 			IdleConnTimeout:     60 * time.Second,
 		},
+	}
+	gw.transport.DialContext = gw.dial
+	if v := cfg.Version; v != "" {
+		if _, err := fmt.Sscanf(v, "3.%d", &gw.version); err != nil || gw.version < 4 || gw.version > thisVersion {
+			return nil, fmt.Errorf("version %q: 3.4 to 3.%d are known", v, thisVersion)
+		}
 	}
 	if err := gw.prepare(); err != nil {
 		return nil, errors.Join(err, gw.removePrefix())
@@ -254,6 +276,11 @@ func (gw *Gateway) Close() error {
 		errs = append(errs, p.process.close())
 	}
 	gw.transport.CloseIdleConnections()
+	gw.mu.Lock()
+	defer gw.mu.Unlock()
+	for _, t := range gw.secure {
+		t.CloseIdleConnections()
+	}
 	return errors.Join(append(errs, gw.removePrefix())...)
 }
 
@@ -266,6 +293,15 @@ func (gw *Gateway) removePrefix() error {
 
 // URL is the gateway's base URL, without a slash at the end.
 func (gw *Gateway) URL() string { return "http://" + gw.listener.Addr().String() }
+
+// port is where the gateway listens, as upstreams are told.
+func (gw *Gateway) port() string {
+	if gw.listener == nil {
+		return ""
+	}
+	_, port, _ := net.SplitHostPort(gw.listener.Addr().String()) // it has one
+	return port
+}
 
 // Logs are the log lines so far, the last 20,000 at most.
 func (gw *Gateway) Logs() []Line { return gw.logs.all() }
@@ -347,17 +383,19 @@ func (gw *Gateway) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		x.respond(w, x.exit.status, x.exit.body)
 		return
 	}
-	x.scheme = x.route.service.Protocol
-	x.upstream = x.route.upstreamPath(x.path, x.matched)
-	if err := x.readBody(http.MaxBytesReader(w, req.Body, gw.cfg.MaxBody)); err != nil {
-		var tooLarge *http.MaxBytesError
-		if !errors.As(err, &tooLarge) {
-			x.sent = 400
-			panic(http.ErrAbortHandler) // the client has gone
+	x.setContext()
+	x.unread = http.MaxBytesReader(w, req.Body, gw.cfg.MaxBody)
+	if isTrue(x.route.RequestBuffering) {
+		if err := x.readBody(); err != nil {
+			var tooLarge *http.MaxBytesError
+			if !errors.As(err, &tooLarge) {
+				x.sent = 400
+				panic(http.ErrAbortHandler) // the client has gone
+			}
+			x.fail(http.StatusRequestEntityTooLarge, "Payload too large")
+			x.respond(w, x.exit.status, x.exit.body)
+			return
 		}
-		x.fail(http.StatusRequestEntityTooLarge, "Payload too large")
-		x.respond(w, x.exit.status, x.exit.body)
-		return
 	}
 	number, _ := req.Context().Value(workerKey{}).(int)
 	collected := x.access(number)

@@ -103,6 +103,7 @@ func TestUnbufferedAnswerStreams(t *testing.T) {
 		Servers:     []PluginServer{probeServer(t, "probe-plugin")},
 		Declarative: scope(steps("probe-plugin", []string{"set_ctx buffered_proxying false"}, nil)),
 	}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Accel-Buffering", "no")
 		_, _ = io.WriteString(w, "data: 1\n\n")
 		_ = http.NewResponseController(w).Flush()
 		<-goOn
