@@ -66,18 +66,18 @@ type Authority struct {
 // A Service is an upstream. URL is short for Protocol, Host, Port and Path.
 // Timeouts are milliseconds, 60000 when 0.
 type Service struct {
-	ID             string   `yaml:"id"`
-	Name           string   `yaml:"name"`
-	URL            string   `yaml:"url"`
-	Protocol       string   `yaml:"protocol"`
-	Host           string   `yaml:"host"`
-	Port           int      `yaml:"port"`
-	Path           string   `yaml:"path"`
-	Retries        *int     `yaml:"retries"`
-	ConnectTimeout int      `yaml:"connect_timeout"`
-	WriteTimeout   int      `yaml:"write_timeout"`
-	ReadTimeout    int      `yaml:"read_timeout"`
-	Enabled        *bool    `yaml:"enabled"`
+	ID             string `yaml:"id"`
+	Name           string `yaml:"name"`
+	URL            string `yaml:"url"`
+	Protocol       string `yaml:"protocol"`
+	Host           string `yaml:"host"`
+	Port           int    `yaml:"port"`
+	Path           string `yaml:"path"`
+	Retries        *int   `yaml:"retries"`
+	ConnectTimeout int    `yaml:"connect_timeout"`
+	WriteTimeout   int    `yaml:"write_timeout"`
+	ReadTimeout    int    `yaml:"read_timeout"`
+	Enabled        *bool  `yaml:"enabled"`
 	// ClientCertificate is the id of a Certificate, CACertificates are ids of
 	// Authorities. An https upstream is not verified unless TLSVerify is true,
 	// and then with the system's authorities when there are no others.

@@ -69,6 +69,7 @@ func (e Exchange) CallCount(plugin string) int {
 type exchange struct {
 	gw      *Gateway
 	snap    *snapshot
+	worker  *kongWorker // that has the client
 	id      string
 	nginxID string // $request_id, which is another one
 	start   time.Time
@@ -110,7 +111,7 @@ type exchange struct {
 	asked         string // where the request went
 	// needsBuffering says that a plugin has no answer to send without it.
 	needsBuffering bool
-	pad           string // the upstream's X-Pad, which no client sees
+	pad            string // the upstream's X-Pad, which no client sees
 
 	mu      sync.Mutex // guards what follows
 	calls   []Call

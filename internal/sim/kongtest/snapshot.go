@@ -364,8 +364,12 @@ func (b *builder) addPlugin(p Plugin) error {
 			return fmt.Errorf("in '%s': no entity %q", scope.field, scope.ref)
 		}
 	}
-	config, protocols, err := checkPlugin(info, p)
-	if err != nil {
+	var config map[string]any
+	var protocols []any
+	var err error
+	if info.neighbour != nil && !info.checked {
+		config, protocols = unchecked(p)
+	} else if config, protocols, err = checkPlugin(info, p); err != nil {
 		return err
 	}
 	key := strings.Join([]string{"plugins", p.Name, conf.route, conf.service, conf.consumer, conf.group}, ":") + ":" + workspaceID
@@ -379,7 +383,10 @@ func (b *builder) addPlugin(p Plugin) error {
 	conf.id = stableID(p.ID, key)
 	conf.seq = int(b.gw.seq.Add(1))
 	conf.protocols = protocols
-	conf.config = kongrules.Resolve(info.Schema.Fields.Named("config").Fields, config, b.gw.cfg.Env)
+	conf.config = config
+	if field := info.Schema.Fields.Named("config"); field != nil {
+		conf.config = kongrules.Resolve(field.Fields, config, b.gw.cfg.Env)
+	}
 	extra := map[string]any{
 		"__seq__": conf.seq, "__plugin_id": conf.id, "__key__": key, "__ws_id": workspaceID,
 	}

@@ -230,12 +230,15 @@ func (x *exchange) tunnel(w http.ResponseWriter, res *http.Response) {
 		return
 	}
 	x.sent = res.StatusCode
+	x.worker.tunnels.Add(1) // nobody else waits for it
+	defer x.worker.tunnels.Done()
 	client, buffered, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		x.log("err", "", "tunnel: "+err.Error())
 		return
 	}
 	defer client.Close()
+	defer context.AfterFunc(x.gw.life, func() { client.Close() })()
 	header := http.Header{"Connection": {"upgrade"}, "Upgrade": res.Header["Upgrade"], "X-Kong-Request-Id": {x.id}}
 	for name, values := range x.answerHeader {
 		header[name] = values
