@@ -271,8 +271,11 @@ func (gw *Gateway) Start() error {
 type workerKey struct{}
 
 // Close stops listening, ends the plugin servers with SIGTERM and waits for
-// them. A server that has to be killed is an error.
+// them. A server that has to be killed is an error. A second Close does nothing.
 func (gw *Gateway) Close() error {
+	if gw.life.Err() != nil {
+		return nil // the first Close has said it all
+	}
 	gw.end()
 	var errs []error
 	if gw.listener != nil {

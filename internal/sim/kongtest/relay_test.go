@@ -14,6 +14,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"io"
+	"log"
 	"math/big"
 	"net"
 	"net/http"
@@ -389,6 +390,7 @@ func TestHTTPSUpstreams(t *testing.T) {
 		_, _ = fmt.Fprintf(w, "%d certificates", len(r.TLS.PeerCertificates))
 	}))
 	back.TLS = &tls.Config{Certificates: []tls.Certificate{pair}, ClientAuth: tls.RequestClientCert}
+	back.Config.ErrorLog = log.New(io.Discard, "", 0) // one handshake is to fail
 	back.StartTLS()
 	defer back.Close()
 	yes := true
