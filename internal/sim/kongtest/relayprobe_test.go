@@ -134,6 +134,8 @@ var probeClient = &http.Transport{DisableCompression: true}
 
 // ServeHTTP hands a request on and its answer back, byte by byte.
 func (r *probeRelay) ServeHTTP(w http.ResponseWriter, in *http.Request) {
+	relaying.Add(1)
+	defer relaying.Add(-1)
 	r.mu.Lock()
 	t, known := r.targets[in.Header.Get(r.header)]
 	r.mu.Unlock()
