@@ -77,6 +77,7 @@ func TestMCP(t *testing.T) {
 			defer server.Close()
 			logged := make(chan string, 16)
 			c := mcp.NewClient(&mcp.Implementation{Name: "test", Version: "1"}, &mcp.ClientOptions{
+				//lint:ignore SA1019 newer versions of the protocol name nothing that a server can say instead
 				LoggingMessageHandler: func(_ context.Context, req *mcp.LoggingMessageRequest) {
 					if said, ok := req.Params.Data.(map[string]any); ok && req.Params.Level == "error" {
 						select {
