@@ -52,6 +52,8 @@ type phase struct {
 	held, working, queued int64
 	// caller is whom that counts for, "" while nobody knows: see knowCaller.
 	caller string
+	// scout is set when the exchange shows whether its kind can be relayed.
+	scout *scout
 }
 
 func (e *Engine) phase(ctx context.Context, k Kong, leg llm.Leg) *phase {

@@ -43,9 +43,11 @@ type Process struct {
 	metrics *telemetry.Metrics
 	notices notices
 	records *records
-	monitor *monitorQueue
-	slots   *shares
-	waiting atomic.Int64 // scans that wait for a slot
+	// arrivals are the relayed exchanges whose response event may come.
+	arrivals arrivals
+	monitor  *monitorQueue
+	slots    *shares
+	waiting  atomic.Int64 // scans that wait for a slot
 	// failed is when a scan last ended without the service's answer, in
 	// nanoseconds since 1970.
 	failed atomic.Int64
