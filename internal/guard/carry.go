@@ -49,18 +49,27 @@ func (e *Engine) remember(x *exchange, f *policy.Finding) {
 	}
 	if x.released {
 		x = &exchange{requestID: x.requestID, released: true}
-	} else if f.Message != nil {
-		x.request = outline(f.Message)
-		if e.needs.Prompt {
-			x.prompt = f.Turns
-			if f.Outcome == policy.Masked {
-				for _, m := range f.Verdict.Masked {
-					x.prompt[m.Turn].Text = m.Text
-				}
-			}
-		}
+	} else {
+		e.keep(x, f)
 	}
 	e.process.records.put(e.vendor.Plugin, x)
+}
+
+// keep notes what the answer's leg will need of what was found of the request.
+func (e *Engine) keep(x *exchange, f *policy.Finding) {
+	if f.Message == nil {
+		return
+	}
+	x.request = outline(f.Message)
+	if !e.needs.Prompt {
+		return
+	}
+	x.prompt = f.Turns
+	if f.Outcome == policy.Masked {
+		for _, m := range f.Verdict.Masked {
+			x.prompt[m.Turn].Text = m.Text
+		}
+	}
 }
 
 // refuse answers the client instead of letting the exchange go on. The error
