@@ -52,7 +52,7 @@ func (p *phase) access() error {
 
 	switch s.RequestMode {
 	case policy.Enforce:
-		d := p.decide(p.judgeRequest(in))
+		d := p.decide(p.judgeRequest(&in.body))
 		if d.Refusal != nil {
 			return p.refuse(d)
 		}
@@ -135,18 +135,6 @@ func (p *phase) fetchRequest(in *incoming) error {
 		in.fault = p.readBody(&raw, &in.body)
 	}
 	return nil
-}
-
-// judgeRequest judges an enforced request.
-func (p *phase) judgeRequest(in *incoming) policy.Finding {
-	if f, ok := p.engine.beforeReading(&in.body); !ok {
-		return f
-	}
-	allowed, err := p.holdWork(&in.in)
-	if err != nil {
-		return policy.Ended(policy.NoRoom, "")
-	}
-	return p.engine.judge(p.ctx, in.in, p.exchange, allowed)
 }
 
 // letGo lets the request go on, as the decision says. It sends what there is to

@@ -172,7 +172,7 @@ func (a *approach) appendRest(calls []*pdk.Call) []*pdk.Call {
 }
 
 // readRest reads the replies into the exchange.
-func (a *approach) readRest(x *expected) (err error) {
+func (a *approach) readRest() (err error) {
 	if a.askID {
 		if a.exchange.requestID, err = a.id.Text(); err != nil {
 			return err
@@ -189,7 +189,7 @@ func (a *approach) readRest(x *expected) (err error) {
 			return err
 		}
 		if v.Kind == pdk.ValueText {
-			x.bearer = v.Text
+			a.exchange.token = v.Text // the relay sees whether it is the request's
 		}
 	}
 	return nil
@@ -218,14 +218,10 @@ func (a *approach) appendLast(calls []*pdk.Call, release bool) []*pdk.Call {
 	return append(calls, &value)
 }
 
-// expect makes an exchange that the relay waits for, and its token, "" when too
-// many are waited for already.
+// expect makes an exchange that the relay waits for, and its token.
 func (a *approach) expect() (x *expected, token string) {
-	x = &expected{engine: a.engine, place: a.place, kind: a.kind, address: a.address.String()}
-	if token = a.server.Expect(x); token == "" {
-		a.notRelayed(nil, policy.RelayFull)
-	}
-	return x, token
+	x = &expected{engine: a.engine, address: a.address.String()}
+	return x, a.server.Expect(x)
 }
 
 // mayRelease reports whether the answer may flow.
@@ -238,9 +234,6 @@ func (a *approach) mayRelease() bool {
 func (a *approach) atOnce() (over, again bool, err error) {
 	h := a.place.home.Load()
 	x, token := a.expect()
-	if token == "" {
-		return false, false, nil
-	}
 	calls := make([]*pdk.Call, 0, 12)
 	if !a.sealed() {
 		a.balancer = pdk.NginxCtx(pdk.CtxBalancerData)
@@ -254,7 +247,7 @@ func (a *approach) atOnce() (over, again bool, err error) {
 		a.server.Forget(token)
 		return true, false, err
 	}
-	if err := cmp.Or(a.readWho(), a.readRest(x)); err != nil {
+	if err := cmp.Or(a.readWho(), a.readRest()); err != nil {
 		return a.unusable(token, err)
 	}
 	a.askRoute, a.askConsumer = false, false
@@ -354,15 +347,12 @@ func (a *approach) stepwise() (over bool, err error) {
 		return false, nil
 	}
 	x, token := a.expect()
-	if token == "" {
-		return false, nil
-	}
 	calls := a.appendSet(a.appendRest(make([]*pdk.Call, 0, 8)), h, a.data.Scheme, token)
 	if err := a.batch(a.appendLast(calls, a.mayRelease())...); err != nil {
 		a.server.Forget(token)
 		return true, err
 	}
-	if err := a.readRest(x); err != nil {
+	if err := a.readRest(); err != nil {
 		over, _, err := a.unusable(token, err)
 		return over, err
 	}
@@ -574,10 +564,8 @@ func (p *phase) scoutCalls() []*pdk.Call {
 	if s == nil {
 		return nil
 	}
-	if s.x, s.token = s.expect(); s.token == "" {
-		return nil
-	}
-	s.x.scout = true
+	s.x, s.token = s.expect()
+	s.x.scout, s.x.place, s.x.kind = true, s.place, s.kind
 	p.exchange.scout = s.x
 	return s.appendSet(nil, s.home, s.data.Scheme, s.token)
 }

@@ -180,8 +180,6 @@ type expected struct {
 	scout  bool
 	// address is the relay's as Kong was told.
 	address string
-	// bearer is the token that Kong has verified, if any.
-	bearer string
 
 	// sent is the exchange once its access event is over. Before, nobody can
 	// know the token.
@@ -226,7 +224,6 @@ func (x *expected) Missed() {
 const (
 	headerRequestID = "X-Kong-Request-Id"
 	headerClientIP  = "X-Real-Ip"
-	headerAuthorize = "Authorization"
 )
 
 // learnFrom completes the exchange with what came with its request.
@@ -249,7 +246,6 @@ func (x *expected) learnFrom(r *http.Request, to *relayed) {
 	}
 	to.caller = callerOf(cmp.Or(to.exchange.identity.Consumer.ID, to.exchange.named.Consumer.ID), cmp.Or(to.exchange.identity.ClientIP, address))
 	to.exchange.caller = to.caller
-	to.exchange.token = bearerOf(r.Header, x.bearer)
 }
 
 // compare finds out, on a scout, whether Kong writes what we need into headers.
@@ -268,20 +264,6 @@ func (x *expected) compare(r *http.Request, known *exchange) {
 	if x.engine.needs.ClientIP {
 		x.place.ips.Store(source(known.identity.ClientIP, r.Header.Get(headerClientIP)))
 	}
-}
-
-// bearerOf returns the request's bearer token if it is the one that Kong has
-// verified, as verifiedToken does in the phases.
-func bearerOf(h http.Header, verified string) string {
-	if verified == "" || len(h[headerAuthorize]) != 1 {
-		return ""
-	}
-	scheme, token, _ := strings.Cut(h.Get(headerAuthorize), " ")
-	token = strings.TrimSpace(token)
-	if !strings.EqualFold(scheme, "Bearer") || token != verified {
-		return ""
-	}
-	return token
 }
 
 // under returns the request with a base path before its own, as Kong puts a

@@ -142,38 +142,6 @@ func (p *phase) fetchAgain() error {
 	return nil
 }
 
-// judgeAnswer judges an enforced answer.
-func (p *phase) judgeAnswer(a *answer) policy.Finding {
-	e := p.engine
-	f, ok := e.beforeReading(&a.body)
-	if !ok && f.Outcome != policy.TooLarge {
-		return f
-	}
-	if p.exchange.unread != nil {
-		in := p.exchange.unreadInput()
-		allowed, err := p.holdWork(&in)
-		if err != nil {
-			return policy.Ended(policy.NoRoom, "")
-		}
-		p.exchange = e.know(p.ctx, p.exchange, allowed)
-	}
-	a.in.Request = p.exchange.request
-	allowed := allowance{until: e.deadline(p.start)}
-	if ok {
-		var err error
-		if allowed, err = p.holdWork(&a.in); err != nil {
-			return policy.Ended(policy.NoRoom, "")
-		}
-	}
-	switch {
-	case e.passesError(p.ctx, a.status, &a.in, allowed):
-		return policy.Ended(policy.Unscanned, policy.ReasonErrorAnswer)
-	case !ok:
-		return f
-	}
-	return e.judge(p.ctx, a.in, p.exchange, allowed)
-}
-
 // passesError reports whether the answer is an upstream's error that goes to
 // the client as it is, and counts it.
 func (e *Engine) passesError(ctx context.Context, status int, in *llm.Input, allowed allowance) bool {

@@ -28,7 +28,6 @@ const (
 	RelayEntity      RelayReason = "the service's host is a Kong upstream entity, whose targets only Kong knows; set relay_upstream"
 	RelayNowhere     RelayReason = "no upstream is known when the plugin runs; take a -priority below that of the plugin that chooses it, or set relay_upstream"
 	RelayListener    RelayReason = "the relay cannot listen"
-	RelayFull        RelayReason = "too many requests are on their way to the relay"
 	RelayTaken       RelayReason = "a plugin that runs later sends the requests elsewhere (ai-proxy does); take a -priority below its own, 769 for ai-proxy's 770"
 )
 
