@@ -467,13 +467,24 @@ func (a *approach) look() (known bool, err error) {
 	}
 	asksEntity := !a.sealed() && isName(a.data.Host) && !pl.knowsHost(a.data.Host)
 	if asksEntity {
-		a.entity = pdk.SetUpstream(a.data.Host)
-		calls = append(calls, &a.entity)
+		switch a.engine.process.entities.ask(a.data.Host) {
+		case askedNow:
+			return false, nil // the next exchange will know
+		case askedInVain:
+			d.Entity, asksEntity = true, false
+		case mayAsk:
+			a.entity = pdk.SetUpstream(a.data.Host)
+			calls = append(calls, &a.entity)
+		}
 	}
 	if err := a.batch(calls...); err != nil {
+		if asksEntity {
+			a.engine.process.entities.broke(a.data.Host)
+		}
 		return false, err
 	}
 	if asksEntity {
+		a.engine.process.entities.told(a.data.Host)
 		// What cannot be told may be an entity.
 		is, err := a.entity.Bool()
 		d.Entity = is || err != nil

@@ -45,6 +45,7 @@ type Process struct {
 	records *records
 	// arrivals are the relayed exchanges whose response event may come.
 	arrivals arrivals
+	entities entities
 	monitor  *monitorQueue
 	slots    *shares
 	waiting  atomic.Int64 // scans that wait for a slot

@@ -366,3 +366,51 @@ func (a *arrivals) has(requestID string) bool {
 	defer a.mu.Unlock()
 	return requestID != "" && a.ids[requestID] > 0
 }
+
+// entities are the names of which Kong was asked whether they are those of
+// upstream entities of its own. Kong before 3.7 breaks off the event in place of
+// saying yes, and some of those then send the request on unscanned. So a
+// question that broke an event is never put again.
+type entities struct {
+	mu    sync.Mutex
+	asked map[string]asking
+}
+
+type asking uint8
+
+const (
+	mayAsk asking = iota
+	askedNow
+	askedInVain
+)
+
+// ask says whether Kong may be asked about a name. After mayAsk, told or broke
+// has to follow.
+func (s *entities) ask(name string) asking {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.asked == nil {
+		s.asked = map[string]asking{}
+	}
+	now := s.asked[name]
+	switch {
+	case now != mayAsk:
+	case len(s.asked) >= maxKnownPlaces:
+		return askedInVain
+	default:
+		s.asked[name] = askedNow
+	}
+	return now
+}
+
+func (s *entities) told(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.asked, name)
+}
+
+func (s *entities) broke(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.asked[name] = askedInVain
+}
