@@ -87,13 +87,9 @@ func (c *carriage) carry() error {
 		if err != nil {
 			return err
 		}
-		defer answer.Body.Close()
-		if answer.StatusCode == http.StatusSwitchingProtocols {
-			return c.tunnel(answer)
-		}
-		relay.WriteHead(c.w, answer)
 		c.began = true
-		return c.pass(answer, nil)
+		relay.Pass(c.w, c.r, answer)
+		return nil
 	}
 	c.learn()
 	answer, err := c.request()
@@ -134,6 +130,9 @@ func (c *carriage) learn() {
 	x := *c.exchange
 	x.header = c.r.Header.Clone()
 	x.method, x.path = c.r.Method, c.r.URL.EscapedPath()
+	if c.r.RequestURI != "" {
+		x.path, _, _ = strings.Cut(c.r.RequestURI, "?") // as it came
+	}
 	if id := c.r.Header.Get("X-Kong-Request-Id"); x.requestID == "" && plainID(id) {
 		x.requestID = id
 	}
@@ -426,8 +425,8 @@ func (c *carriage) forward(replaced []byte) (*http.Response, error) {
 
 // failed answers for an upstream that did not. The error is errCut.
 func (c *carriage) failed(err error) error {
-	if c.r.Context().Err() != nil {
-		return errCut // nobody is left to be answered
+	if c.r.Context().Err() != nil || !errors.Is(err, relay.ErrUpstream) && !errors.Is(err, relay.ErrUpstreamTimeout) {
+		return errCut // nobody is left to be answered, or the request broke off
 	}
 	p := c.engine.run(c.ctx, llm.ResponseLeg)
 	defer p.stop()

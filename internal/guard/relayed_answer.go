@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -131,7 +132,7 @@ func (c *carriage) settleWhole(p *run, a *http.Response, in llm.Input, raw []byt
 	}
 	if d.Body != nil {
 		raw = d.Body
-		dropBodyHeaders(a)
+		dropBodyHeaders(a, len(raw))
 	}
 	addHeader(a.Header, d.Verdict.Header)
 	report := p.report(&d.Finding)
@@ -218,8 +219,6 @@ func (c *carriage) tunnel(a *http.Response) error {
 // stands, nil for one that is off.
 func (c *carriage) head(a *http.Response, response *policy.Report) {
 	showVerdicts(a.Header, &c.x.access, response)
-	// Kong's nginx would hold back what is to flow.
-	a.Header.Set("X-Accel-Buffering", "no")
 	c.began = true
 	relay.WriteHead(c.w, a)
 }
@@ -233,7 +232,7 @@ func (c *carriage) refuse(p *run, d policy.Decision, a *http.Response) error {
 	if a == nil {
 		a = &http.Response{Header: http.Header{}}
 	}
-	dropBodyHeaders(a)
+	dropBodyHeaders(a, len(d.Refusal.Body))
 	a.StatusCode, a.Trailer = d.Refusal.Status, nil
 	a.Header.Del("Trailer")
 	for name, values := range d.Refusal.Header {
@@ -258,13 +257,17 @@ func (c *carriage) refuse(p *run, d policy.Decision, a *http.Response) error {
 	return nil
 }
 
-// dropBodyHeaders removes what describes the body that came.
-func dropBodyHeaders(a *http.Response) {
+// dropBodyHeaders removes what describes the body that came. length is that of
+// the one that goes out, less than 0 if it is not known.
+func dropBodyHeaders(a *http.Response, length int) {
 	for _, name := range pdk.BodyHeaders {
 		a.Header.Del(name)
 	}
 	a.Header.Del("Content-Length")
-	a.ContentLength = -1
+	a.ContentLength = int64(length)
+	if length >= 0 {
+		a.Header.Set("Content-Length", strconv.Itoa(length))
+	}
 }
 
 func addHeader(h, more http.Header) {

@@ -110,3 +110,8 @@ func WriteTrailers(w http.ResponseWriter, answer *http.Response) {}
 // Tunnel joins the client and the upstream of an answer with status 101 until
 // one of them ends.
 func Tunnel(w http.ResponseWriter, r *http.Request, answer *http.Response) error { return nil }
+
+// Pass hands an answer on as it comes: its head, its body, its trailers, or what
+// follows an upgrade. It closes the answer's body. When either side breaks, it
+// cuts the exchange with http.ErrAbortHandler, as Exchange.Serve has it.
+func Pass(w http.ResponseWriter, r *http.Request, answer *http.Response) {}
