@@ -36,11 +36,9 @@ func (c *carriage) answer(a *http.Response) error {
 		c.head(a, &policy.Report{Outcome: policy.Unscanned, Reason: unseen})
 		return c.pass(a, nil)
 	}
-	p := e.run(c.ctx, llm.ResponseLeg)
+	p := c.run(llm.ResponseLeg)
 	defer p.giveBack()
 	defer p.stop()
-	p.exchange, p.caller = c.x, c.caller
-	p.trace()
 	in := llm.Input{
 		Leg: llm.ResponseLeg, Path: c.x.path,
 		ContentType: a.Header.Get("Content-Type"),
@@ -48,22 +46,22 @@ func (c *carriage) answer(a *http.Response) error {
 		ContentEncoding: strings.Join(a.Header.Values("Content-Encoding"), ", "),
 	}
 	if s.ResponseMode == policy.Monitor {
-		return c.watchAnswer(&p, a, in)
+		return c.watchAnswer(p, a, in)
 	}
-	if !c.holdExchange(&p) {
-		return c.refuse(&p, p.refusal(policy.Ended(policy.NoRoom, "")), a)
+	if !c.holdExchange(p) {
+		return c.refuse(p, p.refusal(policy.Ended(policy.NoRoom, "")), a)
 	}
 	if err := p.knowRequest(); err != nil {
-		return c.refuse(&p, p.refusal(policy.Ended(policy.NoRoom, "")), a)
+		return c.refuse(p, p.refusal(policy.Ended(policy.NoRoom, "")), a)
 	}
 	in.Request = p.exchange.request
 	switch {
 	case a.StatusCode >= 400 && in.Request != nil && e.passesError(p.ctx, a.StatusCode, &in, allowance{}):
-		return c.passUnscanned(&p, a, policy.Ended(policy.Unscanned, policy.ReasonErrorAnswer), nil)
+		return c.passUnscanned(p, a, policy.Ended(policy.Unscanned, policy.ReasonErrorAnswer), nil)
 	case mayFlow(&in, a):
-		return c.flow(&p, a, in)
+		return c.flow(p, a, in)
 	}
-	return c.holdAnswer(&p, a, in)
+	return c.holdAnswer(p, a, in)
 }
 
 // holdExchange counts what is known of the request, for as long as its answer
@@ -314,7 +312,7 @@ func appendPair(b []byte, name, value string) []byte {
 	b = append(append(b, name...), '=')
 	for i := range min(len(value), 64) {
 		c := value[i]
-		if c <= ' ' || c >= 0x7f || c == ';' || c == '=' || c == ',' || c == '"' {
+		if c < ' ' || c >= 0x7f || c == ';' || c == '=' || c == ',' || c == '"' {
 			c = '_'
 		}
 		b = append(b, c)

@@ -181,10 +181,7 @@ func (k *fakeKong) showVerdicts(pad string) {
 			leg = map[string]any{"action": value, "latency_ms": 0.0}
 			legs[name] = leg
 		} else if leg != nil {
-			leg[name] = strings.ReplaceAll(value, "_", " ")
-			if name != "reason" || !strings.Contains("error answer", leg[name].(string)) {
-				leg[name] = value
-			}
+			leg[name] = value
 		}
 	}
 	k.serialized = map[string]any{"ai.guard.prisma-airs-intercept": legs, "ai.guard.noma-runtime-protection": legs}
