@@ -69,6 +69,25 @@ func LooksLikeFrames(body []byte) bool {
 	return len(body) >= frameMin && crc32.ChecksumIEEE(body[:8]) == binary.BigEndian.Uint32(body[8:])
 }
 
+// AppendFrame appends a frame with these headers, names and values of less than
+// 128 and 32,768 bytes, all strings, and this payload to dst, and returns the longer slice.
+func AppendFrame(dst []byte, headers [][2]string, payload []byte) []byte {
+	start := len(dst)
+	dst = append(dst, make([]byte, preludeLen)...)
+	for _, h := range headers {
+		dst = append(append(dst, byte(len(h[0]))), h[0]...)
+		dst = binary.BigEndian.AppendUint16(append(dst, byte(HeaderString)), uint16(len(h[1])))
+		dst = append(dst, h[1]...)
+	}
+	size := len(dst) - start - preludeLen
+	dst = append(dst, payload...)
+	prelude := dst[start:]
+	binary.BigEndian.PutUint32(prelude, uint32(frameMin+size+len(payload)))
+	binary.BigEndian.PutUint32(prelude[4:], uint32(size))
+	binary.BigEndian.PutUint32(prelude[8:], crc32.ChecksumIEEE(prelude[:8]))
+	return binary.BigEndian.AppendUint32(dst, crc32.ChecksumIEEE(dst[start:]))
+}
+
 // A FrameReader reads the frames of a body in order.
 type FrameReader struct {
 	body  []byte

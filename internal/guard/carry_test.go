@@ -47,6 +47,8 @@ func TestEachOutcomeOnBothLegs(t *testing.T) {
 		scan      func(context.Context, *scan.Scan) (scan.Verdict, error)
 		request   want
 		response  want
+		// phasesOnly is a case that only Kong's phases can have.
+		phasesOnly bool
 	}{
 		{
 			name:     "allow",
@@ -120,7 +122,7 @@ func TestEachOutcomeOnBothLegs(t *testing.T) {
 			request: want{400, "ambiguous_request", "", "refuse", "ambiguous", "warn", "", "", ""},
 		},
 		{
-			name: "ambiguous: more headers than Kong shows",
+			name: "ambiguous: more headers than Kong shows", phasesOnly: true,
 			requestIn: func(k *fakeKong) {
 				for i := range 1000 {
 					k.headers = append(k.headers, [2]string{fmt.Sprintf("x-%d", i), "1"})
@@ -153,7 +155,7 @@ func TestEachOutcomeOnBothLegs(t *testing.T) {
 			response: want{502, "body_too_large", "", "refuse", "too_large", "warn", "", "", ""},
 		},
 		{
-			name:      "too large for a frame",
+			name:      "too large for a frame", phasesOnly: true,
 			requestIn: func(k *fakeKong) { k.replyErr = map[string]error{"kong.request.get_raw_body": pdk.ErrTooLarge} },
 			answerIn: func(k *fakeKong) {
 				k.replyErr = map[string]error{"kong.service.response.get_raw_body": pdk.ErrTooLarge}
@@ -209,13 +211,13 @@ func TestEachOutcomeOnBothLegs(t *testing.T) {
 			request:   want{415, "upgrade_not_supported", "", "refuse", "upgrade_refused", "warn", "", "", ""},
 		},
 		{
-			name:      "HTTP/2 where the gateway would not show the answer",
+			name: "HTTP/2 where the gateway would not show the answer", phasesOnly: true,
 			settings:  func(s *policy.Settings) { s.RefuseHTTP2 = true },
 			requestIn: func(k *fakeKong) { k.line = "POST /v1/chat/completions?HTTP/1.1 HTTP/2.0" },
 			request:   want{505, "http2_not_supported", "", "refuse", "http2_refused", "warn", "", "", ""},
 		},
 		{
-			name:      "an event stream by GET",
+			name: "an event stream by GET", phasesOnly: true,
 			requestIn: func(k *fakeKong) { k.line = "GET /events HTTP/1.1"; k.body = ""; k.set("accept", "text/event-stream") },
 			request:   want{405, "event_stream_not_supported", "", "refuse", "event_stream_refused", "warn", "", "", ""},
 		},
@@ -267,17 +269,17 @@ func TestEachOutcomeOnBothLegs(t *testing.T) {
 			response: want{503, "guard_failure", "", "refuse", "own_fault", "err", "", "", ""},
 		},
 		{
-			name:      "own fault: a body that Kong could not read",
+			name: "own fault: a body that Kong could not read", phasesOnly: true,
 			requestIn: func(k *fakeKong) { k.bodyError = "request body is too large" },
 			request:   want{503, "guard_failure", "", "refuse", "own_fault", "err", "", "", ""},
 		},
 		{
-			name:      "own fault: a body file that is not there",
+			name: "own fault: a body file that is not there", phasesOnly: true,
 			requestIn: func(k *fakeKong) { k.bodyFile = "/no/such/file" },
 			request:   want{503, "guard_failure", "", "refuse", "own_fault", "err", "", "", ""},
 		},
 		{
-			name:      "out of room",
+			name: "out of room", phasesOnly: true,
 			requestIn: func(k *fakeKong) { k.replyErr = map[string]error{"kong.request.get_raw_body": pdk.ErrNoRoom} },
 			answerIn:  func(k *fakeKong) { k.replyErr = map[string]error{"kong.service.response.get_raw_body": pdk.ErrNoRoom} },
 			settings:  func(s *policy.Settings) { s.BlockFailures, s.BlockFailuresResponse = false, false },
@@ -364,13 +366,13 @@ func TestEachOutcomeOnBothLegs(t *testing.T) {
 		if c.vendor != nil {
 			c.vendor(&vendor)
 		}
-		run := func(t *testing.T, change func(*fakeKong), s *scanner) *fakeKong {
+		run := func(t *testing.T, by transport, change func(*fakeKong), s *scanner) *fakeKong {
 			w := newWorld(t)
 			k := chatRequest(t)
 			if change != nil {
 				change(k)
 			}
-			k.run(newEngine(w.Process, vendor, settings, s))
+			by.run(w, k, newEngine(w.Process, vendor, settings, s))
 			if held := w.metric("held_bytes"); held != 0 {
 				t.Errorf("%v bytes of room are still held", held)
 			}
@@ -379,15 +381,20 @@ func TestEachOutcomeOnBothLegs(t *testing.T) {
 			}
 			return k
 		}
-		if c.request.action != "" {
-			t.Run(c.name+"/request", func(t *testing.T) {
-				check(t, run(t, c.requestIn, &scanner{request: c.scan}), "request", c.request)
-			})
-		}
-		if c.response.action != "" {
-			t.Run(c.name+"/response", func(t *testing.T) {
-				check(t, run(t, c.answerIn, &scanner{response: c.scan}), "response", c.response)
-			})
+		for _, by := range transports {
+			if by.name == "relay" && c.phasesOnly {
+				continue
+			}
+			if c.request.action != "" {
+				t.Run(by.name+"/"+c.name+"/request", func(t *testing.T) {
+					check(t, run(t, by, c.requestIn, &scanner{request: c.scan}), "request", c.request)
+				})
+			}
+			if c.response.action != "" {
+				t.Run(by.name+"/"+c.name+"/response", func(t *testing.T) {
+					check(t, run(t, by, c.answerIn, &scanner{response: c.scan}), "response", c.response)
+				})
+			}
 		}
 	}
 }

@@ -492,7 +492,7 @@ func (f *flow) writeHead() {
 	a.Header.Del("Content-Length")
 	a.ContentLength = -1
 	if f.in.ContentEncoding != "" || f.engine.vendor.Masks {
-		dropBodyHeaders(a)
+		dropBodyHeaders(a, -1)
 	}
 	pending := f.p.report(&policy.Finding{Outcome: policy.Pending})
 	f.head(a, &pending)

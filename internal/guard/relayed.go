@@ -72,6 +72,8 @@ type carriage struct {
 	// the request has been sent, by watched.
 	copy    *carbon
 	watched func()
+	// at is the leg that is being carried.
+	at *run
 	// began says that something was written to the client.
 	began bool
 }
@@ -87,13 +89,9 @@ func (c *carriage) carry() error {
 		if err != nil {
 			return err
 		}
-		defer answer.Body.Close()
-		if answer.StatusCode == http.StatusSwitchingProtocols {
-			return c.tunnel(answer)
-		}
-		relay.WriteHead(c.w, answer)
 		c.began = true
-		return c.pass(answer, nil)
+		relay.Pass(c.w, c.r, answer)
+		return nil
 	}
 	c.learn()
 	answer, err := c.request()
@@ -119,13 +117,10 @@ func (c *carriage) recovered() {
 		panic(v)
 	}
 	c.engine.process.panics.recovered(v)
-	if c.began || c.x == nil {
+	if c.began || c.at == nil {
 		panic(http.ErrAbortHandler)
 	}
-	p := c.engine.run(c.ctx, llm.ResponseLeg)
-	p.exchange, p.caller = c.x, c.caller
-	defer p.stop()
-	_ = c.refuse(&p, p.refusal(policy.Ended(policy.OwnFault, policy.ReasonPanic)), nil)
+	_ = c.refuse(c.at, c.at.refusal(policy.Ended(policy.OwnFault, policy.ReasonPanic)), nil)
 }
 
 // learn notes what the request's head says. The header is a copy, since the
@@ -134,6 +129,9 @@ func (c *carriage) learn() {
 	x := *c.exchange
 	x.header = c.r.Header.Clone()
 	x.method, x.path = c.r.Method, c.r.URL.EscapedPath()
+	if c.r.RequestURI != "" {
+		x.path, _, _ = strings.Cut(c.r.RequestURI, "?") // as it came
+	}
 	if id := c.r.Header.Get("X-Kong-Request-Id"); x.requestID == "" && plainID(id) {
 		x.requestID = id
 	}
@@ -151,22 +149,20 @@ func plainID(id string) bool {
 // request carries the request's leg and hands the request on. Without an answer
 // the exchange is over; then the error is nil or errCut.
 func (c *carriage) request() (*http.Response, error) {
-	e, s := c.engine, &c.engine.settings
-	p := e.run(c.ctx, llm.RequestLeg)
-	p.exchange, p.caller = c.x, c.caller
+	s := &c.engine.settings
+	p := c.run(llm.RequestLeg)
 	defer p.giveBack()
 	defer p.stop()
-	p.trace()
 	head := policy.RequestHead{Method: c.r.Method, Protocol: c.r.Proto, Header: c.x.header, Incomplete: many(c.x.header), Relayed: true}
 	if f, bad := s.Unguardable(&head); bad {
-		return nil, c.refuse(&p, p.refusal(f), nil)
+		return nil, c.refuse(p, p.refusal(f), nil)
 	}
 	b := body{own: true, in: llm.Input{
 		Leg: llm.RequestLeg, Path: c.x.path,
 		ContentType: c.r.Header.Get("Content-Type"), ContentEncoding: c.r.Header.Get("Content-Encoding"),
 	}}
 	if s.RequestMode != policy.Enforce {
-		return c.letThrough(&p, &b)
+		return c.letThrough(p, &b)
 	}
 	var err error
 	switch b.in.Body, err = p.gather(c.r.Body, c.r.ContentLength, s.MaxRequestBytes); {
@@ -176,9 +172,18 @@ func (c *carriage) request() (*http.Response, error) {
 		b.fault = err
 	}
 	if s.PromptBeside {
-		return c.judgeBeside(&p, &b)
+		return c.judgeBeside(p, &b)
 	}
-	return c.letGo(&p, &b, p.decide(p.judgeRequest(&b)))
+	return c.letGo(p, &b, p.decide(p.judgeRequest(&b)))
+}
+
+// run begins a leg.
+func (c *carriage) run(leg llm.Leg) *run {
+	p := c.engine.run(c.ctx, leg)
+	p.exchange, p.caller = c.x, c.caller
+	p.trace()
+	c.at = &p
+	return c.at
 }
 
 // many reports whether there are so many headers that the phases would not be
@@ -426,17 +431,15 @@ func (c *carriage) forward(replaced []byte) (*http.Response, error) {
 
 // failed answers for an upstream that did not. The error is errCut.
 func (c *carriage) failed(err error) error {
-	if c.r.Context().Err() != nil {
-		return errCut // nobody is left to be answered
+	if c.r.Context().Err() != nil || !errors.Is(err, relay.ErrUpstream) && !errors.Is(err, relay.ErrUpstreamTimeout) {
+		return errCut // nobody is left to be answered, or the request broke off
 	}
-	p := c.engine.run(c.ctx, llm.ResponseLeg)
-	defer p.stop()
-	p.exchange, p.caller = c.x, c.caller
 	if c.x == nil {
-		p.exchange = c.exchange
+		c.learn() // a scout
 	}
-	p.trace()
-	return c.refuse(&p, p.refusal(upstreamFault(err)), nil)
+	p := c.run(llm.ResponseLeg)
+	defer p.stop()
+	return c.refuse(p, p.refusal(upstreamFault(err)), nil)
 }
 
 func upstreamFault(err error) policy.Finding {

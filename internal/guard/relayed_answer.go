@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -35,11 +36,9 @@ func (c *carriage) answer(a *http.Response) error {
 		c.head(a, &policy.Report{Outcome: policy.Unscanned, Reason: unseen})
 		return c.pass(a, nil)
 	}
-	p := e.run(c.ctx, llm.ResponseLeg)
+	p := c.run(llm.ResponseLeg)
 	defer p.giveBack()
 	defer p.stop()
-	p.exchange, p.caller = c.x, c.caller
-	p.trace()
 	in := llm.Input{
 		Leg: llm.ResponseLeg, Path: c.x.path,
 		ContentType: a.Header.Get("Content-Type"),
@@ -47,22 +46,22 @@ func (c *carriage) answer(a *http.Response) error {
 		ContentEncoding: strings.Join(a.Header.Values("Content-Encoding"), ", "),
 	}
 	if s.ResponseMode == policy.Monitor {
-		return c.watchAnswer(&p, a, in)
+		return c.watchAnswer(p, a, in)
 	}
-	if !c.holdExchange(&p) {
-		return c.refuse(&p, p.refusal(policy.Ended(policy.NoRoom, "")), a)
+	if !c.holdExchange(p) {
+		return c.refuse(p, p.refusal(policy.Ended(policy.NoRoom, "")), a)
 	}
 	if err := p.knowRequest(); err != nil {
-		return c.refuse(&p, p.refusal(policy.Ended(policy.NoRoom, "")), a)
+		return c.refuse(p, p.refusal(policy.Ended(policy.NoRoom, "")), a)
 	}
 	in.Request = p.exchange.request
 	switch {
 	case a.StatusCode >= 400 && in.Request != nil && e.passesError(p.ctx, a.StatusCode, &in, allowance{}):
-		return c.passUnscanned(&p, a, policy.Ended(policy.Unscanned, policy.ReasonErrorAnswer), nil)
+		return c.passUnscanned(p, a, policy.Ended(policy.Unscanned, policy.ReasonErrorAnswer), nil)
 	case mayFlow(&in, a):
-		return c.flow(&p, a, in)
+		return c.flow(p, a, in)
 	}
-	return c.holdAnswer(&p, a, in)
+	return c.holdAnswer(p, a, in)
 }
 
 // holdExchange counts what is known of the request, for as long as its answer
@@ -131,7 +130,7 @@ func (c *carriage) settleWhole(p *run, a *http.Response, in llm.Input, raw []byt
 	}
 	if d.Body != nil {
 		raw = d.Body
-		dropBodyHeaders(a)
+		dropBodyHeaders(a, len(raw))
 	}
 	addHeader(a.Header, d.Verdict.Header)
 	report := p.report(&d.Finding)
@@ -218,8 +217,6 @@ func (c *carriage) tunnel(a *http.Response) error {
 // stands, nil for one that is off.
 func (c *carriage) head(a *http.Response, response *policy.Report) {
 	showVerdicts(a.Header, &c.x.access, response)
-	// Kong's nginx would hold back what is to flow.
-	a.Header.Set("X-Accel-Buffering", "no")
 	c.began = true
 	relay.WriteHead(c.w, a)
 }
@@ -233,7 +230,7 @@ func (c *carriage) refuse(p *run, d policy.Decision, a *http.Response) error {
 	if a == nil {
 		a = &http.Response{Header: http.Header{}}
 	}
-	dropBodyHeaders(a)
+	dropBodyHeaders(a, len(d.Refusal.Body))
 	a.StatusCode, a.Trailer = d.Refusal.Status, nil
 	a.Header.Del("Trailer")
 	for name, values := range d.Refusal.Header {
@@ -258,13 +255,17 @@ func (c *carriage) refuse(p *run, d policy.Decision, a *http.Response) error {
 	return nil
 }
 
-// dropBodyHeaders removes what describes the body that came.
-func dropBodyHeaders(a *http.Response) {
+// dropBodyHeaders removes what describes the body that came. length is that of
+// the one that goes out, less than 0 if it is not known.
+func dropBodyHeaders(a *http.Response, length int) {
 	for _, name := range pdk.BodyHeaders {
 		a.Header.Del(name)
 	}
 	a.Header.Del("Content-Length")
-	a.ContentLength = -1
+	a.ContentLength = int64(length)
+	if length >= 0 {
+		a.Header.Set("Content-Length", strconv.Itoa(length))
+	}
 }
 
 func addHeader(h, more http.Header) {
@@ -311,7 +312,7 @@ func appendPair(b []byte, name, value string) []byte {
 	b = append(append(b, name...), '=')
 	for i := range min(len(value), 64) {
 		c := value[i]
-		if c <= ' ' || c >= 0x7f || c == ';' || c == '=' || c == ',' || c == '"' {
+		if c < ' ' || c >= 0x7f || c == ';' || c == '=' || c == ',' || c == '"' {
 			c = '_'
 		}
 		b = append(b, c)
