@@ -7,6 +7,7 @@ package guard
 
 import (
 	"context"
+	"crypto/tls"
 	"net/http"
 	"sync/atomic"
 	"time"
@@ -39,6 +40,9 @@ type Config struct {
 	Settings policy.Settings
 	// Scanner may be shared by many instances.
 	Scanner scan.Scanner
+	// RelayTLS says how https upstreams of relayed exchanges are verified; nil
+	// for the system's authorities.
+	RelayTLS *tls.Config
 }
 
 // An Engine runs the exchanges of one plugin instance. Its methods may be

@@ -3,6 +3,7 @@
 package program_test
 
 import (
+	"encoding/pem"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -53,6 +54,31 @@ func TestCheckOfTheExamples(t *testing.T) {
 	}
 	if checked < 4 {
 		t.Errorf("only %d checked", checked)
+	}
+}
+
+// TestCheckOfRelayedAuthorities: the file that relayed upstreams are verified by
+// is read as the scan service's is, and only where it is used.
+func TestCheckOfRelayedAuthorities(t *testing.T) {
+	const cannot = "config.relay_ca_file cannot be used here: no usable certificate authorities in the file"
+	service := httptest.NewTLSServer(nil)
+	defer service.Close()
+	ca := file(t, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: service.Certificate().Raw})))
+	for _, c := range []struct {
+		name, fields string
+		cannot       bool
+	}{
+		{"sound", `,"relay":"on","relay_ca_file":"` + ca + `"`, false},
+		{"missing", `,"relay":"on","relay_ca_file":"/no/such/ca.pem"`, true},
+		{"no certificate", `,"relay":"on","relay_ca_file":"` + file(t, "nothing") + `"`, true},
+		{"missing, nothing is relayed", `,"relay_ca_file":"/no/such/ca.pem"`, false},
+	} {
+		for name, config := range map[string]string{airs: `"api_key":"k","profile_name":"p"`, noma: `"api_key":"k"`} {
+			code, stdout, stderr := run(t, nil, name, "-check", file(t, "{"+config+c.fields+"}"))
+			if code != 0 || strings.Contains(stdout, cannot) != c.cannot {
+				t.Errorf("%s, %s: %d\n%s%s", c.name, name, code, stdout, stderr)
+			}
+		}
 	}
 }
 
