@@ -7,6 +7,7 @@ package program
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -19,6 +20,7 @@ import (
 	"kong-ai-guard/internal/pluginserver"
 	"kong-ai-guard/internal/policy"
 	"kong-ai-guard/internal/scan"
+	"kong-ai-guard/internal/scanhttp"
 	"kong-ai-guard/internal/telemetry"
 	"kong-ai-guard/internal/tracing"
 )
@@ -157,7 +159,7 @@ func version() string {
 // instance makes the engine of a configuration. For one that cannot be used,
 // the engine refuses.
 func (p Plugin) instance(process *guard.Process, metrics *telemetry.Metrics, config []byte) instance {
-	made, err := p.Configure(config, process.Notice)
+	made, relayTLS, err := p.configured(config, process.Notice)
 	if err != nil {
 		field, text := problem(err)
 		process.Notice(true, text)
@@ -168,8 +170,33 @@ func (p Plugin) instance(process *guard.Process, metrics *telemetry.Metrics, con
 		process.Notice(false, w)
 	}
 	return instance{guard.New(process, guard.Config{
-		Vendor: p.Vendor, Needs: made.Needs, Settings: made.Settings, Scanner: made.Scanner,
+		Vendor: p.Vendor, Needs: made.Needs, Settings: made.Settings, Scanner: made.Scanner, RelayTLS: relayTLS,
 	})}
+}
+
+// configured reads a configuration, and what relayed upstreams are verified by.
+// The error is kongschema.Problems or a *scan.Failure.
+func (p Plugin) configured(config []byte, notice Notice) (Instance, *tls.Config, error) {
+	made, err := p.Configure(config, notice)
+	if err != nil {
+		return Instance{}, nil, err
+	}
+	relayTLS, err := relayTLS(&made.Settings)
+	return made, relayTLS, err
+}
+
+// relayTLS says how relayed upstreams are verified, nil for as any other.
+func relayTLS(s *policy.Settings) (*tls.Config, error) {
+	if !s.Relay || s.RelayTLSVerify && s.RelayCAFile == "" {
+		return nil, nil
+	}
+	c := &tls.Config{InsecureSkipVerify: !s.RelayTLSVerify}
+	if s.RelayCAFile == "" {
+		return c, nil
+	}
+	var err error
+	c.RootCAs, err = scanhttp.Authorities(s.RelayCAFile, "relay_ca_file")
+	return c, err
 }
 
 // problem says which field cannot be used and why.
