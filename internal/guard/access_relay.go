@@ -586,7 +586,7 @@ func (p *phase) scoutCalls() []*pdk.Call {
 func (p *phase) settleScout() {
 	switch s := p.scout; {
 	case s == nil || s.token == "":
-	case p.exited:
+	case p.exited || p.gone:
 		s.server.Forget(s.token)
 	default:
 		s.x.sent.Store(s.x.relayed(p.exchange, s.target(&s.data)))

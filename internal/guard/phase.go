@@ -36,6 +36,8 @@ type phase struct {
 	inKong bool
 	// exited is set once the client has its answer.
 	exited bool
+	// gone is set once the connection to Kong is lost.
+	gone bool
 	// guarded is set once nothing of the request can keep Kong from showing
 	// us the answer.
 	guarded bool
@@ -56,6 +58,7 @@ func (p *phase) batch(calls ...*pdk.Call) error {
 	err := p.kong.Batch(calls...)
 	p.inKong = false
 	if err != nil {
+		p.gone = true
 		return pdk.ErrGone
 	}
 	return nil
