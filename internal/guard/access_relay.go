@@ -329,6 +329,9 @@ func (a *approach) send(x *expected, h *home) {
 	}
 	a.exchange.serviceIs(pl.service, pl.serviceShown, a.engine.needs.Service)
 	x.sent.Store(x.relayed(a.exchange, a.target(&a.data)))
+	// The leg is the relay's, and is timed there.
+	a.engine.inFlight[a.leg].Dec()
+	a.ended = true
 }
 
 // stepwise asks first and sets then. An exchange that cannot be relayed goes

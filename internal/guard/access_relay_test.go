@@ -729,3 +729,106 @@ func TestManyRelayedAtOnce(t *testing.T) {
 		t.Errorf("log %s", w.stderr)
 	}
 }
+
+// A kind of exchanges that nobody has seen, at a place where others are relayed:
+// the batch that was sent for it is taken back, and the phases judge it.
+func TestANewKindWhereOthersAreRelayed(t *testing.T) {
+	for _, c := range []struct {
+		request, response policy.Mode
+		neighbour         bool // one that enforces answers runs before
+	}{
+		{policy.Enforce, policy.Enforce, false},
+		{policy.Enforce, policy.Monitor, false},
+		{policy.Enforce, policy.Off, true},
+		{policy.Monitor, policy.Monitor, true},
+		{policy.Monitor, policy.Off, true},
+	} {
+		t.Run(fmt.Sprintf("%s, %s, neighbour %v", c.request, c.response, c.neighbour), func(t *testing.T) {
+			m, sc, other := newModel(t, true), &scanner{}, &scanner{}
+			s := relayed(modes(c.request, c.response))
+			w, e := relaysTo(t, noma(), m, s, sc)
+			var chain []*guard.Engine
+			if c.neighbour {
+				chain = append(chain, newEngine(newWorld(t).Process, prisma(), strict(), other))
+			}
+			chain = append(chain, e)
+			for range 2 {
+				chatTo(t, m).pass(chain...)
+			}
+			if k := chatTo(t, m).begin().access(chain...); k.leg("noma-runtime-protection", "request")["action"] != "relayed" {
+				t.Fatal("not relayed")
+			}
+			answers := len(other.seen(llm.ResponseLeg))
+			k := chatTo(t, m)
+			k.consumer.ID = "somebody-new"
+			took := len(m.arrivals())
+			if k.pass(chain...); k.exit != nil || len(m.arrivals()) != took+1 {
+				t.Fatalf("exit %+v, status %d", k.exit, k.status)
+			}
+			if k.isRelayed("noma-runtime-protection") || k.count("kong.request.get_raw_body") == 0 {
+				t.Errorf("not judged by the phases: %v", k.named)
+			}
+			if wants := c.neighbour || c.response != policy.Off; k.buffered() != wants {
+				t.Errorf("buffered is %v", k.buffered())
+			}
+			if c.neighbour && len(other.seen(llm.ResponseLeg)) != answers+1 {
+				t.Error("the neighbour did not see the answer")
+			}
+			// The next one of the kind is relayed.
+			next := chatTo(t, m)
+			next.consumer.ID = "somebody-new"
+			if next.begin().access(chain...); next.leg("noma-runtime-protection", "request")["action"] != "relayed" {
+				t.Error("the kind was not proven")
+			}
+			if n := w.Relay.Refused(); n != 0 {
+				t.Errorf("%d requests came without a token that counts", n)
+			}
+		})
+	}
+}
+
+// A refusal of such an exchange leaves no mark that says it is dealt with, and
+// nothing of it reaches the upstream.
+func TestANewKindThatIsBlocked(t *testing.T) {
+	m, sc := newModel(t, false), &scanner{}
+	s := relayed(strict())
+	s.MarkRequests = true
+	w, e := relaysTo(t, noma(), m, s, sc)
+	for range 2 {
+		chatTo(t, m).begin().pass(e)
+	}
+	sc.request = block
+	took, waiting := len(m.arrivals()), w.Relay.Waiting()
+	k := chatTo(t, m)
+	k.consumer.ID = "somebody-new"
+	if k.pass(e); k.exit == nil || k.exit.status != 400 || len(m.arrivals()) != took || len(k.shared) != 0 || w.Relay.Waiting() != waiting {
+		t.Errorf("exit %+v, marks %v", k.exit, k.shared)
+	}
+}
+
+// A later plugin takes the target of one consumer's requests: those stay with
+// the phases, the others are relayed.
+func TestALaterPluginTakesAConsumersTarget(t *testing.T) {
+	m, sc := newModel(t, false), &scanner{}
+	w, e := relaysTo(t, noma(), m, relayed(modes(policy.Enforce, policy.Monitor)), sc)
+	as := func(consumer string) *fakeKong {
+		k := chatTo(t, m)
+		k.consumer.ID = consumer
+		if consumer == "b" {
+			home := k.place
+			k.later = func(k *fakeKong) { k.ctx["balancer_data"] = home }
+		}
+		return k.pass(e)
+	}
+	for i := range 4 {
+		if k := as("a"); k.isRelayed("noma-runtime-protection") != (i > 0) || k.exit != nil {
+			t.Errorf("exchange %d of a: %v", i, k.named)
+		}
+		if k := as("b"); k.isRelayed("noma-runtime-protection") || k.count("kong.service.response.get_raw_body") != 1 || k.exit != nil {
+			t.Errorf("exchange %d of b: %v", i, k.named)
+		}
+	}
+	if n := w.metric("unscanned_answers_total"); n != 0 {
+		t.Errorf("%v answers count as unscanned", n)
+	}
+}
