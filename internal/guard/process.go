@@ -90,6 +90,10 @@ func (p *Process) Notice(err bool, text string) {
 	p.notices.add(s, text, text)
 }
 
+// Panicked takes what recover returned outside of this package. It has to be
+// called by the deferred function.
+func (p *Process) Panicked(v any) { p.panics.recovered(v) }
+
 // Leave says that the process is about to end, though exchanges still come.
 // Monitored legs that wait for the service to come back are tried again now.
 func (p *Process) Leave() { p.monitor.hurry() }

@@ -14,11 +14,13 @@ import (
 	"io"
 	"os"
 	"runtime/debug"
+	"time"
 
 	"kong-ai-guard/internal/guard"
 	"kong-ai-guard/internal/kongschema"
 	"kong-ai-guard/internal/pluginserver"
 	"kong-ai-guard/internal/policy"
+	"kong-ai-guard/internal/relay"
 	"kong-ai-guard/internal/scan"
 	"kong-ai-guard/internal/scanhttp"
 	"kong-ai-guard/internal/telemetry"
@@ -96,6 +98,10 @@ func Main(p Plugin) int {
 	}, os.Args[1:], os.Stdout, os.Stderr)
 }
 
+// relayTime is what relayed exchanges get at the very end, when the time to wait
+// for them is over. What they leave to be monitored is sent after that.
+const relayTime = 3 * time.Second
+
 // start makes the server, and whatever else the flags ask for.
 func (p Plugin) start(o *options, own pluginserver.Process) (*pluginserver.Server, error) {
 	if err := o.bounds.Validate(); err != nil {
@@ -114,6 +120,8 @@ func (p Plugin) start(o *options, own pluginserver.Process) (*pluginserver.Serve
 		}
 		process.Tracer = tracer
 	}
+	process.Relay = relay.New(relay.Options{Header: "X-Relay-" + own.Name, Panicked: process.Panicked})
+	process.Upstreams = relay.NewClient()
 	shown, hide := context.WithCancel(context.Background())
 	server := &pluginserver.Server{
 		New:      func(config []byte) pluginserver.Instance { return p.instance(process, metrics, config) },
@@ -125,7 +133,12 @@ func (p Plugin) start(o *options, own pluginserver.Process) (*pluginserver.Serve
 			hide()
 			process.Leave()
 		},
+		Open: process.Relay.Open,
 		Flush: func(ctx context.Context) error {
+			cut, cancel := context.WithTimeout(ctx, relayTime)
+			_ = process.Relay.Shutdown(cut) // what still runs is cut
+			cancel()
+			process.Upstreams.CloseIdle()
 			process.Flush(ctx)
 			process.Tracer.Shutdown(ctx)
 			return nil
