@@ -32,6 +32,8 @@ type Call struct {
 type Exchange struct {
 	RequestID    string
 	Method, Path string
+	// Worker is the number of the worker that had it, from 0.
+	Worker int
 	// Status is what the client got.
 	Status int
 	// Buffered says whether the upstream's answer was read whole.
@@ -239,8 +241,12 @@ func (x *exchange) log(level, plugin, text string) {
 func (x *exchange) record() Exchange {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	number := 0
+	if x.worker != nil {
+		number = x.worker.number
+	}
 	return Exchange{
-		RequestID: x.id, Method: x.req.Method, Path: x.path, Status: x.sent, Buffered: x.buffered, Upstream: x.asked, Pad: x.pad,
+		Worker: number, RequestID: x.id, Method: x.req.Method, Path: x.path, Status: x.sent, Buffered: x.buffered, Upstream: x.asked, Pad: x.pad,
 		Events: x.events, Calls: x.calls, Retries: x.retries, Logs: x.lines, AccessLog: x.accessLog(),
 	}
 }

@@ -124,9 +124,9 @@ type Gateway struct {
 
 	mu          sync.Mutex
 	generations []*generation // all of them, the newest last
-	exchanges map[string]*outcome
-	history   []string
-	secure    map[string]*http.Transport // for https, by what is verified
+	exchanges   map[string]*outcome
+	history     []string
+	secure      map[string]*http.Transport // for https, by what is verified
 }
 
 // What changed in Kong, by minor version.

@@ -91,7 +91,9 @@ func (a *Access) SetCtx(name string, v any) {
 }
 
 // Exit answers the client. Nothing else happens in access after that.
-func (a *Access) Exit(status int, header http.Header, body []byte) { a.x.exitWith(status, header, body) }
+func (a *Access) Exit(status int, header http.Header, body []byte) {
+	a.x.exitWith(status, header, body)
+}
 
 // An Answer is what a neighbour can do in the response phase.
 type Answer struct {
@@ -106,7 +108,9 @@ type Answer struct {
 
 // Exit answers the client with something else. The upstream's headers stay
 // unless they are set here.
-func (a *Answer) Exit(status int, header http.Header, body []byte) { a.x.exitWith(status, header, body) }
+func (a *Answer) Exit(status int, header http.Header, body []byte) {
+	a.x.exitWith(status, header, body)
+}
 
 func (x *exchange) exitWith(status int, header http.Header, body []byte) {
 	for name, values := range header {

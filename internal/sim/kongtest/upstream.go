@@ -78,7 +78,7 @@ func (x *exchange) proxy(w http.ResponseWriter, run func(phase string) error) {
 		x.upHeader.Del(name)
 	}
 	if !x.buffered {
-		x.pad = x.upHeader.Get("X-Pad")
+		x.pad = strings.Join(x.upHeader["X-Pad"], ", ")
 	}
 	held := isTrue(x.route.ResponseBuffering) && !strings.EqualFold(x.upHeader.Get("X-Accel-Buffering"), "no")
 	for _, name := range hiddenHeaders {
