@@ -28,6 +28,8 @@ type relaying struct {
 	// where Kong was about to send them.
 	upstream *url.URL
 	proofs   *proofs
+	// relayedLog is the access log's value of a relayed exchange.
+	relayedLog pdk.Call
 
 	mu     sync.Mutex
 	places map[string]*place
@@ -93,7 +95,8 @@ func newRelaying(p *Process, c *Config) *relaying {
 	}
 	return &relaying{
 		server: p.Relay, tls: c.RelayTLS, upstream: c.Settings.RelayUpstream,
-		proofs: newProofs(), places: map[string]*place{},
+		relayedLog: relayedLog(c.Vendor.Plugin),
+		proofs:     newProofs(), places: map[string]*place{},
 	}
 }
 
@@ -320,7 +323,7 @@ func (x *expected) of() string {
 		return ""
 	}
 	var text string
-	if route := cmp.Or(to.exchange.named.Route, x.kind.route); route != "" {
+	if route := cmp.Or(to.exchange.named.Route, x.place.route, x.kind.route); route != "" {
 		text += " of route " + clean(route)
 	}
 	if service := x.place.serviceShown; service != "" {
