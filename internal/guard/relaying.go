@@ -273,12 +273,13 @@ func (x *expected) compare(r *http.Request, known *exchange) {
 // service's.
 func under(base *url.URL, r *http.Request) *http.Request {
 	escaped := strings.TrimSuffix(base.EscapedPath(), "/")
-	if escaped == "" {
+	path, err := url.PathUnescape(escaped)
+	if escaped == "" || err != nil || !strings.HasPrefix(r.RequestURI, "/") { // OPTIONS * has no path
 		return r
 	}
 	moved, u := r.WithContext(r.Context()), *r.URL
 	u.RawPath = escaped + u.EscapedPath()
-	u.Path = strings.TrimSuffix(base.Path, "/") + u.Path
+	u.Path = path + u.Path
 	moved.URL, moved.RequestURI = &u, escaped+r.RequestURI
 	return moved
 }
