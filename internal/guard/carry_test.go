@@ -155,7 +155,7 @@ func TestEachOutcomeOnBothLegs(t *testing.T) {
 			response: want{502, "body_too_large", "", "refuse", "too_large", "warn", "", "", ""},
 		},
 		{
-			name:      "too large for a frame", phasesOnly: true,
+			name: "too large for a frame", phasesOnly: true,
 			requestIn: func(k *fakeKong) { k.replyErr = map[string]error{"kong.request.get_raw_body": pdk.ErrTooLarge} },
 			answerIn: func(k *fakeKong) {
 				k.replyErr = map[string]error{"kong.service.response.get_raw_body": pdk.ErrTooLarge}
@@ -424,10 +424,13 @@ func TestDetails(t *testing.T) {
 		{"block without", verdict(scan.Verdict{Action: scan.Block}), ""},
 		{"no action", verdict(scan.Verdict{Details: details}), ""},
 	} {
-		w := newWorld(t)
-		k := chatRequest(t).run(newEngine(w.Process, noma(), strict(), &scanner{request: c.scan}))
-		if got := gjson.Get(k.exit.body, "error.details").Raw; got != c.want {
-			t.Errorf("%s: details %q in %s", c.name, got, k.exit.body)
+		for _, by := range transports {
+			w := newWorld(t)
+			k := chatRequest(t)
+			by.run(w, k, newEngine(w.Process, noma(), strict(), &scanner{request: c.scan}))
+			if got := gjson.Get(k.exit.body, "error.details").Raw; got != c.want {
+				t.Errorf("%s, %s: details %q in %s", by.name, c.name, got, k.exit.body)
+			}
 		}
 	}
 }
@@ -491,15 +494,18 @@ func TestMarksCostNothingUnlessAskedFor(t *testing.T) {
 }
 
 func TestAPartialVerdictIsNoAllow(t *testing.T) {
-	w := newWorld(t)
-	s := &scanner{response: verdict(scan.Verdict{Action: scan.Allow, ScanID: "scan-9", Partial: true})}
-	k := chatRequest(t).run(newEngine(w.Process, prisma(), strict(), s))
-	leg := k.leg("prisma-airs-intercept", "response")
-	if k.exit != nil || leg["action"] != "unscanned" || leg["reason"] != "too_large" || !contains(k.logged("warn"), "passed unscanned") {
-		t.Errorf("%v, %v, %s", k.exit, leg, k.allLogs())
-	}
-	if n := w.metric("unscanned_total", "response", "too_large"); n != 1 {
-		t.Errorf("counted %v times", n)
+	for _, by := range transports {
+		w := newWorld(t)
+		s := &scanner{response: verdict(scan.Verdict{Action: scan.Allow, ScanID: "scan-9", Partial: true})}
+		k := chatRequest(t)
+		by.run(w, k, newEngine(w.Process, prisma(), strict(), s))
+		leg := k.leg("prisma-airs-intercept", "response")
+		if k.exit != nil || leg["action"] != "unscanned" || leg["reason"] != "too_large" || !contains(k.logged("warn"), "passed unscanned") {
+			t.Errorf("%s: %v, %v, %s", by.name, k.exit, leg, k.allLogs())
+		}
+		if n := w.metric("unscanned_total", "response", "too_large"); n != 1 {
+			t.Errorf("%s: counted %v times", by.name, n)
+		}
 	}
 }
 
@@ -518,15 +524,17 @@ func TestRefusalsSpeakTheCalledAPI(t *testing.T) {
 			if leg == "response" {
 				sc = &scanner{response: block}
 			}
-			w := newWorld(t)
-			k := chatRequest(t)
-			k.line, k.body = c.line, c.body
-			if strings.Contains(c.body, "jsonrpc") {
-				k.status, k.answer = 400, `{"jsonrpc":"2.0","id":7,"result":{"content":[{"type":"text","text":"out"}]}}`
-			}
-			k.run(newEngine(w.Process, prisma(), strict(), sc))
-			if k.exit == nil || !strings.HasPrefix(k.exit.body, c.want) {
-				t.Errorf("%s of %s: %+v", leg, c.body, k.exit)
+			for _, by := range transports {
+				w := newWorld(t)
+				k := chatRequest(t)
+				k.line, k.body = c.line, c.body
+				if strings.Contains(c.body, "jsonrpc") {
+					k.status, k.answer = 400, `{"jsonrpc":"2.0","id":7,"result":{"content":[{"type":"text","text":"out"}]}}`
+				}
+				by.run(w, k, newEngine(w.Process, prisma(), strict(), sc))
+				if k.exit == nil || !strings.HasPrefix(k.exit.body, c.want) {
+					t.Errorf("%s, %s of %s: %+v", by.name, leg, c.body, k.exit)
+				}
 			}
 		}
 	}

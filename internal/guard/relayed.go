@@ -153,7 +153,7 @@ func (c *carriage) request() (*http.Response, error) {
 	p := c.run(llm.RequestLeg)
 	defer p.giveBack()
 	defer p.stop()
-	head := policy.RequestHead{Method: c.r.Method, Protocol: c.r.Proto, Header: c.x.header, Incomplete: many(c.x.header), Relayed: true}
+	head := policy.RequestHead{Method: c.r.Method, Protocol: c.r.Proto, Header: c.x.header, Relayed: true}
 	if f, bad := s.Unguardable(&head); bad {
 		return nil, c.refuse(p, p.refusal(f), nil)
 	}
@@ -184,16 +184,6 @@ func (c *carriage) run(leg llm.Leg) *run {
 	p.trace()
 	c.at = &p
 	return c.at
-}
-
-// many reports whether there are so many headers that the phases would not be
-// shown all of them.
-func many(h http.Header) bool {
-	n := 0
-	for _, values := range h {
-		n += len(values)
-	}
-	return n >= 1000
 }
 
 // errUnread says that a body broke off.

@@ -151,7 +151,7 @@ func (k *fakeKong) relay(w *world, e *guard.Engine) *fakeKong {
 	if err != nil {
 		k.t.Fatal(err)
 	}
-	calls, _, sent := u.got()
+	calls, header, sent := u.got()
 	if calls > 0 && sent != k.body {
 		k.upstreamBody = &sent
 	}
@@ -159,6 +159,11 @@ func (k *fakeKong) relay(w *world, e *guard.Engine) *fakeKong {
 		k.exit = &exitCall{answer.StatusCode, answer.Header, string(body)}
 		if answer.Header.Get("Etag") == "" && calls > 0 {
 			k.clearedAnswer = bodyHeaders
+		}
+	}
+	for _, name := range []string{"content-encoding", "content-md5", "digest"} {
+		if calls > 0 && r.Header.Get(name) != "" && header.Get(name) == "" {
+			k.clearedRequest = append(k.clearedRequest, name)
 		}
 	}
 	k.showVerdicts(answer.Header.Get("X-Pad"))
