@@ -25,6 +25,11 @@ func (p *phase) access() error {
 	if s.RequestMode == policy.Off && s.ResponseMode == policy.Off {
 		return p.releaseUnseen()
 	}
+	if p.engine.relaying != nil {
+		if over, err := p.relay(); over || err != nil {
+			return err
+		}
+	}
 	in := &incoming{}
 	switch err := p.fetchRequest(in); {
 	case errors.Is(err, pdk.ErrGone):
@@ -149,6 +154,7 @@ func (p *phase) letGo(in *incoming, d policy.Decision) error {
 	if buffering != nil {
 		calls = append(calls, buffering)
 	}
+	calls = append(calls, p.scoutCalls()...)
 	if subject := p.subjectCall(in, &d.Finding); subject != nil {
 		calls = append(calls, subject)
 	}

@@ -36,9 +36,13 @@ type phase struct {
 	inKong bool
 	// exited is set once the client has its answer.
 	exited bool
+	// gone is set once the connection to Kong is lost.
+	gone bool
 	// guarded is set once nothing of the request can keep Kong from showing
 	// us the answer.
 	guarded bool
+	// scout is set when the exchange shows whether its kind can be relayed.
+	scout *scout
 }
 
 func (e *Engine) phase(ctx context.Context, k Kong, leg llm.Leg) *phase {
@@ -54,6 +58,7 @@ func (p *phase) batch(calls ...*pdk.Call) error {
 	err := p.kong.Batch(calls...)
 	p.inKong = false
 	if err != nil {
+		p.gone = true
 		return pdk.ErrGone
 	}
 	return nil

@@ -32,10 +32,16 @@ func (p *phase) response() error {
 	if err := p.fetchAnswer(a); err != nil {
 		return err
 	}
+	if e.relaying != nil && e.process.arrivals.has(p.exchange.requestID) {
+		return nil // the relay has judged it; the phase runs for another plugin's sake
+	}
 	if x := e.process.records.take(e.vendor.Plugin, p.exchange.requestID); x != nil {
 		p.exchange = x
 		if x.released {
 			return nil // the phase runs for another plugin's sake
+		}
+		if x.scout != nil && !x.scout.came.Load() {
+			x.scout.refute()
 		}
 		p.own(x.caller)
 	} else if a.fault == nil {

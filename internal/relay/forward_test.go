@@ -44,7 +44,7 @@ func sorted(lines []string) []string {
 	lines = slices.Clone(lines)
 	for i, l := range lines { // names mean the same in any case
 		name, value, _ := strings.Cut(l, ":")
-		lines[i] = canonical(name) + ":" + value
+		lines[i] = canonical(name) + ": " + strings.Trim(value, " ")
 	}
 	slices.SortStableFunc(lines, func(a, b string) int {
 		na, _, _ := strings.Cut(a, ":")
@@ -157,13 +157,21 @@ func TestForwardingChangesNothing(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			straight := record(t, c.ends, ok, false)
-			exchangeRaw(t, straight.Addr().String(), c.request, "ok")
-			through := record(t, c.ends, ok, false)
+			said := ok
+			if strings.HasPrefix(c.request, "HEAD") {
+				said = strings.TrimSuffix(ok, "ok")
+			}
+			straight := record(t, c.ends, said, false)
+			end := "ok"
+			if strings.HasPrefix(c.request, "HEAD") {
+				end = "\r\n\r\n"
+			}
+			exchangeRaw(t, straight.Addr().String(), c.request, end)
+			through := record(t, c.ends, said, false)
 			s, address := newServer(t, relay.Options{})
 			client := newClient(t)
 			token := s.Expect(hands(client, target(through.Addr().String())))
-			if answer := exchangeRaw(t, address, withToken(c.request, token), "ok"); c.request[:4] != "HEAD" && !strings.HasSuffix(answer, "ok") {
+			if answer := exchangeRaw(t, address, withToken(c.request, token), end); !strings.HasSuffix(answer, end) {
 				t.Errorf("answer %q", answer)
 			}
 			want, got := straight.requests(), through.requests()
@@ -171,6 +179,68 @@ func TestForwardingChangesNothing(t *testing.T) {
 				t.Fatalf("%d connections", len(got))
 			}
 			if diff := cmp.Diff(parse(t, want[0], false), parse(t, got[0], false)); diff != "" {
+				t.Errorf("(-straight +relayed)\n%.3000s", diff)
+			}
+		})
+	}
+}
+
+// TestAnswersChangeNothing compares the answers of an upstream, straight and
+// through the relay.
+func TestAnswersChangeNothing(t *testing.T) {
+	large := strings.Repeat("0123456789abcdef", 20<<20/16)
+	for name, c := range map[string]struct {
+		answer string
+		method string
+		ends   string // of the answer; "" when the connection ends it
+		want   string // what arrives, when that is not the same
+	}{
+		"length":              {"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\nDate: x\r\nServer: y\r\n\r\n{}", "GET", "{}", ""},
+		"no length":           {"HTTP/1.1 200 OK\r\nX: y\r\n\r\nuntil the end", "GET", "", "HTTP/1.1 200 OK\r\nX: y\r\nTransfer-Encoding: chunked\r\n\r\nd\r\nuntil the end\r\n0\r\n\r\n"},
+		"chunked":             {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\n\r\n", "GET", "0\r\n\r\n", ""},
+		"chunked, empty":      {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "GET", "0\r\n\r\n", ""},
+		"empty":               {"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "POST", "\r\n\r\n", ""},
+		"html without a type": {"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>", "GET", "<html>", ""},
+		"HTTP/1.0":            {"HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\nx", "GET", "x", "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx"},
+		"20 MB":               {fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%send", len(large)+3, large), "GET", "end", ""},
+		"20 MB chunked":       {fmt.Sprintf("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", len(large), large), "GET", "0\r\n\r\n", ""},
+		"HEAD with a length":  {"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\nContent-Type: a/b\r\n\r\n", "HEAD", "\r\n\r\n", ""},
+		"HEAD without one":    {"HTTP/1.1 404 Not Found\r\nX: y\r\n\r\n", "HEAD", "\r\n\r\n", ""},
+		"204":                 {"HTTP/1.1 204 No Content\r\nX: y\r\n\r\n", "DELETE", "\r\n\r\n", ""},
+		"304":                 {"HTTP/1.1 304 Not Modified\r\nEtag: \"a\"\r\nContent-Length: 5\r\nContent-Type: a/b\r\n\r\n", "GET", "\r\n\r\n", "HTTP/1.1 304 Not Modified\r\nEtag: \"a\"\r\n\r\n"},
+		"299":                 {"HTTP/1.1 299 Odd\r\nContent-Length: 1\r\n\r\nx", "GET", "x", "HTTP/1.1 299 status code 299\r\nContent-Length: 1\r\n\r\nx"},
+		"599":                 {"HTTP/1.1 599 Worse\r\nContent-Length: 1\r\n\r\nx", "GET", "x", "HTTP/1.1 599 status code 599\r\nContent-Length: 1\r\n\r\nx"},
+		"999":                 {"HTTP/1.1 999\r\nContent-Length: 1\r\n\r\nx", "GET", "x", "HTTP/1.1 999 status code 999\r\nContent-Length: 1\r\n\r\nx"},
+		"interim answers":     {"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx", "GET", "x", "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx"},
+		"redirects":           {"HTTP/1.1 307 Temporary Redirect\r\nLocation: /%2F;?%zz\r\nContent-Length: 0\r\n\r\n", "POST", "\r\n\r\n", ""},
+		"headers": {
+			"HTTP/1.1 200 OK\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2; Path=/\r\nSet-Cookie: a=1\r\nX-Latin: caf\xe9\r\nX-Empty:\r\nContent-Encoding: gzip\r\nVary: a\r\nVary: b\r\nContent-Type: text/event-stream\r\n" +
+				"X-Accel-Expires: 0\r\nX-Pad: p\r\nWww-Authenticate: Basic\r\nProxy-Authenticate: x\r\nContent-Length: 3\r\n\r\n\x1f\x8bx", "GET", "\x1f\x8bx", "",
+		},
+		"headers of the connection": {
+			"HTTP/1.1 200 OK\r\nConnection: X-Hop, keep-alive\r\nX-Hop: 1\r\nKeep-Alive: timeout=5\r\nUpgrade: h2c\r\nX-End: 1\r\nContent-Length: 1\r\n\r\nx", "GET", "x",
+			"HTTP/1.1 200 OK\r\nX-End: 1\r\nContent-Length: 1\r\n\r\nx",
+		},
+		"trailers":               {"HTTP/1.1 200 OK\r\nTrailer: X-A, X-B\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nX-A: 1\r\nX-B: 2\r\n\r\n", "GET", "X-B: 2\r\n\r\n", ""},
+		"trailers not announced": {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nX-A: 1\r\n\r\n", "GET", "X-A: 1\r\n\r\n", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			up := record(t, "\r\n\r\n", c.answer, c.ends == "")
+			want := c.want
+			if want == "" {
+				want = exchangeRaw(t, up.Addr().String(), c.method+" / HTTP/1.1\r\nHost: a\r\n\r\n", c.ends)
+			}
+			s, address := newServer(t, relay.Options{})
+			token := s.Expect(hands(newClient(t), target(up.Addr().String())))
+			ends := c.ends
+			if ends == "" {
+				ends = "0\r\n\r\n"
+			}
+			got := exchangeRaw(t, address, withToken(c.method+" / HTTP/1.1\r\nHost: a\r\n\r\n", token), ends)
+			head := c.method == "HEAD"
+			wanted, relayed := parse(t, want, head), parse(t, got, head)
+			wanted.Headers = sorted(append(wanted.Headers, "X-Accel-Buffering: no"))
+			if diff := cmp.Diff(wanted, relayed); diff != "" {
 				t.Errorf("(-straight +relayed)\n%.3000s", diff)
 			}
 		})

@@ -21,8 +21,6 @@ import (
 // busy, and nothing but a failure takes so long.
 const patience = time.Minute
 
-const header = "X-Relay-Token"
-
 // An exchange is one of a function.
 type exchange struct {
 	serve  func(w http.ResponseWriter, r *http.Request)

@@ -34,14 +34,16 @@ func (c *call) outgoing(r *http.Request, body []byte, t *Target) *http.Request {
 	case r.Body != nil && r.Body != http.NoBody && r.ContentLength != 0:
 		c.pass(out, r)
 	case r.Header["Content-Length"] != nil:
-		out.TransferEncoding = sayLength
+		sayLength(out)
 	}
 	return out.WithContext(c.ctx)
 }
 
-// sayLength has net/http say Content-Length: 0 for methods for which it would
-// not.
-var sayLength = []string{"identity"}
+// sayLength has net/http say Content-Length: 0, which it does by itself for some
+// methods only.
+func sayLength(out *http.Request) {
+	out.Body, out.TransferEncoding = http.NoBody, []string{"identity"}
+}
 
 // replace has another body sent than the one that came.
 func (c *call) replace(out *http.Request, body []byte) {
@@ -49,7 +51,7 @@ func (c *call) replace(out *http.Request, body []byte) {
 		delete(out.Header, name)
 	}
 	if len(body) == 0 {
-		out.TransferEncoding = sayLength
+		sayLength(out)
 		return
 	}
 	out.ContentLength = int64(len(body))
