@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/tidwall/gjson"
 
+	"kong-ai-guard/internal/audit"
 	"kong-ai-guard/internal/pdk"
 	"kong-ai-guard/internal/policy"
 	"kong-ai-guard/internal/scan"
@@ -358,6 +359,33 @@ func TestEachOutcomeOnBothLegs(t *testing.T) {
 			t.Errorf("access log %v", k.serialized)
 		}
 	}
+	recorded := func(t *testing.T, by string, list []audit.Record, leg string, w want) {
+		t.Helper()
+		var found []audit.Record
+		for _, r := range list {
+			if r.Leg == leg {
+				found = append(found, r)
+			}
+		}
+		if len(found) != 1 || w.status != 0 && list[len(list)-1].Leg != leg {
+			t.Fatalf("audit log %+v", list)
+		}
+		r := found[0]
+		outcome := w.reason
+		switch {
+		case w.action == "unscanned" && r.Outcome == "unscanned": // it was not to be judged
+			outcome = "unscanned"
+			if r.Reason != w.reason {
+				t.Errorf("audit record %+v, want the reason %s", r, w.reason)
+			}
+		case w.reason == "":
+			outcome = w.action
+		}
+		if r.Action != w.action || r.Outcome != outcome || r.ScanID != w.scanID || r.Mode != "enforce" || r.Transport != by ||
+			r.Plugin != "prisma-airs-intercept" || (r.Characters > 0) != (r.Scans > 0) && r.Outcome != "nothing_to_scan" {
+			t.Errorf("audit record %+v, want %+v", r, w)
+		}
+	}
 	for _, c := range cases {
 		settings, vendor := strict(), prisma()
 		if c.settings != nil {
@@ -368,11 +396,13 @@ func TestEachOutcomeOnBothLegs(t *testing.T) {
 		}
 		run := func(t *testing.T, by transport, change func(*fakeKong), s *scanner) *fakeKong {
 			w := newWorld(t)
+			records := w.audited()
 			k := chatRequest(t)
 			if change != nil {
 				change(k)
 			}
 			by.run(w, k, newEngine(w.Process, vendor, settings, s))
+			k.records = records()
 			if held := w.metric("held_bytes"); held != 0 {
 				t.Errorf("%v bytes of room are still held", held)
 			}
@@ -387,12 +417,16 @@ func TestEachOutcomeOnBothLegs(t *testing.T) {
 			}
 			if c.request.action != "" {
 				t.Run(by.name+"/"+c.name+"/request", func(t *testing.T) {
-					check(t, run(t, by, c.requestIn, &scanner{request: c.scan}), "request", c.request)
+					k := run(t, by, c.requestIn, &scanner{request: c.scan})
+					check(t, k, "request", c.request)
+					recorded(t, by.name, k.records, "request", c.request)
 				})
 			}
 			if c.response.action != "" {
 				t.Run(by.name+"/"+c.name+"/response", func(t *testing.T) {
-					check(t, run(t, by, c.answerIn, &scanner{response: c.scan}), "response", c.response)
+					k := run(t, by, c.answerIn, &scanner{response: c.scan})
+					check(t, k, "response", c.response)
+					recorded(t, by.name, k.records, "response", c.response)
 				})
 			}
 		}

@@ -179,7 +179,7 @@ func (c *carriage) request() (*http.Response, error) {
 
 // run begins a leg.
 func (c *carriage) run(leg llm.Leg) *run {
-	p := c.engine.run(c.ctx, leg)
+	p := c.engine.run(c.ctx, leg, byRelay)
 	p.exchange, p.caller = c.x, c.caller
 	p.trace()
 	c.at = &p
@@ -331,7 +331,7 @@ func (c *carriage) letThrough(p *run, b *body) (*http.Response, error) {
 
 // watchRequest hands what the request said to the monitor queue.
 func (c *carriage) watchRequest(in llm.Input) {
-	p := run{engine: c.engine, ctx: c.ctx, leg: llm.RequestLeg, start: time.Now(), ended: true, queued: -1, caller: c.caller}
+	p := run{engine: c.engine, ctx: c.ctx, leg: llm.RequestLeg, by: byRelay, start: time.Now(), ended: true, queued: -1, caller: c.caller}
 	known := *c.x
 	p.exchange = &known
 	p.monitor(c.copy, in, 0)
@@ -467,4 +467,5 @@ func (p *run) note(f *policy.Finding) {
 		e.process.log.Info(e.line(p.leg, " passed", f, x.requestID, &scan.Identity{}, time.Since(p.start)))
 	}
 	p.count(f)
+	e.audit(f, ended{leg: p.leg, transport: byRelay, exchange: x, took: time.Since(p.start), scans: f.Scans, released: p.released})
 }

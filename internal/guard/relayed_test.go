@@ -142,10 +142,8 @@ func TestUpstreamFails(t *testing.T) {
 		defer l.Close()
 		return relay.Target{Scheme: "http", Address: l.Addr().String(), Host: "model.example"}
 	}
-	hang := make(chan struct{})
-	t.Cleanup(func() { close(hang) })
 	slow := func() relay.Target {
-		u := newUpstream(t, func(http.ResponseWriter, *http.Request, string) { <-hang })
+		u := newUpstream(t, func(_ http.ResponseWriter, r *http.Request, _ string) { <-r.Context().Done() })
 		target := u.target()
 		target.Read = 50 * time.Millisecond
 		return target

@@ -196,6 +196,9 @@ var ago = regexp.MustCompile(` \(\d+s ago\)$`)
 
 // noticed are the lines that wait for the next event, as it writes them.
 func (w *world) noticed() []logLine {
+	audit := w.Audit
+	w.Audit = nil
+	defer func() { w.Audit = audit }()
 	var lines []logLine
 	for {
 		next := chatRequest(w.t).run(newEngine(w.Process, prisma(), strict(), &scanner{})).logs
