@@ -384,6 +384,22 @@ func TestSlowReader(t *testing.T) {
 	}
 }
 
+// The page lists each field.
+func TestPage(t *testing.T) {
+	page, err := os.ReadFile("../../docs/access-log.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(page), "## Audit log")
+	section, _, _ = strings.Cut(section, "\n## ")
+	for _, f := range reflect.VisibleFields(reflect.TypeFor[audit.Record]()) {
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if !strings.Contains(section, "`"+name+"`") {
+			t.Errorf("docs/access-log.md does not say what %s is", name)
+		}
+	}
+}
+
 func TestNoLog(t *testing.T) {
 	var l *audit.Log
 	l.Write(audit.Record{})

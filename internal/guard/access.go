@@ -174,6 +174,9 @@ func (p *phase) letGo(in *incoming, d policy.Decision) error {
 	if err := p.conclude(&d.Finding, calls, x.released, &x.access, response); err != nil {
 		return err
 	}
+	if response != nil {
+		p.recordUnseen(response.Reason)
+	}
 	e.remember(x, &d.Finding)
 	if d.Outcome == policy.Pending {
 		p.submit(in.in, 0)

@@ -16,6 +16,7 @@ import (
 
 	"google.golang.org/protobuf/encoding/protowire"
 
+	"kong-ai-guard/internal/audit"
 	"kong-ai-guard/internal/guard"
 	"kong-ai-guard/internal/pdk"
 	"kong-ai-guard/internal/scan"
@@ -83,6 +84,7 @@ type fakeKong struct {
 	exits          int
 	owner          string
 	lent           [][]byte // replies, valid until the event ends
+	records        []audit.Record
 }
 
 type logLine struct{ level, text string }

@@ -137,7 +137,9 @@ func (e *Engine) scan(event context.Context, c *content, x *exchange, allowed al
 	ctx, cancel := context.WithDeadline(event, until)
 	defer cancel()
 	ctx, span := e.process.Tracer.Start(ctx, spanScan, start, true)
+	scans := 0
 	defer func() {
+		f.Scans = scans
 		showFinding(span, &f)
 		span.End()
 		f.Latency = time.Since(start)
@@ -168,6 +170,7 @@ func (e *Engine) scan(event context.Context, c *content, x *exchange, allowed al
 	if m.Leg == llm.ResponseLeg {
 		s.Prompt, s.Request = x.prompt, x.request
 	}
+	scans = 1
 	v, err := e.scanner.Scan(ctx, s)
 	if err != nil {
 		f = policy.Failed(err, ctx.Err() != nil, eventEnds || event.Err() != nil)

@@ -46,6 +46,7 @@ func (p *phase) writeLine(call *pdk.Call, s policy.Severity, f *policy.Finding) 
 			id.Consumer = scan.Consumer(c)
 		}
 	}
+	p.names = id
 	text := e.line(p.leg, verb(f.Outcome), f, p.exchange.requestID, &id, time.Since(p.start))
 	e.process.log.Log(zapLevel(s), text)
 	*call = kongLog(s, text)
@@ -118,7 +119,7 @@ func (e *Engine) text(what, unjudged string, f *policy.Finding, requestID string
 	add("scan_id", f.Verdict.ScanID)
 	add("report_id", f.Verdict.ReportID)
 	add("request_id", requestID)
-	add("consumer", nameOrID(id.Consumer.Username, nameOrID(id.Consumer.CustomID, id.Consumer.ID)))
+	add("consumer", called(&id.Consumer))
 	add("service", id.Service)
 	add("route", id.Route)
 	add(e.vendor.Subject, f.Verdict.Subject)

@@ -62,7 +62,7 @@ func (p *run) unmonitored(f policy.Finding) policy.Finding {
 func (p *run) submit(in llm.Input, status int) {
 	size := p.queued
 	p.queued = -1
-	p.engine.process.monitor.put(&job{engine: p.engine, input: in, status: status, exchange: p.exchange, caller: p.caller, size: size})
+	p.engine.process.monitor.put(&job{engine: p.engine, by: p.by, input: in, status: status, exchange: p.exchange, caller: p.caller, size: size})
 }
 
 // judgeMonitored judges a leg whose exchange has gone on. When the service is
@@ -83,6 +83,8 @@ func (e *Engine) judgeMonitored(ctx context.Context, j *job) (o jobOutcome, wait
 	}
 	if leg == llm.ResponseLeg && e.passesError(ctx, j.status, &j.input, allowed) {
 		e.legs[leg][policy.Unscanned].Inc()
+		f := policy.Ended(policy.Unscanned, policy.ReasonErrorAnswer)
+		j.record(&f, x, start)
 		return jobSent, 0
 	}
 	f := e.judge(tracing.In(ctx, x.trace), j.input, x, allowed)
@@ -106,6 +108,7 @@ func (e *Engine) judgeMonitored(ctx context.Context, j *job) (o jobOutcome, wait
 		return jobAgain, f.RetryAfter // counted when it ends
 	}
 	e.count(leg, &f)
+	j.record(&f, x, start)
 	e.countMedia(leg, &f)
 	if s == policy.Failure {
 		return jobFailed, 0
@@ -115,5 +118,8 @@ func (e *Engine) judgeMonitored(ctx context.Context, j *job) (o jobOutcome, wait
 
 // giveUp counts a leg that there is no time to try again.
 func (e *Engine) giveUp(j *job) {
-	e.count(j.input.Leg, &policy.Finding{Outcome: policy.Unavailable, Reason: j.reason})
+	f := policy.Ended(policy.Unavailable, j.reason)
+	f.Scans = j.tries + 1
+	e.count(j.input.Leg, &f)
+	j.record(&f, j.exchange, time.Now())
 }

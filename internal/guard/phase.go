@@ -10,6 +10,7 @@ import (
 	"kong-ai-guard/internal/llm"
 	"kong-ai-guard/internal/pdk"
 	"kong-ai-guard/internal/policy"
+	"kong-ai-guard/internal/scan"
 )
 
 // Kong is what the engine needs of the gateway during one event.
@@ -30,6 +31,8 @@ type Kong interface {
 type phase struct {
 	run
 	kong Kong
+	// names are those that a line about the leg has asked for.
+	names scan.Identity
 
 	// inKong is set while a call to Kong runs. A panic in there may leave the
 	// connection out of step, and only its owner can close it.
@@ -46,7 +49,7 @@ type phase struct {
 }
 
 func (e *Engine) phase(ctx context.Context, k Kong, leg llm.Leg) *phase {
-	return &phase{run: e.run(ctx, leg), kong: k}
+	return &phase{run: e.run(ctx, leg, byPhases), kong: k}
 }
 
 // batch sends calls. The error is pdk.ErrGone: the event is over.

@@ -153,7 +153,7 @@ func (c *carriage) request() (*http.Response, error) {
 	p := c.run(llm.RequestLeg)
 	defer p.giveBack()
 	defer p.stop()
-	head := policy.RequestHead{Method: c.r.Method, Protocol: c.r.Proto, Header: c.x.header, Incomplete: many(c.x.header), Relayed: true}
+	head := policy.RequestHead{Method: c.r.Method, Protocol: c.r.Proto, Header: c.x.header, Relayed: true}
 	if f, bad := s.Unguardable(&head); bad {
 		return nil, c.refuse(p, p.refusal(f), nil)
 	}
@@ -179,21 +179,11 @@ func (c *carriage) request() (*http.Response, error) {
 
 // run begins a leg.
 func (c *carriage) run(leg llm.Leg) *run {
-	p := c.engine.run(c.ctx, leg)
+	p := c.engine.run(c.ctx, leg, byRelay)
 	p.exchange, p.caller = c.x, c.caller
 	p.trace()
 	c.at = &p
 	return c.at
-}
-
-// many reports whether there are so many headers that the phases would not be
-// shown all of them.
-func many(h http.Header) bool {
-	n := 0
-	for _, values := range h {
-		n += len(values)
-	}
-	return n >= 1000
 }
 
 // errUnread says that a body broke off.
@@ -341,7 +331,7 @@ func (c *carriage) letThrough(p *run, b *body) (*http.Response, error) {
 
 // watchRequest hands what the request said to the monitor queue.
 func (c *carriage) watchRequest(in llm.Input) {
-	p := run{engine: c.engine, ctx: c.ctx, leg: llm.RequestLeg, start: time.Now(), ended: true, queued: -1, caller: c.caller}
+	p := run{engine: c.engine, ctx: c.ctx, leg: llm.RequestLeg, by: byRelay, start: time.Now(), ended: true, queued: -1, caller: c.caller}
 	known := *c.x
 	p.exchange = &known
 	p.monitor(c.copy, in, 0)
@@ -477,4 +467,5 @@ func (p *run) note(f *policy.Finding) {
 		e.process.log.Info(e.line(p.leg, " passed", f, x.requestID, &scan.Identity{}, time.Since(p.start)))
 	}
 	p.count(f)
+	e.audit(f, ended{leg: p.leg, transport: byRelay, exchange: x, took: time.Since(p.start), scans: f.Scans, released: p.released})
 }

@@ -33,6 +33,8 @@ func (c *carriage) answer(a *http.Response) error {
 		return c.pass(a, nil)
 	case unseen != "":
 		e.process.metrics.Unscanned.WithLabelValues(llm.ResponseLeg.String(), unseen).Inc()
+		f := policy.Ended(policy.Unscanned, unseen)
+		e.audit(&f, ended{leg: llm.ResponseLeg, transport: byRelay, exchange: c.x})
 		c.head(a, &policy.Report{Outcome: policy.Unscanned, Reason: unseen})
 		return c.pass(a, nil)
 	}

@@ -18,10 +18,13 @@ type run struct {
 	engine   *Engine
 	ctx      context.Context
 	leg      llm.Leg
+	by       transport
 	start    time.Time
 	exchange *exchange
 	span     tracing.Span
 	ended    bool
+	// released is how many characters had gone out before the leg was cut.
+	released int
 
 	// held and working are what the leg has taken of the room for bodies and
 	// of the room for work. queued is what it has reserved of the monitor queue
@@ -31,9 +34,9 @@ type run struct {
 	caller string
 }
 
-func (e *Engine) run(ctx context.Context, leg llm.Leg) run {
+func (e *Engine) run(ctx context.Context, leg llm.Leg, by transport) run {
 	e.inFlight[leg].Inc()
-	return run{engine: e, ctx: ctx, leg: leg, start: time.Now(), exchange: &exchange{}, queued: -1}
+	return run{engine: e, ctx: ctx, leg: leg, by: by, start: time.Now(), exchange: &exchange{}, queued: -1}
 }
 
 // stop says that nobody waits for the leg any more.

@@ -14,6 +14,12 @@ const spanScan = "ai_guard.scan"
 
 var spanLeg = [2]string{"ai_guard.request", "ai_guard.response"}
 
+// count notes how the leg ended, in metrics and in the audit log.
+func (p *phase) count(f *policy.Finding) {
+	p.run.count(f)
+	p.record(f)
+}
+
 // count notes how a leg ended in the metrics.
 func (e *Engine) count(leg llm.Leg, f *policy.Finding) {
 	e.legs[leg][f.Outcome].Inc()

@@ -151,7 +151,7 @@ func (k *fakeKong) relay(w *world, e *guard.Engine) *fakeKong {
 	if err != nil {
 		k.t.Fatal(err)
 	}
-	calls, _, sent := u.got()
+	calls, header, sent := u.got()
 	if calls > 0 && sent != k.body {
 		k.upstreamBody = &sent
 	}
@@ -159,6 +159,11 @@ func (k *fakeKong) relay(w *world, e *guard.Engine) *fakeKong {
 		k.exit = &exitCall{answer.StatusCode, answer.Header, string(body)}
 		if answer.Header.Get("Etag") == "" && calls > 0 {
 			k.clearedAnswer = bodyHeaders
+		}
+	}
+	for _, name := range []string{"content-encoding", "content-md5", "digest"} {
+		if calls > 0 && r.Header.Get(name) != "" && header.Get(name) == "" {
+			k.clearedRequest = append(k.clearedRequest, name)
 		}
 	}
 	k.showVerdicts(answer.Header.Get("X-Pad"))
@@ -191,6 +196,9 @@ var ago = regexp.MustCompile(` \(\d+s ago\)$`)
 
 // noticed are the lines that wait for the next event, as it writes them.
 func (w *world) noticed() []logLine {
+	audit := w.Audit
+	w.Audit = nil
+	defer func() { w.Audit = audit }()
 	var lines []logLine
 	for {
 		next := chatRequest(w.t).run(newEngine(w.Process, prisma(), strict(), &scanner{})).logs

@@ -270,7 +270,9 @@ func TestStreamEqualsReadOfTests(t *testing.T) {
 func FuzzStreamEqualsRead(f *testing.F) {
 	kinds := []string{"", sseKind, "application/x-ndjson", jsonKind, "text/plain", framesType, "image/png", "text/event-stream; charset=latin1"}
 	for i, b := range bodiesOfTests(f) {
-		f.Add(b.body, uint8(i%len(kinds)), uint8(0), uint64(i))
+		if i%6 == 0 {
+			f.Add(b.body, uint8(i%len(kinds)), uint8(0), uint64(i))
+		}
 	}
 	for _, b := range answerFiles(f) {
 		f.Add(b.body, uint8(1), uint8(0), uint64(1))

@@ -223,9 +223,8 @@ func (s *streamed) tail(context int) *streamed {
 	switch {
 	case s.json || s.whole:
 		cut = 0 // calls are read as a whole
-	case s.group.slot == slotProbs:
 	default:
-		cut = p.said - len(s.buf[:p.said]) + back(s.buf[:p.said], context)
+		cut = back(s.buf[:p.said], context)
 		if p.base64 && cut > 0 {
 			// Base64 is read from where four characters make three bytes.
 			for n := (p.digits - digits(s.buf[cut:p.said])) % 4; n > 0 && cut > 0; {

@@ -76,7 +76,7 @@ type options struct {
 // an answer, and else after a signal. SIGTERM comes from Kong, whose other
 // workers are served until they have gone or the drain time is over. SIGINT
 // comes from somebody at a terminal, and ends the process as soon as no event
-// runs. A second one ends it at once. Nothing goes to stdout but what -dump or
+// runs. A second one ends it at once. SIGHUP ends nothing. Nothing goes to stdout but what -dump or
 // -version print.
 func Main(p Program, args []string, stdout, stderr io.Writer) int {
 	if p.Name == "" {
@@ -187,6 +187,11 @@ func (p Program) serve(stderr io.Writer, o *options) error {
 		server.Log = log
 	}
 	server.init()
+	go func() {
+		for range told.hangups {
+			server.hangup()
+		}
+	}()
 	listener, err := Listen(p.socket(o))
 	if err != nil {
 		return err

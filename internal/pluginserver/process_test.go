@@ -118,6 +118,10 @@ var program = pluginserver.Program{
 					response: func(_ context.Context, e *pluginserver.Event) { h.Response(e.PDK()) },
 				}
 			},
+			Hangup: func() {
+				p.Log.Info("hung up")
+				panic("a bug")
+			},
 			Flush: func(ctx context.Context) error {
 				cut, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
 				defer cancel()
@@ -385,6 +389,35 @@ func TestDrainServesUntilKongHasGone(t *testing.T) {
 	for _, c := range []*peer{idle, late, busy} {
 		c.Close()
 	}
+	p.ends(t)
+}
+
+// TestHangupEndsNothing: SIGHUP reaches the process that serves, and neither of
+// the two dies of it, not while it drains either.
+func TestHangupEndsNothing(t *testing.T) {
+	p := run(t, "ours", shortDir(t))
+	k := p.connect(t)
+	id := must[int32](t)(k.start(`{"mode":"pass"}`))
+	for n, leaving := range []bool{false, false, true} {
+		if leaving {
+			if err := p.Process.Signal(syscall.SIGTERM); err != nil {
+				t.Fatal(err)
+			}
+			p.says(t, "draining")
+		}
+		if err := p.Process.Signal(syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		for deadline := time.Now().Add(patience); strings.Count(p.stderr.String(), "hung up") <= n; time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("SIGHUP %d was not heard: %s", n, p.stderr.String())
+			}
+		}
+		if _, err := k.event(id, "access"); err != nil {
+			t.Fatalf("after SIGHUP %d: %v", n, err)
+		}
+	}
+	k.Close()
 	p.ends(t)
 }
 

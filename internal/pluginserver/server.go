@@ -113,6 +113,9 @@ type Server struct {
 	// Open is how many exchanges run outside of events, on connections of the
 	// plugin's own; nil for none.
 	Open func() int
+	// Hangup is called at each SIGHUP, which ends nothing: what others may have
+	// moved is to be opened again.
+	Hangup func()
 	// Flush ends background work at shutdown, after the last event.
 	Flush func(ctx context.Context) error
 	// Room has to grant room before a large reply is read into memory.
@@ -456,6 +459,17 @@ func (s *Server) leave() {
 		}
 	}()
 	s.Leave()
+}
+
+func (s *Server) hangup() {
+	defer func() {
+		if v := recover(); v != nil {
+			s.panicked("hangup", v)
+		}
+	}()
+	if s.Hangup != nil {
+		s.Hangup()
+	}
 }
 
 func (s *Server) flush(ctx context.Context) (err error) {

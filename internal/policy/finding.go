@@ -41,6 +41,8 @@ type Finding struct {
 	Claim string
 	// Latency is that of the scan, 0 if there was none.
 	Latency time.Duration
+	// Scans is how many scans were made, 0 if there was none.
+	Scans int
 }
 
 // Ended is the finding of a leg that was not judged. The reason is one of a
