@@ -125,9 +125,10 @@ func read(t *testing.T, path string) []byte {
 func TestEachExampleIsRead(t *testing.T) {
 	readBy := map[string]string{
 		"kong.yml": "TestDeclarative", "ai-proxy.yml": "TestDeclarative", "old-kong.yml": "TestDeclarative",
-		"access-log.yml": "TestDeclarative", "deck.yaml": "TestDeck", "kong.conf": "TestKongConf",
+		"access-log.yml": "TestDeclarative", "sealed.yml": "TestDeclarative", "deck.yaml": "TestDeck", "sealed-deck.yaml": "TestDeck", "kong.conf": "TestKongConf",
 		"kubernetes/values.yaml": "TestHelmValues", "kubernetes/plugins.yaml": "TestKubernetes",
-		"konnect/compose.yaml": "TestKonnectDataPlane", "konnect/main.tf": "TestTerraform",
+		"kubernetes/sealed.yaml": "TestSealedKubernetes",
+		"konnect/compose.yaml":   "TestKonnectDataPlane", "konnect/main.tf": "TestTerraform",
 		"fail-closed/access.lua": "TestFailClosedFunctions", "fail-closed/header_filter.lua": "TestFailClosedFunctions",
 		"keep-answers.lua": "TestKeepAnswers",
 	}
@@ -161,6 +162,7 @@ func TestDeclarative(t *testing.T) {
 		{"ai-proxy.yml", true, "ai-proxy"},
 		{"old-kong.yml", true, "post-function"},
 		{"access-log.yml", false, "http-log"},
+		{"sealed.yml", true, "key-auth"},
 	} {
 		d, err := kongtest.LoadFile(c.file)
 		if err != nil {
@@ -229,7 +231,19 @@ func TestOldKongMarks(t *testing.T) {
 }
 
 func TestDeck(t *testing.T) {
-	b := read(t, "deck.yaml")
+	for _, file := range []string{"deck.yaml", "sealed-deck.yaml"} {
+		var ours []string
+		for _, p := range allPlugins(loadDeck(t, file)) {
+			ours = append(ours, check(t, file, p))
+		}
+		both(t, file, ours)
+	}
+}
+
+// loadDeck reads a file as decK hands it to Kong.
+func loadDeck(t *testing.T, file string) kongtest.Declarative {
+	t.Helper()
+	b := read(t, file)
 	variable := regexp.MustCompile(`\$\{\{ env "(DECK_[A-Z_]+)" \}\}`)
 	if len(variable.FindAll(b, -1)) == 0 || !bytes.Contains(b, []byte("{vault://")) {
 		t.Error("there is no variable of decK's, or no reference to a vault")
@@ -260,42 +274,149 @@ func TestDeck(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var ours []string
-	for _, p := range allPlugins(d) {
-		ours = append(ours, check(t, "deck.yaml", p))
+	return d
+}
+
+// nowhere is where a sealed service leads.
+const nowhere = "http://127.0.0.1:1"
+
+// seals fails the test unless a configuration takes requests to an upstream of
+// its own.
+func seals(t *testing.T, where string, p kongtest.Plugin) {
+	t.Helper()
+	upstream, _ := p.Config["relay_upstream"].(string)
+	if p.Config["relay"] != "on" || upstream == "" || strings.HasPrefix(upstream, nowhere) {
+		t.Errorf("%s: %s does not seal: relay %v, relay_upstream %q", where, p.Name, p.Config["relay"], upstream)
 	}
-	both(t, "deck.yaml", ours)
+}
+
+// TestSealed: without the plugin no request of the sealed examples gets
+// anywhere, and on each route the plugin that runs first knows where to.
+func TestSealed(t *testing.T) {
+	plain, err := kongtest.LoadFile("sealed.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for file, d := range map[string]kongtest.Declarative{"sealed.yml": plain, "sealed-deck.yaml": loadDeck(t, "sealed-deck.yaml")} {
+		if len(d.Services) == 0 {
+			t.Errorf("%s: no services", file)
+		}
+		for _, s := range d.Services {
+			if !strings.HasPrefix(s.URL, nowhere+"/") || s.Host != "" || s.Retries == nil || *s.Retries != 0 {
+				t.Errorf("%s: service %s leads to %s%s, retries %v", file, s.Name, s.URL, s.Host, s.Retries)
+			}
+			for _, r := range s.Routes {
+				var ours []kongtest.Plugin
+				for _, p := range slices.Concat(s.Plugins, r.Plugins) {
+					if schemas[p.Name] != nil {
+						ours = append(ours, p)
+					}
+				}
+				if len(ours) != 1 {
+					t.Errorf("%s: route %s has %d of our plugins", file, r.Name, len(ours))
+					continue
+				}
+				seals(t, file, ours[0])
+			}
+		}
+	}
+}
+
+// An object is a resource of Kubernetes, as far as the examples use it.
+type object struct {
+	APIVersion string `yaml:"apiVersion"`
+	Kind       string `yaml:"kind"`
+	Metadata   struct {
+		Name, Namespace string
+		Annotations     map[string]string
+	} `yaml:"metadata"`
+	Plugin string         `yaml:"plugin"`
+	Config map[string]any `yaml:"config"`
+	Spec   struct {
+		Type         string
+		ExternalName string `yaml:"externalName"`
+		Ports        []struct{ Port int }
+		Rules        []struct {
+			HTTP struct {
+				Paths []struct {
+					Backend struct {
+						Service struct {
+							Name string
+							Port struct{ Number int }
+						}
+					}
+				}
+			}
+		}
+	}
+}
+
+// objects reads a file of resources, and checks that each of Kong's is one that
+// the controller takes.
+func objects(t *testing.T, file string) (all []object) {
+	t.Helper()
+	for decoder := yaml.NewDecoder(bytes.NewReader(read(t, file))); ; {
+		var o object
+		err := decoder.Decode(&o)
+		if err == io.EOF {
+			return all
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ours := o.Kind == "KongPlugin" || o.Kind == "KongClusterPlugin"; ours && (o.APIVersion != "configuration.konghq.com/v1" || o.Metadata.Name == "" ||
+			(o.Kind == "KongPlugin") != (o.Metadata.Namespace != "") || o.Metadata.Annotations["kubernetes.io/ingress.class"] == "") {
+			t.Errorf("%s: %s: %+v", file, o.Kind, o.Metadata)
+		}
+		all = append(all, o)
+	}
+}
+
+// TestSealedKubernetes: the Ingresses lead to a Service of Kong's own host where
+// nobody listens, and their plugins know where to.
+func TestSealedKubernetes(t *testing.T) {
+	const file = "kubernetes/sealed.yaml"
+	var ours []string
+	named := map[string]kongtest.Plugin{}
+	services := map[string]object{}
+	routes := 0
+	for _, o := range objects(t, file) {
+		switch o.Kind {
+		case "KongPlugin":
+			p := kongtest.Plugin{Name: o.Plugin, Config: o.Config}
+			ours = append(ours, check(t, file, p))
+			named[o.Metadata.Name] = p
+		case "Service":
+			services[o.Metadata.Name] = o
+		case "Ingress":
+			seals(t, file, named[o.Metadata.Annotations["konghq.com/plugins"]])
+			for _, rule := range o.Spec.Rules {
+				for _, path := range rule.HTTP.Paths {
+					routes++
+					to := path.Backend.Service
+					s := services[to.Name].Spec
+					if s.Type != "ExternalName" || s.ExternalName != "127.0.0.1" || len(s.Ports) != 1 || s.Ports[0].Port != 1 || to.Port.Number != 1 {
+						t.Errorf("%s leads to %+v, which is %+v", o.Metadata.Name, to, s)
+					}
+				}
+			}
+		default:
+			t.Errorf("unknown kind %q", o.Kind)
+		}
+	}
+	if routes < 2 {
+		t.Errorf("%d routes", routes)
+	}
+	both(t, file, ours)
 }
 
 func TestKubernetes(t *testing.T) {
 	var ours []string
 	kinds := map[string]int{}
-	for decoder := yaml.NewDecoder(bytes.NewReader(read(t, "kubernetes/plugins.yaml"))); ; {
-		var object struct {
-			APIVersion string `yaml:"apiVersion"`
-			Kind       string `yaml:"kind"`
-			Metadata   struct {
-				Name, Namespace string
-				Annotations     map[string]string
-			} `yaml:"metadata"`
-			Plugin string         `yaml:"plugin"`
-			Config map[string]any `yaml:"config"`
-		}
-		err := decoder.Decode(&object)
-		if err == io.EOF {
-			break
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
+	for _, object := range objects(t, "kubernetes/plugins.yaml") {
 		kinds[object.Kind]++
 		switch object.Kind {
 		case "KongPlugin", "KongClusterPlugin":
-			if object.APIVersion != "configuration.konghq.com/v1" || object.Metadata.Name == "" ||
-				(object.Kind == "KongPlugin") != (object.Metadata.Namespace != "") ||
-				object.Metadata.Annotations["kubernetes.io/ingress.class"] == "" {
-				t.Errorf("%s: %+v", object.Kind, object.Metadata)
-			}
 			ours = append(ours, check(t, object.Kind, kongtest.Plugin{Name: object.Plugin, Config: object.Config}))
 		case "Ingress":
 			for name := range strings.SplitSeq(object.Metadata.Annotations["konghq.com/plugins"], ",") {

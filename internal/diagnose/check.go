@@ -39,6 +39,11 @@ func Check(p *Plugin, file string, stdout, stderr io.Writer) int {
 		if made != nil && doc.declarative && in.enabled {
 			noted = append(noted, p.neighbours(doc, in, made)...)
 		}
+		if made != nil {
+			for _, text := range made.Settings.Idle() {
+				noted.add(levelNote, "%s", text)
+			}
+		}
 		if made != nil && !made.Settings.ScanErrorAnswers {
 			noted.add(levelNote, "scan_error_answers is false: upstream answers with status 400 and above pass unscanned, those of MCP excepted")
 		}

@@ -86,6 +86,16 @@ func TestCheckTellsWhatIsWrong(t *testing.T) {
 		{name: "Kubernetes", vendor: "airs", file: "apiVersion: v1\nkind: Secret\n---\napiVersion: configuration.konghq.com/v1\nkind: KongPlugin\nplugin: prisma-airs-intercept\nconfig: {api_key: '{vault://env/k}', profile_name: p, unscannable: allow}\n", want: []string{"Kubernetes resources", "unscannable is allow"}},
 		{name: "Kubernetes, from a secret", vendor: "airs", file: "apiVersion: configuration.konghq.com/v1\nkind: KongPlugin\nplugin: prisma-airs-intercept\nconfigFrom: {secretKeyRef: {name: a, key: b}}\n", want: []string{"not checked: its configuration comes from configFrom"}},
 		{name: "CA file elsewhere", vendor: "airs", file: `{"api_key":"k","profile_name":"p","ca_file":"/no/such/ca.pem"}`, want: []string{"config.ca_file cannot be used here"}},
+		{name: "CA file of upstreams that nobody reads", vendor: "noma", file: `{"api_key":"k","relay_ca_file":"/no/such/ca.pem"}`, want: []string{"note     relay_ca_file has no effect: relay is off"}, not: []string{"cannot be used"}},
+		{name: "upstream that is none", vendor: "airs", file: `{"api_key":"k","profile_name":"p","relay":"on","relay_upstream":"https://my-secret@llm.example"}`, code: 2, want: []string{"config.relay_upstream must be a URL without a user and password"}, not: []string{"my-secret"}},
+		{name: "no effect", vendor: "airs", file: `{"api_key":"k","profile_name":"p","relay_upstream":"https://llm.example","relay_tls_verify":false,"stream_release":"at_once","stream_scan_chars":401,"stream_context_chars":0}`, want: []string{
+			"relay_upstream has no effect", "relay_tls_verify has no effect", "stream_release has no effect", "stream_scan_chars has no effect", "stream_context_chars has no effect", "0 errors, 2 warnings",
+		}},
+		{name: "no effect for its mode", vendor: "airs", file: `{"api_key":"k","profile_name":"p","monitor_mode":true,"relay":"on","stream_release":"at_once","prompt_scan":"beside"}`, want: []string{
+			"stream_release has no effect: response_mode is monitor", "prompt_scan has no effect: request_mode is monitor",
+		}, not: []string{"is at_once:", "is beside:"}},
+		{name: "nothing to relay", vendor: "airs", file: `{"api_key":"k","profile_name":"p","request_mode":"off","response_mode":"off","relay":"on"}`, want: []string{"relay has no effect: neither requests nor answers are scanned"}},
+		{name: "defaults written out", vendor: "airs", file: `{"api_key":"k","profile_name":"p","relay":"off","relay_tls_verify":true,"stream_release":"scanned","stream_scan_chars":400,"stream_context_chars":2000,"prompt_scan":"before"}`, not: []string{"no effect"}},
 		{name: "none of ours", vendor: "airs", file: route("    - name: key-auth\n"), code: 2, want: []string{"without a plugin prisma-airs-intercept"}},
 		{name: "no format version", vendor: "airs", file: "services: []\n", code: 2, want: []string{"_format_version is missing"}},
 		{name: "not YAML", vendor: "airs", file: "api_key: 'my-secret\nb: [", code: 2, want: []string{"is not YAML or JSON"}, not: []string{"my-secret"}},
@@ -130,6 +140,10 @@ func TestCheckWarnsOfEveryWeakSetting(t *testing.T) {
 		`"allow_early_mask":true`:           "allow_early_mask is true",
 		`"scan_error_answers":false`:        "scan_error_answers is false",
 		`"api_endpoint":"http://airs:8080"`: "api_endpoint is an http URL",
+
+		`"relay":"on","relay_tls_verify":false`:   "relay_tls_verify is false",
+		`"relay":"on","stream_release":"at_once"`: "stream_release is at_once",
+		`"prompt_scan":"beside"`:                  "prompt_scan is beside",
 	} {
 		_, out := check(t, plugin(t, "airs", nil), `{"api_key":"k","profile_name":"p",`+setting+`}`)
 		if !strings.Contains(out, warning) {
@@ -187,6 +201,102 @@ func TestCheckSeesNeighbours(t *testing.T) {
 	moved.Priority = 700
 	if _, out := check(t, moved, file(", {name: ai-proxy}", "", "")); !strings.Contains(out, "ai-proxy (priority 770) runs before this plugin (700)") {
 		t.Errorf("the flag -priority is not heeded:\n%s", out)
+	}
+}
+
+// TestCheckSeesWhatRelaysMeet: what keeps exchanges from the relay, or streams
+// from flowing, and whether the service is sealed.
+func TestCheckSeesWhatRelaysMeet(t *testing.T) {
+	const (
+		unsealed = "a request that misses the plugin reaches it unscanned"
+		sealed   = "is sealed: it leads nowhere (127.0.0.1:1)"
+		whole    = "so streams do not flow"
+	)
+	for _, c := range []struct {
+		name, config, service, beside, root string
+		plugin                              string
+		priority                            int
+		want, not                           []string
+	}{
+		{name: "nothing in its way", not: []string{"service llm", whole, "not relayed"}},
+		{name: "relay off", config: "relay: 'off', keep_buffering: true", service: "client_certificate: {id: c}", not: []string{"service llm", whole, "not relayed"}},
+		{name: "nothing is scanned", config: "request_mode: 'off', response_mode: 'off'", service: "client_certificate: {id: c}", not: []string{"service llm"}},
+		{name: "a client certificate", service: "client_certificate: {id: c}", want: []string{"service llm has a client certificate"}},
+		{name: "gRPC", service: "url: grpcs://llm.example", want: []string{"service llm speaks gRPC"}},
+		{name: "a Kong upstream", service: "host: models", root: "upstreams: [{name: models}]", want: []string{"service llm leads to a Kong upstream"}},
+		{name: "a Kong upstream of another name", service: "host: llm.example", root: "upstreams: [{name: models}]", not: []string{"leads to a Kong upstream"}},
+		{name: "a Kong upstream, but we know where to", config: "relay_upstream: https://llm.example", service: "host: models", root: "upstreams: [{name: models}]", want: []string{"still leads to a Kong upstream"}, not: []string{"not relayed"}},
+		{name: "the service's own way to verify", service: "tls_verify: false, url: https://llm.example", want: []string{"relay_tls_verify and relay_ca_file do"}},
+		{name: "not sealed", config: "relay_upstream: https://llm.example", service: "url: https://llm.example/v1", want: []string{"service llm still leads to llm.example:443", unsealed}, not: []string{sealed}},
+		{name: "not sealed, in parts", config: "relay_upstream: https://llm.example", service: "{host: llm.example, port: 8080, protocol: http}", want: []string{"service llm still leads to llm.example:8080"}},
+		{name: "sealed", config: "relay_upstream: https://llm.example", service: "url: 'http://127.0.0.1:1/base'", want: []string{sealed}, not: []string{unsealed}},
+		{name: "sealed, in parts", config: "relay_upstream: https://llm.example", service: "{host: 127.0.0.1, port: 1, path: /base}", want: []string{sealed}, not: []string{unsealed}},
+		{name: "sealed, version 6", config: "relay_upstream: https://llm.example", service: "url: 'http://[::1]:1'", want: []string{"it leads nowhere ([::1]:1)"}},
+		{name: "somebody may listen", config: "relay_upstream: https://llm.example", service: "url: 'http://localhost:8080'", want: []string{"only if nothing listens at localhost:8080"}, not: []string{unsealed}},
+		{name: "another service's address", config: "relay_upstream: https://llm.example", service: "url: 'http://127.0.0.1:1'", root: "plugins: [{name: cors}]", not: []string{"service other"}},
+		{name: "keep_buffering", config: "keep_buffering: true", want: []string{"keep_buffering is true", whole}},
+		{name: "answers kept", beside: "{name: post-function, config: {access: ['kong.service.request.enable_buffering()']}}", want: []string{"post-function calls enable_buffering()", whole}},
+		{name: "answers without a mark", beside: "{name: post-function, config: {header_filter: ['if kong.ctx.shared[\"ai_guard:x:response\"] then end']}}", want: []string{"a relayed one has none"}},
+		{name: "requests without a mark", beside: "{name: post-function, config: {access: ['if kong.ctx.shared[\"ai_guard:x:request\"] then end']}}", not: []string{"a relayed one has none"}},
+		{name: "a scanner that is not relayed", beside: "{name: noma-runtime-protection, config: {}}", want: []string{"noma-runtime-protection has relay off", whole}},
+		{name: "one that scans no answers", beside: "{name: noma-runtime-protection, config: {response_mode: 'off'}}", not: []string{whole}},
+		{name: "one that is relayed", config: "relay_upstream: https://llm.example", beside: "{name: noma-runtime-protection, config: {relay: 'on'}}", not: []string{whole, "leads past"}},
+		{name: "past one that runs before", plugin: "noma", config: "relay_upstream: https://llm.example", beside: "{name: prisma-airs-intercept, config: {relay: 'on'}}", want: []string{"relay_upstream leads past prisma-airs-intercept"}},
+		{name: "ai-proxy after it", beside: "{name: ai-proxy}", want: []string{"ai-proxy (priority 770) runs after this plugin (1000) and chooses the upstream itself", "ai-proxy may switch"}},
+		{name: "ai-proxy before it", beside: "{name: ai-proxy}", priority: 769, want: []string{"ai-proxy (priority 770) runs before"}, not: []string{"chooses the upstream itself", "ai-proxy may switch"}},
+		{name: "ai-proxy before it, in monitor mode", config: "monitor_mode: true", beside: "{name: ai-proxy}", priority: 769, not: []string{"chooses the upstream itself"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			vendor, ours := "airs", "prisma-airs-intercept, config: {api_key: k, profile_name: p"
+			if c.plugin == "noma" {
+				vendor, ours = "noma", "noma-runtime-protection, config: {api_key: k"
+			}
+			config := "relay: 'on'"
+			if strings.HasPrefix(c.config, "relay: ") {
+				config = c.config
+			} else if c.config != "" {
+				config += ", " + c.config
+			}
+			address := strings.Trim(c.service, "{}")
+			if address == "" {
+				address = "url: https://llm.example"
+			}
+			if strings.Contains(c.service, "{id:") {
+				address = c.service
+			}
+			beside := ""
+			if c.beside != "" {
+				beside = ", " + c.beside
+			}
+			file := "_format_version: '3.0'\n" + c.root + "\nservices:\n- {name: llm, " + address + ", routes: [{name: chat, plugins: [{name: " + ours + ", " + config + "}}" + beside + "]}]}\n" +
+				"- {name: other, url: https://other.example, client_certificate: {id: c}}\n"
+			p := plugin(t, vendor, nil)
+			if c.priority != 0 {
+				p.Priority = c.priority
+			}
+			code, out := check(t, p, file)
+			if code != 0 {
+				t.Errorf("code %d", code)
+			}
+			for _, want := range c.want {
+				if !strings.Contains(out, want) {
+					t.Errorf("does not say %q", want)
+				}
+			}
+			for _, not := range c.not {
+				if strings.Contains(out, not) {
+					t.Errorf("says %q", not)
+				}
+			}
+			if t.Failed() {
+				t.Log(file, out)
+			}
+		})
+	}
+	_, out := check(t, plugin(t, "airs", nil), "_format_version: '3.0'\nservices: [{name: a, url: 'http://127.0.0.1:1'}, {name: b, url: 'http://127.0.0.1:1'}]\n"+
+		"plugins: [{name: prisma-airs-intercept, config: {api_key: k, profile_name: p, relay: 'on', relay_upstream: 'https://llm.example'}}]\n")
+	if !strings.Contains(out, "relay_upstream takes the requests of 2 services to one place") {
+		t.Errorf("a relay_upstream for all services is not seen:\n%s", out)
 	}
 }
 

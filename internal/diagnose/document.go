@@ -7,9 +7,11 @@ package diagnose
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -48,6 +50,9 @@ type document struct {
 	declarative bool
 	instances   []*instance
 	routes      []*route
+	services    []*service
+	// upstreams names Kong's upstream entities.
+	upstreams map[string]bool
 }
 
 // An instance is one configuration of any plugin.
@@ -85,6 +90,33 @@ func (in *instance) where() string {
 type route struct {
 	name, service string
 	protocols     []string
+}
+
+// A service is where Kong sends requests to.
+type service struct {
+	name, scheme, host, port string
+	// clientCertificate and ownTLS say that Kong proves who it is to the
+	// service, and that the service says how it is verified.
+	clientCertificate, ownTLS bool
+}
+
+// serviceOf reads a service, whose address is a URL or stands in its parts.
+func serviceOf(s map[string]any, name string) *service {
+	one := &service{
+		name: name, scheme: cmp.Or(text(s["protocol"]), "http"), host: text(s["host"]),
+		clientCertificate: s["client_certificate"] != nil,
+		ownTLS:            s["tls_verify"] != nil || s["tls_verify_depth"] != nil || s["ca_certificates"] != nil,
+	}
+	if s["port"] != nil {
+		one.port = fmt.Sprint(s["port"])
+	}
+	if u, err := url.Parse(text(s["url"])); err == nil && u.Host != "" {
+		one.scheme, one.host, one.port = u.Scheme, u.Hostname(), u.Port()
+	}
+	if one.port == "" {
+		one.port = map[bool]string{true: "443", false: "80"}[one.scheme == "https" || one.scheme == "grpcs"]
+	}
+	return one
 }
 
 // parse reads a file for the plugin of this name. env returns what decK's
@@ -179,7 +211,7 @@ const fromElsewhere = "\x00from"
 
 // declarative reads what Kong and decK read.
 func declarative(root map[string]any) (*document, error) {
-	doc := &document{kind: "a declarative configuration", declarative: true}
+	doc := &document{kind: "a declarative configuration", declarative: true, upstreams: map[string]bool{}}
 	switch v := root["_format_version"]; {
 	case v == nil:
 		return nil, errors.New("_format_version is missing: Kong wants \"3.0\"")
@@ -190,6 +222,7 @@ func declarative(root map[string]any) (*document, error) {
 	w := &walker{doc: doc, shared: shared}
 	for i, s := range list(root["services"]) {
 		name := nameOf(s, "services", i)
+		doc.services = append(doc.services, serviceOf(s, name))
 		w.plugins(s, instance{service: name})
 		for j, r := range list(s["routes"]) {
 			w.route(r, nameOf(r, name+" routes", j), name)
@@ -197,6 +230,9 @@ func declarative(root map[string]any) (*document, error) {
 	}
 	for i, r := range list(root["routes"]) {
 		w.route(r, nameOf(r, "routes", i), reference(r["service"]))
+	}
+	for _, u := range list(root["upstreams"]) {
+		doc.upstreams[text(u["name"])] = true
 	}
 	for i, c := range list(root["consumers"]) {
 		w.plugins(c, instance{consumer: nameOf(c, "consumers", i)})

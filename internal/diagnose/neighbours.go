@@ -58,6 +58,7 @@ var neighboursOfKong = map[string]struct {
 func (p *Plugin) neighbours(doc *document, in *instance, made *Instance) remarks {
 	var noted remarks
 	s := &made.Settings
+	relayed := isRelayed(s)
 	keepsAnswers, authenticated := false, false
 	for _, other := range doc.instances {
 		if other.meets(in) && other.name == "post-function" && strings.Contains(find(other.config(), func(code string) bool {
@@ -89,7 +90,10 @@ func (p *Plugin) neighbours(doc *document, in *instance, made *Instance) remarks
 			if !later {
 				noted.add(levelWarning, "%s (priority %d) runs before this plugin (%d): requests are scanned in the provider's format", other.name, known.priority, p.Priority)
 			}
-			if scansAnswers && !keepsAnswers {
+			if relayed && later {
+				noted.add(levelWarning, "%s (priority %d) runs after this plugin (%d) and chooses the upstream itself: exchanges are not relayed while this plugin's priority is above it; -priority 769 puts it below", other.name, known.priority, p.Priority)
+			}
+			if scansAnswers && !keepsAnswers && (later || !relayed) {
 				noted.add(levelWarning, "%s may switch response buffering off for streams, whose answers then go out unscanned: add the post-function with kong.service.request.enable_buffering() to the route", other.name)
 			}
 		case does(scansToo) && later && scansAnswers && masks(in) && scans(other) && !s.AllowEarlyMask:
@@ -103,6 +107,12 @@ func (p *Plugin) neighbours(doc *document, in *instance, made *Instance) remarks
 		if strings.HasSuffix(name, "claim_header") && text(in.config()[name]) != "" && !authenticated {
 			noted.add(levelWarning, "%s is trusted, and no authentication plugin on the same routes overwrites it: a caller can choose the policy", clean(name))
 		}
+	}
+	if relayed {
+		if keepsAnswers {
+			noted.add(levelWarning, "post-function calls enable_buffering(): Kong holds what the relay releases until it is whole, so streams do not flow")
+		}
+		p.relayed(doc, in, s, &noted)
 	}
 	p.protocols(doc, in, &noted)
 	return noted

@@ -101,5 +101,5 @@ func (p *phase) recordUnseen(reason string) {
 // record writes the record of a monitored leg, which began to be judged at
 // start.
 func (j *job) record(f *policy.Finding, x *exchange, start time.Time) {
-	j.engine.audit(f, ended{leg: j.input.Leg, transport: byPhases, exchange: x, took: time.Since(start), scans: f.Scans})
+	j.engine.audit(f, ended{leg: j.input.Leg, transport: j.by, exchange: x, took: time.Since(start), scans: f.Scans})
 }

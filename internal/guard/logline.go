@@ -47,21 +47,25 @@ func (p *phase) writeLine(call *pdk.Call, s policy.Severity, f *policy.Finding) 
 		}
 	}
 	p.names = id
-	verb := "refused"
-	switch f.Outcome {
-	case policy.Blocked, policy.MissingPrompt:
-		verb = "blocked"
-	case policy.Masked:
-		verb = "masked"
-	case policy.Allowed:
-		verb = "passed with findings"
-	case policy.Unscanned:
-		verb = "passed unscanned"
-	}
-	text := e.line(p.leg, " "+verb, f, p.exchange.requestID, &id, time.Since(p.start))
+	text := e.line(p.leg, verb(f.Outcome), f, p.exchange.requestID, &id, time.Since(p.start))
 	e.process.log.Log(zapLevel(s), text)
 	*call = kongLog(s, text)
 	return nil
+}
+
+// verb says, after the leg's name, what became of it.
+func verb(o policy.Outcome) string {
+	switch o {
+	case policy.Blocked, policy.MissingPrompt:
+		return " blocked"
+	case policy.Masked:
+		return " masked"
+	case policy.Allowed:
+		return " passed with findings"
+	case policy.Unscanned:
+		return " passed unscanned"
+	}
+	return " refused"
 }
 
 func nameOrID(name, id string) string {

@@ -17,6 +17,7 @@ import (
 type job struct {
 	engine   *Engine
 	input    llm.Input
+	by       transport
 	status   int // of the answer
 	exchange *exchange
 	caller   string

@@ -15,7 +15,7 @@ import (
 
 // reserveMonitored makes room in the queue for a monitored leg, if there is
 // something to judge and it may be judged. Nothing here ends an exchange.
-func (p *phase) reserveMonitored(b *body) policy.Finding {
+func (p *run) reserveMonitored(b *body) policy.Finding {
 	e, x, in := p.engine, p.exchange, &b.in
 	if f, ok := e.beforeReading(b); !ok {
 		if f.Outcome == policy.Nothing {
@@ -49,7 +49,7 @@ func (p *phase) reserveMonitored(b *body) policy.Finding {
 }
 
 // unmonitored counts a monitored leg that cannot be judged.
-func (p *phase) unmonitored(f policy.Finding) policy.Finding {
+func (p *run) unmonitored(f policy.Finding) policy.Finding {
 	e := p.engine
 	text := e.vendor.LogPrefix + " monitored " + p.leg.String() + " not judged: " + f.Outcome.String()
 	e.process.notices.add(policy.Warning, text, text)
@@ -59,10 +59,10 @@ func (p *phase) unmonitored(f policy.Finding) policy.Finding {
 
 // submit hands the leg to the queue, where its place is reserved. It comes last
 // in an event, because Kong may run an event again when it lost the connection.
-func (p *phase) submit(in llm.Input, status int) {
+func (p *run) submit(in llm.Input, status int) {
 	size := p.queued
 	p.queued = -1
-	p.engine.process.monitor.put(&job{engine: p.engine, input: in, status: status, exchange: p.exchange, caller: p.caller, size: size})
+	p.engine.process.monitor.put(&job{engine: p.engine, by: p.by, input: in, status: status, exchange: p.exchange, caller: p.caller, size: size})
 }
 
 // judgeMonitored judges a leg whose exchange has gone on. When the service is

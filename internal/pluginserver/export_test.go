@@ -2,7 +2,10 @@
 
 package pluginserver
 
-import "net"
+import (
+	"context"
+	"net"
+)
 
 // NewLog lets tests read what is logged.
 var NewLog = newLog
@@ -18,3 +21,8 @@ func (s *Server) ServeConn(nc net.Conn) {
 	}
 	s.serveConn(c)
 }
+
+// Stop and Finish are the steps of the end, one by one.
+func (s *Server) Stop(ctx context.Context) { s.stop(ctx) }
+
+func (s *Server) Finish(ctx context.Context) bool { return s.finish(ctx) }

@@ -19,6 +19,11 @@ const (
 	// passes. Above, a handful of exchanges fill the memory budget.
 	minBody, maxBody = 1 << 10, 64 * mebibyte
 	defaultBody      = 10 * mebibyte
+
+	// minWindow keeps a stream from costing a scan per word; above maxWindow a
+	// reader waits as long as for a whole answer.
+	minWindow, maxWindow, defaultWindow = 100, 10000, 400
+	maxContext, defaultContext          = 20000, 2000
 )
 
 // Declare binds the fields that both plugins share to s. timeout is the
@@ -26,6 +31,7 @@ const (
 // whose default depends on another field and returns what is wrong with them.
 func (s *Settings) Declare(timeout time.Duration) (fields kongschema.Record, resolve func(kongschema.Given) kongschema.Problems) {
 	var monitorMode bool
+	var relayUpstream string
 	fields = kongschema.Record{
 		kongschema.Bool("monitor_mode", &monitorMode).Default(false).
 			Describe("Watch only: scan and log on both legs, after the exchange has gone on, and never block or change anything. `request_mode` and `response_mode` override it for their leg."),
@@ -65,6 +71,22 @@ func (s *Settings) Declare(timeout time.Duration) (fields kongschema.Record, res
 			Describe("What becomes of a GET that asks for an event stream, as MCP clients send: `refuse` with 405, which they take as \"no stream here\", or `pass` it unscanned."),
 		kongschema.Choice("monitor_streams", &s.BufferMonitoredStreams, kongschema.Is("pass", false), kongschema.Is("buffer", true)).Default("pass").
 			Describe("What monitor mode does with answers that come as a stream: `pass` lets their tokens flow, and the answer is counted as not seen; `buffer` delivers and reports it whole."),
+		kongschema.Choice("relay", &s.Relay, kongschema.Is("off", false), kongschema.Is("on", true)).Default("off").
+			Describe("`on` takes exchanges through a listener of the plugin server: streams flow while they are scanned, in monitor mode too, and Kong buffers no answer. Write it in quotes, since YAML takes a bare on for true. Relayed exchanges give up the response phase of other plugins and the TLS settings of the service. Those of a service that has a client certificate, or whose host is a Kong upstream and no `relay_upstream` says where to, stay with the phases."),
+		kongschema.String("relay_upstream", &relayUpstream).Referenceable().
+			Describe("http or https URL that relayed requests go to in place of the service's, which can then lead nowhere (`http://127.0.0.1:1`), so that nothing reaches the model without the plugin. The path that Kong sends is put after this URL's. Of two relayed plugins on a route, only the one that runs first may have it. Unset: where Kong was about to send them."),
+		kongschema.Bool("relay_tls_verify", &s.RelayTLSVerify).Default(true).
+			Describe("Verify the certificate of an https upstream that relayed requests go to, as Kong does only where its `tls_verify` says so. Set it to false only for tests."),
+		kongschema.String("relay_ca_file", &s.RelayCAFile).StartsWith("/").
+			Describe("Absolute path of a PEM file with the certificate authorities to trust for relayed upstreams. Unset: the system's."),
+		kongschema.Choice("stream_release", &s.ReleaseAtOnce, kongschema.Is("scanned", false), kongschema.Is("at_once", true)).Default("scanned").
+			Describe("When the text of a relayed stream goes out: `scanned` holds each piece until a scan allowed it, which costs the reader the time of a scan; `at_once` lets it go while it is scanned and cuts the stream at a verdict, so that clients may have seen up to a scan's time of what is then blocked."),
+		kongschema.Integer("stream_scan_chars", &s.StreamScanChars).Default(defaultWindow).Between(minWindow, maxWindow).
+			Describe("New characters of a relayed stream that start the next scan, which otherwise waits 500 ms for more. Fewer make text come sooner and cost more scans: at most one for this many characters and two more."),
+		kongschema.Integer("stream_context_chars", &s.StreamContextChars).Default(defaultContext).Between(0, maxContext).
+			Describe("Characters before the new ones that each scan of a relayed stream shows again, so that what is spread over pieces is seen. More make scans larger. The last scan shows the whole answer in any case."),
+		kongschema.Choice("prompt_scan", &s.PromptBeside, kongschema.Is("before", false), kongschema.Is("beside", true)).Default("before").
+			Describe("When enforced requests go on: `before` waits for the verdict; `beside` sends them on at once and holds the answer until it is in, which saves the time of a scan. The model then works on prompts that turn out to be blocked: it is paid for them, and what it does by itself is done. Calls of MCP, and requests that may be masked, always wait."),
 		kongschema.Bool("allow_early_mask", &s.AllowEarlyMask).Default(false).
 			Describe("Mask an answer although a later scanning plugin of the route then does not see it. False blocks such an answer."),
 		kongschema.Bool("mark_requests", &s.MarkRequests).Default(false).
@@ -96,6 +118,11 @@ func (s *Settings) Declare(timeout time.Duration) (fields kongschema.Record, res
 			_, text := CheckURL(s.HTTPProxy, true)
 			problems.Add("http_proxy", text)
 		}
+		if relayUpstream != "" {
+			u, text := checkUpstream(relayUpstream)
+			s.RelayUpstream = u
+			problems.Add("relay_upstream", text)
+		}
 		return problems
 	}
 }
@@ -119,6 +146,24 @@ func CheckURL(text string, userinfo bool) (u *url.URL, problem string) {
 		return nil, "must be a URL without a fragment (#...)"
 	case u.User != nil && !userinfo:
 		return nil, "must be a URL without a user and password"
+	}
+	return u, ""
+}
+
+// checkUpstream reads where relayed requests go. Without a slash at its end the
+// URL's path can be put before another.
+func checkUpstream(text string) (u *url.URL, problem string) {
+	u, problem = CheckURL(text, false)
+	switch {
+	case problem != "":
+		return nil, problem
+	case u.RawQuery != "":
+		return nil, "must be a URL without a query (?...): the path and query of requests are appended to it"
+	}
+	u.ForceQuery = false // a bare "?" at the end
+	u, err := url.Parse(strings.TrimRight(u.String(), "/"))
+	if err != nil {
+		return nil, "must be an http or https URL with a host, such as https://service.example"
 	}
 	return u, ""
 }
@@ -161,7 +206,38 @@ func (s *Settings) Warnings() []string {
 	warn(s.Scope != llm.Everything, "scan_scope is narrower than everything: part of what the model reads is not scanned")
 	warn(s.PassMCPGetStream, "mcp_get_stream is pass: event streams opened by a GET pass unscanned")
 	warn(s.AllowEarlyMask, "allow_early_mask is true: plugins that come later do not see masked answers")
+	warn(s.Relay && !s.RelayTLSVerify, "relay_tls_verify is false: anyone on the way can read what relayed exchanges say, and answer in the model's place")
+	warn(s.Relay && s.ReleaseAtOnce && s.ResponseMode == Enforce, "stream_release is at_once: the text of relayed streams goes out before its verdict, which only cuts off what comes after")
+	warn(s.PromptBeside && s.RequestMode == Enforce, "prompt_scan is beside: the model gets prompts before their verdict, works on them and is paid; a block keeps only the answer back")
 	return warnings
+}
+
+// Idle names the choices that have no effect because of others, one sentence
+// each. They are nothing to fear, but not what who made them expects.
+func (s *Settings) Idle() []string {
+	var idle []string
+	say := func(is bool, format string, args ...any) {
+		if is {
+			idle = append(idle, fmt.Sprintf(format, args...))
+		}
+	}
+	for _, choice := range []struct {
+		field string
+		made  bool
+	}{
+		{"relay_upstream", s.RelayUpstream != nil},
+		{"relay_tls_verify", !s.RelayTLSVerify},
+		{"relay_ca_file", s.RelayCAFile != ""},
+		{"stream_release", s.ReleaseAtOnce},
+		{"stream_scan_chars", s.StreamScanChars != defaultWindow},
+		{"stream_context_chars", s.StreamContextChars != defaultContext},
+	} {
+		say(choice.made && !s.Relay, "%s has no effect: relay is off", choice.field)
+	}
+	say(s.Relay && s.RequestMode == Off && s.ResponseMode == Off, "relay has no effect: neither requests nor answers are scanned")
+	say(s.Relay && s.ReleaseAtOnce && s.ResponseMode != Enforce, "stream_release has no effect: response_mode is %s", s.ResponseMode)
+	say(s.PromptBeside && s.RequestMode != Enforce, "prompt_scan has no effect: request_mode is %s", s.RequestMode)
+	return idle
 }
 
 // WarnPlain returns the warning about a service's URL, as CheckURL accepted and

@@ -69,6 +69,9 @@ const (
 	ReasonQueueFull   = "monitor queue full"
 	ReasonService     = "content over the limit of the service"
 	ReasonMedia       = "media"
+	ReasonMaskBeside  = "mask of a request that had gone on"
+	ReasonUpgrade     = "upgraded connection"
+	ReasonCut         = "answer cut off by the upstream"
 )
 
 // Severity is the level of the line about a leg, quiet for none.

@@ -93,7 +93,7 @@ func (p Plugin) diagnosed(name string, priority int, stderr io.Writer) *diagnose
 	return &diagnose.Plugin{
 		Name: name, Priority: priority, Vendor: p.Vendor, Schema: schema, Env: os.LookupEnv,
 		Configure: func(config []byte) (diagnose.Instance, error) {
-			made, err := p.Configure(config, notice)
+			made, _, err := p.configured(config, notice)
 			return diagnose.Instance{Settings: made.Settings, Needs: made.Needs, Scanner: made.Scanner, Warnings: made.Warnings}, err
 		},
 	}

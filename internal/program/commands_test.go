@@ -3,6 +3,7 @@
 package program_test
 
 import (
+	"encoding/pem"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -30,12 +31,8 @@ func TestCheckOfTheExamples(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	more, err := filepath.Glob("../../kong/kubernetes/plugins.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
 	checked := 0
-	for _, path := range append(paths, more...) {
+	for _, path := range append(paths, "../../kong/kubernetes/plugins.yaml", "../../kong/kubernetes/sealed.yaml") {
 		content, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)
@@ -49,10 +46,38 @@ func TestCheckOfTheExamples(t *testing.T) {
 			if code != 0 || !strings.Contains(stdout, "0 errors") {
 				t.Errorf("%s -check %s: %d\n%s%s", name, path, code, stdout, stderr)
 			}
+			if sealed := strings.Contains(filepath.Base(path), "sealed") && !strings.Contains(path, "kubernetes"); sealed != strings.Contains(stdout, "is sealed: it leads nowhere") {
+				t.Errorf("%s -check %s: sealed is %t\n%s", name, path, sealed, stdout)
+			}
 		}
 	}
 	if checked < 4 {
 		t.Errorf("only %d checked", checked)
+	}
+}
+
+// TestCheckOfRelayedAuthorities: the file that relayed upstreams are verified by
+// is read as the scan service's is, and only where it is used.
+func TestCheckOfRelayedAuthorities(t *testing.T) {
+	const cannot = "config.relay_ca_file cannot be used here: no usable certificate authorities in the file"
+	service := httptest.NewTLSServer(nil)
+	defer service.Close()
+	ca := file(t, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: service.Certificate().Raw})))
+	for _, c := range []struct {
+		name, fields string
+		cannot       bool
+	}{
+		{"sound", `,"relay":"on","relay_ca_file":"` + ca + `"`, false},
+		{"missing", `,"relay":"on","relay_ca_file":"/no/such/ca.pem"`, true},
+		{"no certificate", `,"relay":"on","relay_ca_file":"` + file(t, "nothing") + `"`, true},
+		{"missing, nothing is relayed", `,"relay_ca_file":"/no/such/ca.pem"`, false},
+	} {
+		for name, config := range map[string]string{airs: `"api_key":"k","profile_name":"p"`, noma: `"api_key":"k"`} {
+			code, stdout, stderr := run(t, nil, name, "-check", file(t, "{"+config+c.fields+"}"))
+			if code != 0 || strings.Contains(stdout, cannot) != c.cannot {
+				t.Errorf("%s, %s: %d\n%s%s", c.name, name, code, stdout, stderr)
+			}
+		}
 	}
 }
 

@@ -53,6 +53,8 @@ func showFields(m *telemetry.Metrics, s *policy.Settings) {
 	m.Limit("max_request_body_bytes", float64(s.MaxRequestBytes))
 	m.Limit("max_response_body_bytes", float64(s.MaxResponseBytes))
 	m.Limit("timeout_seconds", s.Timeout.Seconds())
+	m.Limit("stream_scan_chars", float64(s.StreamScanChars))
+	m.Limit("stream_context_chars", float64(s.StreamContextChars))
 }
 
 // serveMetrics shows the metrics until ctx ends.

@@ -85,6 +85,8 @@ func TestMetricsOfTheRealBinaries(t *testing.T) {
 			"ai_guard_limit bound=frame_bytes":            64 << 20,
 			"ai_guard_limit bound=max_request_body_bytes": 10 << 20,
 			"ai_guard_limit bound=scans":                  256,
+			"ai_guard_limit bound=stream_scan_chars":      400,
+			"ai_guard_limit bound=stream_context_chars":   2000,
 			"ai_guard_unscanned_answers_total":            0,
 			"ai_guard_panics_total":                       0,
 		}

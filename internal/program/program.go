@@ -7,6 +7,7 @@ package program
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -21,7 +22,9 @@ import (
 	"kong-ai-guard/internal/kongschema"
 	"kong-ai-guard/internal/pluginserver"
 	"kong-ai-guard/internal/policy"
+	"kong-ai-guard/internal/relay"
 	"kong-ai-guard/internal/scan"
+	"kong-ai-guard/internal/scanhttp"
 	"kong-ai-guard/internal/telemetry"
 	"kong-ai-guard/internal/tracing"
 )
@@ -102,6 +105,10 @@ func Main(p Plugin) int {
 	}, os.Args[1:], os.Stdout, os.Stderr)
 }
 
+// relayTime is what relayed exchanges get at the very end, when the time to wait
+// for them is over. What they leave to be monitored is sent after that.
+const relayTime = 3 * time.Second
+
 // start makes the server, and whatever else the flags ask for.
 func (p Plugin) start(o *options, own pluginserver.Process) (*pluginserver.Server, error) {
 	if err := o.bounds.Validate(); err != nil {
@@ -120,6 +127,8 @@ func (p Plugin) start(o *options, own pluginserver.Process) (*pluginserver.Serve
 		}
 		process.Tracer = tracer
 	}
+	process.Relay = relay.New(relay.Options{Header: "X-Relay-" + own.Name, Panicked: process.Panicked})
+	process.Upstreams = relay.NewClient()
 	if o.audit != "" {
 		log, err := openAudit(o.audit, process, metrics)
 		if err != nil {
@@ -138,8 +147,13 @@ func (p Plugin) start(o *options, own pluginserver.Process) (*pluginserver.Serve
 			hide()
 			process.Leave()
 		},
+		Open: process.Relay.Open,
 		Hangup: func() { process.Audit.Reopen() },
 		Flush: func(ctx context.Context) error {
+			cut, cancel := context.WithTimeout(ctx, relayTime)
+			_ = process.Relay.Shutdown(cut) // what still runs is cut
+			cancel()
+			process.Upstreams.CloseIdle()
 			process.Flush(ctx)
 			process.Tracer.Shutdown(ctx)
 			// Monitored legs are judged until now, and may have left no time.
@@ -196,7 +210,7 @@ func version() string {
 // instance makes the engine of a configuration. For one that cannot be used,
 // the engine refuses.
 func (p Plugin) instance(process *guard.Process, metrics *telemetry.Metrics, config []byte) instance {
-	made, err := p.Configure(config, process.Notice)
+	made, relayTLS, err := p.configured(config, process.Notice)
 	if err != nil {
 		field, text := problem(err)
 		process.Notice(true, text)
@@ -207,8 +221,33 @@ func (p Plugin) instance(process *guard.Process, metrics *telemetry.Metrics, con
 		process.Notice(false, w)
 	}
 	return instance{guard.New(process, guard.Config{
-		Vendor: p.Vendor, Needs: made.Needs, Settings: made.Settings, Scanner: made.Scanner,
+		Vendor: p.Vendor, Needs: made.Needs, Settings: made.Settings, Scanner: made.Scanner, RelayTLS: relayTLS,
 	})}
+}
+
+// configured reads a configuration, and what relayed upstreams are verified by.
+// The error is kongschema.Problems or a *scan.Failure.
+func (p Plugin) configured(config []byte, notice Notice) (Instance, *tls.Config, error) {
+	made, err := p.Configure(config, notice)
+	if err != nil {
+		return Instance{}, nil, err
+	}
+	relayTLS, err := relayTLS(&made.Settings)
+	return made, relayTLS, err
+}
+
+// relayTLS says how relayed upstreams are verified, nil for as any other.
+func relayTLS(s *policy.Settings) (*tls.Config, error) {
+	if !s.Relay || s.RelayTLSVerify && s.RelayCAFile == "" {
+		return nil, nil
+	}
+	c := &tls.Config{InsecureSkipVerify: !s.RelayTLSVerify}
+	if s.RelayCAFile == "" {
+		return c, nil
+	}
+	var err error
+	c.RootCAs, err = scanhttp.Authorities(s.RelayCAFile, "relay_ca_file")
+	return c, err
 }
 
 // problem says which field cannot be used and why.

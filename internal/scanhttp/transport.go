@@ -114,6 +114,17 @@ func (k registryKey) connections() registryKey {
 	return k
 }
 
+// Authorities reads a PEM file of certificate authorities. The error is a
+// *scan.Failure that names the field.
+func Authorities(name, field string) (*x509.CertPool, error) {
+	pem, err := readCA(name)
+	pool := x509.NewCertPool()
+	if err != nil || !pool.AppendCertsFromPEM(pem) {
+		return nil, &scan.Failure{Kind: scan.Misconfigured, Reason: ReasonBadCA, Hint: field}
+	}
+	return pool, nil
+}
+
 func readCA(name string) ([]byte, error) {
 	f, err := os.Open(name)
 	if err != nil {

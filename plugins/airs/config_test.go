@@ -4,6 +4,7 @@ package airs_test
 
 import (
 	"encoding/json"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -28,6 +29,7 @@ func defaults() airs.Config {
 			RequestMode: policy.Enforce, ResponseMode: policy.Enforce,
 			BlockFailures: true, BlockFailuresResponse: true, Timeout: 5 * time.Second, SSLVerify: true,
 			MaxRequestBytes: 10 << 20, MaxResponseBytes: 10 << 20,
+			RelayTLSVerify: true, StreamScanChars: 400, StreamContextChars: 2000,
 		},
 	}
 }
@@ -93,6 +95,12 @@ func TestDecode(t *testing.T) {
 			c.KeepBuffering, c.AllowUnscannable, c.BlockMedia, c.ScanErrorAnswers = true, true, true, true
 			c.Scope, c.PassMCPGetStream, c.AllowEarlyMask = llm.LastUser, true, true
 		}},
+		{"the relay", `,"relay":"on","relay_upstream":"HTTPS://llm.example:8443/openai/%2Fv1//?","relay_tls_verify":false,"relay_ca_file":"/etc/llm.pem","stream_release":"at_once","stream_scan_chars":100,"stream_context_chars":0,"prompt_scan":"beside"`, func(c *airs.Config) {
+			c.Relay, c.RelayTLSVerify, c.RelayCAFile = true, false, "/etc/llm.pem"
+			c.RelayUpstream = &url.URL{Scheme: "https", Host: "llm.example:8443", Path: "/openai//v1", RawPath: "/openai/%2Fv1"}
+			c.ReleaseAtOnce, c.StreamScanChars, c.StreamContextChars, c.PromptBeside = true, 100, 0, true
+		}},
+		{"the relay, its defaults written out", `,"relay":"off","relay_tls_verify":true,"stream_release":"scanned","stream_scan_chars":400,"stream_context_chars":2000,"prompt_scan":"before"`, func(*airs.Config) {}},
 		{"of a service", `,"service_id":"3f0"`, func(c *airs.Config) { c.Scoped = true }},
 		{"of a route", `,"route_id":"3f0"`, func(c *airs.Config) { c.Scoped, c.ScopedToRoute = true, true }},
 		{"of a consumer", `,"route_id":null,"consumer_id":"3f0"`, func(c *airs.Config) { c.ScopedToConsumer = true }},
@@ -150,6 +158,20 @@ func TestDecodeErrors(t *testing.T) {
 		{"endpoint with a password", string(config(`,"api_endpoint":"https://u:p@airs.example"`)), "config.api_endpoint must be a URL without a user"},
 		{"endpoint with a fragment", string(config(`,"api_endpoint":"https://airs.example#x"`)), "config.api_endpoint must be a URL without a fragment"},
 		{"proxy", string(config(`,"http_proxy":"proxy.example:3128"`)), "config.http_proxy must be an http or https URL"},
+		{"relay", string(config(`,"relay":true`)), "config.relay must be a string"},
+		{"upstream without a scheme", string(config(`,"relay_upstream":"llm.example:443"`)), "config.relay_upstream must be an http or https URL"},
+		{"upstream without a host", string(config(`,"relay_upstream":"https:///v1"`)), "config.relay_upstream must be an http or https URL"},
+		{"upstream with a bad port", string(config(`,"relay_upstream":"https://llm.example:0"`)), "config.relay_upstream must be a URL with a port"},
+		{"upstream with a password", string(config(`,"relay_upstream":"https://u:p@llm.example"`)), "config.relay_upstream must be a URL without a user"},
+		{"upstream with a query", string(config(`,"relay_upstream":"https://llm.example/?key=secret"`)), "config.relay_upstream must be a URL without a query"},
+		{"upstream with a fragment", string(config(`,"relay_upstream":"https://llm.example#x"`)), "config.relay_upstream must be a URL without a fragment"},
+		{"unresolved upstream", string(config(`,"relay_upstream":"{vault://env/llm}"`)), "config.relay_upstream still holds a vault reference"},
+		{"upstream from an empty vault", string(config(`,"relay_upstream":""`)), "config.relay_upstream is empty: if it is a vault reference"},
+		{"relative CA file of upstreams", string(config(`,"relay_ca_file":"ca.pem"`)), "config.relay_ca_file must start with /"},
+		{"release", string(config(`,"stream_release":"now"`)), "config.stream_release must be one of: scanned, at_once"},
+		{"windows too small", string(config(`,"stream_scan_chars":99`)), "config.stream_scan_chars must be between 100 and 10000"},
+		{"context too large", string(config(`,"stream_context_chars":20001`)), "config.stream_context_chars must be between 0 and 20000"},
+		{"prompt scan", string(config(`,"prompt_scan":"after"`)), "config.prompt_scan must be one of: before, beside"},
 		{"timeout below", string(config(`,"timeout_ms":99`)), "config.timeout_ms must be between 100 and 45000"},
 		{"timeout above", string(config(`,"timeout_ms":45001`)), "config.timeout_ms must be between 100 and 45000"},
 		{"mode", string(config(`,"request_mode":"block"`)), "config.request_mode must be one of: enforce, monitor, off"},
@@ -240,6 +262,14 @@ func TestDocumentedFields(t *testing.T) {
 		"allow_early_mask":        {"type": "boolean", "default": false},
 		"mark_requests":           {"type": "boolean", "default": false},
 		"refuse_http2":            {"type": "boolean", "default": false},
+		"relay":                   {"type": "string", "default": "off", "one_of": []any{"off", "on"}},
+		"relay_upstream":          {"type": "string", "referenceable": true},
+		"relay_tls_verify":        {"type": "boolean", "default": true},
+		"relay_ca_file":           {"type": "string", "starts_with": "/"},
+		"stream_release":          {"type": "string", "default": "scanned", "one_of": []any{"scanned", "at_once"}},
+		"stream_scan_chars":       {"type": "integer", "default": 400.0, "between": []any{100.0, 10000.0}},
+		"stream_context_chars":    {"type": "integer", "default": 2000.0, "between": []any{0.0, 20000.0}},
+		"prompt_scan":             {"type": "string", "default": "before", "one_of": []any{"before", "beside"}},
 	}
 	if diff := cmp.Diff(want, fields); diff != "" {
 		t.Error(diff)
@@ -279,6 +309,8 @@ func TestWarnings(t *testing.T) {
 		{`,"profile_claim_header":"X-Tier","profile_claim_map":{"a":"b"}`, []string{"profile_claim_header", media}},
 		{`,"scan_sse_responses":false,"sse_truncation_fail_closed":false,"set_observability_headers":true`, []string{"scan_sse_responses", "sse_truncation_fail_closed", "set_observability_headers", media}},
 		{`,"unscannable":"allow","scan_scope":"user","mcp_get_stream":"pass","allow_early_mask":true`, []string{"unscannable", "scan_scope", "mcp_get_stream", "allow_early_mask", media}},
+		{`,"relay":"on","relay_tls_verify":false,"stream_release":"at_once","prompt_scan":"beside"`, []string{"relay_tls_verify", "stream_release", "prompt_scan", media}},
+		{`,"relay_tls_verify":false,"stream_release":"at_once"`, []string{media}},
 	} {
 		config, err := airs.Decode(config(c.fields))
 		if err != nil {

@@ -4,6 +4,7 @@ package noma_test
 
 import (
 	"encoding/json"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -24,6 +25,7 @@ func defaults() noma.Config {
 			RequestMode: policy.Enforce, ResponseMode: policy.Enforce,
 			BlockFailures: true, BlockFailuresResponse: true, Timeout: 10 * time.Second, SSLVerify: true,
 			MaxRequestBytes: 10 << 20, MaxResponseBytes: 10 << 20,
+			RelayTLSVerify: true, StreamScanChars: 400, StreamContextChars: 2000,
 		},
 	}
 }
@@ -43,6 +45,10 @@ func TestDecode(t *testing.T) {
 		}},
 		{"both spellings, one value", `{"API_base":"https://noma.example","api_base":"https://noma.example","application_ID":"a","application_id":"a","client_ID":"id","client_id":"id","client_secret":"secret"}`, func(c *noma.Config) {
 			c.APIBase, c.ApplicationID = "https://noma.example", "a"
+		}},
+		{"the relay", `{"client_ID":"id","client_secret":"secret","relay":"on","relay_upstream":"http://llm.internal:8080/v1","relay_ca_file":"/etc/llm.pem"}`, func(c *noma.Config) {
+			c.Relay, c.RelayCAFile = true, "/etc/llm.pem"
+			c.RelayUpstream = &url.URL{Scheme: "http", Host: "llm.internal:8080", Path: "/v1"}
 		}},
 		{"slash and query mark at the end of the base", `{"API_base":"HTTPS://noma.example/eu//?","client_ID":"id","client_secret":"secret"}`, func(c *noma.Config) {
 			c.APIBase = "https://noma.example/eu"

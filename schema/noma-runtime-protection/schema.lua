@@ -192,6 +192,51 @@ return {
           default = "pass",
           one_of = { "pass", "buffer" },
         } },
+        { relay = {
+          description = "`on` takes exchanges through a listener of the plugin server: streams flow while they are scanned, in monitor mode too, and Kong buffers no answer. Write it in quotes, since YAML takes a bare on for true. Relayed exchanges give up the response phase of other plugins and the TLS settings of the service. Those of a service that has a client certificate, or whose host is a Kong upstream and no `relay_upstream` says where to, stay with the phases.",
+          type = "string",
+          default = "off",
+          one_of = { "off", "on" },
+        } },
+        { relay_upstream = {
+          description = "http or https URL that relayed requests go to in place of the service's, which can then lead nowhere (`http://127.0.0.1:1`), so that nothing reaches the model without the plugin. The path that Kong sends is put after this URL's. Of two relayed plugins on a route, only the one that runs first may have it. Unset: where Kong was about to send them.",
+          type = "string",
+          referenceable = true,
+        } },
+        { relay_tls_verify = {
+          description = "Verify the certificate of an https upstream that relayed requests go to, as Kong does only where its `tls_verify` says so. Set it to false only for tests.",
+          type = "boolean",
+          default = true,
+        } },
+        { relay_ca_file = {
+          description = "Absolute path of a PEM file with the certificate authorities to trust for relayed upstreams. Unset: the system's.",
+          type = "string",
+          starts_with = "/",
+        } },
+        { stream_release = {
+          description = "When the text of a relayed stream goes out: `scanned` holds each piece until a scan allowed it, which costs the reader the time of a scan; `at_once` lets it go while it is scanned and cuts the stream at a verdict, so that clients may have seen up to a scan's time of what is then blocked.",
+          type = "string",
+          default = "scanned",
+          one_of = { "scanned", "at_once" },
+        } },
+        { stream_scan_chars = {
+          description = "New characters of a relayed stream that start the next scan, which otherwise waits 500 ms for more. Fewer make text come sooner and cost more scans: at most one for this many characters and two more.",
+          type = "integer",
+          default = 400,
+          between = { 100, 10000 },
+        } },
+        { stream_context_chars = {
+          description = "Characters before the new ones that each scan of a relayed stream shows again, so that what is spread over pieces is seen. More make scans larger. The last scan shows the whole answer in any case.",
+          type = "integer",
+          default = 2000,
+          between = { 0, 20000 },
+        } },
+        { prompt_scan = {
+          description = "When enforced requests go on: `before` waits for the verdict; `beside` sends them on at once and holds the answer until it is in, which saves the time of a scan. The model then works on prompts that turn out to be blocked: it is paid for them, and what it does by itself is done. Calls of MCP, and requests that may be masked, always wait.",
+          type = "string",
+          default = "before",
+          one_of = { "before", "beside" },
+        } },
         { allow_early_mask = {
           description = "Mask an answer although a later scanning plugin of the route then does not see it. False blocks such an answer.",
           type = "boolean",
