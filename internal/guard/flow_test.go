@@ -660,6 +660,11 @@ func TestMonitoredStream(t *testing.T) {
 				<-l.gone
 			} else {
 				e := encode(finishEvent + doneEvent)
+				if c.gzip {
+					packed.Reset()
+					_ = z.Close()
+					e += packed.String()
+				}
 				want += e
 				l.says(e)
 				l.ends()
@@ -826,8 +831,7 @@ func TestOtherStreams(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			l := stream(t, script{scanner: blocks("SECRET"), method: c.method, path: c.path, body: c.body, header: http.Header{"Content-Type": {c.contentType}}, accept: "text/event-stream"})
-			l.says(c.event("one "))
-			l.sees(c.event("one "))
+			l.says(c.event("one ")) // a line alone may be the whole
 			l.says(c.event("two "))
 			l.sees(c.event("two "))
 			l.says(c.event("the SECRET"))
