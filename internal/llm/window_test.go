@@ -232,27 +232,3 @@ func FuzzWindows(f *testing.F) {
 		watchStream(t, flowBody{label: []string{"", sseKind, "application/x-ndjson"}[seed%3], body: body}, seed)
 	})
 }
-
-// TestWindowsShowMedia: each medium is in the window of its unit, which no
-// window before covers.
-func TestWindowsShowMedia(t *testing.T) {
-	s, err := NewStream(context.Background(), Input{Leg: ResponseLeg, ContentType: "text/event-stream"}, testLimits)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Stop()
-	for i, data := range []string{
-		`{"choices":[{"index":0,"delta":{"content":"see"}}]}`,
-		`{"choices":[{"index":0,"delta":{"content":[{"type":"image_url","image_url":{"url":"data:image/png;base64,iVBORw0KGgo="}}]}}]}`,
-		`{"choices":[{"index":0,"delta":{"content":"it"}}]}`,
-	} {
-		units, err := s.Write([]byte("data: " + data + "\n\n"))
-		if err != nil || len(units) != 1 || units[0].Chars == 0 {
-			t.Fatalf("%d: %+v, %v", i, units, err)
-		}
-		m, end := s.Window(10)
-		if m == nil || end != units[0].End || (len(m.Media) == 1) != (i == 1) {
-			t.Errorf("%d: up to %d: %+v", i, end, m)
-		}
-	}
-}
