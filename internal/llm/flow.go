@@ -80,7 +80,7 @@ const (
 type unit struct {
 	end   int64
 	says  bool
-	calls []*streamed
+	calls []*openCall
 	final bool
 }
 
@@ -293,8 +293,8 @@ func (s *Stream) append(units []Unit, u Unit, says bool) []Unit {
 	s.read = u.End
 	next := unit{end: u.End, says: says, final: u.Final}
 	if u.Call {
-		for _, t := range s.r.asm.open {
-			next.calls = append(next.calls, t)
+		for _, c := range s.r.asm.open {
+			next.calls = append(next.calls, c)
 		}
 	}
 	if n := len(s.units); n > 0 && (u.Final && s.units[n-1].final || !says && !u.Final && !u.Call) {
