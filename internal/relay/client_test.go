@@ -27,14 +27,14 @@ import (
 )
 
 // through sends one raw request through a new relay to a target.
-func through(t *testing.T, target relay.Target, request string) (raw string) {
+func through(t *testing.T, target relay.Target, request, ends string) (raw string) {
 	t.Helper()
 	s, address := newServer(t, relay.Options{})
-	return exchangeRaw(t, address, withToken(request, s.Expect(hands(newClient(t), target))), "")
+	return exchangeRaw(t, address, withToken(request, s.Expect(hands(newClient(t), target))), ends)
 }
 
 func TestReplacedBody(t *testing.T) {
-	up := record(t, "", ok, true)
+	up := record(t, "masked", ok, true)
 	s, address := newServer(t, relay.Options{})
 	client := newClient(t)
 	to := target(up.Addr().String())
@@ -117,10 +117,13 @@ func TestUpstreamFails(t *testing.T) {
 		scheme string
 		what   string
 	}{
-		"refuses":             {nil, "http", "it refuses connections"},
-		"closes at once":      {func(int, net.Conn, *bufio.Reader) {}, "http", ""},
-		"resets":              {func(_ int, c net.Conn, in *bufio.Reader) { _ = readRequest(in); reset(c) }, "http", "the connection broke"},
-		"closes in the head":  {func(_ int, c net.Conn, in *bufio.Reader) { _ = readRequest(in); _, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nX:") }, "http", "the connection broke"},
+		"refuses":        {nil, "http", "it refuses connections"},
+		"closes at once": {func(int, net.Conn, *bufio.Reader) {}, "http", ""},
+		"resets":         {func(_ int, c net.Conn, in *bufio.Reader) { _ = readRequest(in); reset(c) }, "http", "the connection broke"},
+		"closes in the head": {func(_ int, c net.Conn, in *bufio.Reader) {
+			_ = readRequest(in)
+			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nX:")
+		}, "http", "the connection broke"},
 		"no HTTP":             {says("hello\r\n\r\n"), "http", ""},
 		"a status of 099":     {says("HTTP/1.1 099 X\r\nContent-Length: 0\r\n\r\n"), "http", "what it says is no answer"},
 		"a negative status":   {says("HTTP/1.1 -99 X\r\nContent-Length: 0\r\n\r\n"), "http", ""},
@@ -172,7 +175,7 @@ func TestUpstreamBreaksInBody(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			up := record(t, "", answer, true)
-			raw := through(t, target(up.Addr().String()), "GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+			raw := through(t, target(up.Addr().String()), "GET / HTTP/1.1\r\nHost: h\r\n\r\n", "")
 			if !strings.Contains(raw, "first") || strings.HasSuffix(raw, "0\r\n\r\n") {
 				t.Errorf("answer %q", raw)
 			}
