@@ -57,7 +57,7 @@ clients: build
 
 # Kong is the one on PATH, or KONG_BIN.
 test-kong: ## both plugins on a real Kong, if there is one
-	TEST_KONG=1 $(GO) test -count=1 -v -timeout $(TIMEOUT) ./tests/kong
+	TEST_KONG=1 $(GO) test -count=1 -timeout $(TIMEOUT) ./tests/kong ./tests/corpus -run "TestExchanges|TestServiceDown|TestReload|TestKilled|TestHung|TestOnKong"
 
 lint: ## formatting, vet, staticcheck, and whether the generated files are fresh
 	@files="$$($(GO) tool gofumpt -l .)"; test -z "$$files" || { echo "not formatted by gofumpt:"; echo "$$files"; exit 1; }
