@@ -65,6 +65,7 @@ lint: ## formatting, vet, staticcheck, and whether the generated files are fresh
 	$(GO) tool staticcheck ./...
 	$(GO) test ./cmd/generate
 	cd tests/clients && $(GO) vet ./...
+	$(GO) tool actionlint -shellcheck= -pyflakes=
 
 generate: ## write the schemas and the reference pages from the plugins' declarations
 	$(GO) run ./cmd/generate
