@@ -65,19 +65,22 @@ const caseHeader = "X-Corpus-Case"
 // that gives the answers of the cases, and with scan services that object to
 // the marker.
 type house struct {
-	gateway *kongtest.Gateway
-	direct  string // the upstream's own URL
-	http1   *http.Client
-	http2   *http.Client
-	cases   []testcase
+	gateway *kongtest.Gateway // nil where it is a real Kong
+	direct  string            // the upstream's own URL
+	// base is the gateway's URL, base2 that for HTTP/2.
+	base, base2 string
+	http1       *http.Client
+	http2       *http.Client
+	cases       []testcase
 
 	mu  sync.Mutex
 	got map[string][]byte // bodies that came to the upstream, by plugin and case
 }
 
-func open(t *testing.T, cases []testcase) *house {
+// standIns makes a house without a gateway, and the plugins' configurations.
+func standIns(t *testing.T, cases []testcase) (h *house, config map[string]map[string]any) {
 	t.Helper()
-	h := &house{cases: cases, got: make(map[string][]byte)}
+	h = &house{cases: cases, got: make(map[string][]byte)}
 	upstream := httptest.NewServer(http.HandlerFunc(h.upstream))
 	airs := httptest.NewServer(marked(
 		fakeairs.New(fakeairs.Options{Keys: []string{"key"}, Profiles: []string{"strict"}}), fakeairs.Path, lastContent,
@@ -91,11 +94,17 @@ func open(t *testing.T, cases []testcase) *house {
 		t.Cleanup(s.Close)
 	}
 	h.direct = upstream.URL
-	config := map[string]map[string]any{
+	config = map[string]map[string]any{
 		prisma: {"api_key": "key", "profile_name": "strict", "api_endpoint": airs.URL, "timeout_ms": 45000},
 		noma:   {"API_base": ai.URL, "client_ID": "id", "client_secret": "s3cret", "timeout_ms": 45000},
 	}
-	service := kongtest.Service{Name: "llm", URL: upstream.URL}
+	return h, config
+}
+
+func open(t *testing.T, cases []testcase) *house {
+	t.Helper()
+	h, config := standIns(t, cases)
+	service := kongtest.Service{Name: "llm", URL: h.direct}
 	var servers []kongtest.PluginServer
 	for _, name := range plugins {
 		if config[name] == nil {
@@ -108,6 +117,7 @@ func open(t *testing.T, cases []testcase) *house {
 		})
 	}
 	h.gateway = startGateway(t, servers, service)
+	h.base, h.base2 = h.gateway.URL(), h.gateway.URL()
 	h.http1 = &http.Client{Transport: &http.Transport{DisableCompression: true}, Timeout: 5 * time.Minute}
 	two := new(http.Protocols)
 	two.SetUnencryptedHTTP2(true)
@@ -180,12 +190,18 @@ type result struct {
 
 // send plays a case through a plugin.
 func (h *house) send(ctx context.Context, plugin string, n int) (result, error) {
-	r, err := h.exchange(ctx, h.gateway.URL()+"/"+plugin, plugin, n)
+	base := h.base
+	if h.cases[n].http2 {
+		base = h.base2
+	}
+	r, err := h.exchange(ctx, base+"/"+plugin, plugin, n)
 	if err != nil {
 		return r, err
 	}
-	x, _ := h.gateway.Exchange(r.header.Get("X-Kong-Request-Id"))
-	r.outcome = outcomeOf(x, plugin)
+	if h.gateway != nil {
+		x, _ := h.gateway.Exchange(r.header.Get("X-Kong-Request-Id"))
+		r.outcome = outcomeOf(x, plugin)
+	}
 	h.mu.Lock()
 	r.got, r.reached = h.got[plugin+" "+strconv.Itoa(n)]
 	h.mu.Unlock()
