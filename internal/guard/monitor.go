@@ -16,7 +16,8 @@ import (
 type job struct {
 	engine   *Engine
 	input    llm.Input
-	status   int // of the answer
+	cut      bool // input holds only the first bytes of a body that is too large
+	status   int  // of the answer
 	exchange *exchange
 	caller   string
 	size     int64

@@ -60,7 +60,7 @@ func read(ctx context.Context, in Input, lim Limits) (m *Message, work int, err 
 	}
 	doc := strictjson.Borrow()
 	defer doc.Return()
-	r := &reader{msg: m, doc: doc, fixed: true, maxDepth: lim.Depth, budget: budget{ctx: ctx, until: lim.Until, grow: lim.Grow, held: lim.Held}}
+	r := &reader{msg: m, doc: doc, fixed: true, maxDepth: lim.Depth, loosely: in.loosely, budget: budget{ctx: ctx, until: lim.Until, grow: lim.Grow, held: lim.Held}}
 	r.arena.chunk = min(len(body), 32<<10)
 	if r.look(); r.err != nil {
 		return nil, 0, r.err

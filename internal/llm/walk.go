@@ -87,6 +87,7 @@ type reader struct {
 	maxDepth   int
 	view       *strictjson.Reading // of equal names; nil for all copies
 	doubled    bool                // an object has equal names
+	loosely    bool                // as in Input
 }
 
 func (r *reader) isObject(v int) bool { return r.doc.Kind(v) == strictjson.Object }
