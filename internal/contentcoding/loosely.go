@@ -3,9 +3,13 @@
 package contentcoding
 
 import (
+	"archive/zip"
+	"bytes"
 	"io"
 	"slices"
 	"strings"
+
+	"github.com/klauspost/compress/gzip"
 
 	"kong-ai-guard/internal/mediatype"
 )
@@ -71,6 +75,8 @@ func decodeSome(name string, body []byte, lim Limits) (out []byte, whole bool) {
 		if rs = flateReaders; hasZlibHeader(body) {
 			rs = zlibReaders
 		}
+	case "zip":
+		return unzip(body, lim)
 	default:
 		return nil, false
 	}
@@ -82,10 +88,61 @@ func decodeSome(name string, body []byte, lim Limits) (out []byte, whole bool) {
 		return nil, false // a reader that failed is not used again
 	}
 	bound, _ := lim.bound(len(body))
-	out, err := io.ReadAll(io.LimitReader(r, bound))
+	out, rest, err := readSome(r, body, bound)
+	if err != nil && mediatype.Text(rest) { // some put a text behind it
+		out = append(out, rest[:min(int64(len(rest)), bound-int64(len(out)))]...)
+	}
 	if whole = err == nil && int64(len(out)) < bound && r.src.Len() == 0; whole {
 		r.src.Reset(nil)
 		rs.pool.Put(r)
+	}
+	return out, whole
+}
+
+// readSome reads r until it ends or fails, and at most bound bytes. rest is what
+// of body it has not used.
+func readSome(r *reader, body []byte, bound int64) (out, rest []byte, err error) {
+	members, _ := r.Reader.(*gzip.Reader)
+	for {
+		if members != nil {
+			members.Multistream(false) // or it would use what stands behind it
+		}
+		more, err := io.ReadAll(io.LimitReader(r, bound-int64(len(out))))
+		out = append(out, more...)
+		rest = body[len(body)-r.src.Len():]
+		if err != nil || members == nil || len(rest) == 0 || int64(len(out)) >= bound {
+			return out, rest, err
+		}
+		if err := members.Reset(&r.src); err != nil {
+			return out, rest, err
+		}
+	}
+}
+
+// unzip returns the files of an archive, one behind the other.
+func unzip(body []byte, lim Limits) (out []byte, whole bool) {
+	archive, err := zip.NewReader(bytes.NewReader(body), int64(len(body)))
+	if err != nil {
+		return nil, false
+	}
+	bound, _ := lim.bound(len(body))
+	whole = true
+	packed := uint64(0)
+	for _, file := range archive.File {
+		// Files may lie over each other, and unfold to nothing.
+		if packed += file.CompressedSize64; packed > 2*uint64(len(body)) {
+			return out, false
+		}
+		r, err := file.Open()
+		if err != nil {
+			whole = false
+			continue
+		}
+		text, err := io.ReadAll(io.LimitReader(r, bound-int64(len(out))))
+		whole = whole && err == nil && r.Close() == nil
+		if out = append(out, text...); int64(len(out)) >= bound {
+			return out, false
+		}
 	}
 	return out, whole
 }

@@ -55,15 +55,15 @@ func Shown(b []byte, charset string) (texts []string) {
 	}
 	text, _, known := Decode(b)
 	add(text)
+	if long := unfold(b); (text != "" || !known) && !bytes.Equal(long, b) {
+		add(strings.ToValidUTF8(string(long), ""))
+	}
 	if known && (text != "" || !utf8.Valid(b)) {
 		return texts
 	}
 	d := decoder{of: NewDecoder(len(b))}
 	d.text(b)
 	add(string(d.out))
-	if long := unfold(b); !bytes.Equal(long, b) {
-		add(strings.ToValidUTF8(string(long), ""))
-	}
 	for _, s := range foreignTexts(b[:min(len(b), maxForeign)]) {
 		add(s)
 	}
@@ -205,8 +205,8 @@ func fluent(text string) int {
 			if script < 0 || now == script || now >= 6 && script >= 6 {
 				good++
 			}
-		case unicode.IsPrint(r) || unicode.IsSpace(r):
-			good++
+		case r < utf8.RuneSelf && !isControl(byte(r)) || unicode.IsPunct(r) || unicode.IsSpace(r):
+			good++ // not lines and signs, as which letters are misread
 		}
 		before, script = r, now
 	}
