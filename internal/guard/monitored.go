@@ -102,6 +102,7 @@ func (e *Engine) judgeMonitored(ctx context.Context, j *job) (o jobOutcome, wait
 		} else if shown.Severity() == policy.Failure {
 			e.noteFailure(&shown)
 		}
+		f.Verdict.Partial = f.Verdict.Partial || j.cut
 	}
 	s := f.Severity()
 	switch {

@@ -22,8 +22,12 @@ import (
 	"golang.org/x/text/encoding/traditionalchinese"
 )
 
-// maxForeign is how much of some bytes is read in each of foreigns, in bytes.
-const maxForeign = 256 << 10
+// Of some bytes, so many are read in each of foreigns. Fewer say too little to
+// be told from noise.
+const (
+	minForeign = 24
+	maxForeign = 256 << 10
+)
 
 // Shown returns what bytes may say to somebody, in each charset that they may be
 // in: the one that the label names, "" for none, and those that they look like.
@@ -61,12 +65,13 @@ func Shown(b []byte, charset string) (texts []string) {
 	if known && (text != "" || !utf8.Valid(b)) {
 		return texts
 	}
-	d := decoder{of: NewDecoder(len(b))}
-	d.text(b)
-	add(string(d.out))
+	// First what is likely: whoever has room for some readings takes those.
 	for _, s := range foreignTexts(b[:min(len(b), maxForeign)]) {
 		add(s)
 	}
+	d := decoder{of: NewDecoder(len(b))}
+	d.text(b)
+	add(string(d.out))
 	return texts
 }
 
@@ -158,6 +163,9 @@ const foreignReadings = 3
 // foreignTexts returns what b says in the charsets in which it looks most like a
 // text.
 func foreignTexts(b []byte) []string {
+	if len(b) < minForeign || controls(b) > len(b)/20 {
+		return nil
+	}
 	type reading struct {
 		text string
 		fits int // in thousandths
@@ -176,6 +184,16 @@ func foreignTexts(b []byte) []string {
 		texts = append(texts, r.text)
 	}
 	return texts
+}
+
+// controls counts the control characters of b, which text has hardly any of.
+func controls(b []byte) (n int) {
+	for _, c := range b {
+		if isControl(c) {
+			n++
+		}
+	}
+	return n
 }
 
 // scriptsOf are those of foreigns.
