@@ -23,7 +23,7 @@ func TestOnKong(t *testing.T) {
 		t.Skip("make test-kong runs this, where there is a Kong")
 	}
 	cases := all()
-	h, config := standIns(t, cases)
+	h, config := standIns(t, cases, nil)
 	var servers []realkong.Server
 	var routes []map[string]any
 	for _, name := range plugins {
