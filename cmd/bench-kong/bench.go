@@ -335,7 +335,27 @@ func startKong(ctx context.Context, o options, dir, model string, rows []row, in
 			start.Servers = append(start.Servers, realkong.Server{Path: path, Flags: o.pluginFlags})
 		}
 	}
-	return realkong.Start(ctx, dir, start)
+	k, err := realkong.Start(ctx, dir, start)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range start.Servers {
+		if err := awaitServer(ctx, k, filepath.Base(s.Path)); err != nil {
+			return nil, errors.Join(err, k.Stop())
+		}
+	}
+	return k, nil
+}
+
+// awaitServer waits for a plugin server's two processes, the keeper and the one
+// that serves: Kong answers before it has them.
+func awaitServer(ctx context.Context, k *realkong.Kong, name string) error {
+	for end := time.Now().Add(patience); time.Now().Before(end) && ctx.Err() == nil; time.Sleep(100 * time.Millisecond) {
+		if pids, err := k.PluginServers(name); err != nil || len(pids) >= 2 {
+			return err
+		}
+	}
+	return errors.Join(fmt.Errorf("the plugin server %s does not start: %s", name, k.Log()), ctx.Err())
 }
 
 func (c *cell) url() string { return c.kong.URL + "/" + c.row.name + "/v1/chat/completions" }
