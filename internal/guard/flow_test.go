@@ -699,17 +699,18 @@ func TestMonitoredStream(t *testing.T) {
 	}
 }
 
-// TestMonitoredStreamBeyondBounds: nothing changes for the client, and what is
-// not judged is counted.
+// TestMonitoredStreamBeyondBounds: nothing changes for the client. Of what is too
+// large the beginning is judged, and what is not judged is counted.
 func TestMonitoredStreamBeyondBounds(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		change func(*policy.Settings)
 		bounds func(*guard.Bounds)
 		metric []string
+		scans  int
 	}{
-		{"too large", func(s *policy.Settings) { s.MaxResponseBytes = 1000 }, func(*guard.Bounds) {}, []string{"legs_total", "response", "unscanned"}},
-		{"queue full", func(*policy.Settings) {}, func(b *guard.Bounds) { b.MonitorBytes = 1 << 10 }, []string{"monitor_jobs_total", "dropped"}},
+		{"too large", func(s *policy.Settings) { s.MaxResponseBytes = 1000 }, func(*guard.Bounds) {}, []string{"legs_total", "response", "too_large"}, 1},
+		{"queue full", func(*policy.Settings) {}, func(b *guard.Bounds) { b.MonitorBytes = 1 << 10 }, []string{"monitor_jobs_total", "dropped"}, 0},
 	} {
 		s := modes(policy.Off, policy.Monitor)
 		c.change(&s)
@@ -723,7 +724,7 @@ func TestMonitoredStreamBeyondBounds(t *testing.T) {
 		}
 		within(t, c.name, func() bool { return l.w.metric(c.metric[0], c.metric[1:]...) == 1 })
 		l.w.Flush(context.Background())
-		if len(sc.scans) != 0 || l.w.metric("monitor_bytes") != 0 {
+		if len(sc.scans) != c.scans || l.w.metric("monitor_bytes") != 0 {
 			t.Errorf("%s: %d scans, %v bytes are held", c.name, len(sc.scans), l.w.metric("monitor_bytes"))
 		}
 	}
