@@ -81,6 +81,10 @@ type house struct {
 	airs  *fakeairs.Server
 	noma  *fakenoma.Server
 	model string // the model's own URL
+	// flow is a model whose stream stops after its first event until somebody
+	// sends to it.
+	flow  chan struct{}
+	audit map[string]string // the plugins' audit logs
 	http1 *http.Client
 	http2 *http.Client
 }
@@ -105,6 +109,14 @@ func open(t *testing.T, workers int) *house {
 		return server.URL
 	}
 	h.model = serve(h.llm)
+	h.flow = make(chan struct{})
+	flowing := serve(http.HandlerFunc(h.flows))
+	dir, err := os.MkdirTemp("", "k")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	h.audit = map[string]string{prisma: filepath.Join(dir, "prisma.jsonl"), noma: filepath.Join(dir, "noma.jsonl")}
 	config := map[string]entity{
 		prisma: {"api_key": "key", "profile_name": "profile", "api_endpoint": serve(h.airs)},
 		noma:   {"api_base": serve(h.noma), "client_id": "id", "client_secret": "s3cret"},
@@ -131,23 +143,45 @@ func open(t *testing.T, workers int) *house {
 		route("keyed", entity{"name": "key-auth"}, plugin(noma, nil)),
 		route("plain"),
 	}
+	for _, r := range chat {
+		// The same once more, relayed.
+		twin := entity{"name": r["name"].(string) + "-relay", "paths": []string{r["paths"].([]string)[0] + "-relay"}}
+		for _, p := range r["plugins"].([]entity) {
+			if p["name"] == prisma || p["name"] == noma {
+				p = plugin(p["name"].(string), p["config"].(entity))
+				p["config"].(entity)["relay"] = "on"
+			}
+			of, _ := twin["plugins"].([]entity)
+			twin["plugins"] = append(of, p)
+		}
+		chat = append(chat, twin)
+	}
+	relayed := entity{"relay": "on"}
+	flow := []entity{
+		route("flow-prisma", plugin(prisma, relayed)),
+		route("flow-noma", plugin(noma, relayed)),
+		route("flow-both", plugin(prisma, relayed), plugin(noma, relayed)),
+		route("flow-monitor", plugin(noma, entity{"relay": "on", "monitor_mode": true})),
+	}
+	sealed := entity{"name": "sealed", "url": "http://127.0.0.1:1/v1/chat/completions", "routes": []entity{
+		route("sealed", plugin(prisma, entity{"relay": "on", "relay_upstream": h.model})),
+	}}
 	proxy := entity{"name": "ai-proxy", "config": entity{
 		"route_type": "llm/v1/chat",
 		"auth":       entity{"header_name": "Authorization", "header_value": "Bearer x"},
 		"model":      entity{"provider": "openai", "name": "gpt-4o", "options": entity{"upstream_url": h.model + "/v1/chat/completions"}},
 	}}
-	binary := func(name string) realkong.Server { return realkong.Server{Path: filepath.Join(binaries, name)} }
-	dir, err := os.MkdirTemp("", "k")
-	if err != nil {
-		t.Fatal(err)
+	binary := func(name string) realkong.Server {
+		return realkong.Server{Path: filepath.Join(binaries, name), Flags: []string{"-audit-log", h.audit[name]}}
 	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
 	h.Kong, err = realkong.Start(t.Context(), dir, realkong.Options{
 		Bin: kong, Workers: workers, Servers: []realkong.Server{binary(prisma), binary(noma)},
 		Config: entity{
 			"_format_version": "3.0",
 			"services": []entity{
 				{"name": "chat", "url": h.model + "/v1/chat/completions", "routes": chat},
+				{"name": "flow", "url": flowing + "/v1/chat/completions", "routes": flow},
+				sealed,
 				{"name": "ai", "url": h.model, "routes": []entity{route("ai", proxy, plugin(prisma, nil))}},
 			},
 			"consumers": []entity{
@@ -182,6 +216,25 @@ func open(t *testing.T, workers int) *house {
 		return err == nil && a.status == http.StatusOK
 	})
 	return h
+}
+
+// flows is a chat completion as a stream.
+func (h *house) flows(w http.ResponseWriter, r *http.Request) {
+	_, _ = io.Copy(io.Discard, r.Body)
+	w.Header().Set("Content-Type", "text/event-stream")
+	event := func(text, finish string) {
+		_, _ = fmt.Fprintf(w, `data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1760000000,"model":"gpt-4o","choices":[{"index":0,"delta":{"content":%q},"finish_reason":%s}]}`+"\n\n", text, finish)
+		http.NewResponseController(w).Flush()
+	}
+	event("Ferries run ", "null")
+	select {
+	case <-h.flow:
+	case <-r.Context().Done():
+		return
+	}
+	event("hourly.", "null")
+	event("", `"stop"`)
+	_, _ = io.WriteString(w, "data: [DONE]\n\n")
 }
 
 // patience is how long something may take that happens by itself.
