@@ -6,7 +6,13 @@
 // room are counted and lost.
 package audit
 
-import "time"
+import (
+	"bytes"
+	"encoding/json"
+	"time"
+
+	"kong-ai-guard/internal/telemetry"
+)
 
 // A Record is what became of one leg of an exchange. Empty fields are left out.
 type Record struct {
@@ -19,11 +25,13 @@ type Record struct {
 	Action    string    `json:"action"`
 	Outcome   string    `json:"outcome"`
 	Reason    string    `json:"reason,omitempty"`
-	ScanID    string    `json:"scan_id,omitempty"`
-	ReportID  string    `json:"report_id,omitempty"`
-	Service   string    `json:"service,omitempty"`
-	Route     string    `json:"route,omitempty"`
-	Consumer  string    `json:"consumer,omitempty"`
+	// Unscanned names what nobody has judged of a leg that went on.
+	Unscanned string `json:"unscanned,omitempty"`
+	ScanID    string `json:"scan_id,omitempty"`
+	ReportID  string `json:"report_id,omitempty"`
+	Service   string `json:"service,omitempty"`
+	Route     string `json:"route,omitempty"`
+	Consumer  string `json:"consumer,omitempty"`
 	// Subject is the profile or application.
 	Subject   string   `json:"subject,omitempty"`
 	Model     string   `json:"model,omitempty"`
@@ -39,8 +47,36 @@ type Record struct {
 	Released int `json:"released,omitempty"`
 }
 
-// A Log takes records. A nil Log takes none.
-type Log struct{}
+// maxDetectors is how many bytes the names of detectors take at most. A line is
+// then shorter than 4,096 bytes, which a pipe takes as a whole or not at all.
+const maxDetectors = 400
 
-// Write takes a record. It never waits.
-func (l *Log) Write(r Record) {}
+// line is the record as it is written. It shares no memory with the record,
+// whose texts may be parts of a body.
+func (r *Record) line() []byte {
+	r.Time = r.Time.UTC()
+	for _, s := range []*string{
+		&r.Plugin, &r.RequestID, &r.Leg, &r.Mode, &r.Transport, &r.Action, &r.Outcome, &r.Reason, &r.Unscanned,
+		&r.ScanID, &r.ReportID, &r.Service, &r.Route, &r.Consumer, &r.Subject, &r.Model, &r.Format,
+	} {
+		*s = telemetry.Clean(*s)
+	}
+	var detectors []string
+	room := maxDetectors
+	for _, d := range r.Detectors {
+		d = telemetry.Clean(d)
+		if room -= len(d) + len(`"",`); room < 0 {
+			break
+		}
+		detectors = append(detectors, d)
+	}
+	r.Detectors = detectors
+	var b bytes.Buffer
+	b.Grow(512)
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false) // or a line could grow beyond its bound
+	if err := e.Encode(r); err != nil {
+		return nil // no number is: a clock beyond the year 9999
+	}
+	return b.Bytes()
+}

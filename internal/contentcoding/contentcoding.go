@@ -84,9 +84,9 @@ var slots = make(chan struct{}, runtime.GOMAXPROCS(0))
 // While the result grows, it takes up to three times the memory of that. The
 // decoders' windows take at most 16 MiB more for each CPU of the machine.
 func Decode(coding string, body []byte, lim Limits) ([]byte, error) {
-	name := strings.ToLower(strings.Trim(coding, " \t"))
-	if strings.Contains(name, ",") {
-		return nil, errStacked
+	name, err := nameOf(coding)
+	if err != nil {
+		return nil, err
 	}
 	var decode func(body []byte, bound int64, over *Error) ([]byte, error)
 	switch name {
@@ -119,6 +119,15 @@ func Decode(coding string, body []byte, lim Limits) ([]byte, error) {
 	slots <- struct{}{}
 	defer func() { <-slots }()
 	return decode(body, bound, over)
+}
+
+// nameOf returns the name of a coding in lower case, and an error for several.
+func nameOf(coding string) (string, error) {
+	name := strings.ToLower(strings.Trim(coding, " \t"))
+	if strings.Contains(name, ",") {
+		return "", errStacked
+	}
+	return name, nil
 }
 
 // textMin is the shortest encoded body that is not sound when it reads as text.

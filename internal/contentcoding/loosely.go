@@ -84,7 +84,7 @@ func decodeSome(name string, body []byte, lim Limits) (out []byte, whole bool) {
 	defer func() { <-slots }()
 	r := rs.pool.Get().(*reader)
 	r.src.Reset(body)
-	if r.reset() != nil {
+	if r.reset(&r.src) != nil {
 		return nil, false // a reader that failed is not used again
 	}
 	bound, _ := lim.bound(len(body))

@@ -17,12 +17,12 @@ import (
 // readers decode one coding; they are used again, as they are costly to make.
 type readers struct{ pool sync.Pool }
 
-// A reader decodes what it reads from src.
+// A reader decodes what it reads from its source.
 type reader struct {
-	src bytes.Reader
+	src bytes.Reader // the source of whole bodies
 	io.Reader
-	// reset makes the reader ready for a new src. It may read from src.
-	reset func() error
+	// reset makes the reader ready for a new source. It may read from it.
+	reset func(src flate.Reader) error
 }
 
 func newReaders(attach func(r *reader)) *readers {
@@ -36,22 +36,22 @@ func newReaders(attach func(r *reader)) *readers {
 var gzipReaders = newReaders(func(r *reader) {
 	z := new(gzip.Reader)
 	r.Reader = z
-	r.reset = func() error { return z.Reset(&r.src) }
+	r.reset = func(src flate.Reader) error { return z.Reset(src) }
 })
 
 var flateReaders = newReaders(func(r *reader) {
 	z := flate.NewReader(&r.src)
 	r.Reader = z
-	r.reset = func() error { return z.(flate.Resetter).Reset(&r.src, nil) }
+	r.reset = func(src flate.Reader) error { return z.(flate.Resetter).Reset(src, nil) }
 })
 
 var zlibReaders = newReaders(func(r *reader) {
-	r.reset = func() error {
+	r.reset = func(src flate.Reader) error {
 		if r.Reader != nil {
-			return r.Reader.(zlib.Resetter).Reset(&r.src, nil)
+			return r.Reader.(zlib.Resetter).Reset(src, nil)
 		}
 		// The first reader is made on the first body: making one reads from it.
-		z, err := zlib.NewReader(&r.src)
+		z, err := zlib.NewReader(src)
 		if err == nil {
 			r.Reader = z
 		}
@@ -62,7 +62,7 @@ var zlibReaders = newReaders(func(r *reader) {
 var brotliReaders = newReaders(func(r *reader) {
 	z := brotli.NewReader(&r.src)
 	r.Reader = z
-	r.reset = func() error { return z.Reset(&r.src) }
+	r.reset = func(src flate.Reader) error { return z.Reset(src) }
 })
 
 // zstdWindow is the largest window that HTTP allows (RFC 9659), in bytes.
@@ -77,14 +77,14 @@ var zstdReaders = newReaders(func(r *reader) {
 		panic(err) // only for options that cannot be
 	}
 	r.Reader = z
-	r.reset = func() error { return z.Reset(&r.src) }
+	r.reset = func(src flate.Reader) error { return z.Reset(src) }
 })
 
 // decode returns the decoded body, or over when it is longer than bound.
 func (rs *readers) decode(body []byte, bound int64, over *Error) ([]byte, error) {
 	r := rs.pool.Get().(*reader)
 	r.src.Reset(body)
-	if r.reset() != nil {
+	if r.reset(&r.src) != nil {
 		return nil, errMalformed // a reader that failed is not used again
 	}
 	out, err := readAll(r, len(body), bound, over)

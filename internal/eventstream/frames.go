@@ -69,54 +69,104 @@ func LooksLikeFrames(body []byte) bool {
 	return len(body) >= frameMin && crc32.ChecksumIEEE(body[:8]) == binary.BigEndian.Uint32(body[8:])
 }
 
-// A FrameReader reads the frames of a body in order.
+// AppendFrame appends a frame with these headers, names and string values, and
+// this payload to dst, and returns the longer slice. A name has 1 to 255 bytes,
+// a value at most 65,535, all together less than 4 GiB.
+func AppendFrame(dst []byte, headers [][2]string, payload []byte) []byte {
+	start := len(dst)
+	dst = append(dst, make([]byte, preludeLen)...)
+	for _, h := range headers {
+		dst = append(append(dst, byte(len(h[0]))), h[0]...)
+		dst = binary.BigEndian.AppendUint16(append(dst, byte(HeaderString)), uint16(len(h[1])))
+		dst = append(dst, h[1]...)
+	}
+	size := len(dst) - start - preludeLen
+	dst = append(dst, payload...)
+	prelude := dst[start:]
+	binary.BigEndian.PutUint32(prelude, uint32(frameMin+size+len(payload)))
+	binary.BigEndian.PutUint32(prelude[4:], uint32(size))
+	binary.BigEndian.PutUint32(prelude[8:], crc32.ChecksumIEEE(prelude[:8]))
+	return binary.BigEndian.AppendUint32(dst, crc32.ChecksumIEEE(dst[start:]))
+}
+
+// A FrameReader reads the frames of a body in order, as the body arrives.
+// Whatever way it is cut, the frames and the error are the same.
 type FrameReader struct {
-	body  []byte
+	body  []byte // from offset at on, as far as it is there
+	at    int
+	all   bool // nothing follows body
 	pos   int
 	frame Frame
 	err   error
 }
 
 // NewFrameReader returns a FrameReader for a whole body.
-func NewFrameReader(body []byte) *FrameReader { return &FrameReader{body: body} }
+func NewFrameReader(body []byte) *FrameReader { return &FrameReader{body: body, all: true} }
 
-// Next reads the next frame. It returns false at the end and on an error.
-func (r *FrameReader) Next() bool {
-	if r.err != nil || r.pos == len(r.body) {
-		return false
-	}
-	r.err = r.read()
-	return r.err == nil
+// Feed hands the FrameReader the body from offset at on, as far as it has come;
+// all says that it has come to its end. at may not be beyond Begun. The bytes
+// have to stay as they are until the next Feed. The zero FrameReader can be fed.
+func (r *FrameReader) Feed(body []byte, at int, all bool) {
+	r.body, r.at, r.all = body, at, all
+	clear(r.frame.Headers) // what they lie in need not be kept
 }
 
-// Frame is the frame that Next read. It is valid until the next call of Next.
+// Begun is the offset of the first frame that Next has not returned.
+func (r *FrameReader) Begun() int { return r.pos }
+
+// Next reads the next frame. It returns false at the end, on an error, and where
+// the rest of the frame has not come yet.
+func (r *FrameReader) Next() bool {
+	if r.err != nil || r.pos == r.at+len(r.body) {
+		return false
+	}
+	ok, err := r.read()
+	r.err = err
+	return ok
+}
+
+// Frame is the frame that Next read. It is valid until the next call of Next or
+// Feed.
 func (r *FrameReader) Frame() *Frame { return &r.frame }
 
-// Err is the error that ended the reading, nil at the end of the body.
+// Err is the error that ended the reading, nil at the end of the body and where
+// more of it is to come.
 func (r *FrameReader) Err() error { return r.err }
 
-func (r *FrameReader) read() error {
-	b := r.body[r.pos:]
+func (r *FrameReader) in(s Span) []byte { return r.body[s.Start-r.at : s.End-r.at : s.End-r.at] }
+
+// read reads a frame. It returns false where it is not there yet.
+func (r *FrameReader) read() (bool, error) {
+	b := r.body[r.pos-r.at:]
 	if len(b) < frameMin {
-		return ErrFrameLength
+		if r.all {
+			return false, ErrFrameLength
+		}
+		return false, nil
 	}
 	if !LooksLikeFrames(b) {
-		return ErrFrameChecksum
+		return false, ErrFrameChecksum
 	}
 	total, headers := uint64(binary.BigEndian.Uint32(b)), uint64(binary.BigEndian.Uint32(b[4:]))
-	if total < frameMin || total > uint64(len(b)) || headers > total-frameMin || headers > headersMax {
-		return ErrFrameLength
+	switch {
+	case total < frameMin || headers > total-frameMin || headers > headersMax:
+		return false, ErrFrameLength
+	case total > uint64(len(b)) && r.all:
+		return false, ErrFrameLength
+	case total > uint64(len(b)):
+		return false, nil
 	}
 	n := int(total)
 	if crc32.ChecksumIEEE(b[:n-4]) != binary.BigEndian.Uint32(b[n-4:]) {
-		return ErrFrameChecksum
+		return false, ErrFrameChecksum
 	}
 	f := &r.frame
 	f.Span = Span{r.pos, r.pos + n}
 	f.RawHeaders = Span{r.pos + preludeLen, r.pos + preludeLen + int(headers)}
 	f.Payload = Span{f.RawHeaders.End, f.End - 4}
 	r.pos = f.End
-	return r.headers()
+	err := r.headers()
+	return err == nil, err
 }
 
 // headers reads the headers of the frame.
@@ -124,11 +174,11 @@ func (r *FrameReader) headers() error {
 	f := &r.frame
 	f.Headers = f.Headers[:0]
 	for pos, end := f.RawHeaders.Start, f.RawHeaders.End; pos < end; {
-		name := Span{pos + 1, pos + 1 + int(r.body[pos])}
-		if name.Start == name.End || name.End >= end || !utf8.Valid(name.In(r.body)) {
+		name := Span{pos + 1, pos + 1 + int(r.body[pos-r.at])}
+		if name.Start == name.End || name.End >= end || !utf8.Valid(r.in(name)) {
 			return ErrFrameHeaders
 		}
-		h := Header{Name: name.In(r.body), Type: HeaderType(r.body[name.End])}
+		h := Header{Name: r.in(name), Type: HeaderType(r.body[name.End-r.at])}
 		at := Span{name.End + 1, name.End + 1}
 		switch h.Type {
 		case HeaderTrue, HeaderFalse:
@@ -146,7 +196,7 @@ func (r *FrameReader) headers() error {
 			if end-at.Start < 2 {
 				return ErrFrameHeaders
 			}
-			n := int(binary.BigEndian.Uint16(r.body[at.Start:]))
+			n := int(binary.BigEndian.Uint16(r.body[at.Start-r.at:]))
 			at = Span{at.Start + 2, at.Start + 2 + n}
 		default:
 			return ErrFrameHeaders
@@ -154,7 +204,7 @@ func (r *FrameReader) headers() error {
 		if at.End > end {
 			return ErrFrameHeaders
 		}
-		h.At, h.Value = at, at.In(r.body)
+		h.At, h.Value = at, r.in(at)
 		if h.Type == HeaderString && !utf8.Valid(h.Value) || f.has(h.Name) || len(f.Headers) == headerMax {
 			return ErrFrameHeaders
 		}

@@ -4,9 +4,9 @@
 // answers: server-sent events (WHATWG HTML, section 9.2), JSON lines, and the
 // binary frames of application/vnd.amazon.eventstream.
 //
-// The readers are pure. They take a whole body, copy only what they must, and
-// say where in the body each piece lies, so that a text can be replaced and all
-// other bytes kept. What they return is complete: every byte of an accepted
+// The readers are pure. They are fed a body as it comes, copy only what they
+// must, and say where in the body each piece lies, so that a text can be
+// replaced and all other bytes kept. What they return is complete: every byte of an accepted
 // body is framing, or lies in a piece that is handed out.
 package eventstream
 
@@ -96,29 +96,59 @@ func (e *Event) Offset(i int) int {
 	panic("eventstream: offset outside of the event's data")
 }
 
-// A Reader reads the events of a stream in order. The last event needs no blank
-// line, and the last line needs no end: browsers drop such an event, the
-// clients of models show it.
+// A Reader reads the events of a stream in order, as the stream arrives. The
+// last event needs no blank line, and the last line needs no end: browsers drop
+// such an event, the clients of models show it.
+//
+// Whatever way the stream is cut, the events and the error are the same, and no
+// byte of a line is looked at twice for the line's end. An event is handed out
+// once all of its lines are known to be sound.
 type Reader struct {
-	body    []byte
-	pos     int
-	lf      int  // where the next LF at or after pos is, len(body) if nowhere
+	body []byte // the stream from offset at on, as far as it is there
+	at   int
+	all  bool // nothing follows body
+
+	begun   bool // the byte order mark was looked for
+	pos     int  // where the next line begins
+	lf      int  // where the next LF at or after pos is; where the search ended if there is none
+	cr      int  // up to where the next line has no CR
 	afterCR bool // the line before this one ended in a CR without LF
+	open    bool // event has begun and not ended
 	event   Event
+	name    Span // of event, where it has them
+	id      Span
+	hasName bool
+	hasID   bool
 	joined  []byte
 	err     error
 }
 
 // NewReader returns a Reader for a whole stream.
 func NewReader(body []byte) *Reader {
-	r := &Reader{body: body, lf: -1}
-	if !utf8.Valid(body) {
-		r.err = ErrNotUTF8
-		return r
-	}
-	r.pos = len(bom(body))
+	r := new(Reader)
+	r.Feed(body, 0, true)
 	return r
 }
+
+// Feed hands the Reader the stream from offset at on, as far as it has come;
+// all says that it has come to its end. at may not be beyond Begun. The bytes
+// have to stay as they are until the next Feed. The zero Reader can be fed.
+func (r *Reader) Feed(body []byte, at int, all bool) {
+	r.body, r.at, r.all = body, at, all
+	r.event.Name, r.event.ID, r.event.Data = nil, nil, nil // what they lie in need not be kept
+}
+
+// Begun is the offset from which on the Reader still needs the stream: where
+// the first event begins that Next has not returned.
+func (r *Reader) Begun() int {
+	if r.open {
+		return r.event.Start
+	}
+	return r.pos
+}
+
+// in returns the bytes of a span of the stream.
+func (r *Reader) in(s Span) []byte { return r.body[s.Start-r.at : s.End-r.at : s.End-r.at] }
 
 var utf8BOM = []byte("\uFEFF")
 
@@ -130,30 +160,38 @@ func bom(body []byte) []byte {
 	return nil
 }
 
-// Next reads the next event. It returns false at the end and on an error.
+// Next reads the next event. It returns false at the end, on an error, and
+// where the rest of the event has not come yet.
 func (r *Reader) Next() bool {
 	if r.err != nil {
 		return false
 	}
+	if !r.begun {
+		if len(r.body) < len(utf8BOM) && !r.all && bytes.HasPrefix(utf8BOM, r.body) {
+			return false
+		}
+		r.begun, r.pos = true, len(bom(r.body))
+	}
 	e := &r.event
-	*e = Event{Lines: e.Lines[:0], Fields: e.Fields[:0]}
-	for started := false; ; {
+	if !r.open {
+		*e = Event{Lines: e.Lines[:0], Fields: e.Fields[:0]}
+		r.hasName, r.hasID = false, false
+	}
+	for {
 		start := r.pos
 		line, ok := r.line()
 		switch {
-		case r.err != nil:
+		case r.err != nil, !ok && (!r.open || !r.all):
 			return false
-		case !ok && !started:
-			return false
-		case !ok, line.Start == line.End && started:
-			e.End = r.pos
+		case !ok, line.Start == line.End && r.open:
+			e.End, r.open = r.pos, false
 			r.join()
 			return true
 		case line.Start == line.End: // blank lines between events say nothing
 			continue
 		}
-		if !started {
-			started, e.Start = true, start
+		if !r.open {
+			r.open, e.Start = true, start
 		}
 		if len(e.Lines)+len(e.Fields) == maxLines {
 			r.err = ErrTooManyLines
@@ -163,43 +201,66 @@ func (r *Reader) Next() bool {
 	}
 }
 
-// Event is the event that Next read. It is valid until the next call of Next.
+// Event is the event that Next read. It is valid until the next call of Next or
+// Feed.
 func (r *Reader) Event() *Event { return &r.event }
 
-// Err is the error that ended the reading, nil at the end of the stream.
+// Err is the error that ended the reading, nil at the end of the stream and
+// where more of it is to come.
 func (r *Reader) Err() error { return r.err }
 
-// line reads the next line: up to LF, CRLF, CR, or the end of the body.
+// line reads the next line: up to LF, CRLF, CR, or the end of the stream.
 func (r *Reader) line() (Span, bool) {
-	if r.pos >= len(r.body) {
+	end := r.at + len(r.body)
+	if r.pos >= end {
 		return Span{}, false
 	}
+	// What was searched is remembered, because searching it again for each line
+	// of a stream with CR alone, or for each piece of a line, would take
+	// quadratic time.
 	if r.lf < r.pos {
-		// Remembered, because searching it for each line of a stream with CR
-		// alone would take quadratic time.
-		if i := bytes.IndexByte(r.body[r.pos:], '\n'); i >= 0 {
-			r.lf = r.pos + i
+		r.lf = r.pos
+	}
+	found := r.lf < end && r.body[r.lf-r.at] == '\n'
+	if !found {
+		if i := bytes.IndexByte(r.body[r.lf-r.at:], '\n'); i >= 0 {
+			found, r.lf = true, r.lf+i
 		} else {
-			r.lf = len(r.body)
+			r.lf = end
 		}
 	}
 	l := Span{r.pos, r.lf}
-	if i := bytes.IndexByte(r.body[r.pos:r.lf], '\r'); i >= 0 {
-		l.End = r.pos + i
+	from := max(r.pos, r.cr)
+	cr := false
+	if from < r.lf {
+		if i := bytes.IndexByte(r.body[from-r.at:r.lf-r.at], '\r'); i >= 0 {
+			cr, l.End = true, from+i
+		}
+	}
+	r.cr = l.End
+	if !r.all && (!cr && !found || cr && l.End+1 == end) {
+		return Span{}, false // the line goes on, or an LF follows its CR
+	}
+	text := r.in(l)
+	if !utf8.Valid(text) {
+		r.err = ErrNotUTF8
+		return Span{}, false
 	}
 	afterCR := r.afterCR
-	r.afterCR = l.End < r.lf && l.End+1 != r.lf
+	r.afterCR = false
 	switch {
-	case l.End == len(r.body):
-		r.pos = l.End
-	case l.End == r.lf:
-		r.pos = l.End + 1
-	case l.End+1 == r.lf && r.lf < len(r.body):
+	case cr && found && l.End+1 == r.lf:
 		r.pos = l.End + 2
-	default:
+	case cr:
 		r.pos = l.End + 1
+		r.afterCR = r.pos < end
+	case found:
+		r.pos = l.End + 1
+	default:
+		r.pos = l.End
 	}
-	if ambiguous(l.In(r.body), afterCR) {
+	r.cr = r.pos
+	if ambiguous(text, afterCR) {
 		r.err = ErrAmbiguousLines
 		return Span{}, false
 	}
@@ -209,11 +270,11 @@ func (r *Reader) line() (Span, bool) {
 // field sorts a line into the event.
 func (r *Reader) field(l Span) {
 	e := &r.event
-	line := l.In(r.body)
+	line := r.in(l)
 	name, value := line, Span{l.End, l.End}
 	if i := bytes.IndexByte(line, ':'); i >= 0 {
 		name, value.Start = line[:i], l.Start+i+1
-		if value.Start < l.End && r.body[value.Start] == ' ' {
+		if value.Start < l.End && line[i+1] == ' ' {
 			value.Start++
 		}
 	}
@@ -223,11 +284,11 @@ func (r *Reader) field(l Span) {
 	case "":
 		e.Fields = append(e.Fields, Field{Comment, value})
 	case "event":
-		e.Name = value.In(r.body)
+		r.name, r.hasName = value, true
 		e.Fields = append(e.Fields, Field{EventName, value})
 	case "id":
-		if id := value.In(r.body); bytes.IndexByte(id, 0) < 0 {
-			e.ID = id
+		if bytes.IndexByte(r.in(value), 0) < 0 {
+			r.id, r.hasID = value, true
 		}
 		e.Fields = append(e.Fields, Field{EventID, value})
 	case "retry":
@@ -246,20 +307,26 @@ func isNearData(name []byte) bool {
 	return bytes.EqualFold(bytes.TrimSpace(bytes.TrimPrefix(name, utf8BOM)), []byte("data"))
 }
 
-// join makes the event's data from its lines.
+// join makes the event's name, id and data from its lines.
 func (r *Reader) join() {
 	e := &r.event
+	if r.hasName {
+		e.Name = r.in(r.name)
+	}
+	if r.hasID {
+		e.ID = r.in(r.id)
+	}
 	switch len(e.Lines) {
 	case 0:
 	case 1:
-		e.Data = e.Lines[0].In(r.body)
+		e.Data = r.in(e.Lines[0])
 	default:
 		r.joined = r.joined[:0]
 		for i, l := range e.Lines {
 			if i > 0 {
 				r.joined = append(r.joined, '\n')
 			}
-			r.joined = append(r.joined, l.In(r.body)...)
+			r.joined = append(r.joined, r.in(l)...)
 		}
 		e.Data = r.joined
 	}

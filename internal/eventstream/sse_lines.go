@@ -65,12 +65,8 @@ func LooksLike(body []byte) bool {
 		} else {
 			body = nil
 		}
-		for more := true; more; {
-			var piece []byte
-			piece, line, more = bytes.Cut(line, []byte("\r"))
-			if isDataLine(piece) || hasHiddenData(piece) {
-				return true
-			}
+		if hasData(line) {
+			return true
 		}
 	}
 	return false

@@ -25,6 +25,11 @@ func (p *phase) access() error {
 	if s.RequestMode == policy.Off && s.ResponseMode == policy.Off {
 		return p.releaseUnseen()
 	}
+	if p.engine.relaying != nil {
+		if over, err := p.relay(); over || err != nil {
+			return err
+		}
+	}
 	in := &incoming{}
 	switch err := p.fetchRequest(in); {
 	case errors.Is(err, pdk.ErrGone):
@@ -47,7 +52,7 @@ func (p *phase) access() error {
 
 	switch s.RequestMode {
 	case policy.Enforce:
-		d := p.decide(p.judgeRequest(in))
+		d := p.decide(p.judgeRequest(&in.body))
 		if d.Refusal != nil {
 			return p.refuse(d)
 		}
@@ -132,18 +137,6 @@ func (p *phase) fetchRequest(in *incoming) error {
 	return nil
 }
 
-// judgeRequest judges an enforced request.
-func (p *phase) judgeRequest(in *incoming) policy.Finding {
-	if f, ok := p.engine.beforeReading(&in.body); !ok {
-		return f
-	}
-	allowed, err := p.holdWork(&in.in)
-	if err != nil {
-		return policy.Ended(policy.NoRoom, "")
-	}
-	return p.engine.judge(p.ctx, in.in, p.exchange, allowed)
-}
-
 // letGo lets the request go on, as the decision says. It sends what there is to
 // send to Kong, in one batch if it can, and remembers the exchange for the
 // answer.
@@ -161,6 +154,7 @@ func (p *phase) letGo(in *incoming, d policy.Decision) error {
 	if buffering != nil {
 		calls = append(calls, buffering)
 	}
+	calls = append(calls, p.scoutCalls()...)
 	if subject := p.subjectCall(in, &d.Finding); subject != nil {
 		calls = append(calls, subject)
 	}
@@ -179,6 +173,9 @@ func (p *phase) letGo(in *incoming, d policy.Decision) error {
 	}
 	if err := p.conclude(&d.Finding, calls, x.released, &x.access, response); err != nil {
 		return err
+	}
+	if response != nil {
+		p.recordUnseen(response.Reason)
 	}
 	e.remember(x, &d.Finding)
 	if d.Outcome == policy.Pending {

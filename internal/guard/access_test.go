@@ -81,6 +81,12 @@ func TestRefuseHTTP2(t *testing.T) {
 }
 
 func TestMaskedRequest(t *testing.T) {
+	for _, by := range transports {
+		t.Run(by.name, func(t *testing.T) { testMaskedRequest(t, by) })
+	}
+}
+
+func testMaskedRequest(t *testing.T, by transport) {
 	w := newWorld(t)
 	k := chatRequest(t)
 	k.body = gz(`{"model":"m", "messages":[{"role":"user","content":"my card is 4111"}], "big":12345678901234567890}`)
@@ -88,7 +94,7 @@ func TestMaskedRequest(t *testing.T) {
 	sc := &scanner{request: maskAll}
 	s := strict()
 	s.Scope = llm.User
-	k.run(newEngine(w.Process, masking(prisma()), s, sc))
+	by.run(w, k, newEngine(w.Process, masking(prisma()), s, sc))
 	if k.exit != nil || k.upstreamBody == nil {
 		t.Fatalf("exit %+v", k.exit)
 	}
@@ -123,9 +129,12 @@ func TestMaskWithoutACertainPlaceBlocks(t *testing.T) {
 			if leg == "response" {
 				sc = &scanner{response: f}
 			}
-			k := chatRequest(t).run(newEngine(w.Process, masking(prisma()), strict(), sc))
-			if r := k.refusal(); k.exit.status != 403 || r.ScanID != "scan-5" || k.upstreamBody != nil {
-				t.Errorf("%s, %s: %+v", name, leg, k.exit)
+			for _, by := range transports {
+				k := chatRequest(t)
+				by.run(w, k, newEngine(w.Process, masking(prisma()), strict(), sc))
+				if r := k.refusal(); k.exit.status != 403 || r.ScanID != "scan-5" || k.upstreamBody != nil {
+					t.Errorf("%s, %s, %s: %+v", by.name, name, leg, k.exit)
+				}
 			}
 		}
 	}

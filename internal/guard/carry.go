@@ -10,27 +10,8 @@ import (
 	"kong-ai-guard/internal/policy"
 )
 
-// decide returns what becomes of an enforced leg, and counts the leg when it
-// passes unscanned.
-func (p *phase) decide(f policy.Finding) policy.Decision {
-	e, x := p.engine, p.exchange.known()
-	d := policy.Decide(&e.vendor, &e.settings, p.leg, &x, f)
-	if d.Outcome == policy.Unscanned && f.Outcome != policy.Unscanned {
-		e.process.metrics.Unscanned.WithLabelValues(p.leg.String(), d.Was.String()).Inc()
-	}
-	return d
-}
-
 // end refuses a leg that was not judged. The error is pdk.ErrGone.
-func (p *phase) end(f policy.Finding) error {
-	e, x := p.engine, p.exchange.known()
-	return p.refuse(policy.Refuse(&e.vendor, &e.settings, p.leg, &x, f))
-}
-
-// report is how the leg ended, for the access log.
-func (p *phase) report(f *policy.Finding) policy.Report {
-	return f.Report(&p.engine.settings, p.leg, time.Since(p.start))
-}
+func (p *phase) end(f policy.Finding) error { return p.refuse(p.refusal(f)) }
 
 // conclude sends the last batch of a leg that goes on: calls, the line for
 // Kong's log if there is one and, when no other leg follows, the access log's
@@ -68,18 +49,27 @@ func (e *Engine) remember(x *exchange, f *policy.Finding) {
 	}
 	if x.released {
 		x = &exchange{requestID: x.requestID, released: true}
-	} else if f.Message != nil {
-		x.request = outline(f.Message)
-		if e.needs.Prompt {
-			x.prompt = f.Turns
-			if f.Outcome == policy.Masked {
-				for _, m := range f.Verdict.Masked {
-					x.prompt[m.Turn].Text = m.Text
-				}
-			}
-		}
+	} else {
+		e.keep(x, f)
 	}
 	e.process.records.put(e.vendor.Plugin, x)
+}
+
+// keep notes what the answer's leg will need of what was found of the request.
+func (e *Engine) keep(x *exchange, f *policy.Finding) {
+	if f.Message == nil {
+		return
+	}
+	x.request = outline(f.Message)
+	if !e.needs.Prompt {
+		return
+	}
+	x.prompt = f.Turns
+	if f.Outcome == policy.Masked {
+		for _, m := range f.Verdict.Masked {
+			x.prompt[m.Turn].Text = m.Text
+		}
+	}
 }
 
 // refuse answers the client instead of letting the exchange go on. The error

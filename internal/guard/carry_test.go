@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/tidwall/gjson"
 
+	"kong-ai-guard/internal/audit"
 	"kong-ai-guard/internal/pdk"
 	"kong-ai-guard/internal/policy"
 	"kong-ai-guard/internal/scan"
@@ -47,6 +48,8 @@ func TestEachOutcomeOnBothLegs(t *testing.T) {
 		scan      func(context.Context, *scan.Scan) (scan.Verdict, error)
 		request   want
 		response  want
+		// phasesOnly is a case that only Kong's phases can have.
+		phasesOnly bool
 	}{
 		{
 			name:     "allow",
@@ -120,7 +123,7 @@ func TestEachOutcomeOnBothLegs(t *testing.T) {
 			request: want{400, "ambiguous_request", "", "refuse", "ambiguous", "warn", "", "", ""},
 		},
 		{
-			name: "ambiguous: more headers than Kong shows",
+			name: "ambiguous: more headers than Kong shows", phasesOnly: true,
 			requestIn: func(k *fakeKong) {
 				for i := range 1000 {
 					k.headers = append(k.headers, [2]string{fmt.Sprintf("x-%d", i), "1"})
@@ -153,7 +156,7 @@ func TestEachOutcomeOnBothLegs(t *testing.T) {
 			response: want{502, "body_too_large", "", "refuse", "too_large", "warn", "", "", ""},
 		},
 		{
-			name:      "too large for a frame",
+			name: "too large for a frame", phasesOnly: true,
 			requestIn: func(k *fakeKong) { k.replyErr = map[string]error{"kong.request.get_raw_body": pdk.ErrTooLarge} },
 			answerIn: func(k *fakeKong) {
 				k.replyErr = map[string]error{"kong.service.response.get_raw_body": pdk.ErrTooLarge}
@@ -209,13 +212,13 @@ func TestEachOutcomeOnBothLegs(t *testing.T) {
 			request:   want{415, "upgrade_not_supported", "", "refuse", "upgrade_refused", "warn", "", "", ""},
 		},
 		{
-			name:      "HTTP/2 where the gateway would not show the answer",
+			name: "HTTP/2 where the gateway would not show the answer", phasesOnly: true,
 			settings:  func(s *policy.Settings) { s.RefuseHTTP2 = true },
 			requestIn: func(k *fakeKong) { k.line = "POST /v1/chat/completions?HTTP/1.1 HTTP/2.0" },
 			request:   want{505, "http2_not_supported", "", "refuse", "http2_refused", "warn", "", "", ""},
 		},
 		{
-			name:      "an event stream by GET",
+			name: "an event stream by GET", phasesOnly: true,
 			requestIn: func(k *fakeKong) { k.line = "GET /events HTTP/1.1"; k.body = ""; k.set("accept", "text/event-stream") },
 			request:   want{405, "event_stream_not_supported", "", "refuse", "event_stream_refused", "warn", "", "", ""},
 		},
@@ -267,17 +270,17 @@ func TestEachOutcomeOnBothLegs(t *testing.T) {
 			response: want{503, "guard_failure", "", "refuse", "own_fault", "err", "", "", ""},
 		},
 		{
-			name:      "own fault: a body that Kong could not read",
+			name: "own fault: a body that Kong could not read", phasesOnly: true,
 			requestIn: func(k *fakeKong) { k.bodyError = "request body is too large" },
 			request:   want{503, "guard_failure", "", "refuse", "own_fault", "err", "", "", ""},
 		},
 		{
-			name:      "own fault: a body file that is not there",
+			name: "own fault: a body file that is not there", phasesOnly: true,
 			requestIn: func(k *fakeKong) { k.bodyFile = "/no/such/file" },
 			request:   want{503, "guard_failure", "", "refuse", "own_fault", "err", "", "", ""},
 		},
 		{
-			name:      "out of room",
+			name: "out of room", phasesOnly: true,
 			requestIn: func(k *fakeKong) { k.replyErr = map[string]error{"kong.request.get_raw_body": pdk.ErrNoRoom} },
 			answerIn:  func(k *fakeKong) { k.replyErr = map[string]error{"kong.service.response.get_raw_body": pdk.ErrNoRoom} },
 			settings:  func(s *policy.Settings) { s.BlockFailures, s.BlockFailuresResponse = false, false },
@@ -356,6 +359,33 @@ func TestEachOutcomeOnBothLegs(t *testing.T) {
 			t.Errorf("access log %v", k.serialized)
 		}
 	}
+	recorded := func(t *testing.T, by string, list []audit.Record, leg string, w want) {
+		t.Helper()
+		var found []audit.Record
+		for _, r := range list {
+			if r.Leg == leg {
+				found = append(found, r)
+			}
+		}
+		if len(found) != 1 || w.status != 0 && list[len(list)-1].Leg != leg {
+			t.Fatalf("audit log %+v", list)
+		}
+		r := found[0]
+		outcome := w.reason
+		switch {
+		case w.action == "unscanned" && r.Outcome == "unscanned": // it was not to be judged
+			outcome = "unscanned"
+			if r.Reason != w.reason {
+				t.Errorf("audit record %+v, want the reason %s", r, w.reason)
+			}
+		case w.reason == "":
+			outcome = w.action
+		}
+		if r.Action != w.action || r.Outcome != outcome || r.ScanID != w.scanID || r.Mode != "enforce" || r.Transport != by ||
+			r.Plugin != "prisma-airs-intercept" || (r.Characters > 0) != (r.Scans > 0) && r.Outcome != "nothing_to_scan" {
+			t.Errorf("audit record %+v, want %+v", r, w)
+		}
+	}
 	for _, c := range cases {
 		settings, vendor := strict(), prisma()
 		if c.settings != nil {
@@ -364,13 +394,15 @@ func TestEachOutcomeOnBothLegs(t *testing.T) {
 		if c.vendor != nil {
 			c.vendor(&vendor)
 		}
-		run := func(t *testing.T, change func(*fakeKong), s *scanner) *fakeKong {
+		run := func(t *testing.T, by transport, change func(*fakeKong), s *scanner) *fakeKong {
 			w := newWorld(t)
+			records := w.audited()
 			k := chatRequest(t)
 			if change != nil {
 				change(k)
 			}
-			k.run(newEngine(w.Process, vendor, settings, s))
+			by.run(w, k, newEngine(w.Process, vendor, settings, s))
+			k.records = records()
 			if held := w.metric("held_bytes"); held != 0 {
 				t.Errorf("%v bytes of room are still held", held)
 			}
@@ -379,15 +411,24 @@ func TestEachOutcomeOnBothLegs(t *testing.T) {
 			}
 			return k
 		}
-		if c.request.action != "" {
-			t.Run(c.name+"/request", func(t *testing.T) {
-				check(t, run(t, c.requestIn, &scanner{request: c.scan}), "request", c.request)
-			})
-		}
-		if c.response.action != "" {
-			t.Run(c.name+"/response", func(t *testing.T) {
-				check(t, run(t, c.answerIn, &scanner{response: c.scan}), "response", c.response)
-			})
+		for _, by := range transports {
+			if by.name == "relay" && c.phasesOnly {
+				continue
+			}
+			if c.request.action != "" {
+				t.Run(by.name+"/"+c.name+"/request", func(t *testing.T) {
+					k := run(t, by, c.requestIn, &scanner{request: c.scan})
+					check(t, k, "request", c.request)
+					recorded(t, by.name, k.records, "request", c.request)
+				})
+			}
+			if c.response.action != "" {
+				t.Run(by.name+"/"+c.name+"/response", func(t *testing.T) {
+					k := run(t, by, c.answerIn, &scanner{response: c.scan})
+					check(t, k, "response", c.response)
+					recorded(t, by.name, k.records, "response", c.response)
+				})
+			}
 		}
 	}
 }
@@ -417,10 +458,13 @@ func TestDetails(t *testing.T) {
 		{"block without", verdict(scan.Verdict{Action: scan.Block}), ""},
 		{"no action", verdict(scan.Verdict{Details: details}), ""},
 	} {
-		w := newWorld(t)
-		k := chatRequest(t).run(newEngine(w.Process, noma(), strict(), &scanner{request: c.scan}))
-		if got := gjson.Get(k.exit.body, "error.details").Raw; got != c.want {
-			t.Errorf("%s: details %q in %s", c.name, got, k.exit.body)
+		for _, by := range transports {
+			w := newWorld(t)
+			k := chatRequest(t)
+			by.run(w, k, newEngine(w.Process, noma(), strict(), &scanner{request: c.scan}))
+			if got := gjson.Get(k.exit.body, "error.details").Raw; got != c.want {
+				t.Errorf("%s, %s: details %q in %s", by.name, c.name, got, k.exit.body)
+			}
 		}
 	}
 }
@@ -484,15 +528,18 @@ func TestMarksCostNothingUnlessAskedFor(t *testing.T) {
 }
 
 func TestAPartialVerdictIsNoAllow(t *testing.T) {
-	w := newWorld(t)
-	s := &scanner{response: verdict(scan.Verdict{Action: scan.Allow, ScanID: "scan-9", Partial: true})}
-	k := chatRequest(t).run(newEngine(w.Process, prisma(), strict(), s))
-	leg := k.leg("prisma-airs-intercept", "response")
-	if k.exit != nil || leg["action"] != "unscanned" || leg["reason"] != "too_large" || !contains(k.logged("warn"), "passed unscanned") {
-		t.Errorf("%v, %v, %s", k.exit, leg, k.allLogs())
-	}
-	if n := w.metric("unscanned_total", "response", "too_large"); n != 1 {
-		t.Errorf("counted %v times", n)
+	for _, by := range transports {
+		w := newWorld(t)
+		s := &scanner{response: verdict(scan.Verdict{Action: scan.Allow, ScanID: "scan-9", Partial: true})}
+		k := chatRequest(t)
+		by.run(w, k, newEngine(w.Process, prisma(), strict(), s))
+		leg := k.leg("prisma-airs-intercept", "response")
+		if k.exit != nil || leg["action"] != "unscanned" || leg["reason"] != "too_large" || !contains(k.logged("warn"), "passed unscanned") {
+			t.Errorf("%s: %v, %v, %s", by.name, k.exit, leg, k.allLogs())
+		}
+		if n := w.metric("unscanned_total", "response", "too_large"); n != 1 {
+			t.Errorf("%s: counted %v times", by.name, n)
+		}
 	}
 }
 
@@ -511,15 +558,17 @@ func TestRefusalsSpeakTheCalledAPI(t *testing.T) {
 			if leg == "response" {
 				sc = &scanner{response: block}
 			}
-			w := newWorld(t)
-			k := chatRequest(t)
-			k.line, k.body = c.line, c.body
-			if strings.Contains(c.body, "jsonrpc") {
-				k.status, k.answer = 400, `{"jsonrpc":"2.0","id":7,"result":{"content":[{"type":"text","text":"out"}]}}`
-			}
-			k.run(newEngine(w.Process, prisma(), strict(), sc))
-			if k.exit == nil || !strings.HasPrefix(k.exit.body, c.want) {
-				t.Errorf("%s of %s: %+v", leg, c.body, k.exit)
+			for _, by := range transports {
+				w := newWorld(t)
+				k := chatRequest(t)
+				k.line, k.body = c.line, c.body
+				if strings.Contains(c.body, "jsonrpc") {
+					k.status, k.answer = 400, `{"jsonrpc":"2.0","id":7,"result":{"content":[{"type":"text","text":"out"}]}}`
+				}
+				by.run(w, k, newEngine(w.Process, prisma(), strict(), sc))
+				if k.exit == nil || !strings.HasPrefix(k.exit.body, c.want) {
+					t.Errorf("%s, %s of %s: %+v", by.name, leg, c.body, k.exit)
+				}
 			}
 		}
 	}

@@ -59,6 +59,8 @@ type Engine struct {
 	// claimMember is the member of bodies that it listens to.
 	claimer     scan.Claimer
 	claimMember string
+	// relaying is nil when nothing is relayed.
+	relaying *relaying
 
 	// The names, once known, of what the instance is scoped to.
 	service, route atomic.Pointer[string]
@@ -76,6 +78,7 @@ type Engine struct {
 // New makes the engine of an instance.
 func New(p *Process, c Config) *Engine {
 	e := &Engine{process: p, vendor: c.Vendor, needs: c.Needs, settings: c.Settings, scanner: c.Scanner}
+	e.relaying = newRelaying(p, &c)
 	if claimer, ok := c.Scanner.(scan.Claimer); ok {
 		e.claimer, e.claimMember = claimer, claimer.ClaimMember()
 	}
@@ -109,6 +112,7 @@ func NewRefusing(p *Process, v policy.Vendor, field string) *Engine {
 // to Kong stays in step unless Kong's side failed.
 func (e *Engine) Access(ctx context.Context, k Kong) {
 	p := e.phase(ctx, k, llm.RequestLeg)
+	defer p.settleScout()
 	defer p.done()
 	// The error is pdk.ErrGone: Kong ends the event by itself.
 	if e.badField != "" {

@@ -38,6 +38,9 @@ type exchange struct {
 	// released says that the answer is not ours to scan, although the
 	// response event may come for the sake of another plugin.
 	released bool
+	// scout is the exchange as the relay waits for it when it is sent there only
+	// to see whether it comes.
+	scout *expected
 	// trace is the request leg's place in the caller's trace.
 	trace tracing.SpanContext
 	// access is how the request leg ended, for the access log.

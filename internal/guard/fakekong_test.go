@@ -3,6 +3,7 @@
 package guard_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 
 	"google.golang.org/protobuf/encoding/protowire"
 
+	"kong-ai-guard/internal/audit"
 	"kong-ai-guard/internal/guard"
 	"kong-ai-guard/internal/pdk"
 	"kong-ai-guard/internal/scan"
@@ -49,11 +51,25 @@ type fakeKong struct {
 	panicIn  string
 	// onCall hears of each call before it is answered.
 	onCall func(method string)
+	// The upstream, where it matters: what Kong knows of the service, the
+	// address of what balancer_data says at first, and the route's Host.
+	place        map[string]any
+	scheme       string // nginx's upstream_scheme
+	upstreamHost string // nginx's upstream_host
+	protocol     string
+	certificate  bool
+	entities     []string // names of Kong upstream entities
+	oldEntities  bool     // a Kong that breaks off in place of saying yes
+	noIDHeader   bool     // a Kong that writes no X-Kong-Request-Id
+	routeID      string
+	// later is a plugin that runs after those under test.
+	later func(k *fakeKong)
 
 	// What the plugins did.
 	ctx            map[string]any
 	shared         map[string]any
 	calls          []string
+	named          []string // the calls in short, with the names that they are about
 	batches        int
 	logs           []logLine
 	serialized     map[string]any
@@ -62,11 +78,13 @@ type fakeKong struct {
 	setRequest     []string // "Name: value"
 	setAnswer      []string
 	clearedRequest []string
+	sentHeader     http.Header // what was set of the request's headers
 	clearedAnswer  []string
 	exit           *exitCall
 	exits          int
 	owner          string
 	lent           [][]byte // replies, valid until the event ends
+	records        []audit.Record
 }
 
 type logLine struct{ level, text string }
@@ -200,12 +218,13 @@ func (k *fakeKong) Batch(calls ...*pdk.Call) error {
 		return errors.New("connection lost")
 	}
 	for _, c := range calls {
-		if c.Method == k.broken {
+		if c.Method == k.broken || k.oldEntities && c.Method == "kong.service.set_upstream" && slices.Contains(k.entities, firstText(k.t, c.Args)) {
 			return errors.New("connection lost")
 		}
 	}
 	for _, c := range calls {
 		k.calls = append(k.calls, c.Method)
+		k.named = append(k.named, inShort(k.t, c))
 		if k.onCall != nil {
 			k.onCall(c.Method)
 		}
@@ -220,6 +239,18 @@ func (k *fakeKong) Batch(calls ...*pdk.Call) error {
 		k.lent = append(k.lent, c.Reply)
 	}
 	return nil
+}
+
+// inShort names a call.
+func inShort(t testing.TB, c *pdk.Call) string {
+	name := c.Method[strings.LastIndexByte(c.Method, '.')+1:]
+	switch c.Method {
+	case "kong.nginx.get_ctx", "kong.nginx.set_ctx", "kong.nginx.get_var":
+		return name + " " + firstText(t, c.Args)
+	case "kong.ctx.shared.get":
+		return "shared"
+	}
+	return name
 }
 
 func (k *fakeKong) Exit(status int, header http.Header, body []byte) error {
@@ -246,6 +277,8 @@ func (k *fakeKong) reply(method string, args []byte) []byte {
 			return optional(k.requestID)
 		case "request":
 			return optional(k.line)
+		case "upstream_scheme":
+			return optional(k.scheme)
 		default:
 			k.t.Errorf("variable %q was asked for", name)
 		}
@@ -264,9 +297,15 @@ func (k *fakeKong) reply(method string, args []byte) []byte {
 	case "kong.router.get_service":
 		return append(append(text(1, "9bdcf0a3"), text(4, k.service)...), text(6, "http")...)
 	case "kong.router.get_route":
-		return append(text(4, k.route), text(1, "e4b88d1c")...)
+		return append(text(4, k.route), text(1, cmp.Or(k.routeID, "e4b88d1c"))...)
 	case "kong.nginx.get_ctx":
 		return valueOf(k.ctx[firstText(k.t, args)])
+	case "kong.service.request.set_scheme":
+		k.scheme = firstText(k.t, args)
+	case "kong.service.set_upstream":
+		if slices.Contains(k.entities, firstText(k.t, args)) {
+			return protowire.AppendVarint(protowire.AppendTag(nil, 1, protowire.VarintType), 1)
+		}
 	case "kong.nginx.set_ctx":
 		key, v := pair(k.t, args)
 		if v == false {
@@ -282,6 +321,12 @@ func (k *fakeKong) reply(method string, args []byte) []byte {
 			to = &k.setAnswer
 		}
 		*to = append(*to, name+": "+v.(string))
+		if to == &k.setRequest {
+			if k.sentHeader == nil {
+				k.sentHeader = http.Header{}
+			}
+			k.sentHeader.Set(name, v.(string))
+		}
 	case "kong.ctx.shared.set":
 		key, v := pair(k.t, args)
 		k.shared[key] = v
@@ -299,6 +344,7 @@ func (k *fakeKong) reply(method string, args []byte) []byte {
 		k.upstreamBody = &body
 	case "kong.service.request.clear_header":
 		k.clearedRequest = append(k.clearedRequest, strings.ToLower(firstText(k.t, args)))
+		k.sentHeader.Del(firstText(k.t, args))
 	case "kong.response.clear_header":
 		k.clearedAnswer = append(k.clearedAnswer, strings.ToLower(firstText(k.t, args)))
 	case "kong.service.response.get_raw_body":
@@ -363,6 +409,14 @@ func valueOf(v any) []byte {
 		return protowire.AppendVarint(protowire.AppendTag(nil, 4, protowire.VarintType), protowire.EncodeBool(v))
 	case string:
 		return text(3, v)
+	case float64:
+		return protowire.AppendFixed64(protowire.AppendTag(nil, 2, protowire.Fixed64Type), math.Float64bits(v))
+	case map[string]any:
+		var b []byte
+		for _, name := range slices.Sorted(maps.Keys(v)) {
+			b = append(b, text(1, string(append(text(1, name), text(2, string(valueOf(v[name])))...)))...)
+		}
+		return text(5, string(b))
 	default:
 		return nil
 	}
@@ -402,6 +456,8 @@ func value(t testing.TB, b []byte) any {
 		t.Fatalf("malformed value %x", b)
 	}
 	switch {
+	case num == 1 && typ == protowire.VarintType:
+		return nil
 	case num == 2 && typ == protowire.Fixed64Type:
 		v, _ := protowire.ConsumeFixed64(b[n:])
 		return math.Float64frombits(v)
@@ -413,7 +469,7 @@ func value(t testing.TB, b []byte) any {
 		return v != 0
 	case num == 5:
 		inner, _ := protowire.ConsumeBytes(b[n:])
-		all := map[string]any{}
+		all := map[string]any{} // Lua knows no difference to an empty list
 		for len(inner) > 0 {
 			_, _, n := protowire.ConsumeTag(inner)
 			entry, m := protowire.ConsumeBytes(inner[n:])

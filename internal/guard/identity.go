@@ -218,14 +218,11 @@ func (p *phase) knowCaller() error {
 	return nil
 }
 
-// own notes who the caller is once that is known. What the event has taken so
-// far counts for him.
+// own notes who the caller is once that is known, and tells Kong's side.
 func (p *phase) own(caller string) {
 	if p.caller != "" || caller == "" {
 		return
 	}
-	p.caller = caller
+	p.run.own(caller)
 	p.kong.Own(caller)
-	p.engine.process.Room.Move("", caller, p.held)
-	p.engine.process.work.Move("", caller, p.working)
 }

@@ -68,20 +68,31 @@ func (e *Engine) read(ctx context.Context, in llm.Input, x *exchange, allowed al
 // judge reads a body within its limit and lets the service scan it. It knows
 // nothing of Kong.
 func (e *Engine) judge(ctx context.Context, in llm.Input, x *exchange, allowed allowance) policy.Finding {
+	c, f, ok := e.prepare(ctx, in, x, allowed)
+	if !ok {
+		return f
+	}
+	return e.ask(ctx, &c, f, x, allowed)
+}
+
+// prepare reads a body. It is not ok when that settles the leg without a scan.
+func (e *Engine) prepare(ctx context.Context, in llm.Input, x *exchange, allowed allowance) (c content, f policy.Finding, ok bool) {
 	c, err := e.read(ctx, in, x, allowed)
 	switch {
 	case errors.Is(err, errNoRoom):
-		return policy.Ended(policy.NoRoom, "")
+		return c, policy.Ended(policy.NoRoom, ""), false
 	case err != nil:
-		return policy.Unreadable(err)
+		return c, policy.Unreadable(err), false
 	}
-	f, ok := policy.BeforeScan(&e.vendor, &e.settings, &in, c.message, x.method)
-	if ok {
-		unjudged := f.Unjudged
-		f = e.scan(ctx, &c, x, allowed)
-		f.Message, f.Turns, f.Picked, f.Unjudged = c.message, c.turns, c.picked, unjudged
-	}
+	f, ok = policy.BeforeScan(&e.vendor, &e.settings, &in, c.message, x.method)
 	f.Claim = c.claim
+	return c, f, ok
+}
+
+// ask lets the service scan what was read. before is what reading found.
+func (e *Engine) ask(ctx context.Context, c *content, before policy.Finding, x *exchange, allowed allowance) policy.Finding {
+	f := e.scan(ctx, c, x, allowed)
+	f.Message, f.Turns, f.Picked, f.Unjudged, f.Claim = c.message, c.turns, c.picked, before.Unjudged, c.claim
 	return f
 }
 
@@ -133,7 +144,9 @@ func (e *Engine) scan(event context.Context, c *content, x *exchange, allowed al
 	ctx, cancel := context.WithDeadline(event, until)
 	defer cancel()
 	ctx, span := e.process.Tracer.Start(ctx, spanScan, start, true)
+	scans := 0
 	defer func() {
+		f.Scans = scans
 		showFinding(span, &f)
 		span.End()
 		f.Latency = time.Since(start)
@@ -164,6 +177,7 @@ func (e *Engine) scan(event context.Context, c *content, x *exchange, allowed al
 	if m.Leg == llm.ResponseLeg {
 		s.Prompt, s.Request = x.prompt, x.request
 	}
+	scans = 1
 	v, err := e.scanner.Scan(ctx, s)
 	if err != nil {
 		f = policy.Failed(err, ctx.Err() != nil, eventEnds || event.Err() != nil)

@@ -44,34 +44,36 @@ func TestClaims(t *testing.T) {
 	all := []policy.Mode{policy.Enforce, policy.Monitor, policy.Off}
 	for _, request := range all {
 		for _, response := range all {
-			t.Run(string(request)+" and "+string(response), func(t *testing.T) {
-				w := newWorld(t)
-				sc := &scanner{}
-				k := chatRequest(t).set("x-claim", "from the header")
-				k.body = claiming
-				k.run(newEngine(w.Process, noma(), modes(request, response), claimer{sc}))
-				w.Flush(context.Background())
-				switch {
-				case request == policy.Enforce && (k.upstreamBody == nil || *k.upstreamBody != withoutThat):
-					t.Errorf("the upstream got %v", k.upstreamBody)
-				case request != policy.Enforce && k.upstreamBody != nil:
-					t.Errorf("the request was changed: %s", *k.upstreamBody)
-				}
-				want := "from the body"
-				if request == policy.Off {
-					want = "from the header"
-				}
-				for _, leg := range []llm.Leg{llm.RequestLeg, llm.ResponseLeg} {
-					for _, s := range sc.seen(leg) {
-						if s.Claim != want && (leg == llm.RequestLeg || request != policy.Off || response != policy.Monitor) {
-							t.Errorf("%s: claim %q, want %q", leg, s.Claim, want)
-						}
-						if strings.Contains(s.Turns[len(s.Turns)-1].Text, "claim") {
-							t.Errorf("%s: scanned %+v", leg, s.Turns)
+			for _, by := range transports {
+				t.Run(by.name+"/"+string(request)+" and "+string(response), func(t *testing.T) {
+					w := newWorld(t)
+					sc := &scanner{}
+					k := chatRequest(t).set("x-claim", "from the header")
+					k.body = claiming
+					by.run(w, k, newEngine(w.Process, noma(), modes(request, response), claimer{sc}))
+					w.Flush(context.Background())
+					switch {
+					case request == policy.Enforce && (k.upstreamBody == nil || *k.upstreamBody != withoutThat):
+						t.Errorf("the upstream got %v", k.upstreamBody)
+					case request != policy.Enforce && k.upstreamBody != nil:
+						t.Errorf("the request was changed: %s", *k.upstreamBody)
+					}
+					want := "from the body"
+					if request == policy.Off {
+						want = "from the header"
+					}
+					for _, leg := range []llm.Leg{llm.RequestLeg, llm.ResponseLeg} {
+						for _, s := range sc.seen(leg) {
+							if s.Claim != want && (leg == llm.RequestLeg || request != policy.Off || response != policy.Monitor) {
+								t.Errorf("%s: claim %q, want %q", leg, s.Claim, want)
+							}
+							if strings.Contains(s.Turns[len(s.Turns)-1].Text, "claim") {
+								t.Errorf("%s: scanned %+v", leg, s.Turns)
+							}
 						}
 					}
-				}
-			})
+				})
+			}
 		}
 	}
 }
@@ -93,25 +95,29 @@ func TestClaimBesideAMask(t *testing.T) {
 
 // What passes without a verdict goes on without the member too.
 func TestClaimOfAnUnscannedRequest(t *testing.T) {
-	w := newWorld(t)
-	s := strict()
-	s.BlockFailures = false
-	k := chatRequest(t)
-	k.body = claiming
-	k.run(newEngine(w.Process, noma(), s, claimer{&scanner{request: fails(refused())}}))
-	if k.upstreamBody == nil || *k.upstreamBody != withoutThat {
-		t.Errorf("the upstream got %v", k.upstreamBody)
+	for _, by := range transports {
+		w := newWorld(t)
+		s := strict()
+		s.BlockFailures = false
+		k := chatRequest(t)
+		k.body = claiming
+		by.run(w, k, newEngine(w.Process, noma(), s, claimer{&scanner{request: fails(refused())}}))
+		if k.upstreamBody == nil || *k.upstreamBody != withoutThat {
+			t.Errorf("%s: the upstream got %v", by.name, k.upstreamBody)
+		}
 	}
 }
 
 // A scanner that listens to nothing has the body left alone.
 func TestNoClaimer(t *testing.T) {
-	w := newWorld(t)
-	k := chatRequest(t)
-	k.body = claiming
-	k.run(newEngine(w.Process, noma(), strict(), &scanner{}))
-	if k.upstreamBody != nil || k.exit != nil {
-		t.Errorf("the upstream got %v", k.upstreamBody)
+	for _, by := range transports {
+		w := newWorld(t)
+		k := chatRequest(t)
+		k.body = claiming
+		by.run(w, k, newEngine(w.Process, noma(), strict(), &scanner{}))
+		if k.upstreamBody != nil || k.exit != nil {
+			t.Errorf("%s: the upstream got %v", by.name, k.upstreamBody)
+		}
 	}
 }
 

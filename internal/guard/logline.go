@@ -46,21 +46,26 @@ func (p *phase) writeLine(call *pdk.Call, s policy.Severity, f *policy.Finding) 
 			id.Consumer = scan.Consumer(c)
 		}
 	}
-	verb := "refused"
-	switch f.Outcome {
-	case policy.Blocked, policy.MissingPrompt:
-		verb = "blocked"
-	case policy.Masked:
-		verb = "masked"
-	case policy.Allowed:
-		verb = "passed with findings"
-	case policy.Unscanned:
-		verb = "passed unscanned"
-	}
-	text := e.line(p.leg, " "+verb, f, p.exchange.requestID, &id, time.Since(p.start))
+	p.names = id
+	text := e.line(p.leg, verb(f.Outcome), f, p.exchange.requestID, &id, time.Since(p.start))
 	e.process.log.Log(zapLevel(s), text)
 	*call = kongLog(s, text)
 	return nil
+}
+
+// verb says, after the leg's name, what became of it.
+func verb(o policy.Outcome) string {
+	switch o {
+	case policy.Blocked, policy.MissingPrompt:
+		return " blocked"
+	case policy.Masked:
+		return " masked"
+	case policy.Allowed:
+		return " passed with findings"
+	case policy.Unscanned:
+		return " passed unscanned"
+	}
+	return " refused"
 }
 
 func nameOrID(name, id string) string {
@@ -120,7 +125,7 @@ func (e *Engine) text(what, unjudged string, f *policy.Finding, requestID string
 	add("scan_id", f.Verdict.ScanID)
 	add("report_id", f.Verdict.ReportID)
 	add("request_id", requestID)
-	add("consumer", nameOrID(id.Consumer.Username, nameOrID(id.Consumer.CustomID, id.Consumer.ID)))
+	add("consumer", called(&id.Consumer))
 	add("service", id.Service)
 	add("route", id.Route)
 	add(e.vendor.Subject, f.Verdict.Subject)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"kong-ai-guard/internal/llm"
+	"kong-ai-guard/internal/policy"
 )
 
 // A job is one leg to be judged after the exchange has gone on. It holds
@@ -17,7 +18,8 @@ type job struct {
 	engine   *Engine
 	input    llm.Input
 	cut      bool // input holds only the first bytes of a body that is too large
-	status   int  // of the answer
+	by       transport
+	status   int // of the answer
 	exchange *exchange
 	caller   string
 	size     int64
@@ -178,6 +180,8 @@ func (q *monitorQueue) judge(j *job) {
 	defer func() {
 		if v := recover(); v != nil {
 			q.process.panics.recovered(v)
+			f := policy.Ended(policy.OwnFault, policy.ReasonPanic)
+			j.record(&f, j.exchange, time.Now())
 		}
 		q.bytes.release(j.caller, j.extra)
 		j.extra = 0
@@ -248,6 +252,8 @@ func (q *monitorQueue) flush(ctx context.Context) {
 	q.waiting = nil
 	q.mu.Unlock()
 	for _, j := range left {
+		f := policy.Ended(policy.Unscanned, policy.ReasonQueueFull)
+		j.record(&f, j.exchange, time.Now())
 		q.unreserve(j.caller, j.size)
 	}
 	if len(left) > 0 {

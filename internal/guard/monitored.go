@@ -17,7 +17,7 @@ import (
 
 // reserveMonitored makes room in the queue for a monitored leg, if there is
 // something to judge and it may be judged. Nothing here ends an exchange.
-func (p *phase) reserveMonitored(b *body) policy.Finding {
+func (p *run) reserveMonitored(b *body) policy.Finding {
 	e, x, in := p.engine, p.exchange, &b.in
 	if most := e.settings.MaxBytes(in.Leg); b.fault == nil && int64(len(in.Body)) > most {
 		in.Body, b.cut = in.Body[:most], true
@@ -54,7 +54,7 @@ func (p *phase) reserveMonitored(b *body) policy.Finding {
 }
 
 // unmonitored counts a monitored leg that cannot be judged.
-func (p *phase) unmonitored(f policy.Finding) policy.Finding {
+func (p *run) unmonitored(f policy.Finding) policy.Finding {
 	e := p.engine
 	text := e.vendor.LogPrefix + " monitored " + p.leg.String() + " not judged: " + f.Outcome.String()
 	e.process.notices.add(policy.Warning, text, text)
@@ -64,10 +64,10 @@ func (p *phase) unmonitored(f policy.Finding) policy.Finding {
 
 // submit hands the leg to the queue, where its place is reserved. It comes last
 // in an event, because Kong may run an event again when it lost the connection.
-func (p *phase) submit(b *body, status int) {
+func (p *run) submit(b *body, status int) {
 	size := p.queued
 	p.queued = -1
-	p.engine.process.monitor.put(&job{engine: p.engine, input: b.in, cut: b.cut, status: status, exchange: p.exchange, caller: p.caller, size: size})
+	p.engine.process.monitor.put(&job{engine: p.engine, by: p.by, input: b.in, cut: b.cut, status: status, exchange: p.exchange, caller: p.caller, size: size})
 }
 
 // judgeMonitored judges a leg whose exchange has gone on. When the service is
@@ -88,6 +88,8 @@ func (e *Engine) judgeMonitored(ctx context.Context, j *job) (o jobOutcome, wait
 	}
 	if leg == llm.ResponseLeg && e.passesError(ctx, j.status, &j.input, allowed) {
 		e.legs[leg][policy.Unscanned].Inc()
+		f := policy.Ended(policy.Unscanned, policy.ReasonErrorAnswer)
+		j.record(&f, x, start)
 		return jobSent, 0
 	}
 	ctx = tracing.In(ctx, x.trace)
@@ -120,6 +122,7 @@ func (e *Engine) judgeMonitored(ctx context.Context, j *job) (o jobOutcome, wait
 		return jobAgain, f.RetryAfter // counted when it ends
 	}
 	e.count(leg, &f)
+	j.record(&f, x, start)
 	e.countMedia(leg, &f)
 	if f.Shown != policy.Undecided {
 		e.process.metrics.Shown.WithLabelValues(leg.String(), f.Shown.String()).Inc()
@@ -166,6 +169,7 @@ func (e *Engine) judgeShown(ctx context.Context, f *policy.Finding, in llm.Input
 	}
 	shown := e.scanWhatFits(ctx, &c, x, allowed)
 	f.Shown, f.Verdict, f.Latency = shown.Outcome, shown.Verdict, shown.Latency
+	f.Scans += shown.Scans
 	f.Verdict.Partial = shown.Verdict.Partial || m.Partial
 	return shown
 }
@@ -214,5 +218,8 @@ func firstBytes(turns []llm.Turn, n int) []llm.Turn {
 
 // giveUp counts a leg that there is no time to try again.
 func (e *Engine) giveUp(j *job) {
-	e.count(j.input.Leg, &policy.Finding{Outcome: policy.Unavailable, Reason: j.reason})
+	f := policy.Ended(policy.Unavailable, j.reason)
+	f.Scans = j.tries + 1
+	e.count(j.input.Leg, &f)
+	j.record(&f, j.exchange, time.Now())
 }

@@ -108,21 +108,26 @@ func TestMonitorChangesNothing(t *testing.T) {
 	}
 	for name, change := range hopeless {
 		for scanName, sc := range scans {
-			t.Run(name+"/"+scanName, func(t *testing.T) {
-				w := newWorld(t)
-				s := modes(policy.Monitor, policy.Monitor)
-				s.BlockMedia = true
-				k := chatRequest(t)
-				change(k)
-				k.run(newEngine(w.Process, prisma(), s, both(sc)))
-				w.Flush(context.Background())
-				if k.exits > 0 || k.upstreamBody != nil || len(k.clearedRequest)+len(k.clearedAnswer) > 0 {
-					t.Errorf("a monitored exchange was changed: %+v, body %v", k.exit, k.upstreamBody)
+			for _, by := range transports {
+				if by.name == "relay" && name == "header flood" {
+					continue // its listener takes no more than 1,000
 				}
-				if k.serializeCalls > 1 {
-					t.Errorf("%d access log calls", k.serializeCalls)
-				}
-			})
+				t.Run(by.name+"/"+name+"/"+scanName, func(t *testing.T) {
+					w := newWorld(t)
+					s := modes(policy.Monitor, policy.Monitor)
+					s.BlockMedia = true
+					k := chatRequest(t)
+					change(k)
+					by.run(w, k, newEngine(w.Process, prisma(), s, both(sc)))
+					w.Flush(context.Background())
+					if k.exits > 0 || k.exit != nil || k.upstreamBody != nil || len(k.clearedRequest)+len(k.clearedAnswer) > 0 {
+						t.Errorf("a monitored exchange was changed: %+v, body %v", k.exit, k.upstreamBody)
+					}
+					if k.serializeCalls > 1 {
+						t.Errorf("%d access log calls", k.serializeCalls)
+					}
+				})
+			}
 		}
 	}
 }

@@ -6,12 +6,11 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"time"
 
 	"kong-ai-guard/internal/llm"
 	"kong-ai-guard/internal/pdk"
 	"kong-ai-guard/internal/policy"
-	"kong-ai-guard/internal/tracing"
+	"kong-ai-guard/internal/scan"
 )
 
 // Kong is what the engine needs of the gateway during one event.
@@ -30,33 +29,27 @@ type Kong interface {
 
 // A phase is one leg of an exchange while Kong waits for it: one event.
 type phase struct {
-	engine   *Engine
-	ctx      context.Context
-	kong     Kong
-	leg      llm.Leg
-	start    time.Time
-	exchange *exchange
-	span     tracing.Span
+	run
+	kong Kong
+	// names are those that a line about the leg has asked for.
+	names scan.Identity
 
 	// inKong is set while a call to Kong runs. A panic in there may leave the
 	// connection out of step, and only its owner can close it.
 	inKong bool
 	// exited is set once the client has its answer.
 	exited bool
+	// gone is set once the connection to Kong is lost.
+	gone bool
 	// guarded is set once nothing of the request can keep Kong from showing
 	// us the answer.
 	guarded bool
-	// held and working are what the phase has taken of the room for bodies and
-	// of the room for work. queued is what it has reserved of the monitor queue
-	// and not used yet, -1 for none.
-	held, working, queued int64
-	// caller is whom that counts for, "" while nobody knows: see knowCaller.
-	caller string
+	// scout is set when the exchange shows whether its kind can be relayed.
+	scout *scout
 }
 
 func (e *Engine) phase(ctx context.Context, k Kong, leg llm.Leg) *phase {
-	e.inFlight[leg].Inc()
-	return &phase{engine: e, ctx: ctx, kong: k, leg: leg, start: time.Now(), exchange: &exchange{}, queued: -1}
+	return &phase{run: e.run(ctx, leg, byPhases), kong: k}
 }
 
 // batch sends calls. The error is pdk.ErrGone: the event is over.
@@ -68,6 +61,7 @@ func (p *phase) batch(calls ...*pdk.Call) error {
 	err := p.kong.Batch(calls...)
 	p.inKong = false
 	if err != nil {
+		p.gone = true
 		return pdk.ErrGone
 	}
 	return nil
@@ -85,18 +79,12 @@ func (p *phase) exit(status int, header http.Header, body []byte) {
 // ends the exchange by policy.
 func (p *phase) done() {
 	v := recover()
-	defer p.span.End()
-	process := p.engine.process
-	p.engine.inFlight[p.leg].Dec()
-	p.engine.legSeconds[p.leg].Observe(time.Since(p.start).Seconds())
-	process.Room.Release(p.caller, p.held)
-	process.work.Release(p.caller, p.working)
-	if p.queued >= 0 {
-		process.monitor.unreserve(p.caller, p.queued)
-	}
+	defer p.run.stop()
+	p.giveBack()
 	if v == nil {
 		return
 	}
+	process := p.engine.process
 	process.panics.recovered(v)
 	if p.inKong {
 		panic(v)
@@ -121,26 +109,6 @@ func (p *phase) mustRefuseFault() bool {
 	s := &p.engine.settings
 	return s.Mode(p.leg) == policy.Enforce ||
 		p.leg == llm.RequestLeg && s.ResponseMode == policy.Enforce && !p.guarded
-}
-
-// holdWork takes the memory for reading and scanning a body until the event
-// ends. Reading gets more of it, if there is any, when the body needs more. The
-// error is errNoRoom.
-func (p *phase) holdWork(in *llm.Input) (allowance, error) {
-	n := p.engine.workingMemory(in)
-	if err := p.engine.process.work.Reserve(p.ctx, p.caller, n); err != nil {
-		return allowance{}, err
-	}
-	p.working += n
-	return allowance{caller: p.caller, until: p.engine.deadline(p.start), held: n, more: p.moreWork}, nil
-}
-
-func (p *phase) moreWork(n int64) error {
-	if err := p.engine.process.work.Try(p.caller, n); err != nil {
-		return err
-	}
-	p.working += n
-	return nil
 }
 
 // replyFault is the finding of a reply of Kong's that cannot be used.

@@ -43,9 +43,12 @@ type Process struct {
 	metrics *telemetry.Metrics
 	notices notices
 	records *records
-	monitor *monitorQueue
-	slots   *shares
-	waiting atomic.Int64 // scans that wait for a slot
+	// arrivals are the relayed exchanges whose response event may come.
+	arrivals arrivals
+	entities entities
+	monitor  *monitorQueue
+	slots    *shares
+	waiting  atomic.Int64 // scans that wait for a slot
 	// failed is when a scan last ended without the service's answer, in
 	// nanoseconds since 1970.
 	failed atomic.Int64
@@ -86,6 +89,10 @@ func (p *Process) Notice(err bool, text string) {
 	text = p.notices.prefix + " " + telemetry.Line(text)
 	p.notices.add(s, text, text)
 }
+
+// Panicked takes what recover returned outside of this package. It has to be
+// called by the deferred function.
+func (p *Process) Panicked(v any) { p.panics.recovered(v) }
 
 // Leave says that the process is about to end, though exchanges still come.
 // Monitored legs that wait for the service to come back are tried again now.

@@ -32,10 +32,16 @@ func (p *phase) response() error {
 	if err := p.fetchAnswer(a); err != nil {
 		return err
 	}
+	if e.relaying != nil && e.process.arrivals.has(p.exchange.requestID) {
+		return nil // the relay has judged it; the phase runs for another plugin's sake
+	}
 	if x := e.process.records.take(e.vendor.Plugin, p.exchange.requestID); x != nil {
 		p.exchange = x
 		if x.released {
 			return nil // the phase runs for another plugin's sake
+		}
+		if x.scout != nil && !x.scout.came.Load() {
+			x.scout.refute()
 		}
 		p.own(x.caller)
 	} else if a.fault == nil {
@@ -134,38 +140,6 @@ func (p *phase) fetchAgain() error {
 		}
 	}
 	return nil
-}
-
-// judgeAnswer judges an enforced answer.
-func (p *phase) judgeAnswer(a *answer) policy.Finding {
-	e := p.engine
-	f, ok := e.beforeReading(&a.body)
-	if !ok && f.Outcome != policy.TooLarge {
-		return f
-	}
-	if p.exchange.unread != nil {
-		in := p.exchange.unreadInput()
-		allowed, err := p.holdWork(&in)
-		if err != nil {
-			return policy.Ended(policy.NoRoom, "")
-		}
-		p.exchange = e.know(p.ctx, p.exchange, allowed)
-	}
-	a.in.Request = p.exchange.request
-	allowed := allowance{until: e.deadline(p.start)}
-	if ok {
-		var err error
-		if allowed, err = p.holdWork(&a.in); err != nil {
-			return policy.Ended(policy.NoRoom, "")
-		}
-	}
-	switch {
-	case e.passesError(p.ctx, a.status, &a.in, allowed):
-		return policy.Ended(policy.Unscanned, policy.ReasonErrorAnswer)
-	case !ok:
-		return f
-	}
-	return e.judge(p.ctx, a.in, p.exchange, allowed)
 }
 
 // passesError reports whether the answer is an upstream's error that goes to

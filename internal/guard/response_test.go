@@ -90,13 +90,15 @@ func TestMaskOfAnAnswerWithANameTwiceBlocks(t *testing.T) {
 		{`{"choices":[{"index":0,"message":{"content":"my card is 4111","reasoning_content":"a","reasoning_content":"a"}}]}`, "block"},
 		{`{"choices":[{"index":0,"message":{"content":"my card is 4111","reasoning_content":"a"}}]}`, "mask"},
 	} {
-		w := newWorld(t)
-		k := chatRequest(t)
-		k.answer = c.answer
-		k.run(newEngine(w.Process, masking(prisma()), strict(), &scanner{response: maskAll}))
-		l := k.leg("prisma-airs-intercept", "response")
-		if k.exit == nil || strings.Contains(k.exit.body, "4111") || l["action"] != c.action {
-			t.Errorf("%s: exit %+v, access log %v", c.answer, k.exit, l)
+		for _, by := range transports {
+			w := newWorld(t)
+			k := chatRequest(t)
+			k.answer = c.answer
+			by.run(w, k, newEngine(w.Process, masking(prisma()), strict(), &scanner{response: maskAll}))
+			l := k.leg("prisma-airs-intercept", "response")
+			if k.exit == nil || strings.Contains(k.exit.body, "4111") || l["action"] != c.action {
+				t.Errorf("%s, %s: exit %+v, access log %v", by.name, c.answer, k.exit, l)
+			}
 		}
 	}
 }
@@ -140,20 +142,22 @@ func TestErrorAnswers(t *testing.T) {
 		{"MCP, monitored", modes(policy.Monitor, policy.Monitor), mcp, mcpAnswer, true},
 		{"chat, monitored", modes(policy.Monitor, policy.Monitor), "", `{"error":{"message":"bad"}}`, false},
 	} {
-		w := newWorld(t)
-		sc := &scanner{}
-		k := chatRequest(t)
-		if c.body != "" {
-			k.body = c.body
-		}
-		k.status, k.answer = 500, c.answer
-		k.run(newEngine(w.Process, prisma(), c.settings, sc))
-		w.Flush(context.Background())
-		if got := len(sc.seen(llm.ResponseLeg)) == 1; got != c.scanned || k.exit != nil {
-			t.Errorf("%s: scanned is %v, exit %+v", c.name, got, k.exit)
-		}
-		if n := w.metric("unscanned_total", "error answer"); (n == 1) == c.scanned {
-			t.Errorf("%s: %v counted", c.name, n)
+		for _, by := range transports {
+			w := newWorld(t)
+			sc := &scanner{}
+			k := chatRequest(t)
+			if c.body != "" {
+				k.body = c.body
+			}
+			k.status, k.answer = 500, c.answer
+			by.run(w, k, newEngine(w.Process, prisma(), c.settings, sc))
+			w.Flush(context.Background())
+			if got := len(sc.seen(llm.ResponseLeg)) == 1; got != c.scanned || k.exit != nil {
+				t.Errorf("%s, %s: scanned is %v, exit %+v", by.name, c.name, got, k.exit)
+			}
+			if n := w.metric("unscanned_total", "error answer"); (n == 1) == c.scanned {
+				t.Errorf("%s, %s: %v counted", by.name, c.name, n)
+			}
 		}
 	}
 }

@@ -14,32 +14,10 @@ const spanScan = "ai_guard.scan"
 
 var spanLeg = [2]string{"ai_guard.request", "ai_guard.response"}
 
-// trace makes the leg part of the caller's trace, and passes the trace on to
-// the scan service. The answer's leg belongs to the request's trace.
-func (p *phase) trace() {
-	e, x := p.engine, p.exchange
-	if p.leg == llm.RequestLeg {
-		p.ctx = tracing.Join(p.ctx, x.header)
-	} else {
-		p.ctx = tracing.In(p.ctx, x.trace)
-	}
-	p.ctx, p.span = e.process.Tracer.Start(p.ctx, spanLeg[p.leg], p.start, false)
-	if p.leg == llm.RequestLeg {
-		x.trace = tracing.Parent(p.ctx)
-	}
-	if p.span.Recorded() {
-		p.span.Set("ai_guard.plugin", e.vendor.Plugin)
-		p.span.Set("ai_guard.mode", string(e.settings.Mode(p.leg)))
-		p.span.Set("kong.request_id", telemetry.Clean(x.requestID))
-	}
-}
-
-// count notes how the leg ended. A monitored one is counted when it is judged.
+// count notes how the leg ended, in metrics and in the audit log.
 func (p *phase) count(f *policy.Finding) {
-	if f.Outcome != policy.Pending {
-		p.engine.count(p.leg, f)
-	}
-	showFinding(p.span, f)
+	p.run.count(f)
+	p.record(f)
 }
 
 // count notes how a leg ended in the metrics.

@@ -45,6 +45,12 @@ type api struct {
 	// refuse writes what a refusal has in this format alone, before what it has
 	// in all formats. It is nil for OpenAI's way.
 	refuse func(*object, *Refusal)
+
+	// end ends a stream of events or lines, of an answer that has this id, so
+	// that its clients raise the refusal, of which body is what they are sent
+	// before a stream. It is nil where they do so for an event called "error",
+	// or a line, that says the same.
+	end func(r *Refusal, body []byte, f Framing, id string) []byte
 }
 
 // apis lists all formats that are known by name. Formats resemble each other,

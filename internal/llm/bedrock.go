@@ -5,6 +5,7 @@ package llm
 import (
 	"net/http"
 
+	"kong-ai-guard/internal/eventstream"
 	"kong-ai-guard/internal/strictjson"
 )
 
@@ -62,6 +63,24 @@ func arrayOfTexts(s signs) bool {
 func refuseAWS(o *object, r *Refusal) {
 	o.str("__type", awsType(r.Status))
 	o.json("details", r.Details)
+}
+
+// exceptionFrame ends a stream of frames with an exception. Its name is one of
+// those that the streams of both APIs can have, which begin with a small letter.
+func exceptionFrame(r *Refusal) []byte {
+	name := "validationException"
+	switch {
+	case r.Status == http.StatusServiceUnavailable:
+		name = "serviceUnavailableException"
+	case r.Status >= 500:
+		name = "internalServerException"
+	}
+	o := object{}
+	o.json("details", r.Details)
+	o.shared(r)
+	return eventstream.AppendFrame(nil, [][2]string{
+		{":exception-type", name}, {":content-type", "application/json"}, {":message-type", "exception"},
+	}, o.end())
 }
 
 func awsType(status int) string {

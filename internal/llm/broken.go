@@ -90,33 +90,40 @@ func encloses(s []byte) bool {
 
 // values reads the values of a broken stream.
 func (r *reader) values(in Input, body []byte, values []eventstream.Span) error {
-	r.msg.Stream = true
-	r.asm = newAssembler()
+	r.stream(body)
+	if err := r.objects(in, body, 0, values); err != nil {
+		return err
+	}
+	return r.endStream(in)
+}
+
+// objects reads values, which lie in body, which begins at offset at.
+func (r *reader) objects(in Input, body []byte, at int, values []eventstream.Span) error {
 	for _, v := range values {
-		if err := r.chunk(in, v.In(body), v.Start, true); err != nil {
+		r.seen = at + v.End
+		if err := r.chunk(in, v.In(body), at+v.Start, true); err != nil {
 			return err
 		}
 	}
-	return r.endStream(in)
+	return nil
 }
 
 // bare returns the lines from fields[0] on that follow each other in the body
 // and together are one JSON value: something that stands in a stream without a
 // field's name. It returns 0 for a single line.
 func (r *reader) bare(fields []eventstream.Field) (value []byte, n int) {
-	body := r.msg.body
-	if !opensJSON(fields[0].Text.In(body)) {
+	if !opensJSON(r.in(fields[0].Text)) {
 		return nil, 0
 	}
 	end := fields[0].Text.End
 	for n = 1; n < len(fields); n++ {
 		next := fields[n].Text
-		if fields[n].Kind != eventstream.Unknown || len(bytes.TrimLeft(body[end:next.Start], "\r\n")) > 0 {
+		if fields[n].Kind != eventstream.Unknown || len(bytes.TrimLeft(r.in(eventstream.Span{Start: end, End: next.Start}), "\r\n")) > 0 {
 			break
 		}
 		end = next.End
 	}
-	value = body[fields[0].Text.Start:end]
+	value = r.in(eventstream.Span{Start: fields[0].Text.Start, End: end})
 	if n < 2 || !encloses(value) || r.parse(value) != nil && !strictjson.Loose(value) {
 		return nil, 0
 	}

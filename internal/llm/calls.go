@@ -49,7 +49,9 @@ func (m *assembler) wholeCall(r *reader, a at, text string) {
 		return
 	}
 	r.take(textBytes + len(text))
-	m.texts = append(extra(m.texts, 1), &streamed{at: a, buf: []byte(text), whole: true})
+	s := &streamed{at: a, buf: []byte(text), whole: true}
+	m.texts = append(extra(m.texts, 1), s)
+	m.touch(s)
 }
 
 // markCalls notes which of the calls have arguments.

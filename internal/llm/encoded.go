@@ -41,7 +41,7 @@ func (r *reader) hiddenIn(s string, layers int) {
 	r.step(len(s))
 	keep := func(text string) {
 		r.take(3 * len(text))
-		if r.foundBytes += len(text); r.foundBytes > foundPerByte*len(r.msg.body)+foundAtLeast {
+		if r.foundBytes += len(text); r.foundBytes > foundPerByte*r.size()+foundAtLeast {
 			r.fail(errTooMany)
 		}
 		if r.err != nil {
@@ -205,8 +205,9 @@ func (r *reader) legible(label string, data []byte) (text []byte, kind string, e
 // decode is mediatype.Decode, for one of the body's pieces.
 func (r *reader) decode(data []byte) (text, kind string, ok bool) {
 	if r.decoder == nil {
-		r.decoder = mediatype.NewDecoder(len(r.msg.body))
+		r.decoder = mediatype.NewDecoder(0)
 	}
+	r.decoder.Grow(r.size())
 	return r.decoder.Decode(data)
 }
 

@@ -34,7 +34,14 @@ var geminiAPI = api{
 		}
 		o.close()
 	},
+	end: endGemini,
 }
+
+// endGemini ends a stream as Google's servers do: with an error that is no
+// event. Its clients look for one that begins so, and some read the data of an
+// event as an answer without candidates. There is no blank line after it, since
+// they raise what no blank line has ended, too.
+func endGemini(_ *Refusal, body []byte, _ Framing, _ string) []byte { return framed(Lines, "", body) }
 
 func googleStatus(status int) string {
 	switch {

@@ -157,7 +157,7 @@ func (r *reader) addProbs() {
 			said[t.Choice] = append(said[t.Choice], &told{turn: t})
 		}
 	}
-	left := searchPerByte * len(r.msg.body)
+	left := searchPerByte * r.size()
 	for _, p := range r.probs {
 		text := strings.TrimSpace(p.text)
 		if text == "" {

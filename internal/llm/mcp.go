@@ -10,6 +10,36 @@ var mcpAPI = api{
 	format:  MCP,
 	paths:   []string{"/mcp", "/sse"},
 	grammar: rpc,
+	end:     endRPC,
+}
+
+// endRPC ends a stream by answering each call that the caller made with an
+// error, in a message of its own: clients read no arrays there. Where nobody
+// waits for an answer it is a line for the client's log instead, since an
+// error without an id ends the session of some clients.
+func endRPC(r *Refusal, _ []byte, f Framing, _ string) (out []byte) {
+	message := func(data []byte) { out = append(out, framed(f, "message", data)...) }
+	switch {
+	case r.RPC != nil && r.RPC.Batch && len(r.RPC.IDs) > 0:
+		for _, id := range r.RPC.IDs {
+			message(rpcRefusal(r, id))
+		}
+	case r.RPC != nil && r.RPC.ID != nil:
+		message(rpcRefusal(r, r.RPC.ID))
+	default:
+		o := object{}
+		o.str("jsonrpc", "2.0")
+		o.str("method", "notifications/message")
+		o.open("params")
+		o.str("level", "error")
+		o.open("data")
+		o.shared(r)
+		o.json("details", r.Details)
+		o.close()
+		o.close()
+		message(o.end())
+	}
+	return out
 }
 
 // rpc adds what the Model Context Protocol says in JSON-RPC 2.0 messages.

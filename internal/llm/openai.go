@@ -22,6 +22,7 @@ var (
 		request: func(s signs) bool { return s.has("messages") },
 		answer:  func(s signs) bool { return s.has("choices") },
 		refuse:  refuseOpenAI,
+		end:     endOpenAI,
 	}
 	completionsAPI = api{
 		format:  OpenAICompletions,
@@ -32,6 +33,7 @@ var (
 		request: func(s signs) bool { return s.has("prompt") },
 		grammar: openAI, // of all three: the most general of all grammars
 		refuse:  refuseOpenAI,
+		end:     endOpenAI,
 	}
 	otherAPI = api{
 		format: OpenAIOther,
@@ -44,6 +46,7 @@ var (
 		answers: "data results text embedding embeddings",
 		request: func(s signs) bool { return s.has("input") },
 		refuse:  refuseOpenAI,
+		end:     endOpenAI,
 	}
 )
 
@@ -58,6 +61,10 @@ func refuseOpenAI(o *object, r *Refusal) {
 	o.json("details", r.Details)
 	o.close()
 }
+
+// endOpenAI ends a stream with the refusal, in an event without a name: one
+// client puts the lines before an error's data in front of its JSON.
+func endOpenAI(_ *Refusal, body []byte, f Framing, _ string) []byte { return framed(f, "", body) }
 
 func openAIType(status int) string {
 	switch {

@@ -42,14 +42,32 @@ func ReadContext(ctx context.Context, in Input, lim Limits) (*Message, error) {
 
 // read is like Read, and returns how much work it was.
 func read(ctx context.Context, in Input, lim Limits) (m *Message, work int, err error) {
-	body, err := contentcoding.Decode(in.ContentEncoding, in.Body, contentcoding.Limits{Bytes: lim.DecodedBytes, Ratio: lim.Ratio})
+	body, err := contentcoding.Decode(in.ContentEncoding, in.Body, lim.coding())
 	if err != nil {
 		return nil, 0, codingError(err)
 	}
+	label, err := labelOfType(in)
+	if err != nil {
+		return nil, 0, err
+	}
+	return readDecoded(ctx, in, label, body, lim)
+}
+
+// coding returns the bounds of decoding.
+func (l Limits) coding() contentcoding.Limits {
+	return contentcoding.Limits{Bytes: l.DecodedBytes, Ratio: l.Ratio}
+}
+
+func labelOfType(in Input) (mediatype.Label, error) {
 	label, err := mediatype.ParseLabel(in.ContentType)
 	if err != nil {
-		return nil, 0, &Error{Malformed, err.Error()}
+		return label, &Error{Malformed, err.Error()}
 	}
+	return label, nil
+}
+
+// readDecoded reads a body whose content coding has been taken off.
+func readDecoded(ctx context.Context, in Input, label mediatype.Label, body []byte, lim Limits) (m *Message, work int, err error) {
 	if err := checkLabel(label, body); err != nil {
 		return nil, 0, err
 	}
@@ -60,7 +78,9 @@ func read(ctx context.Context, in Input, lim Limits) (m *Message, work int, err 
 	}
 	doc := strictjson.Borrow()
 	defer doc.Return()
-	r := &reader{msg: m, doc: doc, fixed: true, maxDepth: lim.Depth, loosely: in.loosely, budget: budget{ctx: ctx, until: lim.Until, grow: lim.Grow, held: lim.Held}}
+	r := newReader(ctx, m, lim)
+	r.doc = doc
+	r.loosely = in.loosely
 	r.arena.chunk = min(len(body), 32<<10)
 	if r.look(); r.err != nil {
 		return nil, 0, r.err
@@ -69,28 +89,47 @@ func read(ctx context.Context, in Input, lim Limits) (m *Message, work int, err 
 		r.take(cap(body))
 	}
 	err = r.body(in, label, body)
+	if err = r.conclude(in, err, func(how strictjson.Reading) (*reader, error) {
+		one := r.readAgain(how)
+		return one, one.body(in, label, body)
+	}); err != nil {
+		return nil, r.work, err
+	}
+	return m, r.work, nil
+}
+
+// newReader returns a reader of what m is to say.
+func newReader(ctx context.Context, m *Message, lim Limits) *reader {
+	return &reader{msg: m, fixed: true, maxDepth: lim.Depth, budget: budget{ctx: ctx, until: lim.Until, grow: lim.Grow, held: lim.Held}}
+}
+
+// conclude completes the message of a body that was read, or returns what kept
+// it from being read: err, or its cause. again reads the body as parsers do that
+// choose among equal names.
+func (r *reader) conclude(in Input, err error, again func(strictjson.Reading) (*reader, error)) error {
 	if err == nil && r.err == nil {
 		r.addProbs()
 		r.keepNumbers()
 		r.addMentions()
 		r.addNoted()
 		if r.doubled {
-			err = r.addReadings(in, label, body)
+			err = r.addReadings(again)
 		}
 	}
 	if r.err != nil {
 		err = r.err // the cause of whatever came of it
 	}
 	if err != nil {
-		return nil, r.work, err
+		return err
 	}
+	m := r.msg
 	m.Turns = append(slices.Grow(m.Turns, len(r.others)), r.others...)
 	// Asked for nothing, Ollama loads its model.
 	m.Carries = in.Leg == RequestLeg && (r.carries || m.Format == Ollama && r.messages == 0)
 	if m.Model == "" && in.Request != nil {
 		m.Model = in.Request.Model
 	}
-	return m, r.work, nil
+	return nil
 }
 
 // codingError classes an error of decoding.
@@ -116,10 +155,8 @@ var unscannableTypes = [...]string{"grpc", "protobuf", "msgpack", "cbor", "avro"
 
 // checkLabel refuses what a body's type alone makes unreadable.
 func checkLabel(label mediatype.Label, body []byte) error {
-	for _, t := range unscannableTypes {
-		if strings.Contains(label.Type, t) {
-			return &Error{Unscannable, "a content type that cannot be read"}
-		}
+	if err := checkType(label); err != nil {
+		return err
 	}
 	switch cs := label.Charset(); {
 	case cs == "" || cs == "utf-8" || cs == "utf8":
@@ -127,6 +164,16 @@ func checkLabel(label mediatype.Label, body []byte) error {
 	case mediatype.Media(body) != "" && !mediatype.Text(body):
 	default:
 		return &Error{Malformed, "a charset other than UTF-8"}
+	}
+	return nil
+}
+
+// checkType refuses binary encodings of text.
+func checkType(label mediatype.Label) error {
+	for _, t := range unscannableTypes {
+		if strings.Contains(label.Type, t) {
+			return &Error{Unscannable, "a content type that cannot be read"}
+		}
 	}
 	return nil
 }
@@ -179,8 +226,16 @@ func (r *reader) body(in Input, label mediatype.Label, body []byte) error {
 		return r.jsonError(err)
 	case err == strictjson.ErrDepth || err == strictjson.ErrTooLarge && (first == '{' || first == '['):
 		return r.jsonError(err)
-	case eventstream.LooksLikeFrames(body) && (in.Leg == ResponseLeg || label.Type == framesType):
+	}
+	switch flowing(in.Leg, label, body) {
+	case Frames:
 		return r.frames(in, body)
+	case Lines:
+		return r.lines(in, body)
+	case Events:
+		return r.events(in, body)
+	}
+	switch {
 	case label.Type == formType:
 		m.Format = Form
 		return r.form(body)

@@ -3,7 +3,6 @@
 package llm
 
 import (
-	"kong-ai-guard/internal/mediatype"
 	"kong-ai-guard/internal/strictjson"
 )
 
@@ -14,7 +13,14 @@ import (
 // parsers choose among copies. Whatever one of these readings says is scanned.
 
 // parse makes data the reader's document, as its leg and view have it.
-func (r *reader) parse(data []byte) error { return r.parseTo(r.doc, data) }
+func (r *reader) parse(data []byte) error {
+	if len(r.ready) > 0 && len(r.ready) == len(data) && &r.ready[0] == &data[0] {
+		r.ready = nil
+		return nil
+	}
+	r.ready = nil
+	return r.parseTo(r.doc, data)
+}
 
 func (r *reader) parseTo(d *strictjson.Doc, data []byte) error {
 	if r.strict() {
@@ -45,7 +51,7 @@ func (r *reader) accepts(data []byte) bool {
 // addReadings adds what an answer with equal names says to a client that does
 // not look at every copy, where that is something else. None of its text is
 // masked: a mask would have to be right for all readings.
-func (r *reader) addReadings(in Input, label mediatype.Label, body []byte) error {
+func (r *reader) addReadings(again func(strictjson.Reading) (*reader, error)) error {
 	said := make(map[string]bool)
 	for i := range r.msg.Turns {
 		said[r.msg.Turns[i].Text] = true
@@ -58,8 +64,7 @@ func (r *reader) addReadings(in Input, label mediatype.Label, body []byte) error
 		media[m] = true
 	}
 	for _, how := range strictjson.Readings {
-		one := r.readAgain(how)
-		err := one.body(in, label, body)
+		one, err := again(how)
 		if err == nil && one.err == nil {
 			one.addProbs()
 			one.addMentions()

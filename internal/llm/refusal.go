@@ -20,7 +20,7 @@ const (
 // messages have no room for it.
 func Render(r Refusal) (contentType string, body []byte) {
 	if r.RPC != nil || r.Format == MCP {
-		return "application/json", renderRPC(r)
+		return "application/json", renderRPC(&r)
 	}
 	refuse := refuseOpenAI
 	if a := known.api(r.Format); a != nil && a.refuse != nil {
@@ -28,54 +28,64 @@ func Render(r Refusal) (contentType string, body []byte) {
 	}
 	o := object{}
 	refuse(&o, &r)
+	o.shared(&r)
+	return "application/json", o.end()
+}
+
+// shared writes what refusals of all formats have at the top level.
+func (o *object) shared(r *Refusal) {
 	o.str("message", r.Message)
+	o.names(r)
+}
+
+// names writes the names by which a refusal can be found.
+func (o *object) names(r *Refusal) {
 	o.str("code", r.Code)
 	o.str("request_id", r.RequestID)
 	o.str("scan_id", r.ScanID)
-	return "application/json", o.end()
 }
 
 // renderRPC answers each call of a JSON-RPC body with an error. A body whose
 // ids are not known is answered with the id null, as the standard wants it.
-func renderRPC(r Refusal) []byte {
-	code := rpcNoVerdict
-	if r.Policy {
-		code = rpcPolicy
-	}
-	one := func(id []byte) []byte {
-		if len(id) == 0 {
-			id = []byte("null")
-		}
-		o := object{}
-		o.str("jsonrpc", "2.0")
-		o.raw("id", string(id))
-		o.open("error")
-		o.raw("code", strconv.Itoa(code))
-		o.str("message", r.Message)
-		o.open("data")
-		o.str("code", r.Code)
-		o.str("request_id", r.RequestID)
-		o.str("scan_id", r.ScanID)
-		o.json("details", r.Details)
-		o.close()
-		o.close()
-		return o.end()
-	}
+func renderRPC(r *Refusal) []byte {
 	if r.RPC == nil || !r.RPC.Batch {
 		var id []byte
 		if r.RPC != nil {
 			id = r.RPC.ID
 		}
-		return one(id)
+		return rpcRefusal(r, id)
 	}
 	out := []byte{'['}
 	for i, id := range r.RPC.IDs {
 		if i > 0 {
 			out = append(out, ',')
 		}
-		out = append(out, one(id)...)
+		out = append(out, rpcRefusal(r, id)...)
 	}
 	return append(out, ']')
+}
+
+// rpcRefusal answers one call with an error. The id is null if it has none.
+func rpcRefusal(r *Refusal, id []byte) []byte {
+	code := rpcNoVerdict
+	if r.Policy {
+		code = rpcPolicy
+	}
+	if len(id) == 0 {
+		id = []byte("null")
+	}
+	o := object{}
+	o.str("jsonrpc", "2.0")
+	o.raw("id", string(id))
+	o.open("error")
+	o.raw("code", strconv.Itoa(code))
+	o.str("message", r.Message)
+	o.open("data")
+	o.names(r)
+	o.json("details", r.Details)
+	o.close()
+	o.close()
+	return o.end()
 }
 
 // An object is a JSON object being written. Empty strings are left out.

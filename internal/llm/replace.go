@@ -17,13 +17,17 @@ var ErrNotCertain = errors.New("the text to mask has no certain place")
 // Replace returns the body with other texts in place of turns, and every other
 // byte as it was. Replacement.Turn counts in m.Turns. In a stream the new text
 // stands where the first piece was, and the other pieces are empty. The body
-// is without content encoding. The error is ErrNotCertain.
+// is without content encoding. The error is ErrNotCertain, also for a Message of a
+// Stream of which something was taken.
 func (m *Message) Replace(rs []Replacement) ([]byte, error) {
 	type edit struct {
 		span
 		text string
 	}
 	var edits []edit
+	if m.partial {
+		return nil, ErrNotCertain // Stream.Mask can
+	}
 	done := make(map[int]string, len(rs))
 	for _, r := range rs {
 		if r.Turn < 0 || r.Turn >= len(m.Turns) {

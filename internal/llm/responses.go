@@ -20,7 +20,32 @@ var responsesAPI = api{
 	answer:  func(s signs) bool { return s.has("output") && s.has("object") || s.typed("response.") },
 	grammar: responses,
 	refuse:  refuseOpenAI,
+	end:     endResponses,
 }
+
+// endResponses ends a stream as the API does, with the response that failed.
+// Some clients raise what stands in it, others an error of the event's own.
+func endResponses(r *Refusal, _ []byte, f Framing, id string) []byte {
+	o := object{}
+	refuseOpenAI(&o, r)
+	o.str("type", responseFailed)
+	o.open("response")
+	if isIdent([]byte(id)) {
+		o.str("id", id)
+	}
+	o.str("object", "response")
+	o.str("status", "failed")
+	o.open("error")
+	o.str("code", r.Code)
+	o.str("message", r.Message)
+	o.close()
+	o.raw("output", "[]")
+	o.close()
+	o.shared(r)
+	return framed(f, responseFailed, o.end())
+}
+
+const responseFailed = "response.failed"
 
 // responses adds what OpenAI's Responses API says, and its streamed events.
 func responses() {

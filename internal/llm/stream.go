@@ -27,6 +27,7 @@ type assembler struct {
 	event  int32 // counts the events
 	pieces plainText
 	calls  map[callKey]*streamedCall
+	*watch // of a stream that flows
 }
 
 // A threadKey tells the texts of a stream apart. Who speaks is not part of it:
@@ -60,9 +61,11 @@ type streamed struct {
 	// none. reading tells apart what several clients take one thread for.
 	group   threadKey
 	reading int
-	last    int   // offset of the last piece's start, to drop repeated numbers
-	run     run   // the last run
-	runs    []run // all runs, once there are pieces under two names
+	last    int       // offset of the last piece's start, to drop repeated numbers
+	run     run       // the last run
+	runs    []run     // all runs, once there are pieces under two names
+	named   *named    // of the runs, if there are any
+	flow    *progress // in a Stream, nil else
 }
 
 func newAssembler() *assembler { return &assembler{byKey: make(map[threadKey]*streamed)} }
@@ -87,6 +90,7 @@ func (m *assembler) text(r *reader, a at, slot string) (s *streamed, made bool) 
 
 func (m *assembler) of(r *reader, k threadKey, a at) (s *streamed, made bool) {
 	if s = m.byKey[k]; s != nil {
+		m.touch(s)
 		if s.at.role != a.role {
 			s.at.role = mixedRole
 		}
@@ -104,6 +108,7 @@ func (m *assembler) of(r *reader, k threadKey, a at) (s *streamed, made bool) {
 	r.take(textBytes)
 	m.byKey[k] = s
 	m.texts = append(extra(m.texts, 1), s)
+	m.touch(s)
 	return s, true
 }
 
@@ -183,6 +188,9 @@ func (s *streamed) piece(r *reader, v int) {
 	r.step(len(raw))
 	r.take(2*len(raw) + spanBytes) // the memory grows in steps
 	s.buf = extra(s.buf, len(raw))
+	if s.flow != nil {
+		s.flow.piece = len(s.buf)
+	}
 	halved := r.doc.Halved(v)
 	if halved {
 		s.buf, s.halved = r.doc.AppendHalves(s.buf, v), true
@@ -193,8 +201,14 @@ func (s *streamed) piece(r *reader, v int) {
 		s.fixed = false
 		return
 	}
+	if s.flow != nil && s.flow.unplaced {
+		return
+	}
 	start, end := r.doc.Span(v)
 	s.spans = append(extra(s.spans, 1), span{start: uint32(r.base + start), end: uint32(r.base + end), whole: len(s.spans) == 0})
+	if r.asm.watch != nil {
+		r.asm.place(s, r.base+end)
+	}
 }
 
 // addText adds text that stands nowhere as it is.
@@ -414,14 +428,14 @@ func idOf(d *strictjson.Doc) string {
 
 // flush turns the texts of a stream into turns. A text that repeats another
 // becomes no turn of its own, but is masked with it.
-func (r *reader) flush() {
+func (r *reader) flush() flushing {
 	r.asm.markCalls()
 	f := flushing{seen: make(map[string]*copies, len(r.asm.texts)), said: make(map[string]bool)}
 	for _, thread := range r.asm.texts {
 		for i, s := range thread.readings(&r.budget) {
 			s.reading = i
 			if r.step(len(s.buf)); r.err != nil {
-				return
+				return f
 			}
 			if s.halved {
 				s.buf = strictjson.JoinHalves(s.buf)
@@ -449,6 +463,7 @@ func (r *reader) flush() {
 		}
 		t.to = int32(len(r.msg.spans))
 	}
+	return f
 }
 
 // flushing is what flush knows of the texts that it has turned into turns.

@@ -10,19 +10,20 @@ import (
 	"kong-ai-guard/internal/strictjson"
 )
 
+// stream begins to read a stream, which body holds.
+func (r *reader) stream(body []byte) {
+	r.msg.Stream = true
+	r.asm = newAssembler()
+	r.src, r.from = body, 0
+}
+
 // events reads a body of server-sent events.
 func (r *reader) events(in Input, body []byte) error {
-	m := r.msg
-	m.Stream = true
-	r.asm = newAssembler()
+	r.stream(body)
 	er := eventstream.NewReader(body)
 	for er.Next() {
-		e := er.Event()
-		if err := r.event(in, e); err != nil {
+		if err := r.event(in, er.Event()); err != nil {
 			return err
-		}
-		if r.step(e.End - e.Start); r.err != nil {
-			return r.err
 		}
 	}
 	if er.Err() != nil {
@@ -33,10 +34,23 @@ func (r *reader) events(in Input, body []byte) error {
 
 // event reads one event: its data, and whatever else a client could show.
 func (r *reader) event(in Input, e *eventstream.Event) error {
+	r.seen = e.End
+	if err := r.fields(in, e); err != nil {
+		return err
+	}
+	if err := r.data(in, e); err != nil {
+		return err
+	}
+	r.step(e.End - e.Start)
+	return r.err
+}
+
+// fields reads the lines of an event that are no data.
+func (r *reader) fields(in Input, e *eventstream.Event) error {
 	tried := 0 // fields that were looked at for a value of several lines
 	for i := 0; i < len(e.Fields); i++ {
 		f := e.Fields[i]
-		s := r.msg.body[f.Text.Start:f.Text.End]
+		s := r.in(f.Text)
 		plain := false
 		switch f.Kind {
 		case eventstream.EventName:
@@ -81,6 +95,11 @@ func (r *reader) event(in Input, e *eventstream.Event) error {
 			r.escaped(s)
 		}
 	}
+	return nil
+}
+
+// data reads the data of an event.
+func (r *reader) data(in Input, e *eventstream.Event) error {
 	data := e.Data
 	if len(bytes.TrimSpace(data)) == 0 {
 		// A blank or a line's end between words.
@@ -91,11 +110,12 @@ func (r *reader) event(in Input, e *eventstream.Event) error {
 			if i > 0 {
 				r.asm.lineEnd(r)
 			}
-			r.asm.plain(r, r.msg.body[l.Start:l.End], false)
+			r.asm.plain(r, r.in(l), false)
 		}
 		return nil
 	}
 	if string(bytes.TrimSpace(data)) == "[DONE]" {
+		r.asm.done()
 		return nil
 	}
 	if len(e.Lines) == 1 {
@@ -110,7 +130,7 @@ func (r *reader) event(in Input, e *eventstream.Event) error {
 	}
 	r.asm.breakLines(r)
 	for i, l := range e.Lines {
-		line := r.msg.body[l.Start:l.End]
+		line := r.in(l)
 		if i > 0 && !joined {
 			r.asm.lineEnd(r)
 		}
@@ -121,6 +141,7 @@ func (r *reader) event(in Input, e *eventstream.Event) error {
 			r.asm.plain(r, line, false)
 			continue
 		case string(bytes.TrimSpace(line)) == "[DONE]":
+			r.asm.done()
 			continue
 		}
 		if err := r.chunk(in, line, l.Start, !joined); err != nil {
@@ -145,10 +166,10 @@ func (r *reader) chunk(in Input, data []byte, base int, fixed bool) error {
 		err = r.parse(data)
 	}
 	if err != nil {
-		if enclosed && strictjson.Loose(data) || err == strictjson.ErrDepth || err == strictjson.ErrTooLarge || mayBeJSON(in.Leg, data) {
+		if r.broken = true; enclosed && strictjson.Loose(data) || err == strictjson.ErrDepth || err == strictjson.ErrTooLarge || mayBeJSON(in.Leg, data) {
 			return r.jsonError(err)
 		}
-		if !mediatype.Text(data) {
+		if r.broken = false; !mediatype.Text(data) {
 			return &Error{Malformed, "text that is not UTF-8"}
 		}
 		asm.plain(r, data, true)
@@ -173,6 +194,9 @@ func (r *reader) chunk(in Input, data []byte, base int, fixed bool) error {
 		r.msg.Format = f
 	}
 	const root = strictjson.Root
+	if asm.watch != nil {
+		asm.signs(r)
+	}
 	if r.msg.ID == "" {
 		r.msg.ID = idOf(r.doc)
 	}
@@ -192,7 +216,13 @@ func (r *reader) chunk(in Input, data []byte, base int, fixed bool) error {
 // endStream makes turns of what the stream said.
 func (r *reader) endStream(in Input) error {
 	asm := r.asm
-	r.flush()
+	if r.src != nil {
+		r.seen = r.from + len(r.src)
+	}
+	f := r.flush()
+	if r.asm.watch != nil {
+		r.asm.flushed = f
+	}
 	r.asm = nil
 	if r.err != nil {
 		return r.err
@@ -212,10 +242,18 @@ func (r *reader) endStream(in Input) error {
 // lines reads a body of JSON lines.
 func (r *reader) lines(in Input, body []byte) error {
 	if in.Leg == ResponseLeg {
-		r.msg.Stream = true
-		r.asm = newAssembler()
-		for l := range eventstream.Lines(body) {
-			if err := r.chunk(in, body[l.Start:l.End], l.Start, true); err != nil {
+		r.stream(body)
+		var lr eventstream.LineReader
+		lr.Feed(body, 0, true)
+		for lr.Next() {
+			err := r.jsonLine(in, lr.Line())
+			if err != nil && r.broken {
+				err = r.tail(in, body, 0, lr.Full().Start, err)
+				if err == nil {
+					break
+				}
+			}
+			if err != nil {
 				return err
 			}
 		}
@@ -238,45 +276,83 @@ func (r *reader) lines(in Input, body []byte) error {
 	return nil
 }
 
+// errMixed refuses JSON lines with a line among them that is data for the
+// clients of event streams.
+var errMixed = &Error{Malformed, "lines of JSON and of an event stream"}
+
+// jsonLine reads a line of an answer. After an error broken says whether it is
+// no sound JSON.
+func (r *reader) jsonLine(in Input, l eventstream.Span) error {
+	r.broken = false
+	r.seen = l.End
+	line := r.in(l)
+	if eventstream.LooksLike(line) {
+		return errMixed
+	}
+	err := r.chunk(in, line, l.Start, true)
+	r.broken = r.broken && err != nil
+	return err
+}
+
+// tail reads what comes from offset start on, in a body that begins at offset at:
+// the end of a broken stream of lines, in which an error stands in lines of its
+// own. broken is the error if it is none.
+func (r *reader) tail(in Input, body []byte, at, start int, broken error) error {
+	rest := body[start-at:]
+	values := r.endInError(rest)
+	if r.err != nil {
+		return r.err
+	}
+	if values == nil {
+		return broken
+	}
+	return r.objects(in, rest, start, values)
+}
+
 // frames reads a body of AWS event stream frames.
 func (r *reader) frames(in Input, body []byte) error {
-	r.msg.Stream = true
-	r.asm = newAssembler()
+	r.stream(body)
 	r.fixed = false // a mask would have to be framed anew
 	fr := eventstream.NewFrameReader(body)
 	for fr.Next() {
-		f := fr.Frame()
-		for _, h := range f.Headers {
-			if h.Type == eventstream.HeaderString && !isEnum(h.Value) && !isModel(h.Value) {
-				r.asm.addText(r, at{message: -1}, "header", append(bytes.Clone(h.Value), '\n'))
-			}
-			if !isEnum(bytes.TrimPrefix(h.Name, []byte(":"))) {
-				r.asm.addText(r, at{message: -1}, "header", append(bytes.Clone(h.Name), '\n'))
-			}
-		}
-		if r.step(f.End - f.Start); r.err != nil {
-			return r.err
-		}
-		payload := body[f.Payload.Start:f.Payload.End]
-		if len(payload) == 0 {
-			continue
-		}
-		inner, alone := r.invokeChunk(payload)
-		if inner != nil {
-			if err := r.chunk(in, inner, 0, false); err != nil {
-				return err
-			}
-		}
-		if !alone {
-			if err := r.chunk(in, payload, 0, false); err != nil {
-				return err
-			}
+		if err := r.frame(in, fr.Frame()); err != nil {
+			return err
 		}
 	}
 	if fr.Err() != nil {
 		return &Error{Malformed, fr.Err().Error()}
 	}
 	return r.endStream(in)
+}
+
+// frame reads one frame: its headers and its payload.
+func (r *reader) frame(in Input, f *eventstream.Frame) error {
+	r.seen = f.End
+	for _, h := range f.Headers {
+		if h.Type == eventstream.HeaderString && !isEnum(h.Value) && !isModel(h.Value) {
+			r.asm.addText(r, at{message: -1}, "header", append(bytes.Clone(h.Value), '\n'))
+		}
+		if !isEnum(bytes.TrimPrefix(h.Name, []byte(":"))) {
+			r.asm.addText(r, at{message: -1}, "header", append(bytes.Clone(h.Name), '\n'))
+		}
+	}
+	if r.step(f.End - f.Start); r.err != nil {
+		return r.err
+	}
+	payload := r.in(f.Payload)
+	if len(payload) == 0 {
+		return nil
+	}
+	inner, alone := r.invokeChunk(payload)
+	if inner != nil {
+		if err := r.chunk(in, inner, 0, false); err != nil {
+			return err
+		}
+	}
+	if alone {
+		return nil
+	}
+	return r.chunk(in, payload, 0, false)
 }
 
 // invokeChunk takes the model's own event out of a chunk of

@@ -2,7 +2,10 @@
 
 package llm
 
-import "bytes"
+import (
+	"bytes"
+	"slices"
+)
 
 // A run is a row of a text's pieces that came in one event under one name.
 type run struct {
@@ -27,8 +30,16 @@ func (s *streamed) under(r *reader, name int32, role Role) {
 		}
 	default:
 		if s.runs == nil {
-			s.runs = append(s.runs, run{name: s.run.name, role: s.run.role, event: -1}, s.run)
+			first := run{name: s.run.name, role: s.run.role, event: -1}
+			s.named = new(named)
+			s.named.meet(first)
+			s.named.meet(s.run)
+			if s.flow != nil && s.flow.dropped {
+				s.unplace() // the runs count on all spans
+			}
+			s.runs = append(s.runs, first, s.run)
 		}
+		s.named.meet(next)
 		s.runs = append(extra(s.runs, 1), next)
 		r.take(2 * spanBytes)
 	}
@@ -49,7 +60,7 @@ func (s *streamed) readings(b *budget) []*streamed {
 	if s.runs == nil {
 		return []*streamed{s}
 	}
-	names, apart := s.names()
+	names, apart := s.named.names, s.named.apart
 	if len(names) > maxNames {
 		if apart {
 			b.fail(errTooMany)
@@ -103,29 +114,28 @@ func holds(texts []*streamed, text []byte) bool {
 	return false
 }
 
-// names returns the names of a text's runs, at most one more than are taken,
-// and whether they are to be told apart: two come in one event, or one comes
-// again after another.
-func (s *streamed) names() (names []int32, apart bool) {
-	var last run
-	for _, r := range s.runs {
-		if r.name == last.name {
-			last = r
-			continue
-		}
-		apart = apart || last.name != 0 && r.event == last.event
-		known := false
-		for _, name := range names {
-			known = known || name == r.name
-		}
-		if known {
-			apart = true
-		} else if len(names) <= maxNames {
-			names = append(names, r.name)
-		}
-		last = r
+// named is what the runs of a text say together.
+type named struct {
+	last  run
+	names []int32 // at most one more than are taken
+	// apart says that the names are to be told apart: two come in one event, or
+	// one comes again after another.
+	apart bool
+}
+
+// meet takes in the next run.
+func (n *named) meet(next run) {
+	last := n.last
+	n.last = next
+	if next.name == last.name {
+		return
 	}
-	return names, apart
+	n.apart = n.apart || last.name != 0 && next.event == last.event
+	if slices.Contains(n.names, next.name) {
+		n.apart = true
+	} else if len(n.names) <= maxNames {
+		n.names = append(n.names, next.name)
+	}
 }
 
 // pick returns a text of some of the runs.
@@ -147,9 +157,11 @@ func (s *streamed) pick(b *budget, takes func(run) bool) *streamed {
 			buf, spans = s.runs[i+1].buf, s.runs[i+1].span
 		}
 		b.step(buf - r.buf)
-		b.take(2*(buf-r.buf) + spanBytes*(spans-r.span))
+		b.take(2*(buf-r.buf) + spanBytes*max(spans-r.span, 0))
 		one.buf = append(extra(one.buf, buf-r.buf), s.buf[r.buf:buf]...)
-		one.spans = append(extra(one.spans, spans-r.span), s.spans[r.span:spans]...)
+		if one.fixed {
+			one.spans = append(extra(one.spans, spans-r.span), s.spans[r.span:spans]...)
+		}
 	}
 	for i := range one.spans {
 		one.spans[i].whole = i == 0

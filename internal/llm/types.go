@@ -155,6 +155,8 @@ type Message struct {
 	body   []byte // decoded, what spans point into
 	spans  []span
 	shares []share
+	// partial says that body is not all that spans point into.
+	partial bool
 }
 
 // RPC is what is known of a JSON-RPC 2.0 body.

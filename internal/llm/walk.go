@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"unsafe"
 
+	"kong-ai-guard/internal/eventstream"
 	"kong-ai-guard/internal/mediatype"
 	"kong-ai-guard/internal/strictjson"
 )
@@ -62,8 +63,11 @@ type reader struct {
 	msg   *Message
 	doc   *strictjson.Doc
 	arena arena
-	base  int        // where doc's text starts in the body
-	fixed bool       // offsets into the body hold, so texts can be replaced
+	base  int    // where doc's text starts in the body
+	fixed bool   // offsets into the body hold, so texts can be replaced
+	src   []byte // what events lie in: the body from offset from on
+	from  int
+	seen  int        // how much of a stream has been read, 0 for what is no stream
 	asm   *assembler // collects the pieces of a stream; nil for a plain body
 	path  []step     // the place in the document, kept for streams only
 	budget
@@ -88,7 +92,20 @@ type reader struct {
 	view       *strictjson.Reading // of equal names; nil for all copies
 	doubled    bool                // an object has equal names
 	loosely    bool                // as in Input
+	broken     bool                // the last chunk is no sound JSON
+	ready      []byte              // the text that doc holds already
 }
+
+// size is the length of the body, of a stream as far as it has been read.
+func (r *reader) size() int {
+	if r.seen > 0 {
+		return r.seen
+	}
+	return len(r.msg.body)
+}
+
+// in returns the bytes of the body at s.
+func (r *reader) in(s eventstream.Span) []byte { return r.src[s.Start-r.from : s.End-r.from] }
 
 func (r *reader) isObject(v int) bool { return r.doc.Kind(v) == strictjson.Object }
 func (r *reader) isArray(v int) bool  { return r.doc.Kind(v) == strictjson.Array }

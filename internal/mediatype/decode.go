@@ -38,10 +38,24 @@ func Decode(b []byte) (text, kind string, ok bool) {
 // A Decoder decodes the pieces of one body. There can be many, nested in each
 // other and repeated in each reading of what is around them. So the 256 KiB, or
 // the body's own length, are for all of them together.
-type Decoder struct{ western int } // how much may still be read in each charset
+type Decoder struct {
+	western int // how much may still be read in each charset
+	body    int // the body's length up to now, if it is not longer than maxWestern
+}
 
 // NewDecoder returns a Decoder for a body of n bytes.
-func NewDecoder(n int) *Decoder { return &Decoder{min(n, maxWestern)} }
+func NewDecoder(n int) *Decoder {
+	n = min(n, maxWestern)
+	return &Decoder{western: n, body: n}
+}
+
+// Grow says that the body, which arrives in pieces, has n bytes by now.
+func (of *Decoder) Grow(n int) {
+	if more := min(n, maxWestern) - of.body; more > 0 {
+		of.western += more
+		of.body += more
+	}
+}
 
 // Decode is the function Decode.
 func (of *Decoder) Decode(b []byte) (text, kind string, ok bool) {

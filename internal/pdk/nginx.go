@@ -34,3 +34,18 @@ func CtxShared(key string) Call {
 func SetCtxSharedText(key, value string) Call {
 	return Call{Method: "kong.ctx.shared.set", Args: pairArgs(key, textValue(value))}
 }
+
+// SetNginxCtxStruct puts a table into the request's ngx.ctx.
+func SetNginxCtxStruct(key string, value Struct) Call {
+	return Call{Method: "kong.nginx.set_ctx", Args: pairArgs(key, value.value())}
+}
+
+// SetNginxCtxAsRead puts back what NginxCtx has read, but for functions in it,
+// which Kong cannot send. The reply is copied.
+func SetNginxCtxAsRead(key string, read *Call) Call {
+	value := read.Reply
+	if len(value) == 0 {
+		value = []byte{byte(valueNull << 3), 0}
+	}
+	return Call{Method: "kong.nginx.set_ctx", Args: pairArgs(key, value)}
+}

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"net/http"
 	"testing"
+	"time"
 
 	"github.com/Kong/go-pdk/bridge"
 	"github.com/Kong/go-pdk/server/kong_plugin_protocol"
@@ -17,7 +18,19 @@ import (
 	"kong-ai-guard/internal/sim/recording"
 )
 
-const recorded = "../../testdata/protocol/kong-3.9.1-frames.jsonl"
+const (
+	recorded        = "../../testdata/protocol/kong-3.9.1-frames.jsonl"
+	recordedRelayed = "../../testdata/protocol/kong-3.9.1-relay-frames.jsonl"
+)
+
+func load(t *testing.T, path string) []recording.Frame {
+	t.Helper()
+	frames, err := recording.Load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return frames
+}
 
 // decoded is what go-pdk's own messages make of a reply.
 func decoded[M proto.Message](t *testing.T, reply []byte, m M) M {
@@ -29,12 +42,12 @@ func decoded[M proto.Message](t *testing.T, reply []byte, m M) M {
 }
 
 func TestDecodesWhatKongSent(t *testing.T) {
-	frames, err := recording.Load(recorded)
-	if err != nil {
-		t.Fatal(err)
-	}
 	seen := map[string]int{}
-	for _, f := range frames {
+	var key string // that get_ctx was asked for
+	for _, f := range append(load(t, recorded), load(t, recordedRelayed)...) {
+		if f.Kind == "args" && f.Method() == "kong.nginx.get_ctx" {
+			key = decoded(t, f.Data, &kong_plugin_protocol.String{}).V
+		}
 		if f.Kind != "reply" {
 			continue
 		}
@@ -82,6 +95,46 @@ func TestDecodesWhatKongSent(t *testing.T) {
 			var v pdk.Value
 			v, err = call.Value()
 			got, want = v.Text, decoded(t, f.Data, &structpb.Value{}).GetStringValue()
+		case "kong.nginx.get_ctx":
+			seen[key]++
+			fields := decoded(t, f.Data, &structpb.Value{}).GetStructValue().GetFields()
+			text := func(name string) string { return fields[name].GetStringValue() }
+			number := func(name string) int { return int(fields[name].GetNumberValue()) }
+			switch key {
+			case pdk.CtxBalancerData:
+				got, err = call.BalancerData()
+				want = pdk.BalancerData{
+					Host: text("host"), Port: uint16(number("port")), Scheme: text("scheme"), Type: text("type"), Retries: number("retries"),
+					Connect: time.Duration(number("connect_timeout")) * time.Millisecond,
+					Send:    time.Duration(number("send_timeout")) * time.Millisecond,
+					Read:    time.Duration(number("read_timeout")) * time.Millisecond,
+				}
+			case pdk.CtxService:
+				got, err = call.ServiceEntity()
+				want = pdk.ServiceEntity{
+					Service:  pdk.Service{ID: text("id"), Name: text("name")},
+					Protocol: text("protocol"), Host: text("host"), Path: text("path"), Port: uint16(number("port")),
+				}
+			case pdk.CtxRoute:
+				got, err = call.RouteEntity()
+				want = pdk.RouteEntity{
+					Route:             pdk.Route{ID: text("id"), Name: text("name")},
+					PreserveHost:      fields["preserve_host"].GetBoolValue(),
+					RequestBuffering:  fields["request_buffering"].GetBoolValue(),
+					ResponseBuffering: fields["response_buffering"].GetBoolValue(),
+				}
+			case "buffered_proxying":
+				var v pdk.Value
+				v, err = call.Value()
+				got, want = v, pdk.Value{Kind: pdk.ValueBool, Bool: decoded(t, f.Data, &structpb.Value{}).GetBoolValue()}
+			default:
+				t.Errorf("get_ctx of %q is recorded and not decoded here", key)
+			}
+		case "kong.service.request.set_scheme", "kong.service.set_target", "kong.service.request.set_header", "kong.nginx.set_ctx":
+			if len(f.Data) != 0 {
+				t.Errorf("Kong answers %s with %q", f.Method(), f.Data)
+			}
+			continue
 		default:
 			continue
 		}
@@ -92,7 +145,10 @@ func TestDecodesWhatKongSent(t *testing.T) {
 			t.Errorf("%s: (-go-pdk +ours)\n%s", f.Method(), diff)
 		}
 	}
-	for _, method := range []string{"kong.request.get_headers", "kong.client.get_consumer", "kong.router.get_service", "kong.ctx.shared.get"} {
+	for _, method := range []string{
+		"kong.request.get_headers", "kong.client.get_consumer", "kong.router.get_service", "kong.ctx.shared.get",
+		pdk.CtxBalancerData, pdk.CtxService, pdk.CtxRoute,
+	} {
 		if seen[method] == 0 {
 			t.Errorf("the recording holds no reply to %s", method)
 		}
@@ -102,12 +158,8 @@ func TestDecodesWhatKongSent(t *testing.T) {
 // TestEncodesWhatKongUnderstood compares our calls with those that a real Kong
 // took from go-pdk.
 func TestEncodesWhatKongUnderstood(t *testing.T) {
-	frames, err := recording.Load(recorded)
-	if err != nil {
-		t.Fatal(err)
-	}
 	sent := map[string][][]byte{}
-	for _, f := range frames {
+	for _, f := range load(t, recorded) {
 		if f.Kind == "args" {
 			sent[f.Method()] = append(sent[f.Method()], f.Data)
 		}
@@ -140,6 +192,52 @@ func TestEncodesWhatKongUnderstood(t *testing.T) {
 		}
 		if !found {
 			t.Errorf("%s: %s with %q was never sent to Kong; it got %q", name, call.Method, call.Args, sent[call.Method])
+		}
+	}
+}
+
+// TestEncodesWhatARelayNeeds makes each call of the recorded relayed exchanges
+// again from what it says, and compares the bytes.
+func TestEncodesWhatARelayNeeds(t *testing.T) {
+	seen := map[string]int{}
+	for _, f := range load(t, recordedRelayed) {
+		if f.Kind != "args" {
+			continue
+		}
+		seen[f.Method()]++
+		var call pdk.Call
+		switch f.Method() {
+		case "kong.nginx.get_ctx":
+			call = pdk.NginxCtx(decoded(t, f.Data, &kong_plugin_protocol.String{}).V)
+		case "kong.nginx.get_var":
+			call = pdk.NginxVar(decoded(t, f.Data, &kong_plugin_protocol.String{}).V)
+		case "kong.client.get_consumer":
+			call = pdk.ClientConsumer()
+		case "kong.service.request.set_scheme":
+			call = pdk.SetUpstreamScheme(decoded(t, f.Data, &kong_plugin_protocol.String{}).V)
+		case "kong.service.set_target":
+			m := decoded(t, f.Data, &kong_plugin_protocol.Target{})
+			call = pdk.SetTarget(m.Host, uint16(m.Port))
+		case "kong.service.request.set_header":
+			m := decoded(t, f.Data, &kong_plugin_protocol.KV{})
+			call = pdk.SetRequestHeader(m.K, m.V.GetStringValue())
+		case "kong.nginx.set_ctx":
+			m := decoded(t, f.Data, &kong_plugin_protocol.KV{})
+			if m.K == pdk.CtxBalancerData {
+				continue // our relay listens on TCP and does not replace it
+			}
+			call = pdk.SetNginxCtxBool(m.K, m.V.GetBoolValue())
+		default:
+			t.Errorf("%s is recorded and not encoded here", f.Method())
+			continue
+		}
+		if call.Method != f.Method() || !bytes.Equal(call.Args, f.Data) {
+			t.Errorf("%s with %q, recorded was %s with %q", call.Method, call.Args, f.Method(), f.Data)
+		}
+	}
+	for _, method := range []string{"kong.service.request.set_scheme", "kong.service.set_target", "kong.service.request.set_header", "kong.nginx.set_ctx"} {
+		if seen[method] == 0 {
+			t.Errorf("no call of %s is recorded", method)
 		}
 	}
 }

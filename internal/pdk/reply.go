@@ -53,6 +53,24 @@ func (c *Call) Int() (int, error) {
 	return v, nil
 }
 
+// Bool decodes a reply that is yes or no, false for nil.
+func (c *Call) Bool() (bool, error) {
+	if c.Err != nil {
+		return false, c.Err
+	}
+	var v bool
+	cur := cursor[[]byte]{rest: c.Reply}
+	for cur.next() {
+		if cur.num == 1 && cur.typ == protowire.VarintType {
+			v = cur.varint != 0
+		}
+	}
+	if err := cur.err(); err != nil {
+		return false, err
+	}
+	return v, nil
+}
+
 // A RawBody is a client's body as Kong hands it over: in Content, or in the
 // file at Path when it is over Kong's client_body_buffer_size. Content lies in
 // the reply and is valid as long as it is.

@@ -39,11 +39,15 @@ func ClearResponseHeader(name string) Call {
 	return Call{Method: "kong.response.clear_header", Args: textArgs(name)}
 }
 
+// BodyHeaders are the headers that describe an answer's body, and do not fit
+// another one.
+var BodyHeaders = []string{
+	"Content-Encoding", "ETag", "Last-Modified", "Content-MD5", "Digest", "Content-Digest",
+	"Repr-Digest", "Content-Range", "Accept-Ranges", "Content-Disposition",
+}
+
 var clearBodyHeaders = func() (calls []Call) {
-	for _, name := range []string{
-		"Content-Encoding", "ETag", "Last-Modified", "Content-MD5", "Digest", "Content-Digest",
-		"Repr-Digest", "Content-Range", "Accept-Ranges", "Content-Disposition",
-	} {
+	for _, name := range BodyHeaders {
 		calls = append(calls, ClearResponseHeader(name))
 	}
 	return calls

@@ -2,10 +2,16 @@
 
 package pluginserver
 
-import "net"
+import (
+	"context"
+	"net"
+)
 
 // NewLog lets tests read what is logged.
 var NewLog = newLog
+
+// KongVersion is what a dump says of a build's version.
+var KongVersion = kongVersion
 
 // ServeConn serves one connection and returns when it is closed: tests that
 // run in fake time have no listener. Shutdown waits for it.
@@ -18,3 +24,8 @@ func (s *Server) ServeConn(nc net.Conn) {
 	}
 	s.serveConn(c)
 }
+
+// Stop and Finish are the steps of the end, one by one.
+func (s *Server) Stop(ctx context.Context) { s.stop(ctx) }
+
+func (s *Server) Finish(ctx context.Context) bool { return s.finish(ctx) }

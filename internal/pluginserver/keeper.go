@@ -42,7 +42,7 @@ func keep(args []string, stdout, stderr io.Writer) (code int, ran bool) {
 	defer hold.Close()
 	// Before the child is there: the default handler would leave it alone.
 	told := make(chan os.Signal, 8)
-	signal.Notify(told, syscall.SIGTERM, syscall.SIGINT)
+	signal.Notify(told, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	defer signal.Stop(told)
 	err = cmd.Start()
 	cmd.ExtraFiles[0].Close()
@@ -100,20 +100,26 @@ type signals struct {
 	leave chan struct{}
 	// patience ends at SIGINT.
 	patience context.Context
-	release  func()
+	// hangups get each SIGHUP that is not about the same as the one before.
+	hangups chan os.Signal
+	release func()
 }
 
-// watchSignals takes over SIGTERM and SIGINT. What is left of Kong's own pipe
+// watchSignals takes over SIGTERM, SIGINT and SIGHUP. What is left of Kong's own pipe
 // may break any time after, which must not end the process.
 func watchSignals() signals {
 	signal.Ignore(syscall.SIGPIPE)
 	terms := make(chan os.Signal, 1)
 	signal.Notify(terms, syscall.SIGTERM)
 	patience, stop := signal.NotifyContext(context.Background(), syscall.SIGINT)
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
 	over := make(chan struct{})
-	s := signals{leave: make(chan struct{}), patience: patience, release: func() {
+	s := signals{leave: make(chan struct{}), patience: patience, hangups: hangups, release: func() {
 		close(over)
 		signal.Stop(terms)
+		signal.Stop(hangups)
+		close(hangups)
 		stop()
 	}}
 	orphaned := make(chan struct{})

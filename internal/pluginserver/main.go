@@ -59,11 +59,15 @@ const (
 	exitUsage = 2
 )
 
+// drainFlag is the flag that bounds a drain.
+const drainFlag = "drain-time"
+
 type options struct {
 	kongPrefix          string
 	dump, help, version bool
 	priority            int
 	drainTime           time.Duration
+	streamTime          time.Duration // for what runs outside of events
 	logLevel            zapcore.Level
 }
 
@@ -72,7 +76,7 @@ type options struct {
 // an answer, and else after a signal. SIGTERM comes from Kong, whose other
 // workers are served until they have gone or the drain time is over. SIGINT
 // comes from somebody at a terminal, and ends the process as soon as no event
-// runs. A second one ends it at once. Nothing goes to stdout but what -dump or
+// runs. A second one ends it at once. SIGHUP ends nothing. Nothing goes to stdout but what -dump or
 // -version print.
 func Main(p Program, args []string, stdout, stderr io.Writer) int {
 	if p.Name == "" {
@@ -97,6 +101,12 @@ func Main(p Program, args []string, stdout, stderr io.Writer) int {
 		flags.Usage()
 		return exitUsage
 	}
+	// Who has set a time means it for everything.
+	flags.Visit(func(f *flag.Flag) {
+		if f.Name == drainFlag {
+			o.streamTime = o.drainTime
+		}
+	})
 	if p.Command != nil && !o.dump && !o.version {
 		if code, ran := p.Command(p.Name, o.priority, stdout, stderr); ran {
 			return code
@@ -124,14 +134,14 @@ func Main(p Program, args []string, stdout, stderr io.Writer) int {
 }
 
 func (p Program) flags(stderr io.Writer) (*flag.FlagSet, *options) {
-	o := &options{logLevel: zapcore.InfoLevel}
+	o := &options{logLevel: zapcore.InfoLevel, streamTime: DefaultStreamTimeout}
 	flags := flag.NewFlagSet(p.Name, flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.StringVar(&o.kongPrefix, "kong-prefix", "/usr/local/kong", "Kong prefix path (specified by the -p argument commonly used in the kong cli)")
 	flags.BoolVar(&o.dump, "dump", false, "Dump info about plugins")
 	flags.BoolVar(&o.help, "help", false, "Show usage info")
 	flags.BoolVar(&o.version, "version", false, "Show the version")
-	flags.DurationVar(&o.drainTime, "drain-time", DefaultDrainTimeout, "how long to go on serving after SIGTERM, for workers of Kong that still have exchanges under way; 0 for not at all")
+	flags.DurationVar(&o.drainTime, drainFlag, DefaultDrainTimeout, "how long to go on serving after SIGTERM, for workers of Kong that still have exchanges under way, and for relayed answers, which have 10m if this flag is not given; 0 for not at all")
 	flags.IntVar(&o.priority, "priority", p.Priority, "Place in the order of plugins: Kong runs higher ones first. Give it to the command that dumps")
 	flags.Func("log-level", "What to log on standard error: debug, info, warn or error (default info)", func(s string) error {
 		level, err := zapcore.ParseLevel(s)
@@ -160,7 +170,7 @@ func (p Program) dump(stdout io.Writer, o *options) error {
 		return err
 	}
 	return writeDump(stdout, p.socket(o), pluginInfo{
-		Name: p.Name, Version: p.Version, Priority: o.priority, Schema: schema,
+		Name: p.Name, Version: kongVersion(p.Version), Priority: o.priority, Schema: schema,
 	})
 }
 
@@ -177,6 +187,11 @@ func (p Program) serve(stderr io.Writer, o *options) error {
 		server.Log = log
 	}
 	server.init()
+	go func() {
+		for range told.hangups {
+			server.hangup()
+		}
+	}()
 	listener, err := Listen(p.socket(o))
 	if err != nil {
 		return err
@@ -184,18 +199,20 @@ func (p Program) serve(stderr io.Writer, o *options) error {
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 	log.Info("listening", zap.String("socket", p.socket(o)), zap.String("version", p.Version))
+	streams := told.patience
 	select {
 	case <-told.leave:
 		log.Info("draining", zap.Duration("at_most", o.drainTime))
-		drain, cancel := context.WithTimeout(told.patience, o.drainTime)
+		var over context.CancelFunc
+		streams, over = context.WithTimeout(told.patience, o.streamTime)
+		defer over()
+		drain, cancel := context.WithTimeout(streams, o.drainTime)
 		server.Drain(drain)
 		cancel()
 	case <-told.patience.Done():
 	}
 	log.Info("shutting down")
-	shutdown, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
-	defer cancel()
-	if err := server.Shutdown(shutdown); err != nil {
+	if err := server.leaveWithin(streams, shutdownTimeout); err != nil {
 		log.Error("background work did not end", zap.Error(err))
 	}
 	return <-served

@@ -10,9 +10,11 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -29,6 +31,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"kong-ai-guard/internal/pluginserver"
+	"kong-ai-guard/internal/relay"
 )
 
 // runAs tells a copy of the test binary to be a plugin server.
@@ -92,7 +95,9 @@ var program = pluginserver.Program{
 	},
 	Flags: func(flags *flag.FlagSet) { flags.Int("own-flag", 0, "A flag of the plugin's own") },
 	Start: func(p pluginserver.Process) (*pluginserver.Server, error) {
+		relayed := relay.New(relay.Options{})
 		return &pluginserver.Server{
+			Open: relayed.Open,
 			New: func(config []byte) pluginserver.Instance {
 				p.Log.Debug("new instance")
 				h := new(probe)
@@ -103,14 +108,49 @@ var program = pluginserver.Program{
 					syscall.Kill(os.Getpid(), syscall.SIGKILL)
 				}
 				return plugin{
-					access:   func(_ context.Context, e *pluginserver.Event) { h.Access(e.PDK()) },
+					access: func(_ context.Context, e *pluginserver.Event) {
+						if h.Mode == "relay" {
+							address, _ := relayed.Address()
+							p.Log.Info("expects", zap.String("at", address.String()+"/"+relayed.Expect(echo{})))
+						}
+						h.Access(e.PDK())
+					},
 					response: func(_ context.Context, e *pluginserver.Event) { h.Response(e.PDK()) },
 				}
 			},
-			Flush: func(context.Context) error { p.Log.Info("flushed"); return nil },
+			Hangup: func() {
+				p.Log.Info("hung up")
+				panic("a bug")
+			},
+			Flush: func(ctx context.Context) error {
+				cut, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
+				defer cancel()
+				_ = relayed.Shutdown(cut)
+				p.Log.Info("flushed")
+				return nil
+			},
 		}, nil
 	},
 }
+
+// An echo is an exchange that says what it hears, at once.
+type echo struct{}
+
+func (echo) Serve(w http.ResponseWriter, r *http.Request) {
+	flush := http.NewResponseController(w).Flush
+	_ = flush()
+	piece := make([]byte, 64)
+	for {
+		n, err := r.Body.Read(piece)
+		_, _ = w.Write(piece[:n])
+		_ = flush()
+		if err != nil {
+			return
+		}
+	}
+}
+
+func (echo) Missed() {}
 
 // A process is a copy of the test binary that runs as a plugin server.
 type process struct {
@@ -349,6 +389,35 @@ func TestDrainServesUntilKongHasGone(t *testing.T) {
 	for _, c := range []*peer{idle, late, busy} {
 		c.Close()
 	}
+	p.ends(t)
+}
+
+// TestHangupEndsNothing: SIGHUP reaches the process that serves, and neither of
+// the two dies of it, not while it drains either.
+func TestHangupEndsNothing(t *testing.T) {
+	p := run(t, "ours", shortDir(t))
+	k := p.connect(t)
+	id := must[int32](t)(k.start(`{"mode":"pass"}`))
+	for n, leaving := range []bool{false, false, true} {
+		if leaving {
+			if err := p.Process.Signal(syscall.SIGTERM); err != nil {
+				t.Fatal(err)
+			}
+			p.says(t, "draining")
+		}
+		if err := p.Process.Signal(syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		for deadline := time.Now().Add(patience); strings.Count(p.stderr.String(), "hung up") <= n; time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("SIGHUP %d was not heard: %s", n, p.stderr.String())
+			}
+		}
+		if _, err := k.event(id, "access"); err != nil {
+			t.Fatalf("after SIGHUP %d: %v", n, err)
+		}
+	}
+	k.Close()
 	p.ends(t)
 }
 
@@ -627,6 +696,162 @@ func TestShutdownTakesALastCall(t *testing.T) {
 		}
 		if b, err := p.read(); !errors.Is(err, io.EOF) {
 			t.Errorf("after it: %q, %v", b, err)
+		}
+	})
+}
+
+// A stream is a relayed exchange with an echo.
+type stream struct {
+	say    *io.PipeWriter
+	answer *http.Response
+}
+
+// stream opens one, for which k's worker has an event.
+func (p *process) stream(t *testing.T, k *peer) *stream {
+	t.Helper()
+	before := len(expected.FindAllString(p.stderr.String(), -1))
+	id := must[int32](t)(k.start(`{"mode":"relay"}`))
+	must[outcome](t)(k.event(id, "access"))
+	var told [][]string
+	for deadline := time.Now().Add(patience); len(told) <= before && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		told = expected.FindAllStringSubmatch(p.stderr.String(), -1)
+	}
+	last := told[len(told)-1]
+	body, say := io.Pipe()
+	r := must[*http.Request](t)(http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+last[1], body))
+	r.Header.Set("X-Relay-Token", last[2])
+	answer := must[*http.Response](t)(new(http.Transport).RoundTrip(r))
+	t.Cleanup(func() { answer.Body.Close() })
+	return &stream{say, answer}
+}
+
+var expected = regexp.MustCompile(`"at":"([0-9.:]+)/([0-9a-f]{32})"`)
+
+// talk says something and hears it.
+func (s *stream) talk(t *testing.T) {
+	t.Helper()
+	if _, err := io.WriteString(s.say, "again"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(s.answer.Body, make([]byte, 5)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// ends ends it and hears the end.
+func (s *stream) ends(t *testing.T) {
+	t.Helper()
+	s.say.Close()
+	if rest, err := io.ReadAll(s.answer.Body); len(rest) > 0 || err != nil {
+		t.Errorf("after the end: %q, %v", rest, err)
+	}
+}
+
+// TestReloadCutsNoStream plays what Kong does to the plugin server at a reload,
+// with streams through the relay that nobody has a connection for any more, and
+// with another worker that still has one.
+func TestReloadCutsNoStream(t *testing.T) {
+	for name, connected := range map[string]bool{"nobody is connected": false, "a worker is connected": true} {
+		t.Run(name, func(t *testing.T) {
+			p := run(t, "ours", shortDir(t))
+			first, second := p.connect(t), p.connect(t)
+			streams := []*stream{p.stream(t, first), p.stream(t, first), p.stream(t, second)}
+			first.Close()
+			if !connected {
+				second.Close()
+			}
+			for _, signal := range []os.Signal{syscall.SIGTERM, syscall.SIGKILL} {
+				if err := p.Process.Signal(signal); err != nil {
+					t.Error(err)
+				}
+			}
+			p.says(t, "draining")
+			if connected {
+				streams = append(streams, p.stream(t, second))
+			}
+			for range 20 {
+				for _, s := range streams {
+					s.talk(t)
+				}
+				time.Sleep(5 * time.Millisecond)
+			}
+			if strings.Contains(p.stderr.String(), "shutting down") {
+				t.Error("it does not wait for streams")
+			}
+			second.Close()
+			for _, s := range streams {
+				s.ends(t)
+			}
+			if err := p.Wait(); err == nil || !strings.Contains(err.Error(), "killed") {
+				t.Errorf("what Kong has started ended with %v", err)
+			}
+			if log := p.stderr.String(); !strings.Contains(log, "flushed") {
+				t.Errorf("stderr %s", log)
+			}
+		})
+	}
+}
+
+// TestStreamsEndWithTheirTime: SIGINT waits for none, and neither does a drain
+// time that somebody has set when it is over.
+func TestStreamsEndWithTheirTime(t *testing.T) {
+	for name, c := range map[string]struct {
+		args   []string
+		signal os.Signal
+	}{
+		"interrupt":       {nil, syscall.SIGINT},
+		"no drain time":   {[]string{"-drain-time", "0"}, syscall.SIGTERM},
+		"drain time over": {[]string{"-drain-time", "50ms"}, syscall.SIGTERM},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := run(t, "ours", shortDir(t), c.args...)
+			k := p.connect(t)
+			s := p.stream(t, k)
+			s.talk(t)
+			if err := p.Process.Signal(c.signal); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.ReadAll(s.answer.Body); err == nil {
+				t.Error("the stream ended as if it were whole")
+			}
+			k.Close()
+			s.say.Close()
+			p.ends(t)
+		})
+	}
+}
+
+// TestStreamsOutliveTheDrain: when the workers' time is over, they have to take
+// another process, and the streams go on.
+func TestStreamsOutliveTheDrain(t *testing.T) {
+	var open atomic.Int64
+	open.Store(1)
+	s := &pluginserver.Server{New: always(plugin{}), Open: func() int { return int(open.Load()) }}
+	bubble(t, s, func(t *testing.T, connect func() *peer) {
+		p := connect()
+		must[int32](t)(p.start(`{}`))
+		start := time.Now()
+		drain, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		s.Drain(drain)
+		if took := time.Since(start); took != time.Minute {
+			t.Errorf("the drain took %v", took)
+		}
+		stop, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		s.Stop(stop)
+		time.AfterFunc(5*time.Minute, func() { open.Store(0) })
+		streams, cancel := context.WithTimeout(t.Context(), 9*time.Minute)
+		defer cancel()
+		if !s.Finish(streams) || streams.Err() != nil || open.Load() != 0 {
+			t.Error("did not wait for the stream")
+		}
+		open.Store(1)
+		if !s.Finish(streams) || streams.Err() == nil {
+			t.Error("did not wait for all of the time")
+		}
+		if s.Finish(streams) {
+			t.Error("waited when the time was over")
 		}
 	})
 }

@@ -74,6 +74,9 @@ const (
 	// DefaultDrainTimeout is that of the flag -drain-time. It covers an answer
 	// for which Kong waits as long as it does by default.
 	DefaultDrainTimeout = time.Minute
+	// DefaultStreamTimeout is how long exchanges that run outside of events are
+	// waited for when the flag is not given.
+	DefaultStreamTimeout = 10 * time.Minute
 )
 
 const (
@@ -93,6 +96,9 @@ const (
 	// lastAccept is how long Drain looks for connections that nobody has
 	// accepted yet, before it takes the server for left alone.
 	lastAccept = 50 * time.Millisecond
+	// openLook is how often it is looked whether exchanges still run outside of
+	// events.
+	openLook = 20 * time.Millisecond
 )
 
 // A Server serves one plugin. Its exported fields are set before its first
@@ -104,6 +110,12 @@ type Server struct {
 	New func(config []byte) Instance
 	// Leave is called once, when the process is to go, while it still serves.
 	Leave func()
+	// Open is how many exchanges run outside of events, on connections of the
+	// plugin's own; nil for none.
+	Open func() int
+	// Hangup is called at each SIGHUP, which ends nothing: what others may have
+	// moved is to be opened again.
+	Hangup func()
 	// Flush ends background work at shutdown, after the last event.
 	Flush func(ctx context.Context) error
 	// Room has to grant room before a large reply is read into memory.
@@ -288,7 +300,7 @@ func (s *Server) wake() {
 }
 
 // Drain goes on serving, new connections included, until there is none any more
-// or ctx ends; Shutdown has to follow. Kong sends SIGTERM when the worker that
+// and nothing is open, or ctx ends; Shutdown has to follow. Kong sends SIGTERM when the worker that
 // has started the process ends, while others still have exchanges under way.
 // Each of them closes its connections when it ends. New connections come only
 // while no other process has taken the socket over.
@@ -309,6 +321,10 @@ func (s *Server) Drain(ctx context.Context) {
 			return
 		}
 		if !s.isAlone() {
+			continue
+		}
+		if s.open() > 0 {
+			time.AfterFunc(openLook, s.wake)
 			continue
 		}
 		// Serve has the last word: it may be about to accept somebody.
@@ -332,6 +348,26 @@ func (s *Server) Drain(ctx context.Context) {
 // what is left of ctx's time, at least a second, and closes all instances. It
 // returns Flush's error.
 func (s *Server) Shutdown(ctx context.Context) error {
+	s.stop(ctx)
+	return s.end(ctx)
+}
+
+// leaveWithin is Shutdown within a time, but that it waits, until streams ends,
+// for what runs outside of events. The time then begins anew.
+func (s *Server) leaveWithin(streams context.Context, d time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	defer cancel()
+	s.stop(ctx)
+	if !s.finish(streams) {
+		return s.end(ctx)
+	}
+	ctx, again := context.WithTimeout(context.Background(), d)
+	defer again()
+	return s.end(ctx)
+}
+
+// stop is the first half of Shutdown, up to the end of the last event.
+func (s *Server) stop(ctx context.Context) {
 	s.init()
 	s.stopTaking()
 	idle := make(chan struct{})
@@ -345,6 +381,39 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		s.Log.Warn("events still ran at the end of the drain time")
 		s.abandon(idle)
 	}
+}
+
+// finish waits between the halves until nothing is open any more or ctx ends,
+// and reports whether it had to wait. By then Kong uses another process, if there
+// is one, so that nothing new is opened here.
+func (s *Server) finish(ctx context.Context) (waited bool) {
+	n := s.open()
+	if n == 0 || ctx.Err() != nil {
+		return false
+	}
+	s.Log.Info("waiting for exchanges that still run", zap.Int("open", n))
+	tick := time.NewTicker(openLook)
+	defer tick.Stop()
+	for s.open() > 0 {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			s.Log.Warn("exchanges still ran at the end of their time", zap.Int("open", s.open()))
+			return true
+		}
+	}
+	return true
+}
+
+func (s *Server) open() int {
+	if s.Open == nil {
+		return 0
+	}
+	return s.Open()
+}
+
+// end is the second half of Shutdown.
+func (s *Server) end(ctx context.Context) error {
 	s.cancel()
 	var err error
 	if s.Flush != nil {
@@ -390,6 +459,17 @@ func (s *Server) leave() {
 		}
 	}()
 	s.Leave()
+}
+
+func (s *Server) hangup() {
+	defer func() {
+		if v := recover(); v != nil {
+			s.panicked("hangup", v)
+		}
+	}()
+	if s.Hangup != nil {
+		s.Hangup()
+	}
 }
 
 func (s *Server) flush(ctx context.Context) (err error) {

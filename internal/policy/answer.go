@@ -114,3 +114,20 @@ func PlanAnswer(s *Settings, h *RequestHead, in *llm.Input, m *llm.Message) Answ
 	}
 	return ScanAnswer
 }
+
+// PlanRelayed is PlanAnswer for a relayed exchange. Its answer is seen in
+// whatever way it comes, unless the configuration says that streams pass.
+func PlanRelayed(s *Settings, in *llm.Input, m *llm.Message) AnswerPlan {
+	watched := s.ResponseMode == Monitor
+	switch {
+	case s.ResponseMode == Off:
+		return IgnoreAnswer
+	case s.PassStreams && asksForStream(m, in) && watched:
+		return PassUnscannedWatchedStream
+	case s.PassStreams && asksForStream(m, in):
+		return PassStream
+	case watched:
+		return WatchAnswer
+	}
+	return ScanAnswer
+}

@@ -45,6 +45,8 @@ type Finding struct {
 	Claim string
 	// Latency is that of the scan, 0 if there was none.
 	Latency time.Duration
+	// Scans is how many scans were made, 0 if there was none.
+	Scans int
 }
 
 // Ended is the finding of a leg that was not judged. The reason is one of a
@@ -71,6 +73,9 @@ const (
 	ReasonQueueFull   = "monitor queue full"
 	ReasonService     = "content over the limit of the service"
 	ReasonMedia       = "media"
+	ReasonMaskBeside  = "mask of a request that had gone on"
+	ReasonUpgrade     = "upgraded connection"
+	ReasonCut         = "answer cut off by the upstream"
 )
 
 // Severity is the level of the line about a leg, quiet for none.

@@ -33,6 +33,9 @@ const (
 	Misconfigured
 	OwnFault
 	NoRoom
+	// Those of the upstream of a relayed exchange.
+	UpstreamFailed
+	UpstreamTimeout
 
 	// Outcomes is how many there are.
 	Outcomes
@@ -166,6 +169,16 @@ var rules = [Outcomes]rule{
 		name: "no_room", action: actionRefuse, severity: Failure,
 		status: [2]int{503, 503}, code: "guard_overloaded", retry: true,
 		message: [2]string{noVerdictRequest, noVerdictResponse},
+	},
+	UpstreamFailed: {
+		name: "upstream_failed", action: actionRefuse, severity: Warning,
+		status: [2]int{0, 502}, code: "upstream_failed",
+		message: [2]string{"", "The upstream gave no answer"},
+	},
+	UpstreamTimeout: {
+		name: "upstream_timeout", action: actionRefuse, severity: Warning,
+		status: [2]int{0, 504}, code: "upstream_failed",
+		message: [2]string{"", "The upstream took too long"},
 	},
 }
 

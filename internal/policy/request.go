@@ -18,6 +18,15 @@ type RequestHead struct {
 	Header http.Header
 	// Incomplete says that there may be more headers than Header has.
 	Incomplete bool
+	// Relayed says that the answer will come through the relay, which sees it
+	// whatever Kong does, and while it flows.
+	Relayed bool
+}
+
+// Upgrades reports whether this asks for WebSocket, as Kong understands it: by
+// the first Upgrade header.
+func (h *RequestHead) Upgrades() bool {
+	return strings.EqualFold(strings.TrimSpace(h.Header.Get("Upgrade")), "websocket")
 }
 
 // Unguardable finds out why an exchange that is enforced on a leg cannot be
@@ -30,15 +39,16 @@ func (s *Settings) Unguardable(h *RequestHead) (f Finding, bad bool) {
 	case h.Incomplete:
 		// What decides may stand among those that were left out.
 		return Ended(Ambiguous, ReasonHeaders), true
-	case s.ResponseMode == Enforce && strings.EqualFold(strings.TrimSpace(h.Header.Get("Upgrade")), "websocket"):
-		// Kong would not buffer the answer, and skip the response phase.
+	case (h.Relayed || s.ResponseMode == Enforce) && h.Upgrades():
+		// Kong would not buffer the answer, and skip the response phase. The
+		// relay would see either leg in frames that are not read.
 		return Ended(UpgradeRefused, ""), true
-	case s.ResponseMode == Enforce && s.RefuseHTTP2 && !strings.HasPrefix(h.Protocol, "HTTP/1."):
+	case !h.Relayed && s.ResponseMode == Enforce && s.RefuseHTTP2 && !strings.HasPrefix(h.Protocol, "HTTP/1."):
 		// The same, on Kongs that buffer answers over HTTP/1 only.
 		return Ended(HTTP2Refused, ""), true
 	case isGRPC(h.Header.Get("Content-Type")) && !s.AllowUnscannable:
 		return Ended(Unscannable, ReasonGRPC), true
-	case s.ResponseMode == Enforce && !s.PassMCPGetStream && h.opensEventStream():
+	case !h.Relayed && s.ResponseMode == Enforce && !s.PassMCPGetStream && h.opensEventStream():
 		return Ended(StreamRefused, ""), true
 	case s.RequestMode == Enforce && (len(h.Header["Content-Type"]) > 1 || len(h.Header["Content-Encoding"]) > 1):
 		return Ended(Ambiguous, ReasonTwice), true

@@ -11,14 +11,18 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"fmt"
 	"io"
 	"os"
 	"runtime/debug"
+	"time"
 
+	"kong-ai-guard/internal/audit"
 	"kong-ai-guard/internal/guard"
 	"kong-ai-guard/internal/kongschema"
 	"kong-ai-guard/internal/pluginserver"
 	"kong-ai-guard/internal/policy"
+	"kong-ai-guard/internal/relay"
 	"kong-ai-guard/internal/scan"
 	"kong-ai-guard/internal/scanhttp"
 	"kong-ai-guard/internal/telemetry"
@@ -58,6 +62,7 @@ type Instance struct {
 type options struct {
 	bounds        guard.Bounds
 	metrics, otlp string
+	audit         string
 	commands      commands
 	// root is where the file system begins, for leftovers: "/" but in tests.
 	root string
@@ -72,9 +77,13 @@ func (o *options) flags(fs *flag.FlagSet) {
 		o.otlp = s
 		return tracing.CheckEndpoint(s)
 	})
+	fs.StringVar(&o.audit, "audit-log", "", "`path` of a file, pipe or device to write a record of each leg to, one JSON object a line; SIGHUP opens it again (default none)")
 	o.bounds.Flags(fs)
 	o.commands.flags(fs)
 }
+
+// auditAtLeast is how long the records that wait at the end may take.
+const auditAtLeast = time.Second
 
 // Main runs the binary and returns the code to exit with.
 func Main(p Plugin) int {
@@ -96,6 +105,10 @@ func Main(p Plugin) int {
 	}, os.Args[1:], os.Stdout, os.Stderr)
 }
 
+// relayTime is what relayed exchanges get at the very end, when the time to wait
+// for them is over. What they leave to be monitored is sent after that.
+const relayTime = 3 * time.Second
+
 // start makes the server, and whatever else the flags ask for.
 func (p Plugin) start(o *options, own pluginserver.Process) (*pluginserver.Server, error) {
 	if err := o.bounds.Validate(); err != nil {
@@ -114,6 +127,15 @@ func (p Plugin) start(o *options, own pluginserver.Process) (*pluginserver.Serve
 		}
 		process.Tracer = tracer
 	}
+	process.Relay = relay.New(relay.Options{Header: "X-Relay-" + own.Name, Panicked: process.Panicked})
+	process.Upstreams = relay.NewClient()
+	if o.audit != "" {
+		log, err := openAudit(o.audit, process, metrics)
+		if err != nil {
+			return nil, err
+		}
+		process.Audit = log
+	}
 	shown, hide := context.WithCancel(context.Background())
 	server := &pluginserver.Server{
 		New:      func(config []byte) pluginserver.Instance { return p.instance(process, metrics, config) },
@@ -125,9 +147,19 @@ func (p Plugin) start(o *options, own pluginserver.Process) (*pluginserver.Serve
 			hide()
 			process.Leave()
 		},
+		Open: process.Relay.Open,
+		Hangup: func() { process.Audit.Reopen() },
 		Flush: func(ctx context.Context) error {
+			cut, cancel := context.WithTimeout(ctx, relayTime)
+			_ = process.Relay.Shutdown(cut) // what still runs is cut
+			cancel()
+			process.Upstreams.CloseIdle()
 			process.Flush(ctx)
 			process.Tracer.Shutdown(ctx)
+			// Monitored legs are judged until now, and may have left no time.
+			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), auditAtLeast)
+			defer cancel()
+			process.Audit.Close(last)
 			return nil
 		},
 	}
@@ -139,6 +171,25 @@ func (p Plugin) start(o *options, own pluginserver.Process) (*pluginserver.Serve
 		go serveMetrics(shown, &telemetry.Endpoint{Address: o.metrics, Gatherer: metrics.Registry, Ready: server.Ready, Log: own.Log})
 	}
 	return server, nil
+}
+
+// openAudit opens the audit log of -audit-log.
+func openAudit(path string, process *guard.Process, m *telemetry.Metrics) (*audit.Log, error) {
+	written, dropped := m.Audits.WithLabelValues(telemetry.AuditWritten), m.Audits.WithLabelValues(telemetry.AuditDropped)
+	log, err := audit.Open(path, audit.Options{
+		Written: written.Inc,
+		Dropped: func() {
+			dropped.Inc()
+			process.Notice(true, "audit records are lost: what -audit-log names takes them too slowly, or not at all")
+		},
+		Failed: func(err error) {
+			process.Notice(true, "-audit-log cannot be written, and is tried again: "+err.Error())
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("-audit-log %s: %w", path, err)
+	}
+	return log, nil
 }
 
 // stamp is the version that the linker was given (-X), "" for none.

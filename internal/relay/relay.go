@@ -4,22 +4,37 @@
 // exchanges, and the client that hands them on to where Kong was about to send
 // them. It changes nothing of either side's bytes and knows nothing of what
 // they say: that is its users' part.
+//
+// What net/http does all the same, and nobody can tell apart who keeps to HTTP:
+//   - Names of headers arrive in their canonical form, in no order among each
+//     other; the values of one name keep theirs.
+//   - Chunks are cut anew. Of an upstream's status line only the code goes on.
+//   - Interim answers (1xx but 101) go no further. 100 is made here, when the
+//     upstream wants the body.
+//   - A request without a body says Content-Length: 0 if its method is one that
+//     mostly has one. A GET or HEAD does not say that.
+//   - Pragma: no-cache gains Cache-Control: no-cache, unless there is one.
+//   - Of several User-Agent headers the first goes on, and an empty one does not.
+//   - What has both a length and trailers, as HTTP/2 allows, keeps the length.
+//   - 204 and 304 say no Content-Length, and 304 no Content-Type.
 package relay
 
 import (
-	"context"
 	"crypto/tls"
 	"errors"
 	"net/http"
-	"net/netip"
 	"time"
 )
 
 // An Exchange is one that Kong will send here.
 type Exchange interface {
-	// Serve answers the request. It runs on a goroutine of its own, and again
-	// when nginx repeats the request. r has no token any more; its URL holds
-	// path and query as Kong made them. A panic ends the exchange with 503.
+	// Serve answers the request. It runs on a goroutine of its own, and once
+	// more when nginx repeats the request, though never twice at a time. r has
+	// no token any more; its RequestURI holds path and query as Kong made them.
+	// r.Context ends when Kong or its client goes away. A panic ends the
+	// exchange with 503, or cuts it if something was written already, which
+	// http.ErrAbortHandler always does. An answer that can't be completed has
+	// to be cut, or the client takes what it has for all.
 	Serve(w http.ResponseWriter, r *http.Request)
 	// Missed is called once if the request never came.
 	Missed()
@@ -31,12 +46,16 @@ type Target struct {
 	Scheme, Address string
 	// Host is the Host header that Kong would have sent.
 	Host string
-	// Connect, Send and Read bound connecting, and the time between two writes
-	// and two reads; 0 for no bound.
+	// Connect, Send and Read bound connecting (TLS included), and the time
+	// between two writes and two reads; 0 for no bound.
 	Connect, Send, Read time.Duration
 	// TLS says how an https target is verified; nil for the system's
-	// authorities and the name in Host. It is compared by identity: one for
-	// each configuration.
+	// authorities. It is compared by identity: one for each configuration, and
+	// not changed any more. Its ServerName is the name to ask for and to verify.
+	// Without one, that is the host of Address, and if that is an IP address,
+	// the name in Host. Kong takes the name in Host always, which with
+	// preserve_host is the client's choice: whoever sits on the path would only
+	// need a certificate for any name of his own to read what Kong adds.
 	TLS *tls.Config
 }
 
@@ -47,66 +66,17 @@ var (
 	ErrUpstreamTimeout = errors.New("the upstream took too long")
 )
 
-// A Server is the listener of a process. It starts with the first Expect.
-type Server struct{}
+const (
+	// maxHeaderBytes and maxHeaders bound the head of a request and of an
+	// answer. Kong's own bounds are far below.
+	maxHeaderBytes = 1 << 20
+	maxHeaders     = 1000
+)
 
-// Options are what a Server is made of. Each has a default.
-type Options struct {
-	// Header is the name of the header that carries the token.
-	Header string
-	// Within is how long after Expect the request may come.
-	Within time.Duration
-	// Panicked hears of each panic that was recovered.
-	Panicked func(v any)
+// countHeaders counts lines, as they are on the wire.
+func countHeaders(h http.Header) (n int) {
+	for _, values := range h {
+		n += len(values)
+	}
+	return n
 }
-
-// New makes a server that listens to nothing yet.
-func New(o Options) *Server { return &Server{} }
-
-// Address is where Kong has to send requests to. It starts listening, on a
-// loopback port of the system's choice, if nobody has yet.
-func (s *Server) Address() (netip.AddrPort, error) { return netip.AddrPort{}, nil }
-
-// Header is the name of the header that carries the token.
-func (s *Server) Header() string { return "" }
-
-// Expect makes the token with which the request of x has to come. It is good
-// until the exchange is answered or Forget is called.
-func (s *Server) Expect(x Exchange) (token string) { return "" }
-
-// Forget makes a token worthless, unless its request is being served. Missed is
-// not called.
-func (s *Server) Forget(token string) {}
-
-// Open is how many exchanges are being served.
-func (s *Server) Open() int { return 0 }
-
-// Shutdown takes no new exchange and waits until those that run have ended, or
-// until ctx ends, when it cuts them.
-func (s *Server) Shutdown(ctx context.Context) error { return nil }
-
-// A Client hands requests on. Its connections are kept alive, and shared by all
-// exchanges of a process.
-type Client struct{}
-
-// NewClient makes a client.
-func NewClient() *Client { return &Client{} }
-
-// Forward sends r, as it came, to t and returns the answer, whose body the
-// caller closes. With body not nil, that goes in place of r's and describes
-// itself. When ctx ends, so does the call. The error is, or wraps, ErrUpstream
-// or ErrUpstreamTimeout, or is the context's.
-func (c *Client) Forward(ctx context.Context, r *http.Request, body []byte, t *Target) (*http.Response, error) {
-	return nil, ErrUpstream
-}
-
-// WriteHead writes the status and the headers of an upstream's answer, all but
-// those of the connection. It announces its trailers.
-func WriteHead(w http.ResponseWriter, answer *http.Response) {}
-
-// WriteTrailers writes the trailers, once the body was read and written.
-func WriteTrailers(w http.ResponseWriter, answer *http.Response) {}
-
-// Tunnel joins the client and the upstream of an answer with status 101 until
-// one of them ends.
-func Tunnel(w http.ResponseWriter, r *http.Request, answer *http.Response) error { return nil }

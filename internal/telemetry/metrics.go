@@ -51,12 +51,59 @@ type Metrics struct {
 	ShareLimited *prometheus.CounterVec
 	// Panics counts recovered panics.
 	Panics prometheus.Counter
+	// Audits counts records for the audit log by what became of them: written,
+	// dropped.
+	Audits *prometheus.CounterVec
+
+	// Relayed counts exchanges through the relay by outcome: see RelayPassed.
+	Relayed *prometheus.CounterVec
+	// Proofs counts what happened to the proofs that exchanges reach the relay:
+	// see ProofMade.
+	Proofs *prometheus.CounterVec
+	// FirstByteSeconds is how much later than ours from the upstream the client
+	// gets the first byte of a relayed answer.
+	FirstByteSeconds prometheus.Histogram
+	// HoldSeconds is how long a unit of a stream was held before it went out.
+	HoldSeconds prometheus.Histogram
+	// StreamScans is how many scans a stream took.
+	StreamScans prometheus.Histogram
+	// StreamsOpen is how many streams are relayed now.
+	StreamsOpen prometheus.Gauge
+	// CutCharacters counts the characters that had gone out of streams before
+	// these were cut.
+	CutCharacters prometheus.Counter
 
 	limits      *prometheus.GaugeVec
 	legReasons  *prometheus.CounterVec
 	reasonLabel reasons
 	plugin      prometheus.Registerer
 }
+
+// The values of Relayed's label: the exchange was handed on to its end, was
+// refused or its stream was cut by policy, its upstream failed, or its client
+// went away.
+const (
+	RelayPassed         = "passed"
+	RelayRefused        = "refused"
+	RelayCut            = "cut"
+	RelayUpstreamFailed = "upstream_failed"
+	RelayClientGone     = "client_gone"
+)
+
+// The values of Proofs' label: exchanges of a kind were seen to reach the
+// relay, a response event came for one that the relay has not seen, or one that
+// was relayed never came.
+const (
+	ProofMade      = "made"
+	ProofFailed    = "failed"
+	ProofTakenBack = "taken_back"
+)
+
+// The values of Audits' label.
+const (
+	AuditWritten = "written"
+	AuditDropped = "dropped"
+)
 
 // NewMetrics makes the metrics of one plugin, named as Kong knows it.
 func NewMetrics(plugin string) *Metrics {
@@ -76,6 +123,10 @@ func NewMetrics(plugin string) *Metrics {
 	m.RoomRefused = counter("room_refused_total", "Bodies for which no memory became free in time.").WithLabelValues()
 	m.ShareLimited = counter("share_limited_total", "What had to wait or was refused because its caller held his fair share already.", "resource", "result")
 	m.Panics = counter("panics_total", "Recovered panics.").WithLabelValues()
+	m.Audits = counter("audit_records_total", "Records for the audit log by what became of them.", "result")
+	m.Relayed = counter("relayed_total", "Exchanges that went through the relay, by what became of them.", "outcome")
+	m.Proofs = counter("relay_proofs_total", "Proofs that exchanges of a kind reach the relay, by what became of them.", "result")
+	m.CutCharacters = counter("stream_cut_characters_total", "Characters that had gone out of streams before these were cut.").WithLabelValues()
 	m.Bodies = counter("bodies_total", "Bodies that were read, by format.", "leg", "format")
 	m.legReasons = counter("leg_reasons_total", "Finished legs without an ordinary verdict, by why.", "leg", "outcome", "reason")
 	histogram := func(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
@@ -88,15 +139,33 @@ func NewMetrics(plugin string) *Metrics {
 	m.LegSeconds = histogram("leg_seconds", "How long Kong waited for a leg.",
 		[]float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 25, 50}, "leg", "mode")
 	m.BodyBytes = histogram("body_bytes", "Sizes of bodies as they came.", prometheus.ExponentialBuckets(256, 8, 6), "leg")
+	m.FirstByteSeconds = histogram("relay_first_byte_seconds", "How much later than from the upstream the first byte of a relayed answer went out.",
+		[]float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}).WithLabelValues().(prometheus.Histogram)
+	m.HoldSeconds = histogram("stream_hold_seconds", "How long a unit of a stream was held before it went out.",
+		[]float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}).WithLabelValues().(prometheus.Histogram)
+	m.StreamScans = histogram("stream_scans", "How many scans a stream took.",
+		[]float64{1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144}).WithLabelValues().(prometheus.Histogram)
 	gauge := func(name, help string, labels ...string) *prometheus.GaugeVec {
 		g := prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: "ai_guard", Name: name, Help: help}, labels)
 		r.MustRegister(g)
 		return g
 	}
 	m.limits = gauge("limit", "Configured bounds.", "bound")
+	m.StreamsOpen = gauge("streams_open", "Streams that are relayed now.").WithLabelValues()
 	m.InFlight = gauge("exchanges_in_flight", "Legs of exchanges that Kong waits for now.", "leg")
 	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.plugin = r
+	// What alerts look at is there from the start, at 0: nobody sees a series
+	// increase that begins with its first event.
+	for _, outcome := range []string{RelayPassed, RelayRefused, RelayCut, RelayUpstreamFailed, RelayClientGone} {
+		m.Relayed.WithLabelValues(outcome)
+	}
+	for _, result := range []string{ProofMade, ProofFailed, ProofTakenBack} {
+		m.Proofs.WithLabelValues(result)
+	}
+	for _, result := range []string{AuditWritten, AuditDropped} {
+		m.Audits.WithLabelValues(result)
+	}
 	return m
 }
 

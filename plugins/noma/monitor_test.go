@@ -161,6 +161,7 @@ func TestMonitoredStreamsFlow(t *testing.T) {
 	arrived, late := make(chan struct{}), new(atomic.Bool)
 	h.setAnswer(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/event-stream")
+		w.Header().Set("X-Accel-Buffering", "no") // else nginx collects 4 KiB first
 		io.WriteString(w, first+"\n\n")
 		http.NewResponseController(w).Flush()
 		select {

@@ -66,36 +66,27 @@ const caseHeader = "X-Corpus-Case"
 // that gives the answers of the cases, and with scan services that object to
 // the marker.
 type house struct {
-	gateway *kongtest.Gateway
-	direct  string // the upstream's own URL
-	http1   *http.Client
-	http2   *http.Client
-	cases   []testcase
+	gateway *kongtest.Gateway // nil where it is a real Kong
+	direct  string            // the upstream's own URL
+	// base is the gateway's URL, base2 that for HTTP/2.
+	base, base2 string
+	http1       *http.Client
+	http2       *http.Client
+	cases       []testcase
 
 	mu  sync.Mutex
 	got map[string][]byte // bodies that came to the upstream, by plugin and case
 }
 
-// A variant is a route of each plugin with some fields of the configuration set.
-type variant struct {
-	suffix string // of the route's path
-	fields map[string]any
-}
-
-func open(t *testing.T, cases []testcase) *house {
-	t.Helper()
-	return openVariants(t, cases, []variant{{}}, nil)
-}
-
-// openVariants opens a house with a route for each plugin and variant. scanned,
-// if it is not nil, hears of each scan: the request that it is about, and
-// what was to be judged.
-func openVariants(t *testing.T, cases []testcase, variants []variant, scanned func(plugin, requestID string, judged gjson.Result)) *house {
+// standIns makes a house without a gateway, and the plugins' configurations.
+// scanned, if it is not nil, hears of each scan: the request that it is about,
+// and what was to be judged.
+func standIns(t *testing.T, cases []testcase, scanned func(plugin, requestID string, judged gjson.Result)) (h *house, config map[string]map[string]any) {
 	t.Helper()
 	if scanned == nil {
 		scanned = func(string, string, gjson.Result) {}
 	}
-	h := &house{cases: cases, got: make(map[string][]byte)}
+	h = &house{cases: cases, got: make(map[string][]byte)}
 	upstream := httptest.NewServer(http.HandlerFunc(h.upstream))
 	airs := httptest.NewServer(marked(
 		fakeairs.New(fakeairs.Options{Keys: []string{"key"}, Profiles: []string{"strict"}}), fakeairs.Path, lastContent,
@@ -111,11 +102,30 @@ func openVariants(t *testing.T, cases []testcase, variants []variant, scanned fu
 		t.Cleanup(s.Close)
 	}
 	h.direct = upstream.URL
-	config := map[string]map[string]any{
+	config = map[string]map[string]any{
 		prisma: {"api_key": "key", "profile_name": "strict", "api_endpoint": airs.URL, "timeout_ms": 45000},
 		noma:   {"API_base": ai.URL, "client_ID": "id", "client_secret": "s3cret", "timeout_ms": 45000},
 	}
-	service := kongtest.Service{Name: "llm", URL: upstream.URL}
+	return h, config
+}
+
+// A variant is a route of each plugin with some fields of the configuration set.
+type variant struct {
+	suffix string // of the route's path
+	fields map[string]any
+}
+
+func open(t *testing.T, cases []testcase) *house {
+	t.Helper()
+	return openVariants(t, cases, []variant{{}}, nil)
+}
+
+// openVariants opens a house with a route for each plugin and variant. scanned
+// is as in standIns.
+func openVariants(t *testing.T, cases []testcase, variants []variant, scanned func(plugin, requestID string, judged gjson.Result)) *house {
+	t.Helper()
+	h, config := standIns(t, cases, scanned)
+	service := kongtest.Service{Name: "llm", URL: h.direct}
 	var servers []kongtest.PluginServer
 	for _, name := range plugins {
 		if config[name] == nil {
@@ -132,6 +142,7 @@ func openVariants(t *testing.T, cases []testcase, variants []variant, scanned fu
 		}
 	}
 	h.gateway = startGateway(t, servers, service)
+	h.base, h.base2 = h.gateway.URL(), h.gateway.URL()
 	h.http1 = &http.Client{Transport: &http.Transport{DisableCompression: true}, Timeout: 5 * time.Minute}
 	two := new(http.Protocols)
 	two.SetUnencryptedHTTP2(true)
@@ -204,12 +215,18 @@ type result struct {
 
 // send plays a case through a plugin.
 func (h *house) send(ctx context.Context, plugin string, n int) (result, error) {
-	r, err := h.exchange(ctx, h.gateway.URL()+"/"+plugin, plugin, n)
+	base := h.base
+	if h.cases[n].http2 {
+		base = h.base2
+	}
+	r, err := h.exchange(ctx, base+"/"+plugin, plugin, n)
 	if err != nil {
 		return r, err
 	}
-	x, _ := h.gateway.Exchange(r.header.Get("X-Kong-Request-Id"))
-	r.outcome = outcomeOf(x, plugin)
+	if h.gateway != nil {
+		x, _ := h.gateway.Exchange(r.header.Get("X-Kong-Request-Id"))
+		r.outcome = outcomeOf(x, plugin)
+	}
 	h.mu.Lock()
 	r.got, r.reached = h.got[plugin+" "+strconv.Itoa(n)]
 	h.mu.Unlock()

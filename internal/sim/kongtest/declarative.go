@@ -25,26 +25,69 @@ type Declarative struct {
 	Consumers     []Consumer      `yaml:"consumers"`
 	Groups        []ConsumerGroup `yaml:"consumer_groups"`
 	Plugins       []Plugin        `yaml:"plugins"`
+	Upstreams     []Upstream      `yaml:"upstreams"`
+	Certificates  []Certificate   `yaml:"certificates"`
+	Authorities   []Authority     `yaml:"ca_certificates"`
+}
+
+// An Upstream is an upstream entity: a service whose host is its name goes to
+// its targets in turn.
+type Upstream struct {
+	ID         string   `yaml:"id"`
+	Name       string   `yaml:"name"`
+	HostHeader string   `yaml:"host_header"`
+	Targets    []Target `yaml:"targets"`
+	Tags       []string `yaml:"tags"`
+}
+
+// A Target is a host and port of an Upstream; the port is 8000 when it has
+// none.
+type Target struct {
+	Target string   `yaml:"target"`
+	Weight int      `yaml:"weight"` // accepted; all are equal here
+	Tags   []string `yaml:"tags"`
+}
+
+// A Certificate is what Kong shows to an upstream, in PEM.
+type Certificate struct {
+	ID   string   `yaml:"id"`
+	Cert string   `yaml:"cert"`
+	Key  string   `yaml:"key"`
+	Tags []string `yaml:"tags"`
+}
+
+// An Authority signs certificates of upstreams, in PEM.
+type Authority struct {
+	ID   string   `yaml:"id"`
+	Cert string   `yaml:"cert"`
+	Tags []string `yaml:"tags"`
 }
 
 // A Service is an upstream. URL is short for Protocol, Host, Port and Path.
 // Timeouts are milliseconds, 60000 when 0.
 type Service struct {
-	ID             string   `yaml:"id"`
-	Name           string   `yaml:"name"`
-	URL            string   `yaml:"url"`
-	Protocol       string   `yaml:"protocol"`
-	Host           string   `yaml:"host"`
-	Port           int      `yaml:"port"`
-	Path           string   `yaml:"path"`
-	Retries        *int     `yaml:"retries"`
-	ConnectTimeout int      `yaml:"connect_timeout"`
-	WriteTimeout   int      `yaml:"write_timeout"`
-	ReadTimeout    int      `yaml:"read_timeout"`
-	Enabled        *bool    `yaml:"enabled"`
-	Tags           []string `yaml:"tags"`
-	Routes         []Route  `yaml:"routes"`
-	Plugins        []Plugin `yaml:"plugins"`
+	ID             string `yaml:"id"`
+	Name           string `yaml:"name"`
+	URL            string `yaml:"url"`
+	Protocol       string `yaml:"protocol"`
+	Host           string `yaml:"host"`
+	Port           int    `yaml:"port"`
+	Path           string `yaml:"path"`
+	Retries        *int   `yaml:"retries"`
+	ConnectTimeout int    `yaml:"connect_timeout"`
+	WriteTimeout   int    `yaml:"write_timeout"`
+	ReadTimeout    int    `yaml:"read_timeout"`
+	Enabled        *bool  `yaml:"enabled"`
+	// ClientCertificate is the id of a Certificate, CACertificates are ids of
+	// Authorities. An https upstream is not verified unless TLSVerify is true,
+	// and then with the system's authorities when there are no others.
+	ClientCertificate Ref      `yaml:"client_certificate"`
+	TLSVerify         *bool    `yaml:"tls_verify"`
+	TLSVerifyDepth    *int     `yaml:"tls_verify_depth"`
+	CACertificates    []string `yaml:"ca_certificates"`
+	Tags              []string `yaml:"tags"`
+	Routes            []Route  `yaml:"routes"`
+	Plugins           []Plugin `yaml:"plugins"`
 }
 
 // A Route leads requests to a service. A path that starts with "~" is a
@@ -59,8 +102,10 @@ type Route struct {
 	Paths        []string `yaml:"paths"`
 	StripPath    *bool    `yaml:"strip_path"`
 	PreserveHost bool     `yaml:"preserve_host"`
-	// RequestBuffering and ResponseBuffering are accepted and change nothing
-	// here: requests are always buffered, and streams are always flushed.
+	// RequestBuffering, true when nil, has bodies of requests read before they
+	// are sent on. ResponseBuffering, true when nil, has nginx collect 4 KiB of
+	// an answer before it sends them on, unless the answer's X-Accel-Buffering
+	// says no.
 	RequestBuffering  *bool    `yaml:"request_buffering"`
 	ResponseBuffering *bool    `yaml:"response_buffering"`
 	Tags              []string `yaml:"tags"`

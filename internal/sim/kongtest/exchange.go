@@ -32,10 +32,18 @@ type Call struct {
 type Exchange struct {
 	RequestID    string
 	Method, Path string
+	// Worker is the number of the worker that had it, from 0.
+	Worker int
 	// Status is what the client got.
 	Status int
 	// Buffered says whether the upstream's answer was read whole.
 	Buffered bool
+	// Upstream is host and port, or the path of a socket, that was asked, "" if
+	// none was.
+	Upstream string
+	// Pad is the upstream's X-Pad header, which nginx hides from clients and
+	// which Kong's log plugins can read. Buffered answers have none.
+	Pad string
 	// Events are the phases that plugins ran, such as "airs access".
 	Events []string
 	// Calls are all PDK calls in their order.
@@ -63,6 +71,7 @@ func (e Exchange) CallCount(plugin string) int {
 type exchange struct {
 	gw      *Gateway
 	snap    *snapshot
+	worker  *kongWorker // that has the client
 	id      string
 	nginxID string // $request_id, which is another one
 	start   time.Time
@@ -80,8 +89,11 @@ type exchange struct {
 	consumer   *consumer
 	credential string
 	scheme     string // of the upstream
-	target     string // host:port of the upstream, once a plugin set it
 	upstream   string // path at the upstream
+	// upstreamHost is the Host header for the upstream, "" for that of
+	// balancer_data.
+	upstreamHost string
+	unread       io.Reader // of the body, nil when it was read
 
 	// websocket is decided before any plugin runs: clearing the header later
 	// changes nothing.
@@ -98,6 +110,10 @@ type exchange struct {
 	upBody        []byte
 	sent          int // the status that went to the client
 	buffered      bool
+	asked         string // where the request went
+	// needsBuffering says that a plugin has no answer to send without it.
+	needsBuffering bool
+	pad            string // the upstream's X-Pad, which no client sees
 
 	mu      sync.Mutex // guards what follows
 	calls   []Call
@@ -154,9 +170,15 @@ func (x *exchange) remoteIP() string {
 	return ip
 }
 
-// readBody reads the request's body, into a file when it is over bodyBuffer: a
-// gateway that holds hundreds of large ones must not need the memory for them.
-func (x *exchange) readBody(r io.Reader) error {
+// readBody reads the request's body, if nobody has, into a file when it is over
+// bodyBuffer: a gateway that holds hundreds of large ones must not need the
+// memory for them.
+func (x *exchange) readBody() error {
+	r := x.unread
+	if r == nil {
+		return nil
+	}
+	x.unread = nil
 	head, err := io.ReadAll(io.LimitReader(r, bodyBuffer+1))
 	if err != nil || len(head) <= bodyBuffer {
 		x.body, x.size = head, int64(len(head))
@@ -174,6 +196,8 @@ func (x *exchange) readBody(r io.Reader) error {
 // openBody returns the body that goes to the upstream.
 func (x *exchange) openBody() (io.ReadCloser, error) {
 	switch {
+	case x.unread != nil:
+		return io.NopCloser(x.unread), nil
 	case x.inFile:
 		return os.Open(x.file)
 	case len(x.body) == 0:
@@ -217,8 +241,12 @@ func (x *exchange) log(level, plugin, text string) {
 func (x *exchange) record() Exchange {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	number := 0
+	if x.worker != nil {
+		number = x.worker.number
+	}
 	return Exchange{
-		RequestID: x.id, Method: x.req.Method, Path: x.path, Status: x.sent, Buffered: x.buffered,
+		Worker: number, RequestID: x.id, Method: x.req.Method, Path: x.path, Status: x.sent, Buffered: x.buffered, Upstream: x.asked, Pad: x.pad,
 		Events: x.events, Calls: x.calls, Retries: x.retries, Logs: x.lines, AccessLog: x.accessLog(),
 	}
 }

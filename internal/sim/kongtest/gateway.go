@@ -18,9 +18,15 @@
 //	x, ok := gw.Exchange(res.Header.Get("X-Kong-Request-Id"))
 //	// x.Events, x.Calls, x.Logs, x.AccessLog say what happened.
 //
-// What is not played: TLS, gRPC, websockets beyond their effect on buffering,
-// upstreams with several targets, Kong's own plugins other than key-auth, and
-// the log phase of plugins. HTTP/2 requests with an Upgrade header are refused
+// Requests go over real connections to where the service and the plugins say,
+// and answers come back as nginx passes them on: held whole for the response
+// phase, held in pieces, or as they come. Reload starts new workers and plugin
+// servers and lets the old ones finish. Config.Neighbours are other plugins of
+// the gateway, Config.Version an older Kong.
+//
+// What is not played: TLS of clients, gRPC, balancing and health checks of
+// upstreams, Kong's own plugins other than key-auth, jwt and a part of ai-proxy,
+// and the log phase of plugins. HTTP/2 requests with an Upgrade header are refused
 // by net/http before they get here.
 package kongtest
 
@@ -29,7 +35,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -54,6 +59,9 @@ const (
 type Config struct {
 	// Servers are the plugin servers to start.
 	Servers []PluginServer
+	// Neighbours are other plugins than those of Servers, key-auth, jwt and
+	// ai-proxy.
+	Neighbours []Neighbour
 	// Declarative is what the gateway is configured with at first.
 	Declarative Declarative
 	// Addr is where it listens; "127.0.0.1:0" when "".
@@ -61,6 +69,12 @@ type Config struct {
 	// Prefix is the directory of sockets and temporary bodies. "" stands for a
 	// new one, which Close removes. Sockets need its path to be short.
 	Prefix string
+	// Version is the Kong that is played, such as "3.4"; "3.9" when "". Known
+	// are the differences that matter to a plugin that scans: before 3.9, what
+	// is sent to HTTP/2 clients is never buffered; before 3.8, an event that
+	// fails is only logged; before 3.7, set_upstream breaks the event for a name
+	// that is there.
+	Version string
 	// Workers is how many Kong workers are played, 2 when 0. Each has its own
 	// connections and instances. A client's connection belongs to one worker,
 	// in turn.
@@ -69,6 +83,12 @@ type Config struct {
 	Env func(name string) (value string, ok bool)
 	// RPCTimeout is how long a plugin may say nothing; 60 s when 0.
 	RPCTimeout time.Duration
+	// Linger is how long an old worker lives after a reload at least; 50 ms when
+	// 0. (Kong: about 11 s.)
+	Linger time.Duration
+	// KillAfter is how long the plugin servers have, once the old worker 0 that
+	// started them has ended, from SIGTERM to SIGKILL; 50 ms when 0.
+	KillAfter time.Duration
 	// MaxAttempts is how often an event is run when the plugin closes the
 	// connection, 3 when 0. (Kong itself goes on without end.)
 	MaxAttempts int
@@ -93,27 +113,42 @@ type Gateway struct {
 	builtin   map[string]*pluginInfo
 	snap      atomic.Pointer[snapshot]
 	transport *http.Transport
-	server    *http.Server
+	version   int // the minor one of Kong 3
 	listener  net.Listener
-	served    chan struct{}
+	accepting chan struct{} // closed when no client is accepted any more
 	logs      logBook
+
+	current  atomic.Pointer[generation]
+	life     context.Context // ends when Close starts
+	end      context.CancelFunc
+	retiring sync.WaitGroup
 
 	seq, conns, bodies, turn atomic.Int64
 
-	applying sync.Mutex
+	applying    sync.Mutex
+	declarative Declarative // what was applied last
 
-	mu        sync.Mutex
-	exchanges map[string]*outcome
-	history   []string
+	mu          sync.Mutex
+	generations []*generation // all of them, the newest last
+	exchanges   map[string]*outcome
+	history     []string
+	secure      map[string]*http.Transport // for https, by what is verified
 }
 
-// A plugin is one plugin server and what each worker holds of it.
+// What changed in Kong, by minor version.
+const (
+	boolUpstream = 7 // set_upstream can say true; before, that broke the event
+	failsClosed  = 8 // a plugin that does not answer is a 500; before, it was only logged
+	buffersHTTP2 = 9 // answers to HTTP/2 clients can be buffered
+	thisVersion  = 9
+)
+
+// A plugin is what a plugin server has said of itself.
 type plugin struct {
-	name    string
-	info    pluginInfo
-	socket  string
-	process *process
-	workers []*worker
+	server PluginServer
+	name   string
+	info   pluginInfo
+	socket string
 }
 
 // New makes a gateway: it asks the plugin servers for their dumps and checks
@@ -131,6 +166,12 @@ func New(cfg Config) (*Gateway, error) {
 	if cfg.RPCTimeout == 0 {
 		cfg.RPCTimeout = 60 * time.Second
 	}
+	if cfg.Linger == 0 {
+		cfg.Linger = 50 * time.Millisecond
+	}
+	if cfg.KillAfter == 0 {
+		cfg.KillAfter = 50 * time.Millisecond
+	}
 	if cfg.MaxAttempts == 0 {
 		cfg.MaxAttempts = 3
 	}
@@ -139,16 +180,30 @@ func New(cfg Config) (*Gateway, error) {
 	}
 	gw := &Gateway{
 		cfg: cfg, prefix: cfg.Prefix, plugins: map[string]*plugin{},
-		builtin:   map[string]*pluginInfo{keyAuth: keyAuthInfo(), jwtAuth: jwtInfo()},
-		exchanges: map[string]*outcome{},
-		logs:      logBook{tell: cfg.OnLog},
+		builtin:   map[string]*pluginInfo{keyAuth: keyAuthInfo(), jwtAuth: jwtInfo(), aiProxy: aiProxyInfo()},
+		exchanges: map[string]*outcome{}, secure: map[string]*http.Transport{}, version: thisVersion,
+		logs: logBook{tell: cfg.OnLog},
 		transport: &http.Transport{
 			DisableCompression:  true,
 			MaxIdleConnsPerHost: 64,
 			IdleConnTimeout:     60 * time.Second,
 		},
 	}
+	gw.transport.DialContext = gw.dial
+	gw.life, gw.end = context.WithCancel(context.Background())
+	if v := cfg.Version; v != "" {
+		if _, err := fmt.Sscanf(v, "3.%d", &gw.version); err != nil || gw.version < 4 || gw.version > thisVersion {
+			return nil, fmt.Errorf("version %q: 3.4 to 3.%d are known", v, thisVersion)
+		}
+	}
+	for _, n := range cfg.Neighbours {
+		if gw.builtin[n.Name] != nil {
+			return nil, fmt.Errorf("two plugins are called %q", n.Name)
+		}
+		gw.builtin[n.Name] = n.info()
+	}
 	if err := gw.prepare(); err != nil {
+		gw.end()
 		return nil, errors.Join(err, gw.removePrefix())
 	}
 	return gw, nil
@@ -171,13 +226,7 @@ func (gw *Gateway) prepare() error {
 		if err != nil {
 			return err
 		}
-		p := &plugin{name: doc.Plugins[0].Name, info: doc.Plugins[0], socket: doc.SocketPath}
-		p.process = newProcess(s, gw.prefix, p.name, p.socket, func(text string) {
-			gw.logs.add(Line{Level: "info", Plugin: p.name, Output: true, Text: text})
-		})
-		for range gw.cfg.Workers {
-			p.workers = append(p.workers, newWorker(gw, p))
-		}
+		p := &plugin{server: s, name: doc.Plugins[0].Name, info: doc.Plugins[0], socket: doc.SocketPath}
 		if gw.plugins[p.name] != nil {
 			return fmt.Errorf("two plugin servers for %q", p.name)
 		}
@@ -198,39 +247,30 @@ func (gw *Gateway) Apply(d Declarative) error {
 		return err
 	}
 	gw.snap.Store(snap)
+	gw.declarative = d
 	return nil
 }
 
 // Start starts the plugin servers and listens. Close must be called after it,
 // also when it fails.
 func (gw *Gateway) Start() error {
-	for _, name := range slices.Sorted(maps.Keys(gw.plugins)) {
-		if err := gw.plugins[name].process.start(); err != nil {
-			return err
-		}
-	}
 	ln, err := net.Listen("tcp", gw.cfg.Addr)
 	if err != nil {
 		return err
 	}
-	protocols := new(http.Protocols)
-	protocols.SetHTTP1(true)
-	protocols.SetUnencryptedHTTP2(true)
 	gw.listener = ln
-	gw.served = make(chan struct{})
-	gw.server = &http.Server{
-		Handler:           gw,
-		Protocols:         protocols,
-		ReadHeaderTimeout: 60 * time.Second,
-		ConnContext: func(ctx context.Context, _ net.Conn) context.Context {
-			return context.WithValue(ctx, workerKey{}, int(gw.turn.Add(1)-1)%gw.cfg.Workers)
-		},
+	first := gw.newGeneration()
+	gw.mu.Lock()
+	gw.generations = append(gw.generations, first)
+	gw.mu.Unlock()
+	if err := first.start(); err != nil {
+		return err
 	}
+	gw.current.Store(first)
+	gw.accepting = make(chan struct{})
 	go func() {
-		defer close(gw.served)
-		if err := gw.server.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
-			gw.logs.add(Line{Level: "alert", Text: "serving: " + err.Error()})
-		}
+		defer close(gw.accepting)
+		gw.accept()
 	}()
 	return nil
 }
@@ -238,22 +278,45 @@ func (gw *Gateway) Start() error {
 type workerKey struct{}
 
 // Close stops listening, ends the plugin servers with SIGTERM and waits for
-// them. A server that has to be killed is an error.
+// them. A server that has to be killed is an error. A second Close does nothing.
 func (gw *Gateway) Close() error {
-	var errs []error
-	if gw.server != nil {
-		errs = append(errs, gw.server.Close())
-		<-gw.served
+	if gw.life.Err() != nil {
+		return nil // the first Close has said it all
 	}
-	for _, p := range gw.plugins {
-		for _, w := range p.workers {
-			w.close()
+	gw.end()
+	var errs []error
+	if gw.listener != nil {
+		errs = append(errs, gw.listener.Close())
+	}
+	if gw.accepting != nil {
+		<-gw.accepting
+	}
+	gw.mu.Lock()
+	generations := slices.Clone(gw.generations)
+	gw.mu.Unlock()
+	for _, g := range generations {
+		for _, k := range g.workers {
+			errs = append(errs, k.server.Close())
+			<-k.served
+		}
+		for _, run := range g.runs {
+			for _, w := range run.workers {
+				w.close()
+			}
 		}
 	}
-	for _, p := range gw.plugins {
-		errs = append(errs, p.process.close())
+	gw.retiring.Wait()
+	for _, g := range generations {
+		for _, run := range g.runs {
+			errs = append(errs, run.process.close())
+		}
 	}
 	gw.transport.CloseIdleConnections()
+	gw.mu.Lock()
+	defer gw.mu.Unlock()
+	for _, t := range gw.secure {
+		t.CloseIdleConnections()
+	}
 	return errors.Join(append(errs, gw.removePrefix())...)
 }
 
@@ -266,6 +329,15 @@ func (gw *Gateway) removePrefix() error {
 
 // URL is the gateway's base URL, without a slash at the end.
 func (gw *Gateway) URL() string { return "http://" + gw.listener.Addr().String() }
+
+// port is where the gateway listens, as upstreams are told.
+func (gw *Gateway) port() string {
+	if gw.listener == nil {
+		return ""
+	}
+	_, port, _ := net.SplitHostPort(gw.listener.Addr().String()) // it has one
+	return port
+}
 
 // Logs are the log lines so far, the last 20,000 at most.
 func (gw *Gateway) Logs() []Line { return gw.logs.all() }
@@ -288,22 +360,27 @@ func (gw *Gateway) Exchange(requestID string) (Exchange, bool) {
 	}
 }
 
-// Signal sends a signal to a plugin's process, such as SIGKILL.
+// Signal sends a signal to a plugin's process, such as SIGKILL: to the one of
+// the last reload.
 func (gw *Gateway) Signal(plugin string, sig syscall.Signal) error {
-	p := gw.plugins[plugin]
-	if p == nil {
+	run := gw.current.Load().runs[plugin]
+	if run == nil {
 		return fmt.Errorf("no plugin server for %q", plugin)
 	}
-	return p.process.signal(sig)
+	return run.process.signal(sig)
 }
 
-// Starts is how often a plugin's process was started.
+// Starts is how often a plugin's process was started, reloads included.
 func (gw *Gateway) Starts(plugin string) int {
-	p := gw.plugins[plugin]
-	if p == nil {
-		return 0
+	gw.mu.Lock()
+	defer gw.mu.Unlock()
+	n := 0
+	for _, g := range gw.generations {
+		if run := g.runs[plugin]; run != nil {
+			n += run.process.count()
+		}
 	}
-	return p.process.count()
+	return n
 }
 
 func (gw *Gateway) info(name string) *pluginInfo {
@@ -347,27 +424,33 @@ func (gw *Gateway) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		x.respond(w, x.exit.status, x.exit.body)
 		return
 	}
-	x.scheme = x.route.service.Protocol
-	x.upstream = x.route.upstreamPath(x.path, x.matched)
-	if err := x.readBody(http.MaxBytesReader(w, req.Body, gw.cfg.MaxBody)); err != nil {
-		var tooLarge *http.MaxBytesError
-		if !errors.As(err, &tooLarge) {
-			x.sent = 400
-			panic(http.ErrAbortHandler) // the client has gone
+	x.setContext()
+	x.unread = http.MaxBytesReader(w, req.Body, gw.cfg.MaxBody)
+	if isTrue(x.route.RequestBuffering) {
+		if err := x.readBody(); err != nil {
+			var tooLarge *http.MaxBytesError
+			if !errors.As(err, &tooLarge) {
+				x.sent = 400
+				panic(http.ErrAbortHandler) // the client has gone
+			}
+			x.fail(http.StatusRequestEntityTooLarge, "Payload too large")
+			x.respond(w, x.exit.status, x.exit.body)
+			return
 		}
-		x.fail(http.StatusRequestEntityTooLarge, "Payload too large")
-		x.respond(w, x.exit.status, x.exit.body)
-		return
 	}
-	number, _ := req.Context().Value(workerKey{}).(int)
-	collected := x.access(number)
+	worker, ok := req.Context().Value(workerKey{}).(*kongWorker)
+	if !ok { // a request that was not sent over a connection
+		worker = gw.current.Load().workers[0]
+	}
+	x.worker = worker
+	collected := x.access()
 	if x.exit != nil {
 		x.respond(w, x.exit.status, x.exit.body)
 		return
 	}
 	x.proxy(w, func(phase string) error {
 		for _, c := range collected {
-			if err := x.run(c, number, phase); err != nil || x.exit != nil {
+			if err := x.run(c, phase); err != nil || x.exit != nil {
 				return err
 			}
 		}
@@ -378,7 +461,7 @@ func (gw *Gateway) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 // access runs the access phase, plugin by plugin. Just before its handler runs,
 // each plugin is collected for the response phase and the buffering flag is
 // set.
-func (x *exchange) access(number int) (collected []*pluginConfig) {
+func (x *exchange) access() (collected []*pluginConfig) {
 	for _, name := range x.snap.order {
 		conf := x.snap.pick(name, x.route, x.consumer)
 		if conf == nil || !slices.Contains(conf.protocols, any("http")) {
@@ -390,14 +473,14 @@ func (x *exchange) access(number int) (collected []*pluginConfig) {
 		case jwtAuth:
 			x.verifyToken(conf)
 		default:
-			phases := x.gw.plugins[name].info.Phases
+			phases := x.gw.info(name).Phases
 			if slices.Contains(phases, "response") {
 				if !truthy(x.ctx[buffering]) {
 					x.ctx[buffering] = true
 				}
 				collected = append(collected, conf)
 			}
-			if slices.Contains(phases, "access") && x.run(conf, number, "access") != nil {
+			if slices.Contains(phases, "access") && x.run(conf, "access") != nil {
 				x.fail(http.StatusInternalServerError, "")
 			}
 		}
@@ -409,12 +492,15 @@ func (x *exchange) access(number int) (collected []*pluginConfig) {
 }
 
 // run runs one phase of one plugin.
-func (x *exchange) run(conf *pluginConfig, number int, phase string) error {
+func (x *exchange) run(conf *pluginConfig, phase string) error {
 	x.plugin, x.phase = conf.name, phase
 	x.mu.Lock()
 	x.events = append(x.events, conf.name+" "+phase)
 	x.mu.Unlock()
-	return x.gw.plugins[conf.name].workers[number].event(conf, phase, x)
+	if n := x.gw.info(conf.name).neighbour; n != nil {
+		return x.turn(n, conf)
+	}
+	return x.worker.gen.runs[conf.name].workers[x.worker.number].event(conf, phase, x)
 }
 
 var kongMessages = map[int]string{

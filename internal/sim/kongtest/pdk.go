@@ -28,9 +28,9 @@ var pdkFuncs = map[string]pdkFunc{
 	"kong.client.get_ip":            {true, true, text((*exchange).remoteIP)},
 	"kong.client.get_forwarded_ip":  {true, true, text((*exchange).remoteIP)},
 	"kong.ctx.shared.set":           {true, true, setIn(func(x *exchange) map[string]any { return x.shared })},
-	"kong.ctx.shared.get":           {true, true, getFrom(func(x *exchange) map[string]any { return x.shared })},
+	"kong.ctx.shared.get":           {true, true, getFrom(func(x *exchange, name string) any { return x.shared[name] })},
 	"kong.nginx.set_ctx":            {true, true, setIn(func(x *exchange) map[string]any { return x.ctx })},
-	"kong.nginx.get_ctx":            {true, true, getFrom(func(x *exchange) map[string]any { return x.ctx })},
+	"kong.nginx.get_ctx":            {true, true, getFrom((*exchange).inContext)},
 	"kong.nginx.get_var":            {true, true, named(func(x *exchange, name string) string { return x.variable(name) })},
 	"kong.nginx.get_subsystem":      {true, true, text(func(*exchange) string { return "http" })},
 	"kong.nginx.req_start_time":     {true, true, noArgs((*exchange).encodeStart)},
@@ -58,6 +58,7 @@ var pdkFuncs = map[string]pdkFunc{
 	"kong.router.get_service":   {true, true, noArgs((*exchange).encodeService)},
 
 	"kong.service.set_target":               {true, false, setTarget},
+	"kong.service.set_upstream":             {true, false, setUpstream},
 	"kong.service.request.set_scheme":       {true, false, setScheme},
 	"kong.service.request.set_raw_body":     {true, false, setRawBody},
 	"kong.service.request.set_header":       {true, false, setRequestHeader},
@@ -86,11 +87,11 @@ func (x *exchange) answer(method string, args []byte) ([]byte, error) {
 		return nil, fmt.Errorf("method %q not found", method)
 	}
 	if x.phase == "access" && !f.access || x.phase == "response" && !f.response {
-		return nil, fmt.Errorf("function %q cannot be called in %s phase", method, x.phase)
+		return nil, luaError{fmt.Errorf("function %q cannot be called in %s phase", method, x.phase)}
 	}
 	reply, err := f.call(x, args)
 	if err != nil && err != errExited {
-		err = fmt.Errorf("%s: %w", method, err)
+		err = luaError{fmt.Errorf("%s: %w", method, err)}
 	}
 	return reply, err
 }
@@ -130,10 +131,15 @@ func setIn(table func(*exchange) map[string]any) call {
 	}
 }
 
-func getFrom(table func(*exchange) map[string]any) call {
+// getFrom answers with a value. What holds functions cannot be encoded.
+func getFrom(table func(x *exchange, name string) any) call {
 	return func(x *exchange, args []byte) ([]byte, error) {
 		name, err := decodeString(args)
-		return encodeValue(table(x)[name]), err
+		v := table(x, name)
+		if _, isFunction := v.(luaFunction); isFunction {
+			err = errors.New("bad argument #1 to 'pairs' (a function cannot be encoded)")
+		}
+		return encodeValue(v), err
 	}
 }
 
@@ -197,6 +203,10 @@ func (x *exchange) variable(name string) string {
 		return x.upstream
 	case "upstream_scheme":
 		return x.scheme
+	case "upstream_host":
+		return x.upstreamHost
+	case "upstream_http_x_pad":
+		return x.pad
 	case "kong_proxy_mode":
 		return "http"
 	}
@@ -271,8 +281,12 @@ func requestHeaders(x *exchange, args []byte) ([]byte, error) {
 	return b, nil
 }
 
-// rawBody hands over the body, or the path of the file that holds it.
+// rawBody hands over the body, or the path of the file that holds it. On a
+// route that does not buffer requests, it is read now.
 func rawBody(x *exchange, _ []byte) ([]byte, error) {
+	if err := x.readBody(); err != nil {
+		return appendString(nil, 3, "Can't read request body"), nil
+	}
 	if x.inFile {
 		return appendString(nil, 2, x.file), nil
 	}
@@ -344,40 +358,6 @@ func (x *exchange) encodeRoute() []byte {
 	return appendMessage(b, 18, appendString(nil, 1, r.service.ID))
 }
 
-func setTarget(x *exchange, args []byte) ([]byte, error) {
-	host, port, err := decodeTarget(args)
-	if err != nil {
-		return nil, err
-	}
-	if host == "" || port < 0 || port > 65535 {
-		return nil, errors.New("host must be a string and port an integer between 0 and 65535")
-	}
-	x.target = host + ":" + strconv.Itoa(port)
-	return nil, nil
-}
-
-func setScheme(x *exchange, args []byte) ([]byte, error) {
-	scheme, err := decodeString(args)
-	if err == nil && defaultPorts[scheme] == 0 {
-		err = fmt.Errorf("invalid scheme: %s", scheme)
-	}
-	if err == nil {
-		x.scheme = scheme
-	}
-	return nil, err
-}
-
-func setPath(x *exchange, args []byte) ([]byte, error) {
-	path, err := decodeString(args)
-	if err == nil && !strings.HasPrefix(path, "/") {
-		err = errors.New("path must start with /")
-	}
-	if err == nil {
-		x.upstream = path
-	}
-	return nil, err
-}
-
 // setRawBody replaces the body. What a plugin sets stays in memory, whatever
 // its size.
 func setRawBody(x *exchange, args []byte) ([]byte, error) {
@@ -385,10 +365,15 @@ func setRawBody(x *exchange, args []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	x.body, x.size, x.inFile = []byte(body), int64(len(body)), false
+	x.setBody([]byte(body))
+	return nil, nil
+}
+
+func (x *exchange) setBody(body []byte) {
+	_ = x.readBody() // what the client sent is thrown away
+	x.body, x.size, x.inFile = body, int64(len(body)), false
 	x.header["content-length"] = []string{strconv.Itoa(len(body))}
 	delete(x.header, "transfer-encoding")
-	return nil, nil
 }
 
 // headerValues takes what a header may be set to: a string, a number, a
@@ -423,9 +408,18 @@ func headerArgs(args []byte) (string, []string, error) {
 func setRequestHeader(x *exchange, args []byte) ([]byte, error) {
 	name, values, err := headerArgs(args)
 	if err == nil {
-		x.header[strings.ToLower(name)] = values
+		x.setHeader(name, values...)
 	}
 	return nil, err
+}
+
+// setHeader sets a header of the request. The old values go, all of them.
+func (x *exchange) setHeader(name string, values ...string) {
+	name = strings.ToLower(name)
+	x.header[name] = values
+	if name == "host" && len(values) > 0 {
+		x.upstreamHost = values[0]
+	}
 }
 
 func addRequestHeader(x *exchange, args []byte) ([]byte, error) {

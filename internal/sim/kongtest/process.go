@@ -45,6 +45,7 @@ type process struct {
 
 	mu      sync.Mutex
 	cmd     *exec.Cmd
+	pipes   []*os.File // our ends: the process's output and its stdin
 	started time.Time
 	starts  int
 	closing bool
@@ -87,6 +88,7 @@ func newProcess(s PluginServer, prefix, name, socket string, log func(string)) *
 // start runs the process, waits until its socket answers, and keeps it
 // running from then on.
 func (p *process) start() error {
+	before, _ := os.Stat(p.socket) // of the process that a reload replaces
 	exited, err := p.run()
 	if err != nil {
 		close(p.done)
@@ -95,7 +97,14 @@ func (p *process) start() error {
 	go p.keep(exited)
 	deadline := time.Now().Add(startTimeout)
 	for {
-		conn, err := net.Dial("unix", p.socket)
+		var conn net.Conn
+		now, err := os.Stat(p.socket)
+		if err == nil && before != nil && os.SameFile(before, now) && before.ModTime().Equal(now.ModTime()) {
+			err = errors.New("its socket is the old one's")
+		}
+		if err == nil {
+			conn, err = net.Dial("unix", p.socket)
+		}
 		if err == nil {
 			return conn.Close()
 		}
@@ -120,22 +129,30 @@ func (p *process) run() (exited chan struct{}, err error) {
 		return nil, err
 	}
 	defer write.Close()
-	cmd.Stdout, cmd.Stderr = write, write
+	stdin, feed, err := os.Pipe()
+	if err != nil {
+		return nil, errors.Join(err, read.Close())
+	}
+	defer stdin.Close()
+	cmd.Stdout, cmd.Stderr, cmd.Stdin = write, write, stdin
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closing {
-		return nil, errors.Join(net.ErrClosed, read.Close())
+		return nil, errors.Join(net.ErrClosed, read.Close(), feed.Close())
 	}
 	if err := cmd.Start(); err != nil {
-		return nil, errors.Join(err, read.Close())
+		return nil, errors.Join(err, read.Close(), feed.Close())
 	}
-	p.cmd, p.started = cmd, time.Now()
+	p.cmd, p.pipes, p.started = cmd, []*os.File{read, feed}, time.Now()
 	p.starts++
 	exited = make(chan struct{})
 	go func() {
 		defer close(exited)
+		// As Kong does: a process has ended when its output has, whoever of its
+		// children holds that.
 		p.readOutput(read, cmd.Process.Pid)
 		_ = cmd.Wait() // the state says how it ended
+		feed.Close()
 		p.log(fmt.Sprintf("external pluginserver '%s' terminated: %v", p.name, cmd.ProcessState))
 	}()
 	return exited, nil
@@ -177,6 +194,34 @@ func (p *process) keep(exited chan struct{}) {
 			exited = next
 		}
 	}
+}
+
+// kill ends the process as a worker of Kong does that goes: with SIGTERM and,
+// before long, SIGKILL. Both are for the command that was started, and for none
+// of its children. Nobody reads its output after that, and its stdin ends.
+func (p *process) kill(after time.Duration) {
+	p.mu.Lock()
+	if p.closing {
+		p.mu.Unlock()
+		return
+	}
+	p.closing = true
+	close(p.stop)
+	cmd, pipes := p.cmd, p.pipes
+	p.mu.Unlock()
+	if cmd == nil {
+		return
+	}
+	_ = cmd.Process.Signal(syscall.SIGTERM) // it may have ended
+	select {
+	case <-p.done:
+	case <-time.After(after):
+		_ = cmd.Process.Kill()
+	}
+	for _, f := range pipes {
+		f.Close()
+	}
+	<-p.done
 }
 
 // close ends the process with SIGTERM and waits for it. A process that does not

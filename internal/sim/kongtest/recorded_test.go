@@ -70,7 +70,11 @@ type recordedFrame struct {
 
 // recorded reads the frames of each scenario.
 func recorded(t *testing.T) (marks []string, frames map[string][]recordedFrame) {
-	f, err := os.Open("../../../testdata/protocol/kong-3.9.1-frames.jsonl")
+	return recordedIn(t, "../../../testdata/protocol/kong-3.9.1-frames.jsonl")
+}
+
+func recordedIn(t *testing.T, path string) (marks []string, frames map[string][]recordedFrame) {
+	f, err := os.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,6 +118,7 @@ var replyTypes = map[string]func() proto.Message{
 	"kong.router.get_service":            func() proto.Message { return &kong_plugin_protocol.Service{} },
 	"kong.router.get_route":              func() proto.Message { return &kong_plugin_protocol.Route{} },
 	"kong.ctx.shared.get":                func() proto.Message { return &structpb.Value{} },
+	"kong.nginx.get_ctx":                 func() proto.Message { return &structpb.Value{} },
 }
 
 // normal is a frame in a form that can be compared: message, length, and the

@@ -266,9 +266,24 @@ func (w *worker) instance(conf *pluginConfig) (int32, error) {
 }
 
 // event runs one phase of a plugin. An error means that the client gets 500.
-// When the plugin closes the connection, Kong forgets the plugin's instances
-// and runs the event again, without end. Here it ends after cfg.MaxAttempts.
+// Old Kongs only log it, and the exchange goes on.
 func (w *worker) event(conf *pluginConfig, phase string, x *exchange) error {
+	err := w.handleEvent(conf, phase, x)
+	var raised luaError
+	if err != nil && w.gw.version < failsClosed && !errors.As(err, &raised) {
+		return nil
+	}
+	return err
+}
+
+// A luaError is raised by the Lua code that answers a call. No Kong goes past
+// it.
+type luaError struct{ error }
+
+// handleEvent runs one phase. When the plugin closes the connection, Kong
+// forgets the plugin's instances and runs the event again, without end. Here it
+// ends after cfg.MaxAttempts.
+func (w *worker) handleEvent(conf *pluginConfig, phase string, x *exchange) error {
 	for attempt := 1; ; attempt++ {
 		id, err := w.instance(conf)
 		if err != nil {

@@ -22,6 +22,11 @@ type pluginInfo struct {
 	Version  string
 	Priority *float64
 	Schema   kongrules.Field
+
+	// neighbour is who runs here in place of a plugin server, nil for none. Its
+	// configuration is checked only if it says so.
+	neighbour *Neighbour
+	checked   bool
 }
 
 type dumpDocument struct {

@@ -103,6 +103,7 @@ func TestUnbufferedAnswerStreams(t *testing.T) {
 		Servers:     []PluginServer{probeServer(t, "probe-plugin")},
 		Declarative: scope(steps("probe-plugin", []string{"set_ctx buffered_proxying false"}, nil)),
 	}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Accel-Buffering", "no")
 		_, _ = io.WriteString(w, "data: 1\n\n")
 		_ = http.NewResponseController(w).Flush()
 		<-goOn
@@ -387,7 +388,7 @@ func TestLostInstanceIsStartedAgainInTheSameRequest(t *testing.T) {
 	if a := send(t, gw, post(t, gw, "{}")); a.StatusCode != 200 || a.Retries != 0 {
 		t.Fatalf("got %d, %d retries", a.StatusCode, a.Retries)
 	}
-	w := gw.plugins["probe-access"].workers[0]
+	w := gw.current.Load().runs["probe-access"].workers[0]
 	for id, r := range w.running {
 		r.id += 1000 // as if it had been closed
 		w.running[id] = r
@@ -426,6 +427,9 @@ func TestCloseLeavesNothingBehind(t *testing.T) {
 	for range 4 {
 		if a := send(t, gw, post(t, gw, strings.Repeat("x", 9000))); a.StatusCode != 200 {
 			t.Fatalf("status %d", a.StatusCode)
+		}
+		if err := gw.Reload(); err != nil {
+			t.Fatal(err)
 		}
 	}
 	if err := gw.Close(); err != nil {

@@ -4,12 +4,18 @@ package kongtest
 
 import (
 	"crypto/sha1"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
 	"fmt"
 	"maps"
+	"net"
 	"regexp"
 	"slices"
 	"sort"
+	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"kong-ai-guard/internal/kongrules"
 )
@@ -27,9 +33,29 @@ type snapshot struct {
 	byName  map[string]*consumer // by username and by id
 	configs map[string][]*pluginConfig
 	order   []string // names of the configured plugins, the first to run first
+
+	upstreams    map[string]*upstream
+	certificates map[string]tls.Certificate // by id
+	authorities  map[string]*x509.Certificate
 }
 
 type service struct{ Service }
+
+type upstream struct {
+	Upstream
+	turn atomic.Int64
+}
+
+// next is the target whose turn it is.
+func (u *upstream) next() (host string, port float64) {
+	t := u.Targets[int(u.turn.Add(1)-1)%len(u.Targets)].Target
+	host, number, err := net.SplitHostPort(t)
+	if err != nil {
+		return t, 8000
+	}
+	n, _ := strconv.Atoi(number) // checked when it was configured
+	return host, float64(n)
+}
 
 type route struct {
 	Route
@@ -90,12 +116,13 @@ func (gw *Gateway) build(d Declarative, now int64) (*snapshot, error) {
 		gw: gw,
 		snap: &snapshot{
 			created: now, keys: map[string]credential{}, secrets: map[string]jwtSecret{}, byName: map[string]*consumer{},
-			configs: map[string][]*pluginConfig{},
+			configs:   map[string][]*pluginConfig{},
+			upstreams: map[string]*upstream{}, certificates: map[string]tls.Certificate{}, authorities: map[string]*x509.Certificate{},
 		},
 		services: map[string]*service{}, routes: map[string]*route{}, groups: map[string]string{},
 		seen: map[string]bool{},
 	}
-	for _, step := range []func(Declarative) error{b.addServices, b.addGroups, b.addConsumers, b.addPlugins} {
+	for _, step := range []func(Declarative) error{b.addCertificates, b.addUpstreams, b.addServices, b.addGroups, b.addConsumers, b.addPlugins} {
 		if err := step(d); err != nil {
 			return nil, err
 		}
@@ -106,6 +133,48 @@ func (gw *Gateway) build(d Declarative, now int64) (*snapshot, error) {
 		return gw.priority(b.snap.order[i]) > gw.priority(b.snap.order[j])
 	})
 	return b.snap, nil
+}
+
+func (b *builder) addCertificates(d Declarative) error {
+	for _, c := range d.Certificates {
+		pair, err := tls.X509KeyPair([]byte(c.Cert), []byte(c.Key))
+		if err != nil || c.ID == "" {
+			return fmt.Errorf("certificate %q: an id, and a certificate with its key in PEM, are needed (%w)", c.ID, err)
+		}
+		b.snap.certificates[c.ID] = pair
+	}
+	for _, a := range d.Authorities {
+		block, _ := pem.Decode([]byte(a.Cert))
+		if block == nil || a.ID == "" {
+			return fmt.Errorf("ca_certificate %q: an id and a certificate in PEM are needed", a.ID)
+		}
+		cert, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return fmt.Errorf("ca_certificate %q: %w", a.ID, err)
+		}
+		b.snap.authorities[a.ID] = cert
+	}
+	return nil
+}
+
+func (b *builder) addUpstreams(d Declarative) error {
+	for _, u := range d.Upstreams {
+		if u.Name == "" || len(u.Targets) == 0 {
+			return fmt.Errorf("upstream %q: a name and a target are needed", u.Name)
+		}
+		for _, t := range u.Targets {
+			if _, port, err := net.SplitHostPort(t.Target); err == nil {
+				if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+					return fmt.Errorf("upstream %q: target %q: invalid port", u.Name, t.Target)
+				}
+			}
+		}
+		if b.snap.upstreams[u.Name] != nil {
+			return fmt.Errorf("upstream %q: uniqueness violation", u.Name)
+		}
+		b.snap.upstreams[u.Name] = &upstream{Upstream: u}
+	}
+	return nil
 }
 
 func (b *builder) addServices(d Declarative) error {
@@ -120,6 +189,14 @@ func (b *builder) addServices(d Declarative) error {
 		s.ID = stableID(s.ID, "services", s.Name)
 		if b.services[s.ID] != nil || s.Name != "" && b.services[s.Name] != nil {
 			return fmt.Errorf("service %q: uniqueness violation", s.Name)
+		}
+		if _, known := b.snap.certificates[string(s.ClientCertificate)]; s.ClientCertificate != "" && !known {
+			return fmt.Errorf("service %q: in 'client_certificate': no certificate %q", s.Name, s.ClientCertificate)
+		}
+		for _, id := range s.CACertificates {
+			if b.snap.authorities[id] == nil {
+				return fmt.Errorf("service %q: in 'ca_certificates': no CA certificate %q", s.Name, id)
+			}
 		}
 		sv := &service{s}
 		b.services[s.ID], b.services[s.Name] = sv, sv
@@ -287,8 +364,12 @@ func (b *builder) addPlugin(p Plugin) error {
 			return fmt.Errorf("in '%s': no entity %q", scope.field, scope.ref)
 		}
 	}
-	config, protocols, err := checkPlugin(info, p)
-	if err != nil {
+	var config map[string]any
+	var protocols []any
+	var err error
+	if info.neighbour != nil && !info.checked {
+		config, protocols = unchecked(p)
+	} else if config, protocols, err = checkPlugin(info, p); err != nil {
 		return err
 	}
 	key := strings.Join([]string{"plugins", p.Name, conf.route, conf.service, conf.consumer, conf.group}, ":") + ":" + workspaceID
@@ -302,7 +383,10 @@ func (b *builder) addPlugin(p Plugin) error {
 	conf.id = stableID(p.ID, key)
 	conf.seq = int(b.gw.seq.Add(1))
 	conf.protocols = protocols
-	conf.config = kongrules.Resolve(info.Schema.Fields.Named("config").Fields, config, b.gw.cfg.Env)
+	conf.config = config
+	if field := info.Schema.Fields.Named("config"); field != nil {
+		conf.config = kongrules.Resolve(field.Fields, config, b.gw.cfg.Env)
+	}
 	extra := map[string]any{
 		"__seq__": conf.seq, "__plugin_id": conf.id, "__key__": key, "__ws_id": workspaceID,
 	}

@@ -114,6 +114,9 @@ func encodeStruct(m map[string]any) []byte {
 
 func appendEntry(b []byte, name string, v any) []byte {
 	entry := appendString(nil, 1, name)
+	if v == (luaFunction{}) {
+		return appendMessage(b, 1, entry)
+	}
 	return appendMessage(b, 1, appendMessage(entry, 2, encodeValue(v)))
 }
 

@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package guard
+
+import (
+	"context"
+	"time"
+
+	"kong-ai-guard/internal/llm"
+	"kong-ai-guard/internal/policy"
+	"kong-ai-guard/internal/telemetry"
+	"kong-ai-guard/internal/tracing"
+)
+
+// A run is one leg of an exchange while it is dealt with, whoever carries it:
+// a phase of Kong's, or the relay.
+type run struct {
+	engine   *Engine
+	ctx      context.Context
+	leg      llm.Leg
+	by       transport
+	start    time.Time
+	exchange *exchange
+	span     tracing.Span
+	ended    bool
+	// released is how many characters had gone out before the leg was cut.
+	released int
+
+	// held and working are what the leg has taken of the room for bodies and
+	// of the room for work. queued is what it has reserved of the monitor queue
+	// and not used yet, -1 for none.
+	held, working, queued int64
+	// caller is whom that counts for, "" while nobody knows.
+	caller string
+}
+
+func (e *Engine) run(ctx context.Context, leg llm.Leg, by transport) run {
+	e.inFlight[leg].Inc()
+	return run{engine: e, ctx: ctx, leg: leg, by: by, start: time.Now(), exchange: &exchange{}, queued: -1}
+}
+
+// stop says that nobody waits for the leg any more.
+func (p *run) stop() {
+	if p.ended {
+		return
+	}
+	p.ended = true
+	p.span.End()
+	p.engine.inFlight[p.leg].Dec()
+	p.engine.legSeconds[p.leg].Observe(time.Since(p.start).Seconds())
+}
+
+// giveBack hands back what the leg has taken.
+func (p *run) giveBack() {
+	process := p.engine.process
+	process.Room.Release(p.caller, p.held)
+	process.work.Release(p.caller, p.working)
+	if p.queued >= 0 {
+		process.monitor.unreserve(p.caller, p.queued)
+	}
+	p.held, p.working, p.queued = 0, 0, -1
+}
+
+// own notes who the caller is once that is known. What the leg has taken so
+// far counts for him.
+func (p *run) own(caller string) {
+	p.caller = caller
+	p.engine.process.Room.Move("", caller, p.held)
+	p.engine.process.work.Move("", caller, p.working)
+}
+
+// trace makes the leg part of the caller's trace, and passes the trace on to
+// the scan service. The answer's leg belongs to the request's trace.
+func (p *run) trace() {
+	e, x := p.engine, p.exchange
+	if p.leg == llm.RequestLeg {
+		p.ctx = tracing.Join(p.ctx, x.header)
+	} else {
+		p.ctx = tracing.In(p.ctx, x.trace)
+	}
+	p.ctx, p.span = e.process.Tracer.Start(p.ctx, spanLeg[p.leg], p.start, false)
+	if p.leg == llm.RequestLeg {
+		x.trace = tracing.Parent(p.ctx)
+	}
+	if p.span.Recorded() {
+		p.span.Set("ai_guard.plugin", e.vendor.Plugin)
+		p.span.Set("ai_guard.mode", string(e.settings.Mode(p.leg)))
+		p.span.Set("kong.request_id", telemetry.Clean(x.requestID))
+	}
+}
+
+// holdWork takes the memory for reading and scanning a body until the leg
+// ends. Reading gets more of it, if there is any, when the body needs more. The
+// error is errNoRoom.
+func (p *run) holdWork(in *llm.Input) (allowance, error) {
+	n := p.engine.workingMemory(in)
+	if err := p.engine.process.work.Reserve(p.ctx, p.caller, n); err != nil {
+		return allowance{}, err
+	}
+	p.working += n
+	return allowance{caller: p.caller, until: p.engine.deadline(p.start), held: n, more: p.moreWork}, nil
+}
+
+func (p *run) moreWork(n int64) error {
+	if err := p.engine.process.work.Try(p.caller, n); err != nil {
+		return err
+	}
+	p.working += n
+	return nil
+}
+
+// judgeRequest judges an enforced request.
+func (p *run) judgeRequest(b *body) policy.Finding {
+	if f, ok := p.engine.beforeReading(b); !ok {
+		return f
+	}
+	allowed, err := p.holdWork(&b.in)
+	if err != nil {
+		return policy.Ended(policy.NoRoom, "")
+	}
+	return p.engine.judge(p.ctx, b.in, p.exchange, allowed)
+}
+
+// judgeAnswer judges an enforced answer.
+func (p *run) judgeAnswer(a *answer) policy.Finding {
+	e := p.engine
+	f, ok := e.beforeReading(&a.body)
+	if !ok && f.Outcome != policy.TooLarge {
+		return f
+	}
+	if err := p.knowRequest(); err != nil {
+		return policy.Ended(policy.NoRoom, "")
+	}
+	a.in.Request = p.exchange.request
+	allowed := allowance{until: e.deadline(p.start)}
+	if ok {
+		var err error
+		if allowed, err = p.holdWork(&a.in); err != nil {
+			return policy.Ended(policy.NoRoom, "")
+		}
+	}
+	switch {
+	case e.passesError(p.ctx, a.status, &a.in, allowed):
+		return policy.Ended(policy.Unscanned, policy.ReasonErrorAnswer)
+	case !ok:
+		return f
+	}
+	return e.judge(p.ctx, a.in, p.exchange, allowed)
+}
+
+// knowRequest reads the request of an answer if its body was kept for that. The
+// error is errNoRoom.
+func (p *run) knowRequest() error {
+	if p.exchange.unread == nil {
+		return nil
+	}
+	in := p.exchange.unreadInput()
+	allowed, err := p.holdWork(&in)
+	if err != nil {
+		return err
+	}
+	p.exchange = p.engine.know(p.ctx, p.exchange, allowed)
+	return nil
+}
+
+// decide returns what becomes of an enforced leg, and counts the leg when it
+// passes unscanned.
+func (p *run) decide(f policy.Finding) policy.Decision {
+	e, x := p.engine, p.exchange.known()
+	d := policy.Decide(&e.vendor, &e.settings, p.leg, &x, f)
+	if d.Outcome == policy.Unscanned && f.Outcome != policy.Unscanned {
+		e.process.metrics.Unscanned.WithLabelValues(p.leg.String(), d.Was.String()).Inc()
+	}
+	return d
+}
+
+// refusal ends a leg with the finding, whatever its mode.
+func (p *run) refusal(f policy.Finding) policy.Decision {
+	e, x := p.engine, p.exchange.known()
+	return policy.Refuse(&e.vendor, &e.settings, p.leg, &x, f)
+}
+
+// report is how the leg ended, for the access log.
+func (p *run) report(f *policy.Finding) policy.Report {
+	return f.Report(&p.engine.settings, p.leg, time.Since(p.start))
+}
+
+// count notes how the leg ended. A monitored one is counted when it is judged.
+func (p *run) count(f *policy.Finding) {
+	if f.Outcome != policy.Pending {
+		p.engine.count(p.leg, f)
+	}
+	showFinding(p.span, f)
+}
