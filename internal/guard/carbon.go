@@ -26,7 +26,7 @@ type carbon struct {
 	bytes  []byte
 	held   int64
 	whole  bool // all of the body has passed
-	cut    bool // there was more than the limit, of which bytes are the first
+	cut    bool // the body is longer than the limit: this is its beginning
 	fault  error
 	closed bool
 }
@@ -81,14 +81,14 @@ func (k *carbon) isWhole() bool {
 }
 
 // take returns the copy, which counts for nobody any more, and keeps no other.
-// cut says that it is only the beginning.
-func (k *carbon) take() (b []byte, cut bool, err error) {
+// cut says that it is only the beginning of a body that is too large.
+func (k *carbon) take() (b []byte, cut bool, fault error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	b, err = k.bytes, k.fault
+	b, cut, fault = k.bytes, k.cut, k.fault
 	k.drop(nil)
 	k.closed = true
-	return b, k.cut, err
+	return b, cut, fault
 }
 
 // A carbonReader is a request's body of which a copy is kept.

@@ -17,9 +17,9 @@ import (
 type job struct {
 	engine   *Engine
 	input    llm.Input
-	cut      bool // input holds only the first bytes of a body that is too large
 	by       transport
-	status   int // of the answer
+	cut      bool // input holds only the first bytes of a body that is too large
+	status   int  // of the answer
 	exchange *exchange
 	caller   string
 	size     int64

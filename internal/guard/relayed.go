@@ -315,8 +315,8 @@ func (c *carriage) letThrough(p *run, b *body) (*http.Response, error) {
 		p.note(&f)
 		c.watched = func() {
 			if c.copy != nil {
-				if whole, cut, _ := c.copy.take(); !cut {
-					b.in.Body = whole
+				if known, cut, _ := c.copy.take(); !cut {
+					b.in.Body = known
 				}
 				c.plan = policy.PlanRelayed(s, &b.in, nil)
 			}

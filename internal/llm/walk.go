@@ -91,9 +91,9 @@ type reader struct {
 	maxDepth   int
 	view       *strictjson.Reading // of equal names; nil for all copies
 	doubled    bool                // an object has equal names
-	loosely    bool                // as in Input
 	broken     bool                // the last chunk is no sound JSON
 	ready      []byte              // the text that doc holds already
+	loosely    bool                // as in Input
 }
 
 // size is the length of the body, of a stream as far as it has been read.

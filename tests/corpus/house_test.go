@@ -78,9 +78,18 @@ type house struct {
 	got map[string][]byte // bodies that came to the upstream, by plugin and case
 }
 
+// A variant is a route of each plugin with some fields of the configuration set.
+type variant struct {
+	suffix string // of the route's path
+	fields map[string]any
+}
+
+func open(t *testing.T, cases []testcase) *house {
+	t.Helper()
+	return openVariants(t, cases, []variant{{}}, nil)
+}
+
 // standIns makes a house without a gateway, and the plugins' configurations.
-// scanned, if it is not nil, hears of each scan: the request that it is about,
-// and what was to be judged.
 func standIns(t *testing.T, cases []testcase, scanned func(plugin, requestID string, judged gjson.Result)) (h *house, config map[string]map[string]any) {
 	t.Helper()
 	if scanned == nil {
@@ -109,19 +118,9 @@ func standIns(t *testing.T, cases []testcase, scanned func(plugin, requestID str
 	return h, config
 }
 
-// A variant is a route of each plugin with some fields of the configuration set.
-type variant struct {
-	suffix string // of the route's path
-	fields map[string]any
-}
-
-func open(t *testing.T, cases []testcase) *house {
-	t.Helper()
-	return openVariants(t, cases, []variant{{}}, nil)
-}
-
-// openVariants opens a house with a route for each plugin and variant. scanned
-// is as in standIns.
+// openVariants opens a house with a route for each plugin and variant. scanned,
+// if it is not nil, hears of each scan: the request that it is about, and
+// what was to be judged.
 func openVariants(t *testing.T, cases []testcase, variants []variant, scanned func(plugin, requestID string, judged gjson.Result)) *house {
 	t.Helper()
 	h, config := standIns(t, cases, scanned)
