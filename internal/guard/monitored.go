@@ -169,6 +169,7 @@ func (e *Engine) judgeShown(ctx context.Context, f *policy.Finding, in llm.Input
 	}
 	shown := e.scanWhatFits(ctx, &c, x, allowed)
 	f.Shown, f.Verdict, f.Latency = shown.Outcome, shown.Verdict, shown.Latency
+	f.Scans += shown.Scans
 	f.Verdict.Partial = shown.Verdict.Partial || m.Partial
 	return shown
 }
