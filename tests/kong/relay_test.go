@@ -96,12 +96,23 @@ func TestStreamsFlow(t *testing.T) {
 func TestReloadCutsNoStream(t *testing.T) {
 	for _, workers := range []int{1, 2, 4} {
 		h := open(t, workers)
-		h.prove("prisma-relay", prisma)
-		go func() { h.flow <- struct{}{} }()
-		if _, err := h.ask(t.Context(), question{route: "flow-both", prompt: harmless, stream: true}); err != nil {
-			t.Fatal(err)
-		}
 		h.http1.Transport.(*http.Transport).DisableKeepAlives = true // so that all workers have some
+		proven := make(chan struct{})
+		go func() {
+			for {
+				select {
+				case h.flow <- struct{}{}:
+				case <-proven:
+					return
+				}
+			}
+		}()
+		for range 20 * workers {
+			if _, err := h.ask(t.Context(), question{route: "flow-both", prompt: harmless, stream: true}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		close(proven)
 		type stream struct {
 			res    *http.Response
 			events *bufio.Reader
