@@ -248,11 +248,16 @@ func TestStreamFlows(t *testing.T) {
 		t.Errorf("%d scans, the last of %+v", len(scans), last.Turns)
 	}
 	w := l.w
-	within(t, "the leg to be counted", func() bool { return w.metric("legs_total", "response", "enforce", "allow") == 1 })
+	within(t, "the exchange to be counted", func() bool { return w.metric("relayed_total", "passed") == 1 })
+	for name, want := range map[string]float64{"legs_total": 2, "stream_scans": 1, "stream_hold_seconds": 5, "relay_first_byte_seconds": 1, "streams_open": 0} {
+		if n := w.metric(name); n != want {
+			t.Errorf("%s is %v, want %v", name, n, want)
+		}
+	}
 	w.settled()
 }
 
-// TestStreamHead: nothing goes out before the first verdict, so a stream whose
+// TestStreamBlockedAtFirst: nothing goes out before the first verdict, so a stream whose
 // first text is blocked has its real status.
 func TestStreamBlockedAtFirst(t *testing.T) {
 	for name, first := range map[string]string{"with a head": roleEvent, "at once": ""} {
@@ -334,6 +339,9 @@ func TestStreamEndings(t *testing.T) {
 			<-l.gone
 			within(t, "the leg to be counted", func() bool { return w.metric("legs_total", "response", "enforce", c.outcome) == 1 })
 			w.settled()
+			if n := w.metric("relayed_total", "cut"); n != 1 || w.metric("stream_cut_characters_total") != float64(len("fine ")) || w.metric("streams_open") != 0 {
+				t.Errorf("%v were cut after %v characters, %v are open", n, w.metric("stream_cut_characters_total"), w.metric("streams_open"))
+			}
 			list := records()
 			if r := list[len(list)-1]; r.Leg != "response" || r.Transport != "relay" || r.Outcome != c.outcome || r.Released != len("fine ") || r.Scans == 0 {
 				t.Errorf("audit record %+v", r)
@@ -736,7 +744,7 @@ func TestStreamClientGone(t *testing.T) {
 	l.sees("one ")
 	l.leave()
 	<-l.gone
-	within(t, "the exchange to end", func() bool { return l.w.Relay.Open() == 0 })
+	within(t, "the exchange to be counted", func() bool { return l.w.metric("relayed_total", "client_gone") == 1 })
 	l.w.settled()
 }
 
@@ -749,7 +757,9 @@ func TestStreamUpstreamCut(t *testing.T) {
 	if got, err := l.all(); err == nil || got != delta("one ") {
 		t.Errorf("got %q, %v", got, err)
 	}
-	within(t, "it to be counted", func() bool { return l.w.metric("legs_total", "response", "upstream_failed") == 1 })
+	within(t, "it to be counted", func() bool {
+		return l.w.metric("legs_total", "response", "upstream_failed") == 1 && l.w.metric("relayed_total", "upstream_failed") == 1
+	})
 	l.w.settled()
 
 	let := make(chan struct{})
