@@ -203,6 +203,7 @@ func (c *carriage) request() (*http.Response, error) {
 	case err != nil:
 		b.fault = err
 	}
+	p.start = time.Now() // the client's time is not ours
 	if s.PromptBeside {
 		return c.judgeBeside(p, &b)
 	}

@@ -114,6 +114,7 @@ func (c *carriage) isHead() bool { return c.r.Method == http.MethodHead }
 // settleWhole judges an answer that was read whole, as far as its reading came.
 func (c *carriage) settleWhole(p *run, a *http.Response, in llm.Input, raw []byte, fault error) error {
 	e := p.engine
+	p.start = time.Now() // the model's time is not ours
 	switch {
 	case c.r.Context().Err() != nil:
 		return c.gone()
