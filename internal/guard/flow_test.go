@@ -9,9 +9,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -940,4 +942,84 @@ func TestPassedStream(t *testing.T) {
 		}
 		l.w.Flush(context.Background())
 	}
+}
+
+// TestStreamsByChance: however a stream is cut and however long its scans take,
+// what goes out is a piece of what came, in its order, without the text that was
+// not allowed, and all of it if there was none.
+func TestStreamsByChance(t *testing.T) {
+	w := newWorld(t)
+	for seed := range uint64(60) {
+		rng := rand.New(rand.NewPCG(seed, 7))
+		words := rng.IntN(60) + 1
+		marked := -1
+		if rng.IntN(2) == 0 {
+			marked = rng.IntN(words)
+		}
+		var body strings.Builder
+		before := 0 // where the event with the marker begins
+		for i := range words {
+			text := strings.Repeat("word ", rng.IntN(40))
+			if i == marked {
+				text += "SECRET"
+				before = body.Len()
+			}
+			if rng.IntN(5) == 0 {
+				body.WriteString(": ping\n\n")
+				if i == marked {
+					before = body.Len()
+				}
+			}
+			body.WriteString(delta(text))
+		}
+		body.WriteString(finishEvent + doneEvent)
+		sent := body.String()
+		var cuts []int
+		for at := 0; at < len(sent); at += rng.IntN(900) + 1 {
+			cuts = append(cuts, at)
+		}
+		delays := make([]time.Duration, 16)
+		for i := range delays {
+			delays[i] = time.Duration(rng.IntN(3000)) * time.Microsecond
+		}
+		s := strict()
+		s.StreamScanChars, s.StreamContextChars = rng.IntN(300)+1, rng.IntN(300)+10
+		var n atomic.Int32
+		sc := blocks("SECRET")
+		inner := sc.response
+		sc.response = func(ctx context.Context, x *scan.Scan) (scan.Verdict, error) {
+			time.Sleep(delays[int(n.Add(1))%len(delays)])
+			return inner(ctx, x)
+		}
+		u := newUpstream(t, func(rw http.ResponseWriter, _ *http.Request, _ string) {
+			rw.Header().Set("Content-Type", "text/event-stream")
+			for i, at := range cuts {
+				end := len(sent)
+				if i+1 < len(cuts) {
+					end = cuts[i+1]
+				}
+				_, _ = io.WriteString(rw, sent[at:end])
+				_ = http.NewResponseController(rw).Flush()
+				if i%8 == 0 {
+					time.Sleep(time.Millisecond)
+				}
+			}
+		})
+		answer := do(t, w.expect(newEngine(w.Process, prisma(), s, sc), guard.Relayed{Target: u.target()}, "POST", chatPath, strings.NewReader(streamBody)))
+		got := readAll(t, answer)
+		switch {
+		case strings.Contains(got, "SECRET"):
+			t.Fatalf("seed %d: the text went out: %q", seed, got)
+		case marked < 0 && got != sent:
+			t.Fatalf("seed %d: got %q of %q", seed, got, sent)
+		case marked >= 0 && answer.StatusCode == 200:
+			out, _, ok := strings.Cut(got, "data: {\"error\"")
+			if !ok || !strings.HasPrefix(sent[:before], out) {
+				t.Fatalf("seed %d: got %q, the marker's event begins at %d of %q", seed, got, before, sent)
+			}
+		case marked >= 0 && answer.StatusCode != 403:
+			t.Fatalf("seed %d: answered %d", seed, answer.StatusCode)
+		}
+	}
+	w.settled()
 }

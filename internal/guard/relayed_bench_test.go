@@ -67,8 +67,10 @@ func BenchmarkRelayStream(b *testing.B) {
 		settings policy.Settings
 		scanner  scan.Scanner
 	}{
-		{"handed on", modes(policy.Off, policy.Off), allower{}}, {"monitor", modes(policy.Monitor, policy.Monitor), allower{}},
-		{"enforce", strict(), allower{}}, {"at once", atOnce, allower{}},
+		{"handed on", modes(policy.Off, policy.Off), allower{}},
+		{"monitor", modes(policy.Monitor, policy.Monitor), allower{}},
+		{"enforce", strict(), allower{}},
+		{"at once", atOnce, allower{}},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			w := newWorld(b).relaying()
