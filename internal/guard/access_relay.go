@@ -14,6 +14,14 @@ import (
 	"kong-ai-guard/internal/scan"
 )
 
+// Calls that are the same for all exchanges.
+var (
+	askBalancer = pdk.NginxCtx(pdk.CtxBalancerData)
+	askMark     = pdk.NginxCtx(bufferedKey)
+	speakHTTP   = pdk.SetUpstreamScheme("http")
+	switchOff   = pdk.SetNginxCtxBool(bufferedKey, false)
+)
+
 // An approach is the access phase of an exchange that may be relayed. It asks
 // Kong for what the relay has to know and does not see by itself: where the
 // request was about to go, who sends it, and who else wants its answer.
@@ -34,6 +42,8 @@ type approach struct {
 	route, consumer, id, clientIP, bearer pdk.Call
 	balancer, mark                        pdk.Call
 	scheme, filters, ai, service, entity  pdk.Call
+	// What is set.
+	to, plain, token, off, log pdk.Call
 	// data is where the request was about to go, its scheme the one that Kong
 	// speaks.
 	data pdk.BalancerData
@@ -197,25 +207,26 @@ func (a *approach) readRest() (err error) {
 
 // appendSet appends the calls that send the request to the relay.
 func (a *approach) appendSet(calls []*pdk.Call, h *home, scheme, token string) []*pdk.Call {
-	to := h.redirect
-	calls = append(calls, &to)
+	a.to = h.redirect
+	calls = append(calls, &a.to)
 	if scheme != "http" {
-		plain := pdk.SetUpstreamScheme("http")
-		calls = append(calls, &plain)
+		a.plain = speakHTTP
+		calls = append(calls, &a.plain)
 	}
-	header := pdk.SetRequestHeader(a.server.Header(), token)
-	return append(calls, &header)
+	a.token = pdk.SetRequestHeader(a.server.Header(), token)
+	return append(calls, &a.token)
 }
 
 // appendLast appends the calls that end the one event of a relayed exchange.
 func (a *approach) appendLast(calls []*pdk.Call, release bool) []*pdk.Call {
 	if release {
-		calls = append(calls, releaseCall())
+		a.off = switchOff
+		calls = append(calls, &a.off)
 	}
 	calls = append(calls, a.marks(llm.RequestLeg, llm.ResponseLeg)...)
 	calls = appendNotices(calls, a.engine.process.notices.take())
-	value := relayedLog(a.engine.vendor.Plugin)
-	return append(calls, &value)
+	a.log = a.relayedLog
+	return append(calls, &a.log)
 }
 
 // expect makes an exchange that the relay waits for, and its token.
@@ -236,10 +247,10 @@ func (a *approach) atOnce() (over, again bool, err error) {
 	x, token := a.expect()
 	calls := make([]*pdk.Call, 0, 12)
 	if !a.sealed() {
-		a.balancer = pdk.NginxCtx(pdk.CtxBalancerData)
+		a.balancer = askBalancer
 		calls = append(calls, &a.balancer)
 	}
-	a.mark = pdk.NginxCtx(bufferedKey)
+	a.mark = askMark
 	calls = a.appendRest(a.appendWho(append(calls, &a.mark)))
 	calls = a.appendSet(calls, h, h.data.Scheme, token)
 	calls = a.appendLast(calls, !a.engine.settings.KeepBuffering)
@@ -368,7 +379,7 @@ func (a *approach) stepwise() (over bool, err error) {
 // cannot be relayed, or when a reply cannot be used.
 func (a *approach) ask() (known bool, err error) {
 	calls := make([]*pdk.Call, 0, 8)
-	a.balancer, a.mark = pdk.NginxCtx(pdk.CtxBalancerData), pdk.NginxCtx(bufferedKey)
+	a.balancer, a.mark = askBalancer, askMark
 	calls = a.appendWho(append(calls, &a.balancer, &a.mark))
 	// An instance of no service or route learns from the replies which place it
 	// is, and seldom finds a new one.
@@ -566,8 +577,8 @@ type scout struct {
 	*approach
 	home *home
 
-	x     *expected
-	token string
+	x    *expected
+	sent string // its token, "" while it has none
 }
 
 // scoutCalls returns the calls that send a scout's request to the relay, none
@@ -578,19 +589,19 @@ func (p *phase) scoutCalls() []*pdk.Call {
 	if s == nil {
 		return nil
 	}
-	s.x, s.token = s.expect()
+	s.x, s.sent = s.expect()
 	s.x.scout, s.x.place, s.x.kind = true, s.place, s.kind
 	p.exchange.scout = s.x
-	return s.appendSet(nil, s.home, s.data.Scheme, s.token)
+	return s.appendSet(nil, s.home, s.data.Scheme, s.sent)
 }
 
 // settleScout ends the access event of a scout: its request may come now, or
 // never will.
 func (p *phase) settleScout() {
 	switch s := p.scout; {
-	case s == nil || s.token == "":
+	case s == nil || s.sent == "":
 	case p.exited || p.gone:
-		s.server.Forget(s.token)
+		s.server.Forget(s.sent)
 	default:
 		s.x.sent.Store(s.x.relayed(p.exchange, s.target(&s.data)))
 	}

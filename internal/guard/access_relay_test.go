@@ -18,6 +18,7 @@ import (
 
 	"kong-ai-guard/internal/guard"
 	"kong-ai-guard/internal/llm"
+	"kong-ai-guard/internal/pdk"
 	"kong-ai-guard/internal/policy"
 	"kong-ai-guard/internal/scan"
 )
@@ -309,6 +310,11 @@ func TestALaterPluginTakesSomeTargets(t *testing.T) {
 	for range 3 {
 		if k := chatTo(t, m).pass(e); k.isRelayed("prisma-airs-intercept") || len(k.setRequest) != 0 {
 			t.Error("relayed although a target was taken under the phases' eyes")
+		}
+	}
+	for _, result := range []string{"made", "taken_back", "failed"} {
+		if n := w.metric("relay_proofs_total", result); n != 1 {
+			t.Errorf("%v proofs count as %s", n, result)
 		}
 	}
 }
@@ -830,5 +836,56 @@ func TestALaterPluginTakesAConsumersTarget(t *testing.T) {
 	}
 	if n := w.metric("unscanned_answers_total"); n != 0 {
 		t.Errorf("%v answers count as unscanned", n)
+	}
+}
+
+// relayReplies is a Kong that answers from memory, for one route, and has each
+// token forgotten at once.
+type relayReplies struct {
+	fixed  map[string][]byte
+	forget func(token string)
+	calls  int
+}
+
+func (*relayReplies) Own(string) {}
+
+func (r *relayReplies) Batch(calls ...*pdk.Call) error {
+	r.calls += len(calls)
+	for _, c := range calls {
+		c.Reply = r.fixed[c.Method+string(c.Args)]
+		if c.Method == "kong.service.request.set_header" {
+			r.forget(string(c.Args[len(c.Args)-32:]))
+		}
+	}
+	return nil
+}
+
+func (r *relayReplies) Exit(int, http.Header, []byte) error {
+	panic("an exit")
+}
+
+// What the access event of a relayed exchange costs the plugin.
+func BenchmarkRelayedAccess(b *testing.B) {
+	for _, v := range []vendor{prisma(), noma()} {
+		b.Run(v.Plugin, func(b *testing.B) {
+			m := newModel(b, false)
+			w, e := relaysTo(b, v, m, relayed(strict()), &scanner{})
+			chatTo(b, m).pass(e)
+			k := chatTo(b, m).begin()
+			replies := &relayReplies{fixed: map[string][]byte{}, forget: w.Relay.Forget}
+			for _, c := range []pdk.Call{
+				pdk.NginxCtx(pdk.CtxBalancerData), pdk.NginxCtx(bufferedKey), pdk.ClientConsumer(), pdk.RouterRoute(),
+				pdk.NginxVar(pdk.VarUpstreamScheme), pdk.NginxCtx(pdk.CtxAIFilters), pdk.NginxCtx(pdk.CtxService),
+			} {
+				replies.fixed[c.Method+string(c.Args)] = k.reply(c.Method, c.Args)
+			}
+			e.Access(b.Context(), replies) // the first one at once
+			replies.calls = 0
+			b.ReportAllocs()
+			for b.Loop() {
+				e.Access(b.Context(), replies)
+			}
+			b.ReportMetric(float64(replies.calls)/float64(b.N), "calls/op")
+		})
 	}
 }

@@ -3,7 +3,11 @@
 package guard
 
 import (
+	"bufio"
+	"net/http"
+	"net/url"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 )
@@ -32,14 +36,25 @@ func TestProof(t *testing.T) {
 		{"proven by one", []step{{"came", came, relays}, {"came", came, relays}}},
 		{"taken back, and dearer", []step{
 			{"came", came, relays},
-			{"missed", missed, scouts}, {"3 came", times(3, came), scouts}, {"came", came, relays},
-			{"missed", missed, scouts}, {"15 came", times(15, came), scouts}, {"came", came, relays},
-			{"missed", missed, scouts}, {"63 came", times(63, came), scouts}, {"came", came, relays},
-			{"missed", missed, scouts}, {"63 came", times(63, came), scouts}, {"came", came, relays},
+			{"missed", missed, scouts},
+			{"3 came", times(3, came), scouts},
+			{"came", came, relays},
+			{"missed", missed, scouts},
+			{"15 came", times(15, came), scouts},
+			{"came", came, relays},
+			{"missed", missed, scouts},
+			{"63 came", times(63, came), scouts},
+			{"came", came, relays},
+			{"missed", missed, scouts},
+			{"63 came", times(63, came), scouts},
+			{"came", came, relays},
 		}},
 		{"missed before it was proven again", []step{
-			{"came", came, relays}, {"missed", missed, scouts}, {"missed", missed, scouts},
-			{"15 came", times(15, came), scouts}, {"came", came, relays},
+			{"came", came, relays},
+			{"missed", missed, scouts},
+			{"missed", missed, scouts},
+			{"15 came", times(15, came), scouts},
+			{"came", came, relays},
 		}},
 		{"refuted for good", []step{
 			{"refute", refute, stays}, {"came", times(100, came), stays}, {"missed", missed, stays}, {"came", came, stays},
@@ -141,4 +156,41 @@ func TestEntities(t *testing.T) {
 	if got := s.ask("a"); got != askedInVain {
 		t.Errorf("after a break: %v", got)
 	}
+}
+
+// Under a base path, all that a request says stays as it was, behind the base.
+func FuzzUnder(f *testing.F) {
+	for _, base := range []string{"", "/", "/v1", "/v1/", "/a%2Fb", "/a%2F", "/a%2F/", "//"} {
+		for _, uri := range []string{"/", "/chat?x=y", "/a%2Fb", "//x", "*", "/%"} {
+			f.Add(base, uri)
+		}
+	}
+	f.Fuzz(func(t *testing.T, path, uri string) {
+		base, err := url.Parse("https://llm.example" + path)
+		if err != nil || base.Host != "llm.example" || base.RawQuery != "" || base.Fragment != "" {
+			t.Skip()
+		}
+		r, err := http.ReadRequest(bufio.NewReader(strings.NewReader("GET " + uri + " HTTP/1.1\r\nHost: x\r\n\r\n")))
+		if err != nil || r.RequestURI != uri {
+			t.Skip()
+		}
+		before := *r.URL
+		moved := under(base, r)
+		if *r.URL != before || r.RequestURI != uri {
+			t.Error("the request itself has changed")
+		}
+		prefix := strings.TrimSuffix(base.EscapedPath(), "/")
+		if !strings.HasPrefix(uri, "/") {
+			prefix = ""
+		}
+		if moved.RequestURI != prefix+uri {
+			t.Errorf("%q under %q is sent as %q", uri, path, moved.RequestURI)
+		}
+		if got, want := moved.URL.EscapedPath(), prefix+before.EscapedPath(); got != want {
+			t.Errorf("%q under %q has the path %q, want %q", uri, path, got, want)
+		}
+		if moved.URL.RawQuery != before.RawQuery {
+			t.Errorf("%q: the query is %q", uri, moved.URL.RawQuery)
+		}
+	})
 }

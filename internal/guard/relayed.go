@@ -348,7 +348,9 @@ func (c *carriage) letThrough(p *run, b *body) (*http.Response, error) {
 		p.note(&f)
 		c.watched = func() {
 			if c.copy != nil {
-				b.in.Body, _ = c.copy.take()
+				if known, cut, _ := c.copy.take(); !cut {
+					b.in.Body = known
+				}
 				c.plan = policy.PlanRelayed(s, &b.in, nil)
 			}
 		}

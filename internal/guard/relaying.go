@@ -18,6 +18,7 @@ import (
 	"kong-ai-guard/internal/pdk"
 	"kong-ai-guard/internal/policy"
 	"kong-ai-guard/internal/relay"
+	"kong-ai-guard/internal/telemetry"
 )
 
 // relaying is what an engine that relays knows of where its exchanges go.
@@ -28,6 +29,8 @@ type relaying struct {
 	// where Kong was about to send them.
 	upstream *url.URL
 	proofs   *proofs
+	// relayedLog is the access log's value of a relayed exchange.
+	relayedLog pdk.Call
 
 	mu     sync.Mutex
 	places map[string]*place
@@ -93,7 +96,8 @@ func newRelaying(p *Process, c *Config) *relaying {
 	}
 	return &relaying{
 		server: p.Relay, tls: c.RelayTLS, upstream: c.Settings.RelayUpstream,
-		proofs: newProofs(), places: map[string]*place{},
+		relayedLog: relayedLog(c.Vendor.Plugin),
+		proofs:     newProofs(), places: map[string]*place{},
 	}
 }
 
@@ -270,12 +274,13 @@ func (x *expected) compare(r *http.Request, known *exchange) {
 // service's.
 func under(base *url.URL, r *http.Request) *http.Request {
 	escaped := strings.TrimSuffix(base.EscapedPath(), "/")
-	if escaped == "" {
+	path, err := url.PathUnescape(escaped)
+	if escaped == "" || err != nil || !strings.HasPrefix(r.RequestURI, "/") { // OPTIONS * has no path
 		return r
 	}
 	moved, u := r.WithContext(r.Context()), *r.URL
 	u.RawPath = escaped + u.EscapedPath()
-	u.Path = strings.TrimSuffix(base.Path, "/") + u.Path
+	u.Path = path + u.Path
 	moved.URL, moved.RequestURI = &u, escaped+r.RequestURI
 	return moved
 }
@@ -286,7 +291,9 @@ func (x *expected) arrived() {
 		return
 	}
 	if x.scout {
-		x.engine.relaying.proofs.came(x.kind)
+		if x.engine.relaying.proofs.came(x.kind) {
+			x.engine.process.metrics.Proofs.WithLabelValues(telemetry.ProofMade).Inc()
+		}
 		return
 	}
 	x.engine.process.arrivals.put(x.sent.Load().exchange.requestID)
@@ -299,7 +306,9 @@ func (x *expected) missed() {
 		return
 	}
 	e := x.engine
-	e.relaying.proofs.missed(x.kind)
+	if e.relaying.proofs.missed(x.kind) {
+		e.process.metrics.Proofs.WithLabelValues(telemetry.ProofTakenBack).Inc()
+	}
 	e.process.metrics.UnscannedAnswers.Inc()
 	e.process.Notice(true, "a request that was to be relayed never came to the relay: its exchange went out unseen, or another plugin or Kong ended it; "+
 		"the next ones"+x.of()+" go through the phases until the relay has seen some")
@@ -309,6 +318,7 @@ func (x *expected) missed() {
 func (x *expected) refute() {
 	e := x.engine
 	if e.relaying.proofs.refute(x.kind) {
+		e.process.metrics.Proofs.WithLabelValues(telemetry.ProofFailed).Inc()
 		e.process.Notice(true, "requests"+x.of()+" are not relayed: "+string(policy.RelayTaken)+" (docs/priorities-and-ai-proxy.md)")
 	}
 }
@@ -320,7 +330,7 @@ func (x *expected) of() string {
 		return ""
 	}
 	var text string
-	if route := cmp.Or(to.exchange.named.Route, x.kind.route); route != "" {
+	if route := cmp.Or(to.exchange.named.Route, x.place.route, x.kind.route); route != "" {
 		text += " of route " + clean(route)
 	}
 	if service := x.place.serviceShown; service != "" {

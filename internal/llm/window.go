@@ -93,7 +93,7 @@ func (s *Stream) Window(context int) (m *Message, end int64) {
 
 // waits reports whether a unit is not to be covered yet.
 func (u *unit) waits() bool {
-	return u.final || slices.ContainsFunc(u.calls, func(s *streamed) bool { return s.flow.open })
+	return u.final || slices.ContainsFunc(u.calls, func(c *openCall) bool { return c.open })
 }
 
 // windowTo says what came up to end and was not said, as flush would.
@@ -190,6 +190,7 @@ func (t *reader) addTails(m *assembler, texts []*streamed, context int) {
 		*streamed
 	}
 	var tails []tail
+	var told []*streamed
 	near := make(map[*streamed]bool)
 	for _, s := range texts {
 		tails = append(tails, tail{s.flow.order, s.tail(context)})
@@ -198,7 +199,9 @@ func (t *reader) addTails(m *assembler, texts []*streamed, context int) {
 				if t.asm.calls == nil {
 					t.asm.calls = make(map[callKey]*streamedCall)
 				}
-				t.asm.calls[callOf(s.at)] = &streamedCall{name: c.name, id: c.id}
+				// A long name is said once.
+				t.asm.calls[callOf(s.at)] = &streamedCall{name: c.name, id: c.id, said: s.flow.call != nil && s.flow.call.told == len(c.name) && len(c.name) > maxIdent}
+				told = append(told, s)
 			}
 			continue
 		}
@@ -214,6 +217,11 @@ func (t *reader) addTails(m *assembler, texts []*streamed, context int) {
 		}
 		if seam := m.seam(s, before, context); seam != nil {
 			tails = append(tails, tail{s.flow.order, seam})
+		}
+	}
+	for _, s := range told {
+		if s.flow.call != nil {
+			s.flow.call.told = len(m.calls[callOf(s.at)].name)
 		}
 	}
 	slices.SortStableFunc(tails, func(a, b tail) int { return cmp.Compare(a.order, b.order) })
