@@ -96,12 +96,11 @@ func (c *carriage) flow(p *run, a *http.Response, in llm.Input) error {
 	defer stream.Stop()
 	f.stream = stream
 	raw, fault := f.open()
+	var unread *unreadableError
 	switch {
+	case errors.As(fault, &unread): // nothing has gone out yet
+		return c.unreadable(p, a, raw, unread.error)
 	case f.stream.Framing() == llm.Whole:
-		var unread *unreadableError
-		if errors.As(fault, &unread) {
-			return c.unreadable(p, a, raw, unread.error)
-		}
 		stream.Stop()
 		return c.settleWhole(p, a, in, raw, fault)
 	case fault != nil:
@@ -531,6 +530,9 @@ func (f *flow) end(d policy.Decision) error {
 	f.giveUp()
 	if !f.began {
 		return f.refuse(f.p, d, f.a)
+	}
+	if f.left(&d.Finding) {
+		return f.gone()
 	}
 	f.cutOff(telemetry.RelayCut)
 	d.Finding.Scans = f.scans

@@ -881,6 +881,7 @@ func TestStreamThatIsNone(t *testing.T) {
 		{"JSON, said to be events", "text/event-stream", chatAnswer, 201},
 		{"text", "text/plain", "Paris.", 200},
 		{"a JSON array", "application/json", `[{"candidates":[{"content":{"parts":[{"text":"Paris."}]}}]}]`, 200},
+		{"events, one of them malformed", "text/event-stream", delta("Paris.") + "data: {\"choices\":[}]}\n\n", 0},
 		{"an event without an end", "text/event-stream", strings.TrimSuffix(delta("Paris."), "\n\n"), 200},
 	} {
 		for _, bad := range []bool{false, true} {
@@ -889,11 +890,20 @@ func TestStreamThatIsNone(t *testing.T) {
 				word = "Paris"
 			}
 			l := stream(t, script{scanner: blocks(word), header: http.Header{"Content-Type": {c.contentType}}, status: c.status})
-			half := len(c.body) / 2
-			l.says(c.body[:half], c.body[half:])
+			if half := len(c.body) / 2; c.status == 0 {
+				l.says(c.body)
+			} else {
+				l.says(c.body[:half], c.body[half:])
+			}
 			l.ends()
 			got, err := l.all()
 			a := l.answer()
+			if c.status == 0 {
+				if a.StatusCode != 502 || !strings.Contains(got, "malformed_body") || err != nil {
+					t.Errorf("%s: %d %q, %v", c.name, a.StatusCode, got, err)
+				}
+				continue
+			}
 			if err != nil || !bad && (got != c.body || a.StatusCode != c.status) || bad && (a.StatusCode != 403 || strings.Contains(got, "Paris")) {
 				t.Errorf("%s, bad %v: %d %q, %v", c.name, bad, a.StatusCode, got, err)
 			}

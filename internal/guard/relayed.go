@@ -149,8 +149,11 @@ func (c *carriage) recovered() {
 	}
 	c.engine.process.panics.recovered(v)
 	c.became = telemetry.RelayCut
-	if c.began || c.at == nil {
+	if c.began {
 		panic(http.ErrAbortHandler)
+	}
+	if c.at == nil {
+		return // the listener answers with 503
 	}
 	_ = c.refuse(c.at, c.at.refusal(policy.Ended(policy.OwnFault, policy.ReasonPanic)), nil)
 }

@@ -231,6 +231,9 @@ func (c *carriage) head(a *http.Response, response *policy.Report) {
 // answer if there is one: as in Kong's phases, its headers stay that do not
 // describe its body. The error is errCut.
 func (c *carriage) refuse(p *run, d policy.Decision, a *http.Response) error {
+	if c.left(&d.Finding) {
+		return c.gone()
+	}
 	c.became = telemetry.RelayRefused
 	if d.Outcome == policy.UpstreamFailed || d.Outcome == policy.UpstreamTimeout {
 		c.became = telemetry.RelayUpstreamFailed
@@ -263,6 +266,12 @@ func (c *carriage) refuse(p *run, d policy.Decision, a *http.Response) error {
 		return c.gone()
 	}
 	return nil
+}
+
+// left reports whether a leg ends only because its client has left, which ended
+// its scan. A verdict that came before that counts all the same.
+func (c *carriage) left(f *policy.Finding) bool {
+	return c.r.Context().Err() != nil && (f.Outcome == policy.NoRoom || f.Outcome == policy.OwnFault && f.Reason == policy.ReasonEventTime)
 }
 
 // dropBodyHeaders removes what describes the body that came. length is that of

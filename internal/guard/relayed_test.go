@@ -525,6 +525,43 @@ func TestRelayedClientGone(t *testing.T) {
 	}
 }
 
+// TestRelayedClientGoneDuringAScan: his leaving is no fault of ours.
+func TestRelayedClientGoneDuringAScan(t *testing.T) {
+	for _, leg := range []llm.Leg{llm.RequestLeg, llm.ResponseLeg} {
+		for _, beside := range []bool{false, true} {
+			w := newWorld(t)
+			scanning := make(chan struct{})
+			hangs := func(ctx context.Context, _ *scan.Scan) (scan.Verdict, error) {
+				close(scanning)
+				<-ctx.Done()
+				return scan.Verdict{}, &scan.Failure{Kind: scan.Unavailable, Reason: "canceled"}
+			}
+			sc := &scanner{request: hangs}
+			if leg == llm.ResponseLeg {
+				sc = &scanner{response: hangs}
+			}
+			u := newUpstream(t, func(rw http.ResponseWriter, _ *http.Request, _ string) { _, _ = io.WriteString(rw, chatAnswer) })
+			s := strict()
+			s.PromptBeside = beside
+			r := w.expect(newEngine(w.Process, prisma(), s, sc), guard.Relayed{Target: u.target()}, "POST", chatPath, strings.NewReader(chatBody))
+			ctx, leave := context.WithCancel(context.Background())
+			go func() {
+				<-scanning
+				leave()
+			}()
+			if answer, err := kongClient(t).Do(r.WithContext(ctx)); err == nil {
+				answer.Body.Close()
+				t.Errorf("%s: it was answered", leg)
+			}
+			within(t, "the exchange to be counted", func() bool { return w.metric("relayed_total", "client_gone") == 1 })
+			if n := w.metric("legs_total", "own_fault"); n != 0 {
+				t.Errorf("%s, beside %v: %v faults were counted", leg, beside, n)
+			}
+			w.settled()
+		}
+	}
+}
+
 // TestRelayedRequestBrokenOff: what a client does not send whole goes nowhere.
 func TestRelayedRequestBrokenOff(t *testing.T) {
 	w := newWorld(t)
