@@ -583,3 +583,37 @@ func TestRelayedRequestBrokenOff(t *testing.T) {
 	}
 	w.settled()
 }
+
+// TestRelayedAnswersWithoutABody: there is nothing to judge in them, and what
+// they say of a body stays.
+func TestRelayedAnswersWithoutABody(t *testing.T) {
+	for _, c := range []struct {
+		method string
+		status int
+		length string
+	}{{"HEAD", 200, "12345"}, {"GET", 204, ""}, {"GET", 304, ""}, {"DELETE", 200, "0"}} {
+		for _, mode := range []policy.Mode{policy.Enforce, policy.Monitor, policy.Off} {
+			w := newWorld(t)
+			u := newUpstream(t, func(rw http.ResponseWriter, _ *http.Request, _ string) {
+				rw.Header().Set("Content-Type", "text/event-stream")
+				rw.Header().Set("Etag", `"x"`)
+				if c.length != "" {
+					rw.Header().Set("Content-Length", c.length)
+				}
+				rw.WriteHeader(c.status)
+			})
+			sc := &scanner{}
+			r := w.expect(newEngine(w.Process, prisma(), modes(mode, mode), sc), guard.Relayed{Target: u.target()}, c.method, "/v1/models", nil)
+			r.Header.Del("Content-Type")
+			answer := do(t, r)
+			if b := readAll(t, answer); b != "" || answer.StatusCode != c.status || answer.Header.Get("Etag") != `"x"` || answer.Header.Get("Content-Length") != c.length {
+				t.Errorf("%s, %s: %d %v %q", c.method, mode, answer.StatusCode, answer.Header, b)
+			}
+			w.Flush(context.Background())
+			if len(sc.scans) != 0 {
+				t.Errorf("%s, %s: %d scans", c.method, mode, len(sc.scans))
+			}
+			w.settled()
+		}
+	}
+}
