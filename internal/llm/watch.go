@@ -36,7 +36,7 @@ type watch struct {
 }
 
 // reached is how far texts have come that are no threads.
-type reached struct{ plain, broken, noted, turns, others, mentioned, probs int }
+type reached struct{ plain, broken, noted, turns, others, mentioned, probs, media int }
 
 // A mark says that a unit brought something new.
 type mark struct {
