@@ -293,3 +293,43 @@ func FuzzStreamEqualsRead(f *testing.F) {
 		checkStream(t, b, all, at1, byChance(seed))
 	})
 }
+
+// TestHalvesOfACharacter has a character's halves in two events, with a window
+// between them and with an event after them whose equal names make clones of
+// what was read: the halves are one character all the same.
+func TestHalvesOfACharacter(t *testing.T) {
+	const (
+		first  = `{"message":{"content":"a\ud83d"}}` + "\n"
+		second = `{"message":{"content":"\ude00b"}}` + "\n"
+		third  = `{"unknown":1,"unknown":2}` + "\n"
+	)
+	in := Input{Leg: ResponseLeg, Body: []byte(first + second + third)}
+	lim := Limits{DecodedBytes: 1 << 20, Ratio: 100, Depth: 256}
+	want, err := Read(in, lim)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := NewStream(t.Context(), in, lim)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, piece := range []string{first + second[:1], second[1:] + third[:1], third[1:]} {
+		if _, err := s.Write([]byte(piece)); err != nil {
+			t.Fatal(err)
+		}
+		s.Window(2000)
+	}
+	got, err := s.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	texts := func(m *Message) (all []string) {
+		for _, turn := range m.Turns {
+			all = append(all, turn.Text)
+		}
+		return all
+	}
+	if diff := cmp.Diff(texts(want), texts(got)); diff != "" || want.Turns[0].Text != "a😀b" {
+		t.Errorf("%q (-want +got)\n%s", want.Turns[0].Text, diff)
+	}
+}

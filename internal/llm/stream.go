@@ -438,7 +438,7 @@ func (r *reader) flush() flushing {
 				return f
 			}
 			if s.halved {
-				s.buf = strictjson.JoinHalves(s.buf)
+				s.buf = strictjson.JoinHalves(bytes.Clone(s.buf)) // others may hold the bytes too
 			}
 			if s.at.role == RoleTool && s.at.kind == KindText {
 				s.at.kind = KindToolResult
