@@ -57,6 +57,9 @@ type flow struct {
 	// size is how much has come. kept is how much memory is counted for what is
 	// kept until it shows whether the answer flows.
 	size, kept int64
+	// bare is the exchange without its prompt. A long one would go to the service
+	// again with each window; the last scan, of the whole answer, has it.
+	bare *exchange
 	// units are those that have not gone out yet. shown is up to where the
 	// stream has, and chars how many characters that is.
 	units []heldUnit
@@ -382,19 +385,32 @@ func (f *flow) begin(now time.Time) *policy.Decision {
 	f.scanning, f.stopScan = true, stop
 	c := &content{message: m, turns: m.Turns, claim: f.p.exchange.claim}
 	allowed := allowance{caller: f.p.caller, until: f.engine.deadline(now)}
-	go func() { f.verdicts <- f.scan(ctx, c, found, allowed) }()
+	x := f.p.exchange
+	if !f.last {
+		x = f.withoutPrompt()
+	}
+	go func() { f.verdicts <- f.scan(ctx, c, found, x, allowed) }()
 	return nil
 }
 
+func (f *flow) withoutPrompt() *exchange {
+	if f.bare == nil {
+		bare := *f.p.exchange
+		bare.prompt = nil
+		f.bare = &bare
+	}
+	return f.bare
+}
+
 // scan runs on a goroutine of its own.
-func (f *flow) scan(ctx context.Context, c *content, before policy.Finding, allowed allowance) (found policy.Finding) {
+func (f *flow) scan(ctx context.Context, c *content, before policy.Finding, x *exchange, allowed allowance) (found policy.Finding) {
 	defer func() {
 		if v := recover(); v != nil {
 			f.engine.process.panics.recovered(v)
 			found = policy.Ended(policy.OwnFault, policy.ReasonPanic)
 		}
 	}()
-	return f.engine.ask(ctx, c, before, f.p.exchange, allowed)
+	return f.engine.ask(ctx, c, before, x, allowed)
 }
 
 // endScan waits for the scan under way, which reads what is ours.

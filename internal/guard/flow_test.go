@@ -246,7 +246,7 @@ func TestStreamFlows(t *testing.T) {
 	}
 	scans := sc.seen(llm.ResponseLeg)
 	last := scans[len(scans)-1]
-	if len(scans) != 3 || last.Turns[0].Text != "one two " || last.Model != "gpt-4o" || len(last.Prompt) != 1 || scans[1].Turns[0].Text != "one two " {
+	if len(scans) != 3 || last.Turns[0].Text != "one two " || last.Model != "gpt-4o" || len(last.Prompt) != 1 || scans[1].Turns[0].Text != "one two " || len(scans[1].Prompt) != 0 {
 		t.Errorf("%d scans, the last of %+v", len(scans), last.Turns)
 	}
 	w := l.w
