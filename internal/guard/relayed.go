@@ -315,7 +315,7 @@ func (c *carriage) letThrough(p *run, b *body) (*http.Response, error) {
 		p.note(&f)
 		c.watched = func() {
 			if c.copy != nil {
-				b.in.Body, _ = c.copy.take()
+				b.in.Body, _, _ = c.copy.take()
 				c.plan = policy.PlanRelayed(s, &b.in, nil)
 			}
 		}
