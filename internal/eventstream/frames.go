@@ -105,7 +105,10 @@ func NewFrameReader(body []byte) *FrameReader { return &FrameReader{body: body, 
 // Feed hands the FrameReader the body from offset at on, as far as it has come;
 // all says that it has come to its end. at may not be beyond Begun. The bytes
 // have to stay as they are until the next Feed. The zero FrameReader can be fed.
-func (r *FrameReader) Feed(body []byte, at int, all bool) { r.body, r.at, r.all = body, at, all }
+func (r *FrameReader) Feed(body []byte, at int, all bool) {
+	r.body, r.at, r.all = body, at, all
+	clear(r.frame.Headers) // what they lie in need not be kept
+}
 
 // Begun is the offset of the first frame that Next has not returned.
 func (r *FrameReader) Begun() int { return r.pos }

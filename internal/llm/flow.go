@@ -80,7 +80,7 @@ const (
 type unit struct {
 	end   int64
 	says  bool
-	calls []*streamed
+	calls []*openCall
 	final bool
 }
 
@@ -162,7 +162,7 @@ func (s *Stream) add(p []byte, all bool) ([]Unit, error) {
 	doc := strictjson.Borrow()
 	defer doc.Return()
 	s.r.doc = doc
-	defer func() { s.r.doc, s.r.ready = nil, nil }()
+	defer s.forget()
 	if s.framer.framing == Whole {
 		if s.framer.look(s.held); s.framer.framing == Whole {
 			return nil, nil
@@ -176,6 +176,20 @@ func (s *Stream) add(p []byte, all bool) ([]Unit, error) {
 		return units, s.fail(err)
 	}
 	return units, nil
+}
+
+// forget lets go of what lies in the bytes that are held, which may be taken.
+func (s *Stream) forget() {
+	at := int(s.from)
+	s.events.Feed(nil, at, false)
+	s.frames.Feed(nil, at, false)
+	s.lines.Feed(nil, at, false)
+	r := s.r
+	r.doc, r.ready, r.src = nil, nil, nil
+	clear(r.path[:cap(r.path)])
+	for _, v := range s.views {
+		clear(v.path[:cap(v.path)])
+	}
 }
 
 // drain reads the units that have come.
@@ -279,8 +293,8 @@ func (s *Stream) append(units []Unit, u Unit, says bool) []Unit {
 	s.read = u.End
 	next := unit{end: u.End, says: says, final: u.Final}
 	if u.Call {
-		for _, t := range s.r.asm.open {
-			next.calls = append(next.calls, t)
+		for _, c := range s.r.asm.open {
+			next.calls = append(next.calls, c)
 		}
 	}
 	if n := len(s.units); n > 0 && (u.Final && s.units[n-1].final || !says && !u.Final && !u.Call) {

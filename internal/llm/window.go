@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sort"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"kong-ai-guard/internal/strictjson"
@@ -92,7 +93,7 @@ func (s *Stream) Window(context int) (m *Message, end int64) {
 
 // waits reports whether a unit is not to be covered yet.
 func (u *unit) waits() bool {
-	return u.final || slices.ContainsFunc(u.calls, func(s *streamed) bool { return s.flow.open })
+	return u.final || slices.ContainsFunc(u.calls, func(c *openCall) bool { return c.open })
 }
 
 // windowTo says what came up to end and was not said, as flush would.
@@ -188,6 +189,7 @@ func (t *reader) addTails(m *assembler, texts []*streamed, context int) {
 		*streamed
 	}
 	var tails []tail
+	var told []*streamed
 	near := make(map[*streamed]bool)
 	for _, s := range texts {
 		tails = append(tails, tail{s.flow.order, s.tail(context)})
@@ -196,18 +198,29 @@ func (t *reader) addTails(m *assembler, texts []*streamed, context int) {
 				if t.asm.calls == nil {
 					t.asm.calls = make(map[callKey]*streamedCall)
 				}
-				t.asm.calls[callOf(s.at)] = &streamedCall{name: c.name, id: c.id}
+				// A long name is said once.
+				t.asm.calls[callOf(s.at)] = &streamedCall{name: c.name, id: c.id, said: s.flow.call != nil && s.flow.call.told == len(c.name) && len(c.name) > maxIdent}
+				told = append(told, s)
 			}
 			continue
 		}
 		if s.group == (threadKey{}) || s.probs {
 			continue
 		}
-		for _, n := range m.neighbours(s, context) {
+		before := m.before(s, context)
+		for _, n := range before {
 			if !n.of.flow.listed && !near[n.of] {
 				near[n.of] = true
 				tails = append(tails, tail{n.of.flow.order, n.tail()})
 			}
+		}
+		if seam := m.seam(s, before, context); seam != nil {
+			tails = append(tails, tail{s.flow.order, seam})
+		}
+	}
+	for _, s := range told {
+		if s.flow.call != nil {
+			s.flow.call.told = len(m.calls[callOf(s.at)].name)
 		}
 	}
 	slices.SortStableFunc(tails, func(a, b tail) int { return cmp.Compare(a.order, b.order) })
@@ -299,17 +312,11 @@ type neighbour struct {
 // maxNear is how many texts before another one stand in its window.
 const maxNear = 8
 
-// neighbours returns the ends of the texts that clients put before s, as far as
-// context goes, and the beginning of the one behind it.
-func (m *assembler) neighbours(s *streamed, context int) (near []neighbour) {
+// before returns the ends of the texts that clients put before s, as far as
+// context goes, the nearest first.
+func (m *assembler) before(s *streamed, context int) (near []neighbour) {
 	g := m.groups[s.group]
-	i, _ := slices.BinarySearchFunc(g, s, byPlace)
-	for i < len(g) && g[i] != s {
-		i++
-	}
-	if i == len(g) {
-		return nil
-	}
+	i := indexIn(g, s)
 	left := context - utf8.RuneCount(s.buf[back(s.buf[:s.flow.said], context):s.flow.said])
 	for j := i - 1; j >= 0 && left > 0 && i-j <= maxNear; j-- {
 		of := g[j]
@@ -319,26 +326,66 @@ func (m *assembler) neighbours(s *streamed, context int) (near []neighbour) {
 			near = append(near, n)
 		}
 	}
-	if i+1 < len(g) {
-		of := g[i+1]
+	return near
+}
+
+// indexIn returns where s is among the texts that it is joined to.
+func indexIn(g []*streamed, s *streamed) int {
+	i, _ := slices.BinarySearchFunc(g, s, byPlace)
+	for g[i] != s {
+		i++
+	}
+	return i
+}
+
+// seam returns what clients read where s ends and the texts behind it begin,
+// which were there before and are not said from their beginning on: blocks that
+// grow side by side. It is nil if there are none, or if white space separates
+// them.
+func (m *assembler) seam(s *streamed, before []neighbour, context int) *streamed {
+	g := m.groups[s.group]
+	i := indexIn(g, s) + 1
+	if i == len(g) || g[i].flow.listed && g[i].flow.said == 0 {
+		return nil
+	}
+	var text []byte
+	for _, n := range slices.Backward(before) {
+		text = append(text, n.of.buf[n.from:n.to]...)
+	}
+	text = append(text, s.buf[back(s.buf[:s.flow.said], context):s.flow.to]...)
+	last, _ := utf8.DecodeLastRune(text)
+	tight, left := false, context
+	for j := i; j < len(g) && left > 0 && j-i < maxNear; j++ {
+		head := g[j].buf[:g[j].known()]
 		to := 0
-		for n := 0; n < context && to < of.known(); n++ {
-			_, size := utf8.DecodeRune(of.buf[to:of.known()])
+		for ; left > 0 && to < len(head); left-- {
+			_, size := utf8.DecodeRune(head[to:])
 			to += size
 		}
-		if to > 0 {
-			near = append(near, neighbour{of, 0, to})
+		if to == 0 {
+			continue
 		}
+		first, _ := utf8.DecodeRune(head)
+		tight = tight || !unicode.IsSpace(last) && !unicode.IsSpace(first)
+		text = append(text, head[:to]...)
+		last, _ = utf8.DecodeLastRune(head[:to])
 	}
-	return near
+	if !tight {
+		return nil
+	}
+	return &streamed{at: s.at, buf: text, halved: s.halved}
 }
 
 // known is how much of a text windows have said, of a copy how much it has.
 func (s *streamed) known() int {
-	if s.flow.copyOf != nil {
-		return max(s.flow.checked, 0)
+	switch p := s.flow; {
+	case p.listed:
+		return p.to
+	case p.copyOf != nil:
+		return max(p.checked, 0)
+	default:
+		return p.said
 	}
-	return s.flow.said
 }
 
 func (n neighbour) tail() *streamed {
