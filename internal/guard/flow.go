@@ -53,9 +53,9 @@ type flow struct {
 	stream  *llm.Stream
 	machine *release.Machine
 
-	// size is how much has come. held is how much memory is counted for what
-	// the stream holds.
-	size, held int64
+	// size is how much has come. kept is how much memory is counted for what is
+	// kept until it shows whether the answer flows.
+	size, kept int64
 	// units are those that have not gone out yet. shown is up to where the
 	// stream has, and chars how many characters that is.
 	units []llm.Unit
@@ -64,9 +64,11 @@ type flow struct {
 	// ended says that the body is whole, last that the scan under way is of all
 	// of it, and done that this one was allowed.
 	ended, last, done bool
-	// whole is what all of it says. id is the answer's own, as far as known.
-	whole *llm.Message
-	id    string
+	// whole is what all of it says. id is the answer's own and format how it
+	// is written, as far as known.
+	whole  *llm.Message
+	id     string
+	format llm.Format
 
 	// verdicts has the finding of the scan under way, if scanning.
 	verdicts chan policy.Finding
@@ -90,6 +92,7 @@ func (c *carriage) flow(p *run, a *http.Response, in llm.Input) error {
 	if err != nil {
 		return c.unreadable(p, a, nil, err)
 	}
+	defer stream.Stop()
 	f.stream = stream
 	raw, fault := f.open()
 	switch {
@@ -98,7 +101,7 @@ func (c *carriage) flow(p *run, a *http.Response, in llm.Input) error {
 		if errors.As(fault, &unread) {
 			return c.unreadable(p, a, raw, unread.error)
 		}
-		f.stream = nil
+		stream.Stop()
 		return c.settleWhole(p, a, in, raw, fault)
 	case fault != nil:
 		return f.cut()
@@ -151,9 +154,9 @@ func (f *flow) open() (raw []byte, err error) {
 		switch {
 		case flows:
 			// What it has not let go is the stream's.
-			f.p.engine.process.Room.Release(f.p.caller, f.held)
-			f.p.held -= f.held
-			f.held = 0
+			f.p.engine.process.Room.Release(f.p.caller, f.kept)
+			f.p.held -= f.kept
+			f.kept = 0
 			if err == io.EOF {
 				f.ended = true
 				return nil, nil
@@ -178,7 +181,7 @@ func (f *flow) keep(raw, p []byte, err error) ([]byte, error) {
 			return raw, pdk.ErrNoRoom
 		}
 		f.p.held += more
-		f.held += more
+		f.kept += more
 		grown := make([]byte, len(raw), int64(cap(raw))+more)
 		copy(grown, raw)
 		raw = grown
@@ -318,26 +321,7 @@ func (f *flow) take(b []byte, now time.Time) *policy.Decision {
 	if err != nil {
 		return f.refusal(readFault(err))
 	}
-	if !f.hold() {
-		return f.refusal(policy.Ended(policy.NoRoom, ""))
-	}
 	return nil
-}
-
-// hold counts the memory of what the stream holds, in steps.
-func (f *flow) hold() bool {
-	const step = 16 << 10
-	more := int64(f.stream.Held()) - f.held
-	if more <= 0 {
-		return true
-	}
-	more = (more + step - 1) / step * step
-	if f.p.engine.process.Room.Try(f.p.caller, more) != nil {
-		return false
-	}
-	f.held += more
-	f.p.held += more
-	return true
 }
 
 // refusal is what ends the stream, whatever the configuration lets pass: some
@@ -380,6 +364,7 @@ func (f *flow) begin(now time.Time) *policy.Decision {
 	if m.ID != "" {
 		f.id = m.ID
 	}
+	f.format = m.Format
 	found, ok := policy.BeforeScan(&f.engine.vendor, &f.engine.settings, &f.in, m, f.x.method)
 	if !ok {
 		return f.judged(found, now)
@@ -508,6 +493,7 @@ func (f *flow) finish() error {
 	case f.masked.Outcome == policy.Masked:
 		found = f.masked
 	}
+	found.Scans = f.scans
 	f.p.note(&found)
 	relay.WriteTrailers(f.w, f.a)
 	return nil
@@ -520,25 +506,42 @@ func (f *flow) end(d policy.Decision) error {
 	if !f.began {
 		return f.refuse(f.p, d, f.a)
 	}
+	f.p.released = f.chars
+	d.Finding.Scans = f.scans
 	f.p.note(&d.Finding)
-	if _, err := f.w.Write(llm.RenderEnding(d.Refusal.Said, f.stream.Framing(), f.id)); err != nil {
+	said, known := f.spoken(d.Refusal.Said)
+	if _, err := f.w.Write(llm.RenderEnding(said, f.stream.Framing(), f.id)); err != nil {
 		return errCut
 	}
 	_ = f.control.Flush()
-	if unknownAPI(&d.Refusal.Said) {
+	if !known {
 		return errCut
 	}
 	return nil
 }
 
-// unknownAPI reports whether nobody knows how clients of a stream are told of
-// an error.
-func unknownAPI(r *llm.Refusal) bool {
-	switch r.Format {
-	case llm.None, llm.Unknown, llm.Text, llm.Form, llm.Media:
-		return r.RPC == nil
+// spoken is a refusal for clients of the API that the stream is of, if that is
+// known: by the request, or by what it has said. Else nobody knows how its
+// clients are told of an error.
+func (f *flow) spoken(said llm.Refusal) (_ llm.Refusal, known bool) {
+	request := f.p.exchange.request
+	switch {
+	case said.RPC != nil, request != nil && isAPI(request.Format):
+		return said, true
+	case isAPI(f.format):
+		said.Format = f.format
+		return said, true
 	}
-	return false
+	said.Format = llm.Unknown
+	return said, false
+}
+
+func isAPI(f llm.Format) bool {
+	switch f {
+	case llm.None, llm.Unknown, llm.Text, llm.Form, llm.Media:
+		return false
+	}
+	return true
 }
 
 // cut ends a stream that the upstream has cut: what was covered is out, and no
@@ -551,6 +554,7 @@ func (f *flow) cut() error {
 	if !f.began {
 		return f.refuse(f.p, f.p.refusal(found), nil)
 	}
+	f.p.released, found.Scans = f.chars, f.scans
 	f.p.note(&found)
 	return errCut
 }

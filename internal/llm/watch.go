@@ -318,7 +318,9 @@ func (r *reader) settleRest(end int64) (chars int) {
 	for _, p := range r.probs[now.probs:] {
 		chars += utf8.RuneCountInString(p.text)
 	}
-	now.turns, now.others, now.mentioned, now.probs = len(r.msg.Turns), len(r.others), len(r.mentioned), len(r.probs)
+	// Whoever judges media, or lets none pass, has to see each before it goes out.
+	chars += len(r.msg.Media) - now.media
+	now.turns, now.others, now.mentioned, now.probs, now.media = len(r.msg.Turns), len(r.others), len(r.mentioned), len(r.probs), len(r.msg.Media)
 	if now != w.marked {
 		w.marks = append(w.marks, mark{end: end, all: now})
 		w.marked = now

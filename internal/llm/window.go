@@ -172,6 +172,7 @@ func (t *reader) addSaid(r *reader, from, to reached) {
 		}
 		turn.to = int32(len(m.shares))
 	}
+	m.Media = slices.Clone(r.msg.Media[from.media:to.media])
 	t.others = slices.Clone(r.others[from.others:to.others])
 	t.probs = slices.Clone(r.probs[from.probs:to.probs])
 	t.mentioned = slices.Clone(r.mentioned[from.mentioned:to.mentioned])

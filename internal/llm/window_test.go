@@ -44,7 +44,7 @@ func (w *watched) window() {
 	w.covered = end
 	if m != nil {
 		w.windows++
-		if len(m.Turns) == 0 {
+		if len(m.Turns) == 0 && len(m.Media) == 0 {
 			w.fail("a window of nothing at %d", end)
 		}
 		for _, t := range m.Turns {
