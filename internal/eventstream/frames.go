@@ -69,8 +69,9 @@ func LooksLikeFrames(body []byte) bool {
 	return len(body) >= frameMin && crc32.ChecksumIEEE(body[:8]) == binary.BigEndian.Uint32(body[8:])
 }
 
-// AppendFrame appends a frame with these headers, names and values of less than
-// 128 and 32,768 bytes, all strings, and this payload to dst, and returns the longer slice.
+// AppendFrame appends a frame with these headers, names and string values, and
+// this payload to dst, and returns the longer slice. A name has 1 to 255 bytes,
+// a value at most 65,535, all together less than 4 GiB.
 func AppendFrame(dst []byte, headers [][2]string, payload []byte) []byte {
 	start := len(dst)
 	dst = append(dst, make([]byte, preludeLen)...)
