@@ -49,10 +49,10 @@ func TestMonitoredCorpus(t *testing.T) {
 	}
 	var mu sync.Mutex
 	seen := map[string]sighting{} // by plugin and request
-	h := openVariants(t, cases, []variant{
-		{"-request", map[string]any{"request_mode": "monitor", "response_mode": "off"}},
-		{"-response", map[string]any{"request_mode": "off", "response_mode": "monitor", "monitor_streams": "buffer"}},
-		{"-both", map[string]any{"monitor_mode": true, "monitor_streams": "buffer"}},
+	h := open(t, cases, []variant{
+		{suffix: "-request", fields: map[string]any{"request_mode": "monitor", "response_mode": "off"}},
+		{suffix: "-response", fields: map[string]any{"request_mode": "off", "response_mode": "monitor", "monitor_streams": "buffer"}},
+		{suffix: "-both", fields: map[string]any{"monitor_mode": true, "monitor_streams": "buffer"}},
 	}, func(plugin, id string, judged gjson.Result) {
 		marked := saysAny(judged, 4, slices.Concat(markers, signs))
 		mu.Lock()
