@@ -21,10 +21,10 @@ RACE = $(shell d=$$(mktemp -d) && printf 'package main\n\nimport "C"\n\nfunc mai
 	CGO_ENABLED=1 $(GO) build -race -o $$d/main $$d/main.go 2>/dev/null && $$d/main && echo -race; rm -rf $$d)
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo build test unit clients lint generate bench fuzz cover dist clean
+.PHONY: help run demo build test test-kong unit clients lint generate bench fuzz cover dist clean
 
 help: ## what can be made
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-9s %s\n' "$$name" "$$text"; done
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-9s %s\n' "$$name" "$$text"; done
 
 run: build ## start the sandbox: both plugins behind a gateway that plays Kong
 	@exec bin/sandbox $(ARGS)
@@ -55,12 +55,17 @@ unit:
 clients: build
 	cd tests/clients && $(GO) test -timeout $(TIMEOUT) ./...
 
+# Kong is the one on PATH, or KONG_BIN.
+test-kong: ## both plugins on a real Kong, if there is one
+	TEST_KONG=1 $(GO) test -count=1 -timeout $(TIMEOUT) ./tests/kong ./tests/corpus -run "TestExchanges|TestServiceDown|TestReload|TestKilled|TestHung|TestOnKong"
+
 lint: ## formatting, vet, staticcheck, and whether the generated files are fresh
 	@files="$$($(GO) tool gofumpt -l .)"; test -z "$$files" || { echo "not formatted by gofumpt:"; echo "$$files"; exit 1; }
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
 	$(GO) test ./cmd/generate
 	cd tests/clients && $(GO) vet ./...
+	$(GO) tool actionlint -shellcheck= -pyflakes=
 
 generate: ## write the schemas and the reference pages from the plugins' declarations
 	$(GO) run ./cmd/generate

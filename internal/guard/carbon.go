@@ -26,7 +26,7 @@ type carbon struct {
 	bytes  []byte
 	held   int64
 	whole  bool // all of the body has passed
-	cut    bool // bytes are only the first of it, the others did not fit
+	cut    bool // the body is longer than the limit: this is its beginning
 	fault  error
 	closed bool
 }
@@ -42,8 +42,8 @@ func (k *carbon) add(p []byte) {
 	if k.closed || k.fault != nil || k.cut {
 		return
 	}
-	if room := k.limit - int64(len(k.bytes)); int64(len(p)) > room {
-		p, k.cut = p[:room], true
+	if left := k.limit - int64(len(k.bytes)); int64(len(p)) > left {
+		p, k.cut = p[:left], true
 	}
 	n := int64(len(k.bytes) + len(p))
 	if n > int64(cap(k.bytes)) {
@@ -81,14 +81,14 @@ func (k *carbon) isWhole() bool {
 }
 
 // take returns the copy, which counts for nobody any more, and keeps no other.
-// cut says that it holds only the first bytes of a body that is too large.
-func (k *carbon) take() (b []byte, cut bool, err error) {
+// cut says that it is only the beginning of a body that is too large.
+func (k *carbon) take() (b []byte, cut bool, fault error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	b, err = k.bytes, k.fault
+	b, cut, fault = k.bytes, k.cut, k.fault
 	k.drop(nil)
 	k.closed = true
-	return b, k.cut, err
+	return b, cut, fault
 }
 
 // A carbonReader is a request's body of which a copy is kept.

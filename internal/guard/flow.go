@@ -15,6 +15,7 @@ import (
 	"kong-ai-guard/internal/policy"
 	"kong-ai-guard/internal/relay"
 	"kong-ai-guard/internal/release"
+	"kong-ai-guard/internal/telemetry"
 )
 
 // How a stream is released, where the configuration does not say.
@@ -58,7 +59,7 @@ type flow struct {
 	size, kept int64
 	// units are those that have not gone out yet. shown is up to where the
 	// stream has, and chars how many characters that is.
-	units []llm.Unit
+	units []heldUnit
 	shown int64
 	chars int
 	// ended says that the body is whole, last that the scan under way is of all
@@ -95,12 +96,11 @@ func (c *carriage) flow(p *run, a *http.Response, in llm.Input) error {
 	defer stream.Stop()
 	f.stream = stream
 	raw, fault := f.open()
+	var unread *unreadableError
 	switch {
+	case errors.As(fault, &unread): // nothing has gone out yet
+		return c.unreadable(p, a, raw, unread.error)
 	case f.stream.Framing() == llm.Whole:
-		var unread *unreadableError
-		if errors.As(fault, &unread) {
-			return c.unreadable(p, a, raw, unread.error)
-		}
 		stream.Stop()
 		return c.settleWhole(p, a, in, raw, fault)
 	case fault != nil:
@@ -145,7 +145,7 @@ func (f *flow) open() (raw []byte, err error) {
 				return raw, err
 			}
 			units, bad := f.stream.Write(buf[:n])
-			f.units = append(f.units, units...)
+			f.complete(units, time.Now())
 			if bad != nil {
 				return raw, &unreadableError{bad}
 			}
@@ -203,7 +203,15 @@ const chunk = 8 << 10
 func (f *flow) run() error {
 	now := time.Now()
 	f.machine = release.New(f.engine.releaseRules(), now)
-	f.machine.Read(f.units, now)
+	for i := range f.units {
+		f.machine.Read([]llm.Unit{f.units[i].Unit}, now)
+	}
+	metrics := f.engine.process.metrics
+	metrics.StreamsOpen.Inc()
+	defer func() {
+		metrics.StreamsOpen.Dec()
+		metrics.StreamScans.Observe(float64(f.scans))
+	}()
 	defer f.endScan()
 
 	pieces, free := make(chan piece), make(chan []byte, 2)
@@ -249,7 +257,7 @@ func (f *flow) run() error {
 		}
 		select {
 		case <-f.ctx.Done():
-			return errCut
+			return f.gone()
 		case <-timer.C:
 		case found := <-f.verdicts:
 			f.scanning = false
@@ -316,7 +324,7 @@ func (f *flow) take(b []byte, now time.Time) *policy.Decision {
 		return f.refusal(policy.Ended(policy.TooLarge, ""))
 	}
 	units, err := f.stream.Write(b)
-	f.units = append(f.units, units...)
+	f.complete(units, now)
 	f.machine.Read(units, now)
 	if err != nil {
 		return f.refusal(readFault(err))
@@ -439,6 +447,19 @@ func (f *flow) pass(found policy.Finding) {
 	f.engine.process.metrics.Unscanned.WithLabelValues(llm.ResponseLeg.String(), found.Was.String()).Inc()
 }
 
+// A heldUnit is one that has not gone out.
+type heldUnit struct {
+	llm.Unit
+	came time.Time
+}
+
+// complete notes units that the stream has completed.
+func (f *flow) complete(units []llm.Unit, now time.Time) {
+	for i := range units {
+		f.units = append(f.units, heldUnit{units[i], now})
+	}
+}
+
 // release lets go out what may. The error is errCut.
 func (f *flow) release(now time.Time) error {
 	end := f.machine.Release(now)
@@ -451,9 +472,10 @@ func (f *flow) release(now time.Time) error {
 	out := f.stream.Take(end)
 	f.shown = end
 	n := 0
-	for n < len(f.units) && f.units[n].End <= end {
+	hold := f.engine.process.metrics.HoldSeconds
+	for ; n < len(f.units) && f.units[n].End <= end; n++ {
 		f.chars += f.units[n].Chars
-		n++
+		hold.Observe(now.Sub(f.units[n].came).Seconds())
 	}
 	f.units = f.units[:copy(f.units, f.units[n:])]
 	if len(out) == 0 {
@@ -461,7 +483,7 @@ func (f *flow) release(now time.Time) error {
 	}
 	f.writeHead()
 	if _, err := f.w.Write(out); err != nil {
-		return errCut
+		return f.gone()
 	}
 	_ = f.control.Flush()
 	return nil
@@ -495,6 +517,9 @@ func (f *flow) finish() error {
 	}
 	found.Scans = f.scans
 	f.p.note(&found)
+	if f.stream.Held() > 0 {
+		return errCut // it passes although it cannot be read, and this is not all of it
+	}
 	relay.WriteTrailers(f.w, f.a)
 	return nil
 }
@@ -506,18 +531,27 @@ func (f *flow) end(d policy.Decision) error {
 	if !f.began {
 		return f.refuse(f.p, d, f.a)
 	}
-	f.p.released = f.chars
+	if f.left(&d.Finding) {
+		return f.gone()
+	}
+	f.cutOff(telemetry.RelayCut)
 	d.Finding.Scans = f.scans
 	f.p.note(&d.Finding)
 	said, known := f.spoken(d.Refusal.Said)
 	if _, err := f.w.Write(llm.RenderEnding(said, f.stream.Framing(), f.id)); err != nil {
-		return errCut
+		return f.gone()
 	}
 	_ = f.control.Flush()
 	if !known {
 		return errCut
 	}
 	return nil
+}
+
+// cutOff notes that the stream ends although some of it has gone out.
+func (f *flow) cutOff(became string) {
+	f.became, f.p.released = became, f.chars
+	f.engine.process.metrics.CutCharacters.Add(float64(f.chars))
 }
 
 // spoken is a refusal for clients of the API that the stream is of, if that is
@@ -548,13 +582,14 @@ func isAPI(f llm.Format) bool {
 // client may take it for whole. The error is errCut.
 func (f *flow) cut() error {
 	if f.ctx.Err() != nil {
-		return errCut
+		return f.gone()
 	}
 	found := policy.Ended(policy.UpstreamFailed, policy.ReasonCut)
 	if !f.began {
 		return f.refuse(f.p, f.p.refusal(found), nil)
 	}
-	f.p.released, found.Scans = f.chars, f.scans
+	f.cutOff(telemetry.RelayUpstreamFailed)
+	found.Scans = f.scans
 	f.p.note(&found)
 	return errCut
 }

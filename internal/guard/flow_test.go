@@ -9,9 +9,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -248,11 +250,16 @@ func TestStreamFlows(t *testing.T) {
 		t.Errorf("%d scans, the last of %+v", len(scans), last.Turns)
 	}
 	w := l.w
-	within(t, "the leg to be counted", func() bool { return w.metric("legs_total", "response", "enforce", "allow") == 1 })
+	within(t, "the exchange to be counted", func() bool { return w.metric("relayed_total", "passed") == 1 })
+	for name, want := range map[string]float64{"legs_total": 2, "stream_scans": 1, "stream_hold_seconds": 5, "relay_first_byte_seconds": 1, "streams_open": 0} {
+		if n := w.metric(name); n != want {
+			t.Errorf("%s is %v, want %v", name, n, want)
+		}
+	}
 	w.settled()
 }
 
-// TestStreamHead: nothing goes out before the first verdict, so a stream whose
+// TestStreamBlockedAtFirst: nothing goes out before the first verdict, so a stream whose
 // first text is blocked has its real status.
 func TestStreamBlockedAtFirst(t *testing.T) {
 	for name, first := range map[string]string{"with a head": roleEvent, "at once": ""} {
@@ -334,6 +341,9 @@ func TestStreamEndings(t *testing.T) {
 			<-l.gone
 			within(t, "the leg to be counted", func() bool { return w.metric("legs_total", "response", "enforce", c.outcome) == 1 })
 			w.settled()
+			if n := w.metric("relayed_total", "cut"); n != 1 || w.metric("stream_cut_characters_total") != float64(len("fine ")) || w.metric("streams_open") != 0 {
+				t.Errorf("%v were cut after %v characters, %v are open", n, w.metric("stream_cut_characters_total"), w.metric("streams_open"))
+			}
 			list := records()
 			if r := list[len(list)-1]; r.Leg != "response" || r.Transport != "relay" || r.Outcome != c.outcome || r.Released != len("fine ") || r.Scans == 0 {
 				t.Errorf("audit record %+v", r)
@@ -443,9 +453,9 @@ func TestLongStream(t *testing.T) {
 // TestManyStreams: a thousand open streams take little each.
 func TestManyStreams(t *testing.T) {
 	const bar = 64 << 10
-	manyStreams(t, modes(policy.Off, policy.Off)) // fills what is kept for reuse
-	plain := manyStreams(t, modes(policy.Off, policy.Off))
-	guarded := manyStreams(t, strict())
+	manyStreams(t, 100, modes(policy.Off, policy.Off)) // fills what is kept for reuse
+	plain := manyStreams(t, 200, modes(policy.Off, policy.Off))
+	guarded := manyStreams(t, 1000, strict())
 	// The client and the upstream of the test live in this process, too, as
 	// those of a relay that only hands on.
 	t.Logf("%d bytes each, %d of them for the scans", guarded, guarded-plain)
@@ -454,10 +464,10 @@ func TestManyStreams(t *testing.T) {
 	}
 }
 
-// manyStreams opens a thousand streams, and returns how much memory each takes.
-func manyStreams(t *testing.T, s policy.Settings) int64 {
-	const many = 1000
+// manyStreams opens many streams, and returns how much memory each takes.
+func manyStreams(t *testing.T, many int, s policy.Settings) int64 {
 	w := newWorld(t)
+	s.Timeout = 45 * time.Second // the machine may be slow
 	e := newEngine(w.Process, prisma(), s, allower{})
 	hold := make(chan struct{})
 	first := roleEvent + delta("open")
@@ -491,14 +501,15 @@ func manyStreams(t *testing.T, s policy.Settings) int64 {
 			continue
 		}
 		open = append(open, a)
-		if _, err := io.ReadFull(a.Body, make([]byte, len(first))); err != nil {
-			t.Fatal(err)
+		got := make([]byte, len(first))
+		if n, err := io.ReadFull(a.Body, got); err != nil || a.StatusCode != 200 {
+			t.Errorf("answered %d %q, %v", a.StatusCode, got[:n], err)
 		}
 	}
-	if held := w.metric("held_bytes"); held > many*64<<10 {
+	if held := w.metric("held_bytes"); held > float64(many*64<<10) {
 		t.Errorf("%v bytes are counted for them", held)
 	}
-	each := (heap() - before) / many
+	each := (heap() - before) / int64(many)
 	close(hold)
 	for _, a := range open {
 		if got := readAll(t, a); got != finishEvent+doneEvent {
@@ -708,9 +719,11 @@ func TestMonitoredStreamBeyondBounds(t *testing.T) {
 		change func(*policy.Settings)
 		bounds func(*guard.Bounds)
 		metric []string
+		scans  int
 	}{
-		{"too large", func(s *policy.Settings) { s.MaxResponseBytes = 1000 }, func(*guard.Bounds) {}, []string{"legs_total", "response", "unscanned"}},
-		{"queue full", func(*policy.Settings) {}, func(b *guard.Bounds) { b.MonitorBytes = 1 << 10 }, []string{"monitor_jobs_total", "dropped"}},
+		// What fits is looked at.
+		{"too large", func(s *policy.Settings) { s.MaxResponseBytes = 1000 }, func(*guard.Bounds) {}, []string{"monitor_jobs_total", "sent"}, 1},
+		{"queue full", func(*policy.Settings) {}, func(b *guard.Bounds) { b.MonitorBytes = 1 << 10 }, []string{"monitor_jobs_total", "dropped"}, 0},
 	} {
 		s := modes(policy.Off, policy.Monitor)
 		c.change(&s)
@@ -724,7 +737,7 @@ func TestMonitoredStreamBeyondBounds(t *testing.T) {
 		}
 		within(t, c.name, func() bool { return l.w.metric(c.metric[0], c.metric[1:]...) == 1 })
 		l.w.Flush(context.Background())
-		if len(sc.scans) != 0 || l.w.metric("monitor_bytes") != 0 {
+		if len(sc.seen(llm.ResponseLeg)) != c.scans || l.w.metric("monitor_bytes") != 0 {
 			t.Errorf("%s: %d scans, %v bytes are held", c.name, len(sc.scans), l.w.metric("monitor_bytes"))
 		}
 	}
@@ -737,7 +750,7 @@ func TestStreamClientGone(t *testing.T) {
 	l.sees("one ")
 	l.leave()
 	<-l.gone
-	within(t, "the exchange to end", func() bool { return l.w.Relay.Open() == 0 })
+	within(t, "the exchange to be counted", func() bool { return l.w.metric("relayed_total", "client_gone") == 1 })
 	l.w.settled()
 }
 
@@ -750,7 +763,9 @@ func TestStreamUpstreamCut(t *testing.T) {
 	if got, err := l.all(); err == nil || got != delta("one ") {
 		t.Errorf("got %q, %v", got, err)
 	}
-	within(t, "it to be counted", func() bool { return l.w.metric("legs_total", "response", "upstream_failed") == 1 })
+	within(t, "it to be counted", func() bool {
+		return l.w.metric("legs_total", "response", "upstream_failed") == 1 && l.w.metric("relayed_total", "upstream_failed") == 1
+	})
 	l.w.settled()
 
 	let := make(chan struct{})
@@ -866,6 +881,7 @@ func TestStreamThatIsNone(t *testing.T) {
 		{"JSON, said to be events", "text/event-stream", chatAnswer, 201},
 		{"text", "text/plain", "Paris.", 200},
 		{"a JSON array", "application/json", `[{"candidates":[{"content":{"parts":[{"text":"Paris."}]}}]}]`, 200},
+		{"events, one of them malformed", "text/event-stream", delta("Paris.") + "data: {\"choices\":[}]}\n\n", 0},
 		{"an event without an end", "text/event-stream", strings.TrimSuffix(delta("Paris."), "\n\n"), 200},
 	} {
 		for _, bad := range []bool{false, true} {
@@ -874,11 +890,20 @@ func TestStreamThatIsNone(t *testing.T) {
 				word = "Paris"
 			}
 			l := stream(t, script{scanner: blocks(word), header: http.Header{"Content-Type": {c.contentType}}, status: c.status})
-			half := len(c.body) / 2
-			l.says(c.body[:half], c.body[half:])
+			if half := len(c.body) / 2; c.status == 0 {
+				l.says(c.body)
+			} else {
+				l.says(c.body[:half], c.body[half:])
+			}
 			l.ends()
 			got, err := l.all()
 			a := l.answer()
+			if c.status == 0 {
+				if a.StatusCode != 502 || !strings.Contains(got, "malformed_body") || err != nil {
+					t.Errorf("%s: %d %q, %v", c.name, a.StatusCode, got, err)
+				}
+				continue
+			}
 			if err != nil || !bad && (got != c.body || a.StatusCode != c.status) || bad && (a.StatusCode != 403 || strings.Contains(got, "Paris")) {
 				t.Errorf("%s, bad %v: %d %q, %v", c.name, bad, a.StatusCode, got, err)
 			}
@@ -931,4 +956,84 @@ func TestPassedStream(t *testing.T) {
 		}
 		l.w.Flush(context.Background())
 	}
+}
+
+// TestStreamsByChance: however a stream is cut and however long its scans take,
+// what goes out is a piece of what came, in its order, without the text that was
+// not allowed, and all of it if there was none.
+func TestStreamsByChance(t *testing.T) {
+	w := newWorld(t)
+	for seed := range uint64(60) {
+		rng := rand.New(rand.NewPCG(seed, 7))
+		words := rng.IntN(60) + 1
+		marked := -1
+		if rng.IntN(2) == 0 {
+			marked = rng.IntN(words)
+		}
+		var body strings.Builder
+		before := 0 // where the event with the marker begins
+		for i := range words {
+			text := strings.Repeat("word ", rng.IntN(40))
+			if i == marked {
+				text += "SECRET"
+				before = body.Len()
+			}
+			if rng.IntN(5) == 0 {
+				body.WriteString(": ping\n\n")
+				if i == marked {
+					before = body.Len()
+				}
+			}
+			body.WriteString(delta(text))
+		}
+		body.WriteString(finishEvent + doneEvent)
+		sent := body.String()
+		var cuts []int
+		for at := 0; at < len(sent); at += rng.IntN(900) + 1 {
+			cuts = append(cuts, at)
+		}
+		delays := make([]time.Duration, 16)
+		for i := range delays {
+			delays[i] = time.Duration(rng.IntN(3000)) * time.Microsecond
+		}
+		s := strict()
+		s.StreamScanChars, s.StreamContextChars = rng.IntN(300)+1, rng.IntN(300)+10
+		var n atomic.Int32
+		sc := blocks("SECRET")
+		inner := sc.response
+		sc.response = func(ctx context.Context, x *scan.Scan) (scan.Verdict, error) {
+			time.Sleep(delays[int(n.Add(1))%len(delays)])
+			return inner(ctx, x)
+		}
+		u := newUpstream(t, func(rw http.ResponseWriter, _ *http.Request, _ string) {
+			rw.Header().Set("Content-Type", "text/event-stream")
+			for i, at := range cuts {
+				end := len(sent)
+				if i+1 < len(cuts) {
+					end = cuts[i+1]
+				}
+				_, _ = io.WriteString(rw, sent[at:end])
+				_ = http.NewResponseController(rw).Flush()
+				if i%8 == 0 {
+					time.Sleep(time.Millisecond)
+				}
+			}
+		})
+		answer := do(t, w.expect(newEngine(w.Process, prisma(), s, sc), guard.Relayed{Target: u.target()}, "POST", chatPath, strings.NewReader(streamBody)))
+		got := readAll(t, answer)
+		switch {
+		case strings.Contains(got, "SECRET"):
+			t.Fatalf("seed %d: the text went out: %q", seed, got)
+		case marked < 0 && got != sent:
+			t.Fatalf("seed %d: got %q of %q", seed, got, sent)
+		case marked >= 0 && answer.StatusCode == 200:
+			out, _, ok := strings.Cut(got, "data: {\"error\"")
+			if !ok || !strings.HasPrefix(sent[:before], out) {
+				t.Fatalf("seed %d: got %q, the marker's event begins at %d of %q", seed, got, before, sent)
+			}
+		case marked >= 0 && answer.StatusCode != 403:
+			t.Fatalf("seed %d: answered %d", seed, answer.StatusCode)
+		}
+	}
+	w.settled()
 }

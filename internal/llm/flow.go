@@ -29,9 +29,10 @@ type Stream struct {
 	coding   *contentcoding.Decoder
 	window   int // what coding takes
 
-	held  []byte // decoded bytes from offset from on, which have not been taken
-	from  int64
-	edits []change // what is to stand in other places of held
+	held    []byte // decoded bytes from offset from on, which have not been taken
+	from    int64
+	edits   []change // what is to stand in places of held
+	changed bool     // something was masked
 
 	framer  framer
 	events  eventstream.Reader
@@ -259,6 +260,9 @@ func (s *Stream) unit(units []Unit, end int, probe func(*reader), read func(*rea
 		}
 		return units, err
 	}
+	if s.changed && s.r.numbers {
+		return units, errTokens // of what was masked, maybe
+	}
 	u, says := s.r.settle(int64(end))
 	for _, v := range s.views {
 		if v.err == nil && s.each(v, read) {
@@ -399,6 +403,11 @@ func (s *Stream) Take(end int64) []byte {
 		end = most
 	}
 	end = min(end, most)
+	for _, e := range s.edits {
+		if int64(e.start) < end && int64(e.end) > end {
+			end = int64(e.start) // no piece of what is masked goes out
+		}
+	}
 	if end <= s.from {
 		return nil
 	}

@@ -31,10 +31,9 @@ type framer struct {
 	never    bool // the answer does not flow, whatever comes
 	label    mediatype.Label
 	looker   eventstream.Looker
-	json     bool // it begins as JSON does
-	blank    int  // how many blanks it begins with, or the part that was looked at
-	line     int  // where the first line of what begins as JSON ends, 0 for not known
-	searched int  // up to where nothing else is to be found
+	blank    int // how many blanks it begins with, or the part that was looked at
+	line     int // where the first line of what begins as JSON ends, 0 for not known
+	searched int // up to where nothing else is to be found
 }
 
 // newFramer returns a framer for bodies with a label.

@@ -249,3 +249,42 @@ func TestMaskOfWhole(t *testing.T) {
 		t.Errorf("%s", out)
 	}
 }
+
+// TestMaskLeavesNothingElsewhere: what stands in a stream once more, where a mask
+// does not reach, is not masked.
+func TestMaskLeavesNothingElsewhere(t *testing.T) {
+	probs := strings.Replace(chatChunk("secret"), `"finish_reason"`, `"logprobs":{"content":[{"token":"secret","logprob":-1}]},"finish_reason"`, 1)
+	s := newFlow(t, probs)
+	m, _ := s.Window(10)
+	if m == nil || len(m.Turns) != 1 {
+		t.Fatalf("%+v", m)
+	}
+	if err := s.Mask([]Replacement{{0, "#"}}); !errors.Is(err, ErrNotCertain) {
+		t.Errorf("log probabilities: %v", err)
+	}
+	s = newFlow(t, chatChunk("secret"))
+	s.Window(10)
+	if err := s.Mask([]Replacement{{0, "#"}}); err != nil {
+		t.Fatal(err)
+	}
+	if out := s.Take(s.read - 30); bytes.Contains(out, []byte("sec")) {
+		t.Errorf("%s", out)
+	}
+	ids := strings.Replace(chatChunk(" x"), `"finish_reason"`, `"token_ids":[1,2],"finish_reason"`, 1)
+	if _, err := s.Write([]byte(ids)); err != errTokens {
+		t.Errorf("token ids after a mask: %v", err)
+	}
+	// Of several texts at once all are masked, or none.
+	s = newFlow(t, chatChunk("secret"), strings.Replace(chatChunk("other"), `"index":0`, `"index":1`, 1))
+	before := string(s.held)
+	s.Window(10)
+	if err := s.Mask([]Replacement{{0, "#"}, {0, "#"}}); !errors.Is(err, ErrNotCertain) {
+		t.Error(err)
+	}
+	if err := s.Mask([]Replacement{{1, "#"}, {7, "#"}}); !errors.Is(err, ErrNotCertain) {
+		t.Error(err)
+	}
+	if out := string(s.Take(1 << 40)); out != before {
+		t.Errorf("went out\n%s", out)
+	}
+}

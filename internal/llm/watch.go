@@ -27,6 +27,7 @@ type watch struct {
 
 	// What the unit says about its end.
 	seen    map[int]bool // choices; true for those that have finished
+	probs   map[int]bool // choices that have log probabilities
 	final   bool
 	closing bool // calls end here
 	byCall  map[callKey]*openCall
@@ -92,7 +93,7 @@ type progress struct {
 func newWatch() *watch {
 	return &watch{
 		event: 1, groups: make(map[threadKey][]*streamed), starts: make(map[string][]*streamed), mirrors: make(map[threadKey]threadKey),
-		seen: make(map[int]bool), byCall: make(map[callKey]*openCall), open: make(map[int]*openCall),
+		seen: make(map[int]bool), probs: make(map[int]bool), byCall: make(map[callKey]*openCall), open: make(map[int]*openCall),
 	}
 }
 
@@ -167,6 +168,9 @@ func (r *reader) settle(end int64) (u Unit, says bool) {
 		for _, s := range w.touched {
 			if s.probs == pass {
 				u.Chars += m.settleText(s, end)
+			}
+			if s.probs {
+				w.probs[s.at.choice] = true
 			}
 		}
 	}
@@ -408,12 +412,11 @@ func (m *assembler) choices(r *reader, v int) {
 		if i := d.Member(c, "index"); i >= 0 {
 			n, _ = r.place(i)
 		}
+		done := r.member(c, "finish_reason", "finishReason") != ""
 		if len(m.seen) < maxTexts {
-			m.seen[n] = m.seen[n]
+			m.seen[n] = m.seen[n] || done
 		}
-		if r.member(c, "finish_reason", "finishReason") != "" {
-			m.seen[n], finished = true, true
-		}
+		finished = finished || done
 	}
 	if !finished {
 		return

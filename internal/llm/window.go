@@ -31,8 +31,9 @@ type piece struct {
 // Window returns what the stream has said since the last Window, each text with
 // up to context characters of what came before it in the same text, and where
 // the last unit ends that is said with it. Tool calls stand in the Window in
-// which they are whole. It is nil when nothing new was said up to there. What it returns counts
-// as said from now on.
+// which they are whole. It is nil when nothing new was said up to there; what
+// says nothing is then covered all the same. What it returns counts as said from
+// now on. Replace does not take it: see Mask.
 func (s *Stream) Window(context int) (m *Message, end int64) {
 	if s.err != nil || s.closed || s.framer.framing == Whole {
 		return nil, s.covered
@@ -133,9 +134,9 @@ func (r *reader) windowTo(end int64, context int, doc *strictjson.Doc) (*reader,
 	f := t.flush()
 	t.asm = nil
 	t.addProbs()
-	if r.numbers {
-		for i := range t.msg.Turns {
-			t.msg.Turns[i].Maskable = false
+	for i := range t.msg.Turns {
+		if turn := &t.msg.Turns[i]; r.numbers || w.probs[turn.Choice] {
+			turn.Maskable = false // it stands there once more
 		}
 	}
 	t.addMentions()
@@ -233,18 +234,15 @@ func (t *reader) addTails(m *assembler, texts []*streamed, context int) {
 // tail returns what is new of a text, behind up to context characters of it.
 func (s *streamed) tail(context int) *streamed {
 	p := s.flow
-	cut := p.said
-	switch {
-	case s.json || s.whole:
-		cut = 0 // calls are read as a whole
-	default:
+	cut := 0 // calls are read as a whole
+	if !s.json && !s.whole {
 		cut = back(s.buf[:p.said], context)
-		if p.base64 && cut > 0 {
-			// Base64 is read from where four characters make three bytes.
-			for n := (p.digits - digits(s.buf[cut:p.said])) % 4; n > 0 && cut > 0; {
-				if cut--; s.buf[cut] != '\r' && s.buf[cut] != '\n' {
-					n--
-				}
+	}
+	if p.base64 && cut > 0 {
+		// Base64 is read from where four characters make three bytes.
+		for n := (p.digits - digits(s.buf[cut:p.said])) % 4; n > 0 && cut > 0; {
+			if cut--; s.buf[cut] != '\r' && s.buf[cut] != '\n' {
+				n--
 			}
 		}
 	}
@@ -523,6 +521,7 @@ func (s *Stream) Mask(rs []Replacement) error {
 		}
 		seen[one.s] = true
 	}
+	s.changed = s.changed || len(all) > 0 || len(changes) > 0
 	for _, one := range all {
 		changes = append(changes, one.apply()...)
 		more := one.start + len(one.text) - one.rest

@@ -163,7 +163,7 @@ const foreignReadings = 3
 // foreignTexts returns what b says in the charsets in which it looks most like a
 // text.
 func foreignTexts(b []byte) []string {
-	if len(b) < minForeign || controls(b) > len(b)/20 {
+	if len(b) < minForeign || controls(b) > len(b)/10 {
 		return nil
 	}
 	type reading struct {

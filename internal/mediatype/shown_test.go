@@ -72,6 +72,7 @@ func TestShown(t *testing.T) {
 		{"windows-1251", in(charmap.Windows1251, russian), "", russian},
 		{"windows-1251 behind a magic", "ID3" + in(charmap.Windows1251, russian), "", russian},
 		{"windows-1251 in English", strings.Repeat("An ordinary line.\n", 30) + in(charmap.Windows1251, russian), "", russian},
+		{"windows-1251 behind a program's magic", "\x00asm\x01\x00\x00\x00" + in(charmap.Windows1251, russian+", и никто об этом не знает"), "", russian},
 		{"KOI8-R", in(charmap.KOI8R, russian), "", russian},
 		{"windows-1253", in(charmap.Windows1253, greek), "", greek},
 		{"Shift JIS", in(japanese.ShiftJIS, kana), "", kana},

@@ -67,11 +67,13 @@ const caseHeader = "X-Corpus-Case"
 // that gives the answers of the cases, and with scan services that object to
 // the marker.
 type house struct {
-	gateway *kongtest.Gateway
-	direct  string // the upstream's own URL
-	http1   *http.Client
-	http2   *http.Client
-	cases   []testcase
+	gateway *kongtest.Gateway // nil where it is a real Kong
+	direct  string            // the upstream's own URL
+	// base is the gateway's URL, base2 that for HTTP/2.
+	base, base2 string
+	http1       *http.Client
+	http2       *http.Client
+	cases       []testcase
 
 	audits map[string]*audits // by plugin
 
@@ -94,15 +96,16 @@ func (v *variant) relays() bool { return v.fields["relay"] == "on" }
 // come long before, unless the machine is very busy.
 const slowly = 30 * time.Millisecond
 
-// open opens a house with a route for each plugin and variant. scanned, if it
-// is not nil, hears of each scan: the request that it is about, and what was to
-// be judged. Exchanges on routes of the relay are relayed from the first one.
-func open(t *testing.T, cases []testcase, variants []variant, scanned func(plugin, requestID string, judged gjson.Result)) *house {
+// standIns makes a house without a gateway, and the plugins' configurations:
+// those of all variants, and what slow ones have besides. scanned, if it is not
+// nil, hears of each scan: the request that it is about, and what was to be
+// judged.
+func standIns(t *testing.T, cases []testcase, scanned func(plugin, requestID string, judged gjson.Result)) (h *house, config, slow map[string]map[string]any) {
 	t.Helper()
 	if scanned == nil {
 		scanned = func(string, string, gjson.Result) {}
 	}
-	h := &house{cases: cases, got: make(map[string][]byte), audits: make(map[string]*audits)}
+	h = &house{cases: cases, got: make(map[string][]byte), audits: make(map[string]*audits)}
 	upstream := httptest.NewServer(http.HandlerFunc(h.upstream))
 	airs := httptest.NewServer(marked(
 		fakeairs.New(fakeairs.Options{Keys: []string{"key"}, Profiles: []string{"strict"}}), fakeairs.Path, lastContent,
@@ -118,12 +121,20 @@ func open(t *testing.T, cases []testcase, variants []variant, scanned func(plugi
 		t.Cleanup(s.Close)
 	}
 	h.direct = upstream.URL
-	config := map[string]map[string]any{
+	config = map[string]map[string]any{
 		prisma: {"api_key": "key", "profile_name": "strict", "api_endpoint": airs.URL, "timeout_ms": 45000},
 		noma:   {"API_base": ai.URL, "client_ID": "id", "client_secret": "s3cret", "timeout_ms": 45000},
 	}
-	slow := map[string]map[string]any{prisma: {"api_endpoint": slower(t, airs)}, noma: {"API_base": slower(t, ai)}}
-	service := kongtest.Service{Name: "llm", URL: upstream.URL}
+	slow = map[string]map[string]any{prisma: {"api_endpoint": slower(t, airs)}, noma: {"API_base": slower(t, ai)}}
+	return h, config, slow
+}
+
+// open opens a house with a route for each plugin and variant. scanned is that
+// of standIns. Exchanges on routes of the relay are relayed from the first one.
+func open(t *testing.T, cases []testcase, variants []variant, scanned func(plugin, requestID string, judged gjson.Result)) *house {
+	t.Helper()
+	h, config, slow := standIns(t, cases, scanned)
+	service := kongtest.Service{Name: "llm", URL: h.direct}
 	var servers []kongtest.PluginServer
 	for _, name := range plugins {
 		if config[name] == nil {
@@ -145,6 +156,7 @@ func open(t *testing.T, cases []testcase, variants []variant, scanned func(plugi
 		}
 	}
 	h.gateway = startGateway(t, servers, service)
+	h.base, h.base2 = h.gateway.URL(), h.gateway.URL()
 	h.http1 = &http.Client{Transport: &http.Transport{DisableCompression: true}, Timeout: 5 * time.Minute}
 	two := new(http.Protocols)
 	two.SetUnencryptedHTTP2(true)
@@ -263,16 +275,21 @@ func (y *way) String() string { return y.plugin + y.suffix }
 // send plays a case.
 func (h *house) send(ctx context.Context, y *way, n int) (result, error) {
 	asked := y.String() + " " + strconv.Itoa(n) + " " + string(y.cut)
-	r, err := h.exchange(ctx, h.gateway.URL()+"/"+y.String(), asked, n)
+	base := h.base
+	if h.cases[n].http2 {
+		base = h.base2
+	}
+	r, err := h.exchange(ctx, base+"/"+y.String(), asked, n)
 	if err != nil {
 		return r, err
 	}
-	id := r.header.Get("X-Kong-Request-Id")
-	x, _ := h.gateway.Exchange(id)
-	if y.relays() {
-		r.outcome, err = h.relayedOutcome(x, y.plugin)
-	} else {
-		r.outcome = outcomeOf(x, y.plugin)
+	if h.gateway != nil {
+		x, _ := h.gateway.Exchange(r.header.Get("X-Kong-Request-Id"))
+		if y.relays() {
+			r.outcome, err = h.relayedOutcome(x, y.plugin)
+		} else {
+			r.outcome = outcomeOf(x, y.plugin)
+		}
 	}
 	h.mu.Lock()
 	r.got, r.reached = h.got[asked]
