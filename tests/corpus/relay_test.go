@@ -8,6 +8,7 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"iter"
@@ -162,7 +163,7 @@ func (h *house) relayedOutcome(x kongtest.Exchange, plugin string) (string, erro
 	}
 	// The records may come after the answer.
 	var records []audit.Record
-	for end := time.Now().Add(time.Minute); ; {
+	for end := time.Now().Add(*patience); ; {
 		var err error
 		if records, err = h.audits[plugin].get(x.RequestID); err != nil {
 			return "", err
@@ -179,7 +180,7 @@ func (h *house) relayedOutcome(x kongtest.Exchange, plugin string) (string, erro
 			}
 		}
 		if time.Now().After(end) {
-			return "", fmt.Errorf("the audit log has only %+v", records)
+			return "", fmt.Errorf("the audit log has only %+v, %d %v %v", records, x.Status, x.Logs, x.Upstream)
 		}
 		time.Sleep(time.Millisecond)
 	}
@@ -303,3 +304,5 @@ func (h *house) playStreams(t *testing.T, y *way, numbers []int, check func(r re
 	close(next)
 	all.Wait()
 }
+
+var patience = flag.Duration("patience", time.Minute, "x")
