@@ -711,8 +711,8 @@ func TestMonitoredStream(t *testing.T) {
 	}
 }
 
-// TestMonitoredStreamBeyondBounds: nothing changes for the client, and what is
-// not judged is counted.
+// TestMonitoredStreamBeyondBounds: nothing changes for the client. Of what is too
+// large the beginning is judged, and what is not judged is counted.
 func TestMonitoredStreamBeyondBounds(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -722,7 +722,7 @@ func TestMonitoredStreamBeyondBounds(t *testing.T) {
 		scans  int
 	}{
 		// What fits is looked at.
-		{"too large", func(s *policy.Settings) { s.MaxResponseBytes = 1000 }, func(*guard.Bounds) {}, []string{"monitor_jobs_total", "sent"}, 1},
+		{"too large", func(s *policy.Settings) { s.MaxResponseBytes = 1000 }, func(*guard.Bounds) {}, []string{"legs_total", "response", "too_large"}, 1},
 		{"queue full", func(*policy.Settings) {}, func(b *guard.Bounds) { b.MonitorBytes = 1 << 10 }, []string{"monitor_jobs_total", "dropped"}, 0},
 	} {
 		s := modes(policy.Off, policy.Monitor)

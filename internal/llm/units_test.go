@@ -299,3 +299,16 @@ func TestStreamCost(t *testing.T) {
 		}
 	}
 }
+
+// TestByteByByte: nothing that comes byte by byte is looked at anew for each of
+// them. Quadratic time would be minutes.
+func TestByteByByte(t *testing.T) {
+	for _, body := range []string{
+		"data: " + strings.Repeat("x", 300_000), `{"a":"` + strings.Repeat("x", 300_000), strings.Repeat("\x1e", 300_000), strings.Repeat("\n", 300_000),
+		"{}\n{\"a\":\"" + strings.Repeat("x", 300_000), "data: x\n" + strings.Repeat("\r", 300_000), "[" + strings.Repeat("[\n", 100_000), "{}\n" + strings.Repeat(" ", 300_000),
+	} {
+		for _, label := range []string{"", sseKind} {
+			checkStream(t, flowBody{name: body[:10], label: label, body: []byte(body)}, at1)
+		}
+	}
+}

@@ -30,12 +30,12 @@ var layers = [][]string{
 	{"plugins/airs", "plugins/noma"},
 	// A plugin's binary is beside the list, so that it links no other vendor.
 	{"plugins", "cmd/prisma-airs-intercept", "cmd/noma-runtime-protection"},
-	{"cmd/dist", "cmd/fakes", "cmd/generate", "cmd/konnect-schema", "cmd/sandbox"},
-	{"docker", "kong", "tests/corpus", "tests/exchange", "tests/house"}, // tests alone
+	{"cmd/bench-kong", "cmd/dist", "cmd/fakes", "cmd/generate", "cmd/konnect-schema", "cmd/sandbox"},
+	{"docker", "kong", "tests/corpus", "tests/exchange", "tests/house", "tests/kong"}, // tests alone
 }
 
 // players may import internal/sim, as tests may.
-var players = []string{"cmd/fakes", "cmd/sandbox"}
+var players = []string{"cmd/bench-kong", "cmd/fakes", "cmd/sandbox"}
 
 type pkg struct {
 	ImportPath string

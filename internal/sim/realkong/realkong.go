@@ -204,6 +204,35 @@ func (k *Kong) Log() string {
 	return string(b)
 }
 
+// Workers returns the process ids of nginx's workers.
+func (k *Kong) Workers() ([]int, error) {
+	b, err := os.ReadFile(filepath.Join(k.Prefix, "pids", "nginx.pid"))
+	if err != nil {
+		return nil, err
+	}
+	master := strings.TrimSpace(string(b))
+	children, err := os.ReadFile(filepath.Join("/proc", master, "task", master, "children"))
+	if err != nil {
+		return nil, err
+	}
+	var pids []int
+	for _, child := range strings.Fields(string(children)) {
+		line, err := os.ReadFile(filepath.Join("/proc", child, "cmdline"))
+		if err != nil || !strings.HasPrefix(string(line), "nginx: worker process") {
+			continue // it has ended, or is another of nginx's processes
+		}
+		pid, err := strconv.Atoi(child)
+		if err != nil {
+			return nil, err
+		}
+		pids = append(pids, pid)
+	}
+	if len(pids) == 0 {
+		return nil, errors.New("kong has no worker")
+	}
+	return pids, nil
+}
+
 // PluginServers returns the process ids of a plugin's server: the keeper that
 // Kong has started, and what runs under it.
 func (k *Kong) PluginServers(name string) ([]int, error) {
