@@ -207,10 +207,6 @@ func (s *Server) handle(w http.ResponseWriter, r *http.Request) {
 	// Whoever has gone has no answer. If it is nginx, which lost a connection,
 	// it sends the request once more.
 	defer func() { s.tokens.leave(e, r.Context().Err() == nil) }()
-	if countHeaders(r.Header) > maxHeaders {
-		say(w, http.StatusRequestHeaderFieldsTooLarge, "too many headers")
-		return
-	}
 	// Without it, net/http reads what is left of the request before it sends an
 	// answer, and a stream that both sides still use breaks.
 	_ = http.NewResponseController(w).EnableFullDuplex() // HTTP/1.1 can

@@ -291,8 +291,7 @@ func TestHeaderBounds(t *testing.T) {
 		headers string
 		code    int
 	}{
-		"most":       {strings.Repeat("X: y\r\n", 998), 200}, // and Connection
-		"too many":   {strings.Repeat("X: y\r\n", 1001), 431},
+		"many":       {strings.Repeat("X: y\r\n", 5000), 200},
 		"large":      {"X: " + strings.Repeat("y", 900<<10) + "\r\n", 200},
 		"too large":  {"X: " + strings.Repeat("y", 1100<<10) + "\r\n", 431},
 		"line break": {"X: y\rZ\r\n", 400},

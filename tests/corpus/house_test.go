@@ -272,29 +272,36 @@ type way struct {
 
 func (y *way) String() string { return y.plugin + y.suffix }
 
-// send plays a case.
+// send plays a case, and finds out what it came to.
 func (h *house) send(ctx context.Context, y *way, n int) (result, error) {
+	r, x, err := h.play(ctx, y, n)
+	switch {
+	case err != nil || h.gateway == nil:
+	case y.relays():
+		r.outcome, err = h.relayedOutcome(x, y.plugin)
+	default:
+		r.outcome = outcomeOf(x, y.plugin)
+	}
+	return r, err
+}
+
+// play plays a case. The exchange is the gateway's record of it.
+func (h *house) play(ctx context.Context, y *way, n int) (r result, x kongtest.Exchange, err error) {
 	asked := y.String() + " " + strconv.Itoa(n) + " " + string(y.cut)
 	base := h.base
 	if h.cases[n].http2 {
 		base = h.base2
 	}
-	r, err := h.exchange(ctx, base+"/"+y.String(), asked, n)
-	if err != nil {
-		return r, err
+	if r, err = h.exchange(ctx, base+"/"+y.String(), asked, n); err != nil {
+		return r, x, err
 	}
 	if h.gateway != nil {
-		x, _ := h.gateway.Exchange(r.header.Get("X-Kong-Request-Id"))
-		if y.relays() {
-			r.outcome, err = h.relayedOutcome(x, y.plugin)
-		} else {
-			r.outcome = outcomeOf(x, y.plugin)
-		}
+		x, _ = h.gateway.Exchange(r.header.Get("X-Kong-Request-Id"))
 	}
 	h.mu.Lock()
+	defer h.mu.Unlock()
 	r.got, r.reached = h.got[asked]
-	h.mu.Unlock()
-	return r, err
+	return r, x, nil
 }
 
 // sendDirect plays a case without a gateway.

@@ -8,7 +8,6 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"io"
 	"iter"
@@ -163,7 +162,7 @@ func (h *house) relayedOutcome(x kongtest.Exchange, plugin string) (string, erro
 	}
 	// The records may come after the answer.
 	var records []audit.Record
-	for end := time.Now().Add(*patience); ; {
+	for end := time.Now().Add(patience); ; {
 		var err error
 		if records, err = h.audits[plugin].get(x.RequestID); err != nil {
 			return "", err
@@ -180,7 +179,7 @@ func (h *house) relayedOutcome(x kongtest.Exchange, plugin string) (string, erro
 			}
 		}
 		if time.Now().After(end) {
-			return "", fmt.Errorf("the audit log has only %+v, %d %v %v", records, x.Status, x.Logs, x.Upstream)
+			return "", fmt.Errorf("the audit log has only %+v of an exchange that ended as %d", records, x.Status)
 		}
 		time.Sleep(time.Millisecond)
 	}
@@ -215,10 +214,19 @@ func endsWith(ending []byte, code string) bool {
 }
 
 // throughRelay is what a case has to come to through the relay, where that is
-// not the same: an event stream by GET flows there, and is judged.
+// not what Kong's phases make of it.
 func throughRelay(c testcase) testcase {
-	if c.want == streamRefused {
+	switch {
+	case c.want == streamRefused:
+		// An event stream by GET flows there, and is judged.
 		c.onAnswer, c.want = true, blocked
+	case c.name == "1,050 headers":
+		// Kong's phases show 1,000. The relay sees all of them.
+		c.want = blocked
+	case c.name == "encoding in two headers":
+		// Kong's phases show the first one, behind which there is no text. The
+		// relay sees both, and takes off one.
+		c.want = unscannable
 	}
 	return c
 }
@@ -305,4 +313,5 @@ func (h *house) playStreams(t *testing.T, y *way, numbers []int, check func(r re
 	all.Wait()
 }
 
-var patience = flag.Duration("patience", time.Minute, "x")
+// patience is how long a record may take, on a machine that does much else.
+const patience = time.Minute
