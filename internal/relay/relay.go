@@ -67,8 +67,9 @@ var (
 )
 
 const (
-	// maxHeaderBytes and maxHeaders bound the head of a request and of an
-	// answer. Kong's own bounds are far below.
+	// maxHeaderBytes bounds the head of a request and of an answer, maxHeaders
+	// that of an answer. Kong's own bounds are far below. Of a request each header
+	// is seen here, however many there are: none has to be refused for that.
 	maxHeaderBytes = 1 << 20
 	maxHeaders     = 1000
 )

@@ -207,19 +207,21 @@ func (s *Server) handle(w http.ResponseWriter, r *http.Request) {
 	// Whoever has gone has no answer. If it is nginx, which lost a connection,
 	// it sends the request once more.
 	defer func() { s.tokens.leave(e, r.Context().Err() == nil) }()
-	if countHeaders(r.Header) > maxHeaders {
-		say(w, http.StatusRequestHeaderFieldsTooLarge, "too many headers")
-		return
-	}
 	// Without it, net/http reads what is left of the request before it sends an
 	// answer, and a stream that both sides still use breaks.
 	_ = http.NewResponseController(w).EnableFullDuplex() // HTTP/1.1 can
+	// Then what nobody has read of the request has to be read here, or net/http
+	// breaks the connection, which may just take somebody else's request.
+	defer r.Body.Close()
 	a := &answerWriter{ResponseWriter: w}
 	a.Header()["X-Accel-Buffering"] = noBuffering()
 	defer s.recovered(a)
 	e.exchange.Serve(a, r)
 	if !a.wrote {
 		say(a, http.StatusServiceUnavailable, "no answer")
+	}
+	if a.Header()["Content-Length"] != nil {
+		_ = http.NewResponseController(w).Flush() // it is all there, and need not wait for the body
 	}
 }
 

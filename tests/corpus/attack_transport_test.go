@@ -47,8 +47,13 @@ func attackTransport() []testcase {
 	}
 	l.ask("Upgrade with Connection", `{"model":"m","messages":[{"role":"user","content":"hi"}]}`).with("Connection: Upgrade", "Upgrade: websocket").must(upgrade)
 	l.ask("realtime", "").by("GET").to("/v1/realtime?model=gpt-4o-realtime").with("Connection: Upgrade", "Upgrade: websocket").must(upgrade)
-	l.ask("event stream by GET", "").by("GET").to("/mcp").with("Accept: text/event-stream").must(streamRefused)
-	l.ask("event stream by GET among others", "").by("GET").to("/mcp").with("Accept: application/json, TEXT/Event-Stream;q=0.5").must(streamRefused)
+	// Who lets them flow has to see what they say.
+	stream := message{status: 200, header: []string{"Content-Type: text/event-stream"}, body: spell.Replace(sse(
+		`{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":"ok"}}`,
+		`{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"$MARK"}]}}`,
+	))}
+	l.ask("event stream by GET", "").by("GET").to("/mcp").with("Accept: text/event-stream").must(streamRefused).answer = stream
+	l.ask("event stream by GET among others", "").by("GET").to("/mcp").with("Accept: application/json, TEXT/Event-Stream;q=0.5").must(streamRefused).answer = stream
 	l.ask("gRPC over HTTP/2", "\x00\x00\x00\x00\x02hi").typed("application/grpc").must(unscannable).http2 = true
 	return append(cases, l.cases...)
 }

@@ -70,6 +70,11 @@ type testcase struct {
 	want             string
 	request, answer  message
 	http2            bool
+	// decoded is the body of the answer before its content coding, "" if it has
+	// none.
+	decoded string
+	// relayed says that the case is about what only the relay lets through.
+	relayed bool
 }
 
 // A list gathers the cases of one class.
@@ -161,6 +166,9 @@ func (c *testcase) with(lines ...string) *testcase {
 
 // coded sets the message's body to what a coding makes of it.
 func (c *testcase) coded(name string, encode func([]byte) []byte) *testcase {
+	if c.onAnswer && c.decoded == "" {
+		c.decoded = c.answer.body
+	}
 	c.subject().body = string(encode([]byte(c.subject().body)))
 	return c.with("Content-Encoding: " + name)
 }

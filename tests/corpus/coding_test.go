@@ -47,6 +47,24 @@ func zstandard(b []byte) []byte {
 	})
 }
 
+// flushedGzip writes each event so that it can be read at once.
+func flushedGzip(b []byte) []byte {
+	var out bytes.Buffer
+	w := gzip.NewWriter(&out)
+	for event := range bytes.SplitAfterSeq(b, []byte("\n\n")) {
+		if _, err := w.Write(event); err != nil {
+			panic(err) // a buffer takes all
+		}
+		if err := w.Flush(); err != nil {
+			panic(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		panic(err)
+	}
+	return out.Bytes()
+}
+
 func same(b []byte) []byte { return b }
 
 func coded(b []byte, to func(io.Writer) io.WriteCloser) []byte {

@@ -4,9 +4,9 @@ package corpus_test
 
 import (
 	"bytes"
+	"context"
 	"flag"
 	"fmt"
-	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,6 +15,9 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/tidwall/gjson"
+
+	"kong-ai-guard/internal/llm"
 )
 
 // all returns every case.
@@ -23,43 +26,85 @@ func all() []testcase {
 	for _, part := range []func() []testcase{
 		attackRequests, attackTools, attackJSON, attackBytes, attackForms, attackTransport,
 		attackAnswers, attackStreams, attackMCP, attackDisguises, attackSchemas, attackPieces, attackOrder, attackReadings, attackFiles, attackBrokenStreams, attackValues, attackThreads, attackWhole,
-		goodRequests, goodAnswers, goodStreams, goodMCP, goodTransport, goodFreeNames, goodReadings, goodFiles, goodValues, goodThreads,
+		goodRequests, goodAnswers, goodStreams, goodMCP, goodTransport, goodFreeNames, goodReadings, goodFiles, goodValues, goodThreads, goodRelayed,
 	} {
 		cases = append(cases, part()...)
 	}
 	return cases
 }
 
-// TestCorpus plays every case through both plugins. When all went as they
-// should, UPDATE=1 in the environment writes the table of its results into the
-// documentation.
+var (
+	phased       = variant{}
+	relayed      = variant{suffix: "-relay", fields: map[string]any{"relay": "on"}}
+	relayedSlow  = variant{suffix: "-relay-slow", fields: map[string]any{"relay": "on"}, slow: true}
+	streamsGoing = []struct {
+		variant
+		cut cutting
+	}{{relayed, small}, {relayed, units}, {relayedSlow, small}, {relayedSlow, units}}
+)
+
+// TestCorpus plays every case through both plugins, by Kong's phases and by the
+// relay. Streams go through the relay in pieces, too, with a scan service that
+// answers at once and with one that is slower than they are. When all went as
+// they should, UPDATE=1 in the environment writes the table of the results into
+// the documentation.
 func TestCorpus(t *testing.T) {
 	cases := all()
-	h := open(t, cases)
+	h := open(t, cases, []variant{phased, relayed, relayedSlow}, nil)
+	direct := make([]func() (result, error), len(cases))
+	var streams []int
+	for n := range cases {
+		direct[n] = sync.OnceValues(func() (result, error) { return h.sendDirect(context.WithoutCancel(t.Context()), n) })
+		if cases[n].streams() {
+			streams = append(streams, n)
+		}
+	}
 	var table tally
+	check := func(t reporter, y *way, n int, r *result) {
+		c := cases[n]
+		if y.relays() {
+			c = throughRelay(c)
+		}
+		if c.attack {
+			table.add(y, &c, checkAttack(t, y, &c, r))
+			return
+		}
+		want, err := direct[n]()
+		if err != nil {
+			t.Errorf("%v", err)
+			return
+		}
+		table.add(y, &c, checkGood(t, y, &c, r, &want))
+	}
 	t.Run("cases", func(t *testing.T) {
 		for _, plugin := range plugins {
-			for n := range cases {
-				c := &cases[n]
-				t.Run(strings.Join([]string{plugin, c.class, c.name}, "/"), func(t *testing.T) {
-					t.Parallel()
-					r, err := h.send(t.Context(), plugin, n)
-					if err != nil {
-						t.Fatal(err)
+			for _, v := range []variant{phased, relayed} {
+				y := &way{plugin, v, whole}
+				for n := range cases {
+					c := &cases[n]
+					if c.relayed && !y.relays() {
+						continue
 					}
-					if c.attack {
-						table.add(plugin, c, checkAttack(t, plugin, c, &r))
-						return
-					}
-					want, err := h.sendDirect(t.Context(), n)
-					if err != nil {
-						t.Fatal(err)
-					}
-					table.add(plugin, c, checkGood(t, c, &r, &want))
-				})
+					t.Run(strings.Join([]string{y.String(), c.class, c.name}, "/"), func(t *testing.T) {
+						t.Parallel()
+						r, err := h.send(t.Context(), y, n)
+						if err != nil {
+							t.Fatal(err)
+						}
+						check(t, y, n, &r)
+					})
+				}
 			}
 		}
 	})
+	for _, plugin := range plugins {
+		for _, g := range streamsGoing {
+			y := &way{plugin, g.variant, g.cut}
+			t.Run("streams/"+y.String()+"/"+string(y.cut), func(t *testing.T) {
+				h.playStreams(t, y, streams, func(r reporter, n int, got *result) { check(r, y, n, got) })
+			})
+		}
+	}
 	t.Log("\n" + table.markdown())
 	if t.Failed() {
 		// What failed would only be written down.
@@ -77,11 +122,21 @@ var statuses = map[string][2]int{
 	upgrade: {415, 0}, streamRefused: {405, 0},
 }
 
+// codes are how refusals name outcomes to clients.
+var codes = map[string]string{
+	blocked: "policy_violation", malformed: "malformed_body", ambiguous: "ambiguous_request", tooLarge: "body_too_large", unscannable: "unscannable_body",
+}
+
 // checkAttack reports whether an attack got through.
-func checkAttack(t *testing.T, plugin string, c *testcase, r *result) (through bool) {
+func checkAttack(t reporter, y *way, c *testcase, r *result) (through bool) {
+	t.Helper()
+	answer := c.answer.body
+	if y.relays() && c.decoded != "" {
+		answer = c.decoded
+	}
 	through = r.reached
 	if c.onAnswer {
-		through = len(r.body) > 0 && bytes.Equal(r.body, []byte(c.answer.body)) || strings.Contains(string(r.body), marker)
+		through = len(r.body) > 0 && (string(r.body) == c.answer.body || string(r.body) == answer) || strings.Contains(string(r.body), marker)
 		if !r.reached || string(r.got) != c.request.body {
 			t.Errorf("the request did not reach the upstream as it was: %d %s", r.status, r.outcome)
 		}
@@ -90,20 +145,68 @@ func checkAttack(t *testing.T, plugin string, c *testcase, r *result) (through b
 		t.Errorf("ESCAPE: %d, %.300q", r.status, r.body)
 		return true
 	}
+	if c.onAnswer && y.relays() && r.status == c.answer.status {
+		return checkCutStream(t, c, r, answer)
+	}
 	leg := 0
 	if c.onAnswer {
 		leg = 1
 	}
 	status := statuses[c.want][leg]
 	if c.want == blocked {
-		status = map[string]int{prisma: 403, noma: 400}[plugin]
+		status = map[string]int{prisma: 403, noma: 400}[y.plugin]
 	}
-	if r.outcome != c.want || r.status != status {
-		t.Errorf("ended as %d %q, want %d %q: %.200s", r.status, r.outcome, status, c.want, r.body)
+	if r.outcome != c.want || r.status != status || r.cut {
+		t.Errorf("ended as %d %q, want %d %q, cut off %v: %.200s", r.status, r.outcome, status, c.want, r.cut, r.body)
 	}
 	// A caller finds its own id in its answer, whatever that is.
 	if c.onAnswer && strings.Contains(string(r.body), "heron") {
 		t.Errorf("the refusal quotes the attack: %s", r.body)
+	}
+	return false
+}
+
+// checkCutStream reports whether an attack got through in a stream of which the
+// client has got some: what there was of it when it was ended.
+func checkCutStream(t reporter, c *testcase, r *result, answer string) (through bool) {
+	t.Helper()
+	n, ending := released(r.body, answer)
+	if shows(c, r) {
+		t.Errorf("ESCAPE: readers find the marker in what came: %.300q", r.body)
+		return true
+	}
+	if !r.cut && !endsWith(ending, codes[c.want]) {
+		t.Errorf("ESCAPE: a stream ended without an error, after %d bytes of %d: %.300q", n, len(answer), ending)
+		return true
+	}
+	if r.outcome != c.want {
+		t.Errorf("ended as %q after %d bytes, want %q: %.200q", r.outcome, n, c.want, ending)
+	}
+	if strings.Contains(string(ending), "heron") {
+		t.Errorf("the ending quotes the attack: %s", ending)
+	}
+	return false
+}
+
+// readLimits bound what is read of a case.
+var readLimits = llm.Limits{DecodedBytes: 20 << 20, Ratio: 1000, Depth: 300}
+
+// shows reports whether a reader finds the marker in what the client got.
+func shows(c *testcase, r *result) bool {
+	in := llm.Input{
+		Leg: llm.ResponseLeg, Path: c.request.path, Body: r.body,
+		ContentType: r.header.Get("Content-Type"), ContentEncoding: strings.Join(r.header.Values("Content-Encoding"), ", "),
+	}
+	m, err := llm.Read(in, readLimits)
+	if err != nil {
+		if m, err = llm.ReadLoosely(context.Background(), in, readLimits); err != nil {
+			return false
+		}
+	}
+	for i := range m.Turns {
+		if says(gjson.Result{Type: gjson.String, Str: m.Turns[i].Text}, 4) {
+			return true
+		}
 	}
 	return false
 }
@@ -113,17 +216,23 @@ var ownHeaders = []string{"Via", "Server", "Date", "X-Kong-Request-Id", "Content
 
 // checkGood reports whether good traffic was disturbed: want is what the
 // upstream gives without a gateway.
-func checkGood(t *testing.T, c *testcase, r, want *result) (disturbed bool) {
-	for _, h := range []http.Header{r.header, want.header} {
-		for _, name := range ownHeaders {
-			h.Del(name)
-		}
+func checkGood(t reporter, y *way, c *testcase, r, want *result) (disturbed bool) {
+	t.Helper()
+	header, wantHeader, wantBody := r.header.Clone(), want.header.Clone(), want.body
+	for _, name := range ownHeaders {
+		header.Del(name)
+		wantHeader.Del(name)
 	}
-	if !r.reached || r.status != want.status || !bytes.Equal(r.body, want.body) {
-		t.Errorf("FALSE BLOCK: %d %q %.300q, want %d %.200q", r.status, r.outcome, r.body, want.status, want.body)
+	if y.relays() && decodedByRelay[c.class+"/"+c.name] {
+		wantBody = []byte(c.decoded)
+		wantHeader.Del("Content-Encoding")
+		wantHeader.Del("Etag") // of the bytes that came
+	}
+	if !r.reached || r.status != want.status || r.cut || !bytes.Equal(r.body, wantBody) {
+		t.Errorf("FALSE BLOCK: %d %q %.300q, cut off %v, want %d %.200q", r.status, r.outcome, r.body, r.cut, want.status, wantBody)
 		return true
 	}
-	if d := cmp.Diff(want.header, r.header); d != "" {
+	if d := cmp.Diff(wantHeader, header); d != "" {
 		t.Errorf("FALSE BLOCK: headers of the answer (-want +got):\n%s", d)
 		return true
 	}
@@ -144,10 +253,32 @@ type tally struct {
 type row struct {
 	attack bool
 	cases  map[string]bool
-	wrong  map[string]int // by plugin: escapes, or false blocks
+	wrong  map[column]int // by column: escapes, or false blocks
+	played map[column]bool
 }
 
-func (ta *tally) add(plugin string, c *testcase, wrong bool) {
+// A column of the table is a plugin and a transport.
+type column struct {
+	plugin  string
+	relayed bool
+}
+
+func columns() []column {
+	var all []column
+	for _, p := range plugins {
+		all = append(all, column{p, false}, column{p, true})
+	}
+	return all
+}
+
+func (c column) String() string {
+	if c.relayed {
+		return "`" + c.plugin + "`, relayed"
+	}
+	return "`" + c.plugin + "`"
+}
+
+func (ta *tally) add(y *way, c *testcase, wrong bool) {
 	ta.mu.Lock()
 	defer ta.mu.Unlock()
 	if ta.rows == nil {
@@ -155,13 +286,15 @@ func (ta *tally) add(plugin string, c *testcase, wrong bool) {
 	}
 	r := ta.rows[c.class]
 	if r == nil {
-		r = &row{attack: c.attack, cases: make(map[string]bool), wrong: make(map[string]int)}
+		r = &row{attack: c.attack, cases: make(map[string]bool), wrong: make(map[column]int), played: make(map[column]bool)}
 		ta.rows[c.class] = r
 		ta.classes = append(ta.classes, c.class)
 	}
 	r.cases[c.name] = true
+	at := column{y.plugin, y.relays()}
+	r.played[at] = true
 	if wrong {
-		r.wrong[plugin]++
+		r.wrong[at]++
 	}
 }
 
@@ -176,11 +309,11 @@ func (ta *tally) markdown() string {
 		what, wrong string
 	}{{true, "attacks", "escapes"}, {false, "good traffic", "false blocks"}} {
 		fmt.Fprintf(&b, "| %s | cases |", kind.what)
-		for _, p := range plugins {
-			fmt.Fprintf(&b, " %s `%s` |", kind.wrong, p)
+		for _, p := range columns() {
+			fmt.Fprintf(&b, " %s %s |", kind.wrong, p)
 		}
-		b.WriteString("\n|---|---:|" + strings.Repeat("---:|", len(plugins)) + "\n")
-		sum := row{wrong: make(map[string]int)}
+		b.WriteString("\n|---|---:|" + strings.Repeat("---:|", len(columns())) + "\n")
+		sum := row{wrong: make(map[column]int)}
 		cases := 0
 		for _, class := range ta.classes {
 			r := ta.rows[class]
@@ -189,14 +322,18 @@ func (ta *tally) markdown() string {
 			}
 			fmt.Fprintf(&b, "| %s | %d |", class, len(r.cases))
 			cases += len(r.cases)
-			for _, p := range plugins {
+			for _, p := range columns() {
+				if !r.played[p] {
+					b.WriteString(" - |")
+					continue
+				}
 				fmt.Fprintf(&b, " %d |", r.wrong[p])
 				sum.wrong[p] += r.wrong[p]
 			}
 			b.WriteString("\n")
 		}
 		fmt.Fprintf(&b, "| **all** | **%d** |", cases)
-		for _, p := range plugins {
+		for _, p := range columns() {
 			fmt.Fprintf(&b, " **%d** |", sum.wrong[p])
 		}
 		b.WriteString("\n\n")

@@ -144,5 +144,14 @@ func goodStreams() []testcase {
 	}
 	invoke := l.pass("invoke stream", "/model/anthropic.claude-3/invoke-with-response-stream", `{"anthropic_version":"bedrock-2023-05-31","max_tokens":10,"messages":[{"role":"user","content":"When?"}]}`, frames(chunks...))
 	invoke.answer.header = []string{"Content-Type: application/vnd.amazon.eventstream"}
+	for _, e := range []struct {
+		coding, name string
+		encode       func([]byte) []byte
+	}{{"gzip", "gzip, flushed", flushedGzip}, {"br", "br", brotlied}, {"zstd", "zstd", zstandard}, {"deflate", "deflate", zlibbed}} {
+		c := l.passStream(e.name, chatPath, asked, delta(`{"role":"assistant","content":""}`), delta(`{"content":"At noon."}`), "[DONE]")
+		c.answer.header = append(c.answer.header, "Content-Encoding: "+e.coding, `Etag: "1"`)
+		c.decoded = c.answer.body
+		c.answer.body = string(e.encode([]byte(c.decoded)))
+	}
 	return l.cases
 }

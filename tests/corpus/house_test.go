@@ -21,6 +21,7 @@ import (
 
 	"github.com/tidwall/gjson"
 
+	"kong-ai-guard/internal/audit"
 	"kong-ai-guard/internal/sim/fakeairs"
 	"kong-ai-guard/internal/sim/fakenoma"
 	"kong-ai-guard/internal/sim/kongtest"
@@ -74,28 +75,37 @@ type house struct {
 	http2       *http.Client
 	cases       []testcase
 
+	audits map[string]*audits // by plugin
+
 	mu  sync.Mutex
-	got map[string][]byte // bodies that came to the upstream, by plugin and case
+	got map[string][]byte // bodies that came to the upstream, by run and case
 }
 
 // A variant is a route of each plugin with some fields of the configuration set.
 type variant struct {
 	suffix string // of the route's path
 	fields map[string]any
+	// slow says that scans take longer than a stream does.
+	slow bool
 }
 
-func open(t *testing.T, cases []testcase) *house {
-	t.Helper()
-	return openVariants(t, cases, []variant{{}}, nil)
-}
+// relays reports whether the variant's exchanges go through the relay.
+func (v *variant) relays() bool { return v.fields["relay"] == "on" }
 
-// standIns makes a house without a gateway, and the plugins' configurations.
-func standIns(t *testing.T, cases []testcase, scanned func(plugin, requestID string, judged gjson.Result)) (h *house, config map[string]map[string]any) {
+// slowly is how long a scan takes on routes of slow variants. The streams have
+// come long before, unless the machine is very busy.
+const slowly = 30 * time.Millisecond
+
+// standIns makes a house without a gateway, and the plugins' configurations:
+// those of all variants, and what slow ones have besides. scanned, if it is not
+// nil, hears of each scan: the request that it is about, and what was to be
+// judged.
+func standIns(t *testing.T, cases []testcase, scanned func(plugin, requestID string, judged gjson.Result)) (h *house, config, slow map[string]map[string]any) {
 	t.Helper()
 	if scanned == nil {
 		scanned = func(string, string, gjson.Result) {}
 	}
-	h = &house{cases: cases, got: make(map[string][]byte)}
+	h = &house{cases: cases, got: make(map[string][]byte), audits: make(map[string]*audits)}
 	upstream := httptest.NewServer(http.HandlerFunc(h.upstream))
 	airs := httptest.NewServer(marked(
 		fakeairs.New(fakeairs.Options{Keys: []string{"key"}, Profiles: []string{"strict"}}), fakeairs.Path, lastContent,
@@ -115,25 +125,30 @@ func standIns(t *testing.T, cases []testcase, scanned func(plugin, requestID str
 		prisma: {"api_key": "key", "profile_name": "strict", "api_endpoint": airs.URL, "timeout_ms": 45000},
 		noma:   {"API_base": ai.URL, "client_ID": "id", "client_secret": "s3cret", "timeout_ms": 45000},
 	}
-	return h, config
+	slow = map[string]map[string]any{prisma: {"api_endpoint": slower(t, airs)}, noma: {"API_base": slower(t, ai)}}
+	return h, config, slow
 }
 
-// openVariants opens a house with a route for each plugin and variant. scanned,
-// if it is not nil, hears of each scan: the request that it is about, and
-// what was to be judged.
-func openVariants(t *testing.T, cases []testcase, variants []variant, scanned func(plugin, requestID string, judged gjson.Result)) *house {
+// open opens a house with a route for each plugin and variant. scanned is that
+// of standIns. Exchanges on routes of the relay are relayed from the first one.
+func open(t *testing.T, cases []testcase, variants []variant, scanned func(plugin, requestID string, judged gjson.Result)) *house {
 	t.Helper()
-	h, config := standIns(t, cases, scanned)
+	h, config, slow := standIns(t, cases, scanned)
 	service := kongtest.Service{Name: "llm", URL: h.direct}
 	var servers []kongtest.PluginServer
 	for _, name := range plugins {
 		if config[name] == nil {
 			t.Fatalf("%s has no stand-in here", name)
 		}
-		servers = append(servers, kongtest.PluginServer{Path: filepath.Join(binaries, name)})
+		log := filepath.Join(t.TempDir(), name+".jsonl")
+		h.audits[name] = &audits{path: log, of: make(map[string][]audit.Record)}
+		servers = append(servers, kongtest.PluginServer{Path: filepath.Join(binaries, name), Args: []string{"-audit-log", log}})
 		for _, v := range variants {
 			fields := maps.Clone(config[name])
 			maps.Copy(fields, v.fields)
+			if v.slow {
+				maps.Copy(fields, slow[name])
+			}
 			service.Routes = append(service.Routes, kongtest.Route{
 				Name: name + v.suffix, Paths: []string{"/" + name + v.suffix},
 				Plugins: []kongtest.Plugin{{Name: name, Config: fields}},
@@ -149,7 +164,24 @@ func openVariants(t *testing.T, cases []testcase, variants []variant, scanned fu
 	for _, c := range []*http.Client{h.http1, h.http2} {
 		t.Cleanup(c.CloseIdleConnections)
 	}
+	for _, name := range plugins {
+		for _, v := range variants {
+			if v.relays() {
+				h.prove(t, name, v.suffix)
+			}
+		}
+	}
 	return h
+}
+
+// slower is the address of a scan service that takes its time.
+func slower(t *testing.T, service *httptest.Server) string {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		time.Sleep(slowly)
+		service.Config.Handler.ServeHTTP(w, r)
+	}))
+	t.Cleanup(s.Close)
+	return s.URL
 }
 
 func startGateway(t *testing.T, servers []kongtest.PluginServer, service kongtest.Service) *kongtest.Gateway {
@@ -178,20 +210,38 @@ func (h *house) upstream(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return
 	}
-	plugin, number, _ := strings.Cut(r.Header.Get(caseHeader), " ")
-	n, err := strconv.Atoi(number)
+	ask := r.Header.Get(caseHeader)
+	if ask == proof {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, completion.body)
+		return
+	}
+	parts := strings.Split(ask, " ")
+	if len(parts) != 3 {
+		http.Error(w, "no case", http.StatusInternalServerError)
+		return
+	}
+	n, err := strconv.Atoi(parts[1])
 	if err != nil {
 		http.Error(w, "no case", http.StatusInternalServerError)
 		return
 	}
 	h.mu.Lock()
-	h.got[plugin+" "+number] = body
+	h.got[ask] = body
 	h.mu.Unlock()
 	answer := h.cases[n].answer
 	w.Header()["Content-Type"] = nil // or net/http would guess one
 	setHeader(w.Header(), answer.header)
 	w.WriteHeader(answer.status)
-	_, _ = io.WriteString(w, answer.body) // a HEAD takes no body
+	for piece := range cutting(parts[2]).pieces(answer.body) {
+		if _, err := io.WriteString(w, piece); err != nil { // a HEAD takes no body
+			return
+		}
+		if cutting(parts[2]) != whole {
+			_ = http.NewResponseController(w).Flush()
+			time.Sleep(50 * time.Microsecond)
+		}
+	}
 }
 
 func setHeader(h http.Header, lines []string) {
@@ -207,37 +257,60 @@ type result struct {
 	status  int
 	header  http.Header
 	body    []byte
+	cut     bool   // the body broke off
 	outcome string // of the leg that ended the exchange, "" when none did
 	reached bool   // the upstream was asked
 	got     []byte // the body that it was asked with
 }
 
-// send plays a case through a plugin.
-func (h *house) send(ctx context.Context, plugin string, n int) (result, error) {
+// A way is how a case gets to a plugin and back.
+type way struct {
+	plugin string
+	variant
+	cut cutting
+}
+
+func (y *way) String() string { return y.plugin + y.suffix }
+
+// send plays a case, and finds out what it came to.
+func (h *house) send(ctx context.Context, y *way, n int) (result, error) {
+	r, x, err := h.play(ctx, y, n)
+	switch {
+	case err != nil || h.gateway == nil:
+	case y.relays():
+		r.outcome, err = h.relayedOutcome(x, y.plugin)
+	default:
+		r.outcome = outcomeOf(x, y.plugin)
+	}
+	return r, err
+}
+
+// play plays a case. The exchange is the gateway's record of it.
+func (h *house) play(ctx context.Context, y *way, n int) (r result, x kongtest.Exchange, err error) {
+	asked := y.String() + " " + strconv.Itoa(n) + " " + string(y.cut)
 	base := h.base
 	if h.cases[n].http2 {
 		base = h.base2
 	}
-	r, err := h.exchange(ctx, base+"/"+plugin, plugin, n)
-	if err != nil {
-		return r, err
+	if r, err = h.exchange(ctx, base+"/"+y.String(), asked, n); err != nil {
+		return r, x, err
 	}
 	if h.gateway != nil {
-		x, _ := h.gateway.Exchange(r.header.Get("X-Kong-Request-Id"))
-		r.outcome = outcomeOf(x, plugin)
+		x, _ = h.gateway.Exchange(r.header.Get("X-Kong-Request-Id"))
 	}
 	h.mu.Lock()
-	r.got, r.reached = h.got[plugin+" "+strconv.Itoa(n)]
-	h.mu.Unlock()
-	return r, nil
+	defer h.mu.Unlock()
+	r.got, r.reached = h.got[asked]
+	return r, x, nil
 }
 
 // sendDirect plays a case without a gateway.
 func (h *house) sendDirect(ctx context.Context, n int) (result, error) {
-	return h.exchange(ctx, h.direct, "direct", n)
+	return h.exchange(ctx, h.direct, "direct "+strconv.Itoa(n)+" "+string(whole), n)
 }
 
-func (h *house) exchange(ctx context.Context, base, plugin string, n int) (result, error) {
+// exchange plays a case. asked tells the upstream which and how.
+func (h *house) exchange(ctx context.Context, base, asked string, n int) (result, error) {
 	c := &h.cases[n]
 	var body io.Reader
 	if c.request.body != "" {
@@ -247,7 +320,7 @@ func (h *house) exchange(ctx context.Context, base, plugin string, n int) (resul
 	if err != nil {
 		return result{}, err
 	}
-	r.Header.Set(caseHeader, plugin+" "+strconv.Itoa(n))
+	r.Header.Set(caseHeader, asked)
 	r.Header.Set("User-Agent", "corpus")
 	setHeader(r.Header, c.request.header)
 	client := h.http1
@@ -261,22 +334,29 @@ func (h *house) exchange(ctx context.Context, base, plugin string, n int) (resul
 	defer res.Body.Close()
 	got := result{status: res.StatusCode, header: res.Header}
 	got.body, err = io.ReadAll(res.Body)
-	return got, err
+	got.cut = err != nil
+	return got, ctx.Err()
 }
 
 // outcomeOf is the reason in the access log of the leg that refused.
 func outcomeOf(x kongtest.Exchange, plugin string) string {
-	entry, _ := x.AccessLog["ai"].(map[string]any)
-	guards, _ := entry["guard"].(map[string]any)
-	legs, _ := guards[plugin].(map[string]any)
 	for _, leg := range []string{"response", "request"} {
-		report, _ := legs[leg].(map[string]any)
+		report := reportOf(x, plugin, leg)
 		if action := report["action"]; action == "block" || action == "refuse" {
 			reason, _ := report["reason"].(string)
 			return reason
 		}
 	}
 	return ""
+}
+
+// reportOf is what the access log says of a leg.
+func reportOf(x kongtest.Exchange, plugin, leg string) map[string]any {
+	entry, _ := x.AccessLog["ai"].(map[string]any)
+	guards, _ := entry["guard"].(map[string]any)
+	legs, _ := guards[plugin].(map[string]any)
+	report, _ := legs[leg].(map[string]any)
+	return report
 }
 
 // marked is a scan service. strict decides whether a request is sound. If it

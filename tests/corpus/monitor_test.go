@@ -3,6 +3,7 @@
 package corpus_test
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -34,9 +35,25 @@ var hiddenBy = map[string]string{
 // A sighting is what the scan service has seen of one exchange.
 type sighting struct{ scanned, marked bool }
 
-// TestMonitoredCorpus plays every attack through both plugins in monitor mode.
-// Nothing changes, and the scan service sees the marker of each, also of what
-// enforcing refuses unread.
+// monitored are the routes of one transport.
+type monitored struct{ request, response, both variant }
+
+func monitoredBy(suffix string, fields map[string]any) monitored {
+	with := func(name string, more map[string]any) variant {
+		all := maps.Clone(more)
+		maps.Copy(all, fields)
+		return variant{suffix: name + suffix, fields: all}
+	}
+	return monitored{
+		with("-request", map[string]any{"request_mode": "monitor", "response_mode": "off"}),
+		with("-response", map[string]any{"request_mode": "off", "response_mode": "monitor"}),
+		with("-both", map[string]any{"monitor_mode": true}),
+	}
+}
+
+// TestMonitoredCorpus plays every attack through both plugins in monitor mode, by
+// Kong's phases and by the relay. Nothing changes, and the scan service sees the
+// marker of each, also of what enforcing refuses unread.
 func TestMonitoredCorpus(t *testing.T) {
 	var cases []testcase
 	for _, c := range all() {
@@ -49,11 +66,15 @@ func TestMonitoredCorpus(t *testing.T) {
 	}
 	var mu sync.Mutex
 	seen := map[string]sighting{} // by plugin and request
-	h := openVariants(t, cases, []variant{
-		{"-request", map[string]any{"request_mode": "monitor", "response_mode": "off"}},
-		{"-response", map[string]any{"request_mode": "off", "response_mode": "monitor", "monitor_streams": "buffer"}},
-		{"-both", map[string]any{"monitor_mode": true, "monitor_streams": "buffer"}},
-	}, func(plugin, id string, judged gjson.Result) {
+	transports := []monitored{
+		monitoredBy("", map[string]any{"monitor_streams": "buffer"}),
+		monitoredBy("-relay", map[string]any{"relay": "on"}), // streams need no buffer there
+	}
+	var variants []variant
+	for _, m := range transports {
+		variants = append(variants, m.request, m.response, m.both)
+	}
+	h := open(t, cases, variants, func(plugin, id string, judged gjson.Result) {
 		marked := saysAny(judged, 4, slices.Concat(markers, signs))
 		mu.Lock()
 		defer mu.Unlock()
@@ -67,36 +88,58 @@ func TestMonitoredCorpus(t *testing.T) {
 		marked bool
 	}
 	open := map[string]wanted{} // by name
-	used := map[string]bool{}
-	for _, plugin := range plugins {
-		for n := range cases {
-			c := &cases[n]
-			name := c.class + "/" + c.name
-			route := plugin + "-request"
-			switch {
-			case c.onAnswer && c.answer.status >= 400: // only of MCP, which the request shows
-				route = plugin + "-both"
-			case c.onAnswer:
-				route = plugin + "-response"
-			}
-			r, err := h.exchange(t.Context(), h.gateway.URL()+"/"+route, plugin, n)
-			if err != nil {
-				t.Errorf("%s, %s: %v", plugin, name, err)
-				continue
-			}
-			if r.status != c.answer.status || string(r.body) != c.answer.body && c.request.method != "HEAD" {
-				t.Errorf("%s, %s: not passed as it is: %d %.200q", plugin, name, r.status, r.body)
-			}
-			open[plugin+", "+name] = wanted{plugin + r.header.Get("X-Kong-Request-Id"), hiddenBy[name] == ""}
-			used[name] = true
-		}
-	}
 	for name := range hiddenBy {
-		if !used[name] {
+		if !slices.ContainsFunc(cases, func(c testcase) bool { return c.class+"/"+c.name == name }) {
 			t.Errorf("there is no case %s", name)
 		}
 	}
-	all := len(open)
+	play := func(y *way, n int) {
+		c := &cases[n]
+		report := forCase{t, y.String() + ", " + c.class + "/" + c.name}
+		r, x, err := h.play(t.Context(), y, n)
+		if err != nil {
+			report.Errorf("%v", err)
+			return
+		}
+		if action := reportOf(x, y.plugin, "request")["action"]; y.relays() && action != "relayed" {
+			report.Errorf("not relayed: %v", action)
+		}
+		want, err := h.sendDirect(t.Context(), n)
+		if err != nil {
+			report.Errorf("%v", err)
+			return
+		}
+		checkGood(report, y, c, &r, &want)
+		mu.Lock()
+		defer mu.Unlock()
+		open[report.name] = wanted{y.plugin + x.RequestID, hiddenBy[c.class+"/"+c.name] == ""}
+	}
+	var all sync.WaitGroup
+	free := make(chan struct{}, atOnce)
+	for _, m := range transports {
+		for _, plugin := range plugins {
+			for n := range cases {
+				c := &cases[n]
+				y := &way{plugin, m.request, whole}
+				switch {
+				case c.onAnswer && c.answer.status >= 400: // only of MCP, which the request shows
+					y.variant = m.both
+				case c.onAnswer:
+					y.variant = m.response
+				}
+				if y.relays() && c.streams() {
+					y.cut = units
+				}
+				free <- struct{}{}
+				all.Go(func() {
+					defer func() { <-free }()
+					play(y, n)
+				})
+			}
+		}
+	}
+	all.Wait()
+	played := len(open)
 	for deadline := time.Now().Add(2 * time.Minute); len(open) > 0 && time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		mu.Lock()
 		for name, want := range open {
@@ -109,5 +152,5 @@ func TestMonitoredCorpus(t *testing.T) {
 	for name, want := range open {
 		t.Errorf("UNSEEN: %s: %+v", name, seen[want.id])
 	}
-	t.Logf("%d of %d attacks unseen", len(open), all)
+	t.Logf("%d of %d attacks unseen", len(open), played)
 }
