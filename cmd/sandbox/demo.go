@@ -223,7 +223,7 @@ func (s *sandbox) playStep(ctx context.Context, st *step, w io.Writer) error {
 	case st.stream && a.early && !st.flows:
 		return errors.New("the first words came before the model had sent its last")
 	case st.stream && x.Buffered == st.flows:
-		return fmt.Errorf("Kong held the answer back: %v", x.Buffered)
+		return fmt.Errorf("the answer was held back by Kong: %v", x.Buffered)
 	case calls != st.modelCalls:
 		return fmt.Errorf("the model was asked %d times, not %d", calls, st.modelCalls)
 	}
