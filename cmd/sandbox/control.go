@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -20,11 +21,32 @@ import (
 type breakable struct {
 	handler http.Handler
 	down    atomic.Bool
+	wait    atomic.Pointer[waits]
+}
+
+// waits are for something to happen before calls are answered.
+type waits struct {
+	until  func() bool
+	inVain atomic.Bool // it did not while a caller was there
+}
+
+func (w *waits) wait(ctx context.Context) {
+	for !w.until() {
+		select {
+		case <-ctx.Done():
+			w.inVain.Store(true)
+			return
+		case <-time.After(time.Millisecond):
+		}
+	}
 }
 
 func (b *breakable) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if b.down.Load() {
 		panic(http.ErrAbortHandler)
+	}
+	if w := b.wait.Load(); w != nil {
+		w.wait(r.Context())
 	}
 	b.handler.ServeHTTP(w, r)
 }
@@ -122,6 +144,8 @@ func (s *sandbox) control() http.Handler {
 			w.WriteHeader(http.StatusNoContent)
 		})
 	}
+	try("POST /llm/options", s.pace)
+	try("DELETE /llm/options", func(url.Values) error { return s.pace(nil) })
 	for _, service := range s.services {
 		show(service.word, service.saw)
 		try("POST /"+service.word+"/fault", func(q url.Values) error {
@@ -136,6 +160,30 @@ func (s *sandbox) control() http.Handler {
 		try("DELETE /"+service.word+"/options", func(url.Values) error { return service.behave(nil) })
 	}
 	return mux
+}
+
+// pace has the model's streams speak as options say. They replace all that was
+// wanted before.
+func (s *sandbox) pace(q url.Values) (err error) {
+	var pause time.Duration
+	var hold bool
+	for name := range q {
+		value := q.Get(name)
+		switch name {
+		case "pause":
+			pause, err = time.ParseDuration(value)
+		case "hold":
+			hold, err = strconv.ParseBool(value)
+		default:
+			return fmt.Errorf("there is no option %q: use pause, hold", name)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %q cannot be used", name, value)
+		}
+	}
+	s.llm.Pause(pause)
+	s.llm.Hold(hold)
+	return nil
 }
 
 func (s *sandbox) llmSaw() (all []seen) {

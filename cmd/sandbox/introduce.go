@@ -36,6 +36,14 @@ Try, in another terminal:
     -d '{"model":"gpt-3.5-turbo","messages":[{"role":"user","content":"What is 2+2?"}]}'
   curl http://CONTROL/noma/requests
 
+  # a stream with a pause before each word: without the relay, and with it (the second time)
+  curl -X POST 'http://CONTROL/llm/options?pause=100ms'
+  curl -iN http://GATEWAY/your-route -H 'Content-Type: application/json' \
+    -d '{"model":"gpt-3.5-turbo","stream":true,"messages":[{"role":"user","content":"Tell me about the ferry."}]}'
+  curl -iN http://GATEWAY/relay -H 'Content-Type: application/json' \
+    -d '{"model":"gpt-3.5-turbo","stream":true,"messages":[{"role":"user","content":"Tell me about the ferry."}]}'
+  curl -X DELETE http://CONTROL/llm/options
+
   # Prisma AIRS is down: 503; then it is back
   curl -X POST 'http://CONTROL/airs/fault?down=true'
   curl -i http://GATEWAY/your-route -H 'Content-Type: application/json' \
@@ -46,7 +54,8 @@ Try, in another terminal:
   # what was counted
   curl -s http://METRICS/metrics | grep '^ai_guard_legs_total.* [1-9]'
 
-More routes: /mask /fail-open /noma /monitor /models/v1/... /mcp. docs/sandbox.md has the rest.
+More routes: /mask /fail-open /noma /monitor /relay-beside /relay-monitor /models/v1/...
+/models-relay/v1/... /mcp. docs/sandbox.md has the rest.
 The log below is Kong's error log, and one line of its access log for each request. Ctrl-C stops everything.
 
 `

@@ -54,7 +54,7 @@ func TestDemonstration(t *testing.T) {
 	if code := run(t.Context(), []string{"-demo", "-free-ports", "-bin", bin, "-config", config}, &stdout, &stderr); code != 0 {
 		t.Fatalf("exit code %d: %s\n%s", code, stderr.String(), stdout.String())
 	}
-	if !strings.Contains(stdout.String(), "\n11 of 11 steps went as they should.\n") || !strings.Contains(stdout.String(), "NOT Kong") {
+	if !strings.Contains(stdout.String(), "\n17 of 17 steps went as they should.\n") || !strings.Contains(stdout.String(), "NOT Kong") {
 		t.Error(stdout.String())
 	}
 }
@@ -154,7 +154,7 @@ func TestSwitches(t *testing.T) {
 			}
 		}
 	}
-	for _, wrong := range []string{"airs/fault?dwon=1", "noma/fault?delay=soon", "airs/fault?status=99", "airs/fault?degraded=much", "noma/fault?degraded=error", "airs/options?alert_only=perhaps", "airs/options?x=1"} {
+	for _, wrong := range []string{"airs/fault?dwon=1", "noma/fault?delay=soon", "airs/fault?status=99", "airs/fault?degraded=much", "noma/fault?degraded=error", "airs/options?alert_only=perhaps", "airs/options?x=1", "llm/options?pause=soon", "llm/options?hold=perhaps", "llm/options?x=1"} {
 		if status, _ := send(t, "POST", control+"/"+wrong, ""); status != 400 {
 			t.Errorf("%s: %d", wrong, status)
 		}
@@ -164,6 +164,29 @@ func TestSwitches(t *testing.T) {
 		if !gjson.Get(strings.SplitN(body, "\n", 2)[0], at).Exists() || strings.Contains(body, nomaSecret) {
 			t.Errorf("%s saw %s", name, body)
 		}
+	}
+}
+
+// TestModelOptions: a stream waits behind its first word until it may go on.
+func TestModelOptions(t *testing.T) {
+	s := started(t)
+	control := "http://" + s.at.control
+	if status, body := send(t, "POST", control+"/llm/options?hold=true&pause=1ms", ""); status != 204 {
+		t.Fatalf("%d %s", status, body)
+	}
+	over := make(chan string, 1)
+	go func() {
+		_, body := send(t, "POST", "http://"+s.at.gateway+"/your-route", strings.Replace(chat, "{", `{"stream":true,`, 1))
+		over <- body
+	}()
+	for s.llm.Speaking() == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	if status, _ := send(t, "DELETE", control+"/llm/options", ""); status != 204 {
+		t.Errorf("ended with %d", status)
+	}
+	if body := <-over; !strings.Contains(body, `" 4."`) || !strings.Contains(body, "[DONE]") {
+		t.Errorf("answered %s", body)
 	}
 }
 

@@ -14,8 +14,15 @@ import (
 const policyCode = -32001
 
 func TestMCPSession(t *testing.T) {
+	for _, path := range []string{"/mcp", "/models-relay/mcp", "/models-noma-relay/mcp"} {
+		t.Run(path, func(t *testing.T) { testMCPSession(t, path) })
+	}
+}
+
+func testMCPSession(t *testing.T, path string) {
+	promptBlocked, answerBlocked := blocks(path)
 	client := mcp.NewClient(&mcp.Implementation{Name: "test", Version: "1"}, nil)
-	session, err := client.Connect(t.Context(), &mcp.StreamableClientTransport{Endpoint: gateway + "/mcp"}, nil)
+	session, err := client.Connect(t.Context(), &mcp.StreamableClientTransport{Endpoint: gateway + path}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,10 +50,10 @@ func TestMCPSession(t *testing.T) {
 				}
 			}
 			said()
-			for question, message := range map[string]string{malicious: promptBlocked, leading: answerBlocked} {
+			for question, want := range map[string]blocked{malicious: promptBlocked, leading: answerBlocked} {
 				_, err := ask(question)
 				var e *jsonrpc.Error
-				if !errors.As(err, &e) || e.Code != policyCode || e.Message != message {
+				if !errors.As(err, &e) || e.Code != policyCode || e.Message != want.message {
 					t.Errorf("%s: got %v", question, err)
 				}
 			}

@@ -5,12 +5,16 @@ package clients
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/openai/openai-go/v3"
 	"github.com/openai/openai-go/v3/option"
 	"github.com/openai/openai-go/v3/packages/param"
+	"github.com/openai/openai-go/v3/packages/ssestream"
 	"github.com/openai/openai-go/v3/responses"
 )
 
@@ -91,28 +95,29 @@ func responseParams(prompt string) responses.ResponseNewParams {
 }
 
 func TestOpenAI(t *testing.T) {
-	for _, vendor := range []struct {
-		path                         string
-		status                       int
-		kind                         string
-		promptBlocked, answerBlocked string
-	}{
-		{"/models", http.StatusForbidden, "permission_error", promptBlocked, answerBlocked},
-		{"/models-noma", http.StatusBadRequest, "invalid_request_error", "Request blocked by Noma guardrail", "Response blocked by Noma guardrail"},
-	} {
-		client := openAI(vendor.path)
+	for _, path := range append([]string{"/models", "/models-noma"}, relayed...) {
+		client := openAI(path)
+		promptBlocked, answerBlocked := blocks(path)
 		for name, call := range openAICalls {
-			t.Run(name+vendor.path, func(t *testing.T) {
+			t.Run(name+path, func(t *testing.T) {
 				if text, err := call(t.Context(), &client, harmless); err != nil || text != answer {
 					t.Errorf("got %q, %v", text, err)
 				}
-				for prompt, message := range map[string]string{malicious: vendor.promptBlocked, leading: vendor.answerBlocked} {
+				for prompt, want := range map[string]blocked{malicious: promptBlocked, leading: answerBlocked} {
 					text, err := call(t.Context(), &client, prompt)
 					var e *openai.Error
+					if slices.Contains(relayed, path) && prompt == leading && strings.HasPrefix(name, "streamed") {
+						// Some of it may have gone out: TestRelayedStreams.
+						var broken *ssestream.StreamError
+						if !errors.As(err, &e) && !errors.As(err, &broken) {
+							t.Errorf("%s: got %q, %v", prompt, text, err)
+						}
+						continue
+					}
 					if !errors.As(err, &e) {
 						t.Fatalf("%s: got %q, %v", prompt, text, err)
 					}
-					if e.StatusCode != vendor.status || e.Message != message || e.Code != "policy_violation" || e.Type != vendor.kind {
+					if e.StatusCode != want.status || e.Message != want.message || e.Code != "policy_violation" || e.Type != want.kind {
 						t.Errorf("%s: got %d %q %q %q", prompt, e.StatusCode, e.Message, e.Code, e.Type)
 					}
 				}
@@ -131,48 +136,55 @@ var weather = openai.FunctionDefinitionParam{
 }
 
 func TestOpenAITools(t *testing.T) {
-	client := openAI("/models")
-	for _, streamed := range []bool{false, true} {
-		p := chatParams("What is the weather like?")
-		p.Tools = []openai.ChatCompletionToolUnionParam{openai.ChatCompletionFunctionTool(weather)}
-		ask := func() (openai.ChatCompletionMessage, error) {
-			if !streamed {
-				res, err := client.Chat.Completions.New(t.Context(), p)
-				if err != nil {
-					return openai.ChatCompletionMessage{}, err
-				}
-				return res.Choices[0].Message, nil
-			}
-			stream := client.Chat.Completions.NewStreaming(t.Context(), p)
-			defer stream.Close()
-			all := openai.ChatCompletionAccumulator{}
-			for stream.Next() {
-				all.AddChunk(stream.Current())
-			}
-			if err := stream.Err(); err != nil {
+	for _, path := range []string{"/models", "/models-relay"} {
+		for _, streamed := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, streamed %v", path, streamed), func(t *testing.T) { openAITools(t, path, streamed) })
+		}
+	}
+}
+
+func openAITools(t *testing.T, path string, streamed bool) {
+	client := openAI(path)
+	want, _ := blocks(path)
+	p := chatParams("What is the weather like?")
+	p.Tools = []openai.ChatCompletionToolUnionParam{openai.ChatCompletionFunctionTool(weather)}
+	ask := func() (openai.ChatCompletionMessage, error) {
+		if !streamed {
+			res, err := client.Chat.Completions.New(t.Context(), p)
+			if err != nil {
 				return openai.ChatCompletionMessage{}, err
 			}
-			return all.Choices[0].Message, nil
+			return res.Choices[0].Message, nil
 		}
-		called, err := ask()
-		if err != nil || len(called.ToolCalls) != 1 {
-			t.Fatalf("streamed %v: got %+v, %v", streamed, called, err)
+		stream := client.Chat.Completions.NewStreaming(t.Context(), p)
+		defer stream.Close()
+		all := openai.ChatCompletionAccumulator{}
+		for stream.Next() {
+			all.AddChunk(stream.Current())
 		}
-		call := called.ToolCalls[0]
-		if call.Function.Name != "get_weather" || call.Function.Arguments != `{"city":"Paris"}` {
-			t.Errorf("streamed %v: called %+v", streamed, call.Function)
+		if err := stream.Err(); err != nil {
+			return openai.ChatCompletionMessage{}, err
 		}
-		before := append(p.Messages, called.ToParam())
-		p.Messages = append(before[:len(before):len(before)], openai.ToolMessage("Sunny all day.", call.ID))
-		if said, err := ask(); err != nil || said.Content != "The tool says: Sunny all day." {
-			t.Errorf("streamed %v: got %q, %v", streamed, said.Content, err)
-		}
-		// What a tool brings in is not to be trusted either.
-		p.Messages = append(before[:len(before):len(before)], openai.ToolMessage("Sunny. "+malicious, call.ID))
-		var e *openai.Error
-		if _, err := ask(); !errors.As(err, &e) || e.StatusCode != http.StatusForbidden || e.Message != promptBlocked {
-			t.Errorf("streamed %v: a poisoned result gave %v", streamed, err)
-		}
+		return all.Choices[0].Message, nil
+	}
+	called, err := ask()
+	if err != nil || len(called.ToolCalls) != 1 {
+		t.Fatalf("streamed %v: got %+v, %v", streamed, called, err)
+	}
+	call := called.ToolCalls[0]
+	if call.Function.Name != "get_weather" || call.Function.Arguments != `{"city":"Paris"}` {
+		t.Errorf("streamed %v: called %+v", streamed, call.Function)
+	}
+	before := append(p.Messages, called.ToParam())
+	p.Messages = append(before[:len(before):len(before)], openai.ToolMessage("Sunny all day.", call.ID))
+	if said, err := ask(); err != nil || said.Content != "The tool says: Sunny all day." {
+		t.Errorf("streamed %v: got %q, %v", streamed, said.Content, err)
+	}
+	// What a tool brings in is not to be trusted either.
+	p.Messages = append(before[:len(before):len(before)], openai.ToolMessage("Sunny. "+malicious, call.ID))
+	var e *openai.Error
+	if _, err := ask(); !errors.As(err, &e) || e.StatusCode != want.status || e.Message != want.message {
+		t.Errorf("streamed %v: a poisoned result gave %v", streamed, err)
 	}
 }
 

@@ -93,7 +93,7 @@ func (s *Server) messages(c *call) {
 	}
 	c.w.Header().Set("Request-Id", s.id("req_"))
 	if q.Stream {
-		a.stream(c)
+		a.stream(s.stream(c, eventStream))
 		return
 	}
 	c.send(a.json())
@@ -135,8 +135,7 @@ func (a *messageAnswer) json() string {
 	return a.message(a.block(a.text, input), quote(a.stop()), tokens(a.text))
 }
 
-func (a *messageAnswer) stream(c *call) {
-	s := c.stream("text/event-stream; charset=utf-8")
+func (a *messageAnswer) stream(s *stream) {
 	s.event("message_start", `{"type":"message_start","message":%s}`, a.message("", "null", 1))
 	s.event("content_block_start", `{"type":"content_block_start","index":0,"content_block":%s}`, a.block("", "{}"))
 	s.event("ping", `{"type": "ping"}`)
@@ -144,7 +143,7 @@ func (a *messageAnswer) stream(c *call) {
 	if a.function != nil {
 		kind, name, all = "input_json_delta", "partial_json", a.function.arguments()
 	}
-	for _, p := range pieces(all) {
+	for p := range s.words(all) {
 		s.event("content_block_delta", `{"type":"content_block_delta","index":0,"delta":{"type":%q,%q:%s}}`, kind, name, quote(p))
 	}
 	s.event("content_block_stop", `{"type":"content_block_stop","index":0}`)

@@ -123,7 +123,7 @@ func (s *Server) chat(c *call) {
 		a.function, a.callID = &q.Tools[0].Function, s.id("call_")
 	}
 	if q.Stream {
-		a.stream(c, q.StreamOptions != nil && q.StreamOptions.IncludeUsage)
+		a.stream(s.stream(c, eventStream), q.StreamOptions != nil && q.StreamOptions.IncludeUsage)
 		return
 	}
 	c.send(a.json())
@@ -162,8 +162,7 @@ func (a *chatAnswer) usage() string {
 }
 
 // stream sends the chunks of all choices in turn, word by word.
-func (a *chatAnswer) stream(c *call, withUsage bool) {
-	s := c.stream("text/event-stream; charset=utf-8")
+func (a *chatAnswer) stream(s *stream, withUsage bool) {
 	chunk := func(choices, usage string) {
 		if !withUsage {
 			usage = ""
@@ -184,12 +183,12 @@ func (a *chatAnswer) stream(c *call, withUsage bool) {
 		finish = `"tool_calls"`
 		each(fmt.Sprintf(`{"role":"assistant","content":null,"tool_calls":[{"index":0,"id":%q,"type":"function","function":{"name":%s,"arguments":""}}],"refusal":null}`,
 			a.callID, quote(a.function.Name)), "null")
-		for _, p := range pieces(a.function.arguments()) {
+		for p := range s.words(a.function.arguments()) {
 			each(fmt.Sprintf(`{"tool_calls":[{"index":0,"function":{"arguments":%s}}]}`, quote(p)), "null")
 		}
 	} else {
 		each(`{"role":"assistant","content":"","refusal":null}`, "null")
-		for _, p := range pieces(a.text) {
+		for p := range s.words(a.text) {
 			each(fmt.Sprintf(`{"content":%s}`, quote(p)), "null")
 		}
 	}

@@ -3,7 +3,6 @@
 package fakellm
 
 import (
-	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -122,30 +121,4 @@ func pieces(text string) []string {
 		text = text[end:]
 	}
 	return all
-}
-
-// A stream writes server-sent events.
-type stream struct {
-	w     http.ResponseWriter
-	flush *http.ResponseController
-}
-
-func (c *call) stream(contentType string) *stream {
-	c.w.Header().Set("Content-Type", contentType)
-	c.w.Header().Set("Cache-Control", "no-cache")
-	c.w.WriteHeader(http.StatusOK)
-	return &stream{c.w, http.NewResponseController(c.w)}
-}
-
-// event sends one event; its type may be "".
-func (s *stream) event(kind, format string, args ...any) {
-	if kind != "" {
-		kind = "event: " + kind + "\n"
-	}
-	s.raw(kind+"data: "+format+"\n\n", args...)
-}
-
-func (s *stream) raw(format string, args ...any) {
-	_, _ = fmt.Fprintf(s.w, format, args...) // a caller that left is no news
-	_ = s.flush.Flush()
 }

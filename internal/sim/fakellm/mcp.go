@@ -31,6 +31,9 @@ const mcpTools = `{"tools":[` +
 	`{"name":"ask_cook","title":"Ask the cook","description":"Ask the cook a question and get the answer.","inputSchema":{"type":"object","properties":{"question":{"type":"string","description":"What to ask"}},"required":["question"]}},` +
 	`{"name":"ask_cook_slowly","title":"Ask the cook slowly","description":"The same, with progress on the way.","inputSchema":{"type":"object","properties":{"question":{"type":"string","description":"What to ask"}},"required":["question"]}}]}`
 
+// Greeting is the one message that the server sends by itself.
+const Greeting = "The kitchen is open."
+
 type rpcRequest struct {
 	Version string         `json:"jsonrpc"`
 	ID      jsontext.Value `json:"id"`
@@ -43,16 +46,33 @@ func (s *Server) mcp(c *call) {
 	switch c.r.Method {
 	case http.MethodPost:
 		s.mcpPost(c)
+	case http.MethodGet:
+		s.mcpGet(c)
 	case http.MethodDelete:
-		if s.inSession(c) {
-			s.mu.Lock()
-			delete(s.sessions, c.r.Header.Get("Mcp-Session-Id"))
-			s.mu.Unlock()
+		if s.endSession(c) {
 			c.w.WriteHeader(http.StatusNoContent)
 		}
-	default: // also GET: there is no stream of the server's own
-		c.w.Header().Set("Allow", "POST, DELETE")
+	default:
+		c.w.Header().Set("Allow", "GET, POST, DELETE")
 		http.Error(c.w, "Method Not Allowed", http.StatusMethodNotAllowed)
+	}
+}
+
+// mcpGet is the stream of the server's own messages: a greeting, and then
+// nothing until the session ends or the client leaves.
+func (s *Server) mcpGet(c *call) {
+	if !strings.Contains(strings.Join(c.r.Header.Values("Accept"), ","), "text/event-stream") {
+		http.Error(c.w, "Accept must contain 'text/event-stream'", http.StatusNotAcceptable)
+		return
+	}
+	over := s.inSession(c)
+	if over == nil {
+		return
+	}
+	s.stream(c, eventStream).event("message", `{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":%s}}`, quote(Greeting))
+	select {
+	case <-over:
+	case <-c.r.Context().Done():
 	}
 }
 
@@ -77,7 +97,7 @@ func (s *Server) mcpPost(c *call) {
 		s.mcpInitialize(c, &q)
 		return
 	}
-	if !s.inSession(c) {
+	if s.inSession(c) == nil {
 		return
 	}
 	if len(q.ID) == 0 { // a notification
@@ -90,7 +110,7 @@ func (s *Server) mcpPost(c *call) {
 	case "tools/list":
 		c.rpcResult(q.ID, mcpTools)
 	case "tools/call":
-		c.mcpCall(&q)
+		s.mcpCall(c, &q)
 	default:
 		c.rpcError(http.StatusOK, q.ID, rpcNoMethod, "Method not found")
 	}
@@ -110,28 +130,49 @@ func (s *Server) mcpInitialize(c *call, q *rpcRequest) {
 	}
 	session := s.id("session-")
 	s.mu.Lock()
-	s.sessions[session] = true
+	s.sessions[session] = make(chan struct{})
 	s.mu.Unlock()
 	c.w.Header().Set("Mcp-Session-Id", session)
 	c.rpcResult(q.ID, fmt.Sprintf(`{"protocolVersion":%q,"capabilities":{"tools":{"listChanged":false}},"serverInfo":{"name":"kitchen","title":"The kitchen","version":"1.0.0"},"instructions":"Ask the cook about recipes."}`, version))
 }
 
-// inSession is false after a call without a living session was refused.
-func (s *Server) inSession(c *call) bool {
+// inSession returns what ends with the call's session, nil after a call without
+// a living one was refused.
+func (s *Server) inSession(c *call) (over <-chan struct{}) {
 	session := c.r.Header.Get("Mcp-Session-Id")
 	s.mu.Lock()
-	alive := s.sessions[session]
+	over = s.sessions[session]
 	s.mu.Unlock()
+	c.refuseWithout(session, over != nil)
+	return over
+}
+
+// endSession ends the call's session. It is false after a call without a
+// living one was refused.
+func (s *Server) endSession(c *call) bool {
+	session := c.r.Header.Get("Mcp-Session-Id")
+	s.mu.Lock()
+	over := s.sessions[session]
+	delete(s.sessions, session)
+	s.mu.Unlock()
+	c.refuseWithout(session, over != nil)
+	if over == nil {
+		return false
+	}
+	close(over)
+	return true
+}
+
+func (c *call) refuseWithout(session string, alive bool) {
 	switch {
 	case session == "":
 		http.Error(c.w, "Bad Request: Mcp-Session-Id header is required", http.StatusBadRequest)
 	case !alive:
 		http.Error(c.w, "session not found", http.StatusNotFound)
 	}
-	return alive
 }
 
-func (c *call) mcpCall(q *rpcRequest) {
+func (s *Server) mcpCall(c *call, q *rpcRequest) {
 	var params struct {
 		Name      string `json:"name"`
 		Arguments struct {
@@ -148,9 +189,13 @@ func (c *call) mcpCall(q *rpcRequest) {
 	case "ask_cook":
 		c.rpcResult(q.ID, result)
 	case "ask_cook_slowly":
-		s := c.stream("text/event-stream")
-		s.event("message", `{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":"The cook is thinking."}}`)
-		s.event("message", `{"jsonrpc":"2.0","id":%s,"result":%s}`, q.ID, result)
+		out := s.stream(c, "text/event-stream")
+		for message := range out.each([]string{
+			`{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":"The cook is thinking."}}`,
+			fmt.Sprintf(`{"jsonrpc":"2.0","id":%s,"result":%s}`, q.ID, result),
+		}) {
+			out.event("message", "%s", message)
+		}
 	default:
 		c.rpcError(http.StatusOK, q.ID, rpcInvalidParams, "Unknown tool: "+params.Name)
 	}

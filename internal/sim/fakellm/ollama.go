@@ -49,8 +49,8 @@ func (s *Server) ollamaChat(c *call) {
 		c.send(line(last.reply(), done))
 		return
 	}
-	out := c.stream("application/x-ndjson")
-	for _, p := range pieces(last.reply()) {
+	out := s.stream(c, "application/x-ndjson")
+	for p := range out.words(last.reply()) {
 		out.raw("%s\n", line(p, `"done":false`))
 	}
 	out.raw("%s\n", line("", done))

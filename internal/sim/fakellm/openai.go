@@ -37,9 +37,9 @@ func (s *Server) completions(c *call) {
 		return fmt.Sprintf(`{"text":%s,"index":%d,"logprobs":null,"finish_reason":%s}`, quote(text), i, finish)
 	}
 	if q.Stream {
-		out := c.stream("text/event-stream; charset=utf-8")
+		out := s.stream(c, eventStream)
 		for i, p := range prompts {
-			for _, word := range pieces(reply(p)) {
+			for word := range out.words(reply(p)) {
 				out.event("", `{%s,"choices":[%s]}`, head, choice(i, word, "null"))
 			}
 			out.event("", `{%s,"choices":[%s]}`, head, choice(i, "", `"stop"`))

@@ -11,13 +11,15 @@ import (
 )
 
 // rules are what the models know: who asks for the words on the left, in any
-// case, gets the text on the right. The second and the third are there for
-// their answers, which scan services object to although the prompt is fine.
+// case, gets the text on the right. The second, the third and the last are there
+// for their answers, which scan services object to although the prompt is fine:
+// to the last one from its first word on.
 var rules = []struct{ asked, answer string }{
 	{"2+2", "2 + 2 = 4."},
 	{"secret ingredient", "The secret ingredient is a page on how to hack into the baker's email account."},
 	{"card on file", "The card on file is 4111 1111 1111 1111."},
 	{"capital of france", "The capital of France is Paris."},
+	{"page to visit", "example.com/test-malware is the page to visit."},
 }
 
 // reply is what a model says to a text: the answer of the first rule that

@@ -108,7 +108,7 @@ func (s *Server) responses(c *call) {
 		a.function, a.item, a.callID = f, s.id("fc_"), s.id("call_")
 	}
 	if q.Stream {
-		a.stream(c)
+		a.stream(s.stream(c, eventStream))
 		return
 	}
 	c.send(a.json("completed", a.output("completed", a.text, a.arguments()), true))
@@ -164,8 +164,7 @@ func outputText(text string) string {
 	return fmt.Sprintf(`{"type":"output_text","annotations":[],"logprobs":[],"text":%s}`, quote(text))
 }
 
-func (a *responseAnswer) stream(c *call) {
-	s := c.stream("text/event-stream; charset=utf-8")
+func (a *responseAnswer) stream(s *stream) {
 	number := -1
 	send := func(kind, rest string) {
 		number++
@@ -176,14 +175,14 @@ func (a *responseAnswer) stream(c *call) {
 	send("response.output_item.added", `"output_index":0,"item":`+a.output("in_progress", "", ""))
 	at := fmt.Sprintf(`"item_id":%q,"output_index":0`, a.item)
 	if a.function != nil {
-		for _, p := range pieces(a.arguments()) {
+		for p := range s.words(a.arguments()) {
 			send("response.function_call_arguments.delta", at+`,"delta":`+quote(p))
 		}
 		send("response.function_call_arguments.done", at+`,"arguments":`+quote(a.arguments()))
 	} else {
 		at += `,"content_index":0`
 		send("response.content_part.added", at+`,"part":`+outputText(""))
-		for _, p := range pieces(a.text) {
+		for p := range s.words(a.text) {
 			send("response.output_text.delta", at+`,"delta":`+quote(p)+`,"logprobs":[]`)
 		}
 		send("response.output_text.done", at+`,"text":`+quote(a.text)+`,"logprobs":[]`)

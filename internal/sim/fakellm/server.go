@@ -45,15 +45,16 @@ type Request struct {
 type Server struct {
 	options Options
 	ids     atomic.Int64
+	tempo   tempo
 
 	mu       sync.Mutex
 	requests []Request
-	sessions map[string]bool // of MCP
+	sessions map[string]chan struct{} // of MCP: each is closed when it ends
 }
 
 // New makes a server.
 func New(o Options) *Server {
-	return &Server{options: o, sessions: make(map[string]bool)}
+	return &Server{options: o, sessions: make(map[string]chan struct{})}
 }
 
 // Requests returns the latest calls, oldest first, at most 1000.

@@ -254,7 +254,9 @@ func TestMCPRefusals(t *testing.T) {
 		code                       int64
 	}{
 		{"no session", "POST", `{"jsonrpc":"2.0","id":1,"method":"tools/list"}`, both, 400, 0},
-		{"get", "GET", "", both, 405, 0},
+		{"get without a session", "GET", "", both, 400, 0},
+		{"get of no stream", "GET", "", "Accept: application/json", 406, 0},
+		{"put", "PUT", "{}", both, 405, 0},
 		{"accepts too little", "POST", initialize, "Accept: application/json", 406, 0},
 		{"not JSON", "POST", `{`, both, 400, rpcParse},
 		{"not JSON-RPC", "POST", `{"id":1,"method":"ping"}`, both, 400, rpcInvalidRequest},
