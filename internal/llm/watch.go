@@ -18,9 +18,8 @@ type watch struct {
 	touched []*streamed
 	marks   []mark // what windows have not said, in the order of the stream
 	placed  []placed
-	groups  map[threadKey][]*streamed // texts that clients join, in their order
+	groups  map[threadKey][]*streamed // texts that clients join and that say something, in their order
 	starts  map[string][]*streamed    // texts by what they begin with
-	mirrors map[threadKey]threadKey   // groups that repeat another
 
 	// What of it was marked, and said.
 	marked, said reached
@@ -75,6 +74,10 @@ type progress struct {
 	copyOf  *streamed
 	copies  []*streamed
 	keyed   bool
+	grouped bool
+	repeats *streamed // that log probabilities have repeated up to now
+	upTo    int       // and up to where
+	differs bool      // they have said something else
 
 	call *openCall // that it is a part of
 
@@ -92,7 +95,7 @@ type progress struct {
 
 func newWatch() *watch {
 	return &watch{
-		event: 1, groups: make(map[threadKey][]*streamed), starts: make(map[string][]*streamed), mirrors: make(map[threadKey]threadKey),
+		event: 1, groups: make(map[threadKey][]*streamed), starts: make(map[string][]*streamed),
 		seen: make(map[int]bool), probs: make(map[int]bool), byCall: make(map[callKey]*openCall), open: make(map[int]*openCall),
 	}
 }
@@ -105,19 +108,24 @@ func (m *assembler) touch(s *streamed) {
 	}
 	if s.flow == nil {
 		s.flow = &progress{order: len(m.texts) - 1, checked: -1, base64: true}
-		if s.group != (threadKey{}) {
-			g := w.groups[s.group]
-			i, _ := slices.BinarySearchFunc(g, s, byPlace)
-			for i < len(g) && byPlace(g[i], s) == 0 {
-				i++
-			}
-			w.groups[s.group] = slices.Insert(g, i, s)
-		}
 	}
 	if s.flow.event != w.event {
 		s.flow.event, s.flow.before, s.flow.news = w.event, max(s.flow.checked, 0), false
 		w.touched = append(w.touched, s)
 	}
+}
+
+// group puts a text that has begun among those that clients join it to.
+func (w *watch) group(s *streamed) {
+	if s.group == (threadKey{}) {
+		return
+	}
+	g := w.groups[s.group]
+	i, _ := slices.BinarySearchFunc(g, s, byPlace)
+	for i < len(g) && byPlace(g[i], s) == 0 {
+		i++
+	}
+	w.groups[s.group] = slices.Insert(g, i, s)
 }
 
 // byPlace is the order in which clients join texts.
@@ -214,6 +222,10 @@ func (m *assembler) settleText(s *streamed, end int64) (chars int) {
 		return 0
 	}
 	fresh := s.buf[max(p.checked, 0):n]
+	if !p.grouped && n > 0 {
+		p.grouped = true
+		w.group(s)
+	}
 	p.base64 = p.base64 && base64Alphabet(string(fresh))
 	p.checked = n
 	if len(fresh) > 0 && grew == 0 && (s.probs && w.repeats(s, fresh) || !s.probs && m.copies(s)) {
@@ -239,19 +251,37 @@ func (m *assembler) settleText(s *streamed, end int64) (chars int) {
 }
 
 // repeats reports whether log probabilities say what a text of their choice says
-// in the same unit.
+// in the same unit, and have said nothing but that text up to now: what they
+// leave out, clients that join them do not see.
 func (w *watch) repeats(s *streamed, fresh []byte) bool {
-	if s.group.slot != slotProbs {
+	p := s.flow
+	if s.group.slot != slotProbs || p.differs {
 		return false
 	}
-	fresh = bytes.TrimSpace(fresh)
+	if t := p.repeats; t != nil {
+		if w.touches(t) && t.runs == nil && p.upTo <= len(t.buf) && bytes.HasPrefix(t.buf[p.upTo:], fresh) {
+			p.upTo += len(fresh)
+			return true
+		}
+		p.differs = true
+		return false
+	}
 	for _, t := range w.touched {
-		if !t.probs && t.at.choice == s.at.choice && t.at.kind != KindOther && !t.json && bytes.Contains(t.buf[min(t.flow.before, len(t.buf)):], fresh) {
+		if t.probs || t.at.choice != s.at.choice || t.at.kind == KindOther || t.json || t.runs != nil {
+			continue
+		}
+		from := min(t.flow.before, len(t.buf))
+		if i := bytes.Index(t.buf[from:], fresh); i >= 0 {
+			p.repeats, p.upTo = t, from+i+len(fresh)
 			return true
 		}
 	}
+	p.differs = true
 	return false
 }
+
+// touches reports whether the unit speaks of a text.
+func (w *watch) touches(s *streamed) bool { return s.flow.event == w.event }
 
 const (
 	beginning = 16 // bytes by which texts are looked up
@@ -263,15 +293,18 @@ const (
 // one at its place says from its beginning on. "Done" events bring such copies.
 func (m *assembler) copies(s *streamed) bool {
 	p := s.flow
+	// Where clients join several texts, they may be copies and what is read
+	// over their seam none.
+	alone := len(m.groups[s.group]) < 2 && s.runs == nil
 	if p.copyOf != nil {
 		of := p.copyOf.buf
-		if len(of) >= p.checked && bytes.Equal(of[p.before:p.checked], s.buf[p.before:p.checked]) {
+		if alone && p.copyOf.runs == nil && len(of) >= p.checked && bytes.Equal(of[p.before:p.checked], s.buf[p.before:p.checked]) {
 			return true
 		}
 		p.copyOf = nil
 		return false
 	}
-	if p.first || p.before > 0 || s.runs != nil {
+	if p.first || p.before > 0 || !alone {
 		return false
 	}
 	candidates := m.texts[:min(len(m.texts), shortOnes)]
@@ -283,13 +316,8 @@ func (m *assembler) copies(s *streamed) bool {
 			t.at.choice != s.at.choice || t.runs != nil || !bytes.HasPrefix(t.buf, s.buf) {
 			continue
 		}
-		// Where clients join the texts, the others have to be copies too.
-		if s.group != (threadKey{}) {
-			g, ok := m.mirrors[s.group]
-			if s.group == t.group || ok && g != t.group || byPlace(s, t) != 0 {
-				continue
-			}
-			m.mirrors[s.group] = t.group
+		if s.group != (threadKey{}) && byPlace(s, t) != 0 {
+			continue
 		}
 		p.copyOf = t
 		t.flow.copies = append(t.flow.copies, s)
