@@ -26,11 +26,14 @@ type watch struct {
 
 	// What the unit says about its end.
 	seen    map[int]bool // choices; true for those that have finished
+	going   int          // how many have not
+	ended   []int        // those that have finished in this unit
 	probs   map[int]bool // choices that have log probabilities
 	final   bool
 	closing bool // calls end here
 	byCall  map[callKey]*openCall
-	open    map[int]*openCall // the last one of each choice
+	open    map[int]*openCall // the last one of each choice that may be closed
+	waits   []*openCall       // those that this unit is the first to wait for
 	flushed flushing
 }
 
@@ -54,6 +57,7 @@ type placed struct {
 // An openCall is a tool call, while it comes in pieces.
 type openCall struct {
 	open   bool // it may go on
+	noted  bool // a unit that waits for it has been noted
 	opened int  // how often it began to
 	name   int  // the length of its name
 	told   int  // and of the one that windows have said
@@ -188,16 +192,32 @@ func (r *reader) settle(end int64) (u Unit, says bool) {
 			w.follow(s)
 		}
 	}
-	for choice, c := range w.open {
-		if w.closing && c.opened <= maxOpened || w.seen[choice] {
+	if w.closing {
+		for choice := range w.open {
 			w.close(choice)
 		}
 	}
+	for _, choice := range w.ended {
+		w.close(choice)
+	}
 	for _, s := range w.touched {
-		u.Call = u.Call || s.flow.news && s.flow.call != nil && s.flow.call.open
+		if w.seen[s.at.choice] {
+			w.close(s.at.choice)
+		}
+	}
+	w.waits = nil
+	for _, s := range w.touched {
+		c := s.flow.call
+		if c == nil || !c.open || !s.flow.news {
+			continue
+		}
+		if u.Call = true; !c.noted {
+			c.noted = true
+			w.waits = append(w.waits, c)
+		}
 	}
 	u.Final = w.final
-	w.touched, w.closing = w.touched[:0], false
+	w.touched, w.ended, w.closing = w.touched[:0], w.ended[:0], false
 	w.event++
 	return u, len(w.marks) > marks
 }
@@ -360,24 +380,27 @@ func (r *reader) settleRest(end int64) (chars int) {
 	return chars
 }
 
-// follow notes that a text goes on, which ends the call before it.
+// follow notes that a text goes on, which ends the call before it. A call that
+// was closed too often stays open.
 func (w *watch) follow(s *streamed) {
 	choice, c := s.at.choice, s.flow.call
-	if last := w.open[choice]; last != nil && last != c && last.opened <= maxOpened {
+	if w.open[choice] != c {
 		w.close(choice)
 	}
 	if c != nil && !c.open {
 		c.open = true
-		c.opened++
-		if w.open[choice] == nil {
+		if c.opened++; c.opened <= maxOpened {
 			w.open[choice] = c
 		}
 	}
 }
 
+// close ends the last call of a choice.
 func (w *watch) close(choice int) {
-	w.open[choice].open = false
-	delete(w.open, choice)
+	if c := w.open[choice]; c != nil {
+		c.open = false
+		delete(w.open, choice)
+	}
 }
 
 // done notes that the stream says that it is complete.
@@ -441,16 +464,21 @@ func (m *assembler) choices(r *reader, v int) {
 			n, _ = r.place(i)
 		}
 		done := r.member(c, "finish_reason", "finishReason") != ""
-		if len(m.seen) < maxTexts {
-			m.seen[n] = m.seen[n] || done
-		}
 		finished = finished || done
+		before, known := m.seen[n]
+		if len(m.seen) == maxTexts && !known || before {
+			continue
+		}
+		m.seen[n] = done
+		switch {
+		case done:
+			m.ended = append(m.ended, n)
+			if known {
+				m.going--
+			}
+		case !known:
+			m.going++
+		}
 	}
-	if !finished {
-		return
-	}
-	for _, done := range m.seen {
-		finished = finished && done
-	}
-	m.final = m.final || finished
+	m.final = m.final || finished && m.going == 0
 }

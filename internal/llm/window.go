@@ -42,6 +42,9 @@ func (s *Stream) Window(context int) (m *Message, end int64) {
 	for ; n < len(s.units) && !s.units[n].waits(); n++ {
 		says = says || s.units[n].says
 		s.covered = s.units[n].end
+		for _, c := range s.units[n].calls {
+			c.noted = false
+		}
 	}
 	if s.units = s.units[n:]; len(s.units) == 0 {
 		s.units = nil
