@@ -79,8 +79,8 @@ func (m *assembler) clone(r *reader) *assembler {
 		one.byKey[k] = copyOf[s]
 	}
 	for _, t := range one.texts {
-		if t.flow != nil && t.flow.copyOf != nil {
-			t.flow.copyOf = copyOf[t.flow.copyOf]
+		if t.flow != nil {
+			t.flow.copyOf, t.flow.repeats = copyOf[t.flow.copyOf], copyOf[t.flow.repeats]
 		}
 	}
 	for k, g := range m.groups {
@@ -99,7 +99,6 @@ func (m *assembler) clone(r *reader) *assembler {
 		}
 		w.marks = append(w.marks, k)
 	}
-	maps.Copy(w.mirrors, m.mirrors)
 	w.event, w.marked, w.said = m.watch.event, m.marked, m.said
 	// What is noted is told once, by the reader that this one is a clone of.
 	w.marked.noted, w.said.noted = 0, 0

@@ -81,7 +81,7 @@ const (
 type unit struct {
 	end   int64
 	says  bool
-	calls []*openCall
+	calls []*openCall // that no unit before it waits for
 	final bool
 }
 
@@ -297,9 +297,7 @@ func (s *Stream) append(units []Unit, u Unit, says bool) []Unit {
 	s.read = u.End
 	next := unit{end: u.End, says: says, final: u.Final}
 	if u.Call {
-		for _, c := range s.r.asm.open {
-			next.calls = append(next.calls, c)
-		}
+		next.calls, s.r.asm.waits = s.r.asm.waits, nil
 	}
 	if n := len(s.units); n > 0 && (u.Final && s.units[n-1].final || !says && !u.Final && !u.Call) {
 		s.units[n-1].end = u.End // it says nothing, or waits for the same

@@ -18,20 +18,22 @@ type watch struct {
 	touched []*streamed
 	marks   []mark // what windows have not said, in the order of the stream
 	placed  []placed
-	groups  map[threadKey][]*streamed // texts that clients join, in their order
+	groups  map[threadKey][]*streamed // texts that clients join and that say something, in their order
 	starts  map[string][]*streamed    // texts by what they begin with
-	mirrors map[threadKey]threadKey   // groups that repeat another
 
 	// What of it was marked, and said.
 	marked, said reached
 
 	// What the unit says about its end.
 	seen    map[int]bool // choices; true for those that have finished
+	going   int          // how many have not
+	ended   []int        // those that have finished in this unit
 	probs   map[int]bool // choices that have log probabilities
 	final   bool
 	closing bool // calls end here
 	byCall  map[callKey]*openCall
-	open    map[int]*openCall // the last one of each choice
+	open    map[int]*openCall // the last one of each choice that may be closed
+	waits   []*openCall       // those that this unit is the first to wait for
 	flushed flushing
 }
 
@@ -55,6 +57,7 @@ type placed struct {
 // An openCall is a tool call, while it comes in pieces.
 type openCall struct {
 	open   bool // it may go on
+	noted  bool // a unit that waits for it has been noted
 	opened int  // how often it began to
 	name   int  // the length of its name
 	told   int  // and of the one that windows have said
@@ -75,6 +78,10 @@ type progress struct {
 	copyOf  *streamed
 	copies  []*streamed
 	keyed   bool
+	grouped bool
+	repeats *streamed // that log probabilities have repeated up to now
+	upTo    int       // and up to where
+	differs bool      // they have said something else
 
 	call *openCall // that it is a part of
 
@@ -92,7 +99,7 @@ type progress struct {
 
 func newWatch() *watch {
 	return &watch{
-		event: 1, groups: make(map[threadKey][]*streamed), starts: make(map[string][]*streamed), mirrors: make(map[threadKey]threadKey),
+		event: 1, groups: make(map[threadKey][]*streamed), starts: make(map[string][]*streamed),
 		seen: make(map[int]bool), probs: make(map[int]bool), byCall: make(map[callKey]*openCall), open: make(map[int]*openCall),
 	}
 }
@@ -105,19 +112,24 @@ func (m *assembler) touch(s *streamed) {
 	}
 	if s.flow == nil {
 		s.flow = &progress{order: len(m.texts) - 1, checked: -1, base64: true}
-		if s.group != (threadKey{}) {
-			g := w.groups[s.group]
-			i, _ := slices.BinarySearchFunc(g, s, byPlace)
-			for i < len(g) && byPlace(g[i], s) == 0 {
-				i++
-			}
-			w.groups[s.group] = slices.Insert(g, i, s)
-		}
 	}
 	if s.flow.event != w.event {
 		s.flow.event, s.flow.before, s.flow.news = w.event, max(s.flow.checked, 0), false
 		w.touched = append(w.touched, s)
 	}
+}
+
+// group puts a text that has begun among those that clients join it to.
+func (w *watch) group(s *streamed) {
+	if s.group == (threadKey{}) {
+		return
+	}
+	g := w.groups[s.group]
+	i, _ := slices.BinarySearchFunc(g, s, byPlace)
+	for i < len(g) && byPlace(g[i], s) == 0 {
+		i++
+	}
+	w.groups[s.group] = slices.Insert(g, i, s)
 }
 
 // byPlace is the order in which clients join texts.
@@ -180,16 +192,32 @@ func (r *reader) settle(end int64) (u Unit, says bool) {
 			w.follow(s)
 		}
 	}
-	for choice, c := range w.open {
-		if w.closing && c.opened <= maxOpened || w.seen[choice] {
+	if w.closing {
+		for choice := range w.open {
 			w.close(choice)
 		}
 	}
+	for _, choice := range w.ended {
+		w.close(choice)
+	}
 	for _, s := range w.touched {
-		u.Call = u.Call || s.flow.news && s.flow.call != nil && s.flow.call.open
+		if w.seen[s.at.choice] {
+			w.close(s.at.choice)
+		}
+	}
+	w.waits = nil
+	for _, s := range w.touched {
+		c := s.flow.call
+		if c == nil || !c.open || !s.flow.news {
+			continue
+		}
+		if u.Call = true; !c.noted {
+			c.noted = true
+			w.waits = append(w.waits, c)
+		}
 	}
 	u.Final = w.final
-	w.touched, w.closing = w.touched[:0], false
+	w.touched, w.ended, w.closing = w.touched[:0], w.ended[:0], false
 	w.event++
 	return u, len(w.marks) > marks
 }
@@ -214,6 +242,10 @@ func (m *assembler) settleText(s *streamed, end int64) (chars int) {
 		return 0
 	}
 	fresh := s.buf[max(p.checked, 0):n]
+	if !p.grouped && n > 0 {
+		p.grouped = true
+		w.group(s)
+	}
 	p.base64 = p.base64 && base64Alphabet(string(fresh))
 	p.checked = n
 	if len(fresh) > 0 && grew == 0 && (s.probs && w.repeats(s, fresh) || !s.probs && m.copies(s)) {
@@ -239,19 +271,37 @@ func (m *assembler) settleText(s *streamed, end int64) (chars int) {
 }
 
 // repeats reports whether log probabilities say what a text of their choice says
-// in the same unit.
+// in the same unit, and have said nothing but that text up to now: what they
+// leave out, clients that join them do not see.
 func (w *watch) repeats(s *streamed, fresh []byte) bool {
-	if s.group.slot != slotProbs {
+	p := s.flow
+	if s.group.slot != slotProbs || p.differs {
 		return false
 	}
-	fresh = bytes.TrimSpace(fresh)
+	if t := p.repeats; t != nil {
+		if w.touches(t) && t.runs == nil && p.upTo <= len(t.buf) && bytes.HasPrefix(t.buf[p.upTo:], fresh) {
+			p.upTo += len(fresh)
+			return true
+		}
+		p.differs = true
+		return false
+	}
 	for _, t := range w.touched {
-		if !t.probs && t.at.choice == s.at.choice && t.at.kind != KindOther && !t.json && bytes.Contains(t.buf[min(t.flow.before, len(t.buf)):], fresh) {
+		if t.probs || t.at.choice != s.at.choice || t.at.kind == KindOther || t.json || t.runs != nil {
+			continue
+		}
+		from := min(t.flow.before, len(t.buf))
+		if i := bytes.Index(t.buf[from:], fresh); i >= 0 {
+			p.repeats, p.upTo = t, from+i+len(fresh)
 			return true
 		}
 	}
+	p.differs = true
 	return false
 }
+
+// touches reports whether the unit speaks of a text.
+func (w *watch) touches(s *streamed) bool { return s.flow.event == w.event }
 
 const (
 	beginning = 16 // bytes by which texts are looked up
@@ -263,15 +313,18 @@ const (
 // one at its place says from its beginning on. "Done" events bring such copies.
 func (m *assembler) copies(s *streamed) bool {
 	p := s.flow
+	// Where clients join several texts, they may be copies and what is read
+	// over their seam none.
+	alone := len(m.groups[s.group]) < 2 && s.runs == nil
 	if p.copyOf != nil {
 		of := p.copyOf.buf
-		if len(of) >= p.checked && bytes.Equal(of[p.before:p.checked], s.buf[p.before:p.checked]) {
+		if alone && p.copyOf.runs == nil && len(of) >= p.checked && bytes.Equal(of[p.before:p.checked], s.buf[p.before:p.checked]) {
 			return true
 		}
 		p.copyOf = nil
 		return false
 	}
-	if p.first || p.before > 0 || s.runs != nil {
+	if p.first || p.before > 0 || !alone {
 		return false
 	}
 	candidates := m.texts[:min(len(m.texts), shortOnes)]
@@ -283,13 +336,8 @@ func (m *assembler) copies(s *streamed) bool {
 			t.at.choice != s.at.choice || t.runs != nil || !bytes.HasPrefix(t.buf, s.buf) {
 			continue
 		}
-		// Where clients join the texts, the others have to be copies too.
-		if s.group != (threadKey{}) {
-			g, ok := m.mirrors[s.group]
-			if s.group == t.group || ok && g != t.group || byPlace(s, t) != 0 {
-				continue
-			}
-			m.mirrors[s.group] = t.group
+		if s.group != (threadKey{}) && byPlace(s, t) != 0 {
+			continue
 		}
 		p.copyOf = t
 		t.flow.copies = append(t.flow.copies, s)
@@ -332,24 +380,27 @@ func (r *reader) settleRest(end int64) (chars int) {
 	return chars
 }
 
-// follow notes that a text goes on, which ends the call before it.
+// follow notes that a text goes on, which ends the call before it. A call that
+// was closed too often stays open.
 func (w *watch) follow(s *streamed) {
 	choice, c := s.at.choice, s.flow.call
-	if last := w.open[choice]; last != nil && last != c && last.opened <= maxOpened {
+	if w.open[choice] != c {
 		w.close(choice)
 	}
 	if c != nil && !c.open {
 		c.open = true
-		c.opened++
-		if w.open[choice] == nil {
+		if c.opened++; c.opened <= maxOpened {
 			w.open[choice] = c
 		}
 	}
 }
 
+// close ends the last call of a choice.
 func (w *watch) close(choice int) {
-	w.open[choice].open = false
-	delete(w.open, choice)
+	if c := w.open[choice]; c != nil {
+		c.open = false
+		delete(w.open, choice)
+	}
 }
 
 // done notes that the stream says that it is complete.
@@ -413,16 +464,21 @@ func (m *assembler) choices(r *reader, v int) {
 			n, _ = r.place(i)
 		}
 		done := r.member(c, "finish_reason", "finishReason") != ""
-		if len(m.seen) < maxTexts {
-			m.seen[n] = m.seen[n] || done
-		}
 		finished = finished || done
+		before, known := m.seen[n]
+		if len(m.seen) == maxTexts && !known || before {
+			continue
+		}
+		m.seen[n] = done
+		switch {
+		case done:
+			m.ended = append(m.ended, n)
+			if known {
+				m.going--
+			}
+		case !known:
+			m.going++
+		}
 	}
-	if !finished {
-		return
-	}
-	for _, done := range m.seen {
-		finished = finished && done
-	}
-	m.final = m.final || finished
+	m.final = m.final || finished && m.going == 0
 }

@@ -42,6 +42,9 @@ func (s *Stream) Window(context int) (m *Message, end int64) {
 	for ; n < len(s.units) && !s.units[n].waits(); n++ {
 		says = says || s.units[n].says
 		s.covered = s.units[n].end
+		for _, c := range s.units[n].calls {
+			c.noted = false
+		}
 	}
 	if s.units = s.units[n:]; len(s.units) == 0 {
 		s.units = nil
@@ -193,6 +196,7 @@ func (t *reader) addTails(m *assembler, texts []*streamed, context int) {
 	var tails []tail
 	var told []*streamed
 	near := make(map[*streamed]bool)
+	grouped := make(map[threadKey][]*streamed)
 	for _, s := range texts {
 		tails = append(tails, tail{s.flow.order, s.tail(context)})
 		if s.json {
@@ -206,18 +210,24 @@ func (t *reader) addTails(m *assembler, texts []*streamed, context int) {
 			}
 			continue
 		}
-		if s.group == (threadKey{}) || s.probs {
+		if s.probs || len(s.buf) == 0 || len(m.groups[s.group]) < 2 {
 			continue
 		}
-		before := m.before(s, context)
-		for _, n := range before {
-			if !n.of.flow.listed && !near[n.of] {
+		for _, n := range m.before(s, context, false) {
+			if !near[n.of] {
 				near[n.of] = true
 				tails = append(tails, tail{n.of.flow.order, n.tail()})
 			}
 		}
-		if seam := m.seam(s, before, context); seam != nil {
-			tails = append(tails, tail{s.flow.order, seam})
+		grouped[s.group] = append(grouped[s.group], s)
+	}
+	for _, s := range texts {
+		if list := grouped[s.group]; len(list) > 0 {
+			delete(grouped, s.group)
+			slices.SortStableFunc(list, byPlace)
+			for _, seam := range m.seams(list, context) {
+				tails = append(tails, tail{s.flow.order, seam})
+			}
 		}
 	}
 	for _, s := range told {
@@ -308,16 +318,13 @@ type neighbour struct {
 	from, to int
 }
 
-// maxNear is how many texts before another one stand in its window.
-const maxNear = 8
-
 // before returns the ends of the texts that clients put before s, as far as
-// context goes, the nearest first.
-func (m *assembler) before(s *streamed, context int) (near []neighbour) {
+// context goes, the nearest first. Unless all of them are wanted, they end where
+// the window says what came before that by itself.
+func (m *assembler) before(s *streamed, context int, all bool) (near []neighbour) {
 	g := m.groups[s.group]
-	i := indexIn(g, s)
 	left := context - utf8.RuneCount(s.buf[back(s.buf[:s.flow.said], context):s.flow.said])
-	for j := i - 1; j >= 0 && left > 0 && i-j <= maxNear; j-- {
+	for j := indexIn(g, s) - 1; j >= 0 && left > 0 && (all || !g[j].flow.listed); j-- {
 		of := g[j]
 		to := of.known()
 		n := neighbour{of, back(of.buf[:to], left), to}
@@ -337,42 +344,50 @@ func indexIn(g []*streamed, s *streamed) int {
 	return i
 }
 
-// seam returns what clients read where s ends and the texts behind it begin,
-// which were there before and are not said from their beginning on: blocks that
-// grow side by side. It is nil if there are none, or if white space separates
-// them.
-func (m *assembler) seam(s *streamed, before []neighbour, context int) *streamed {
-	g := m.groups[s.group]
-	i := indexIn(g, s) + 1
-	if i == len(g) || g[i].flow.listed && g[i].flow.said == 0 {
-		return nil
-	}
-	var text []byte
-	for _, n := range slices.Backward(before) {
-		text = append(text, n.of.buf[n.from:n.to]...)
-	}
-	text = append(text, s.buf[back(s.buf[:s.flow.said], context):s.flow.to]...)
-	last, _ := utf8.DecodeLastRune(text)
-	tight, left := false, context
-	for j := i; j < len(g) && left > 0 && j-i < maxNear; j++ {
-		head := g[j].buf[:g[j].known()]
-		to := 0
-		for ; left > 0 && to < len(head); left-- {
-			_, size := utf8.DecodeRune(head[to:])
-			to += size
-		}
-		if to == 0 {
+// seams returns what clients read where texts of one group end and those behind
+// them begin, which were there before and are not said from their beginning on:
+// blocks that grow side by side. list is in order. Where white space separates
+// all of them, nothing is to be said.
+func (m *assembler) seams(list []*streamed, context int) (seams []*streamed) {
+	g := m.groups[list[0].group]
+	said := -1 // up to which one the last seam has all that it needs
+	for _, s := range list {
+		i := indexIn(g, s)
+		if i <= said || i+1 == len(g) || g[i+1].flow.listed && g[i+1].flow.said == 0 {
 			continue
 		}
-		first, _ := utf8.DecodeRune(head)
-		tight = tight || !unicode.IsSpace(last) && !unicode.IsSpace(first)
-		text = append(text, head[:to]...)
-		last, _ = utf8.DecodeLastRune(head[:to])
+		var text []byte
+		for _, n := range slices.Backward(m.before(s, context, true)) {
+			text = append(text, n.of.buf[n.from:n.to]...)
+		}
+		text = append(text, s.buf[back(s.buf[:s.flow.said], context):s.flow.to]...)
+		last, _ := utf8.DecodeLastRune(text)
+		tight, left := false, context
+		for j := i + 1; j < len(g) && left > 0; j++ {
+			known := g[j].buf[:g[j].known()]
+			to := 0
+			for ; left > 0 && to < len(known); left-- {
+				_, size := utf8.DecodeRune(known[to:])
+				to += size
+			}
+			if to > 0 {
+				first, _ := utf8.DecodeRune(known)
+				tight = tight || !unicode.IsSpace(last) && !unicode.IsSpace(first)
+				text = append(text, known[:to]...)
+				last, _ = utf8.DecodeLastRune(known[:to])
+			}
+			if to < len(known) {
+				break
+			}
+			if g[j].flow.listed {
+				left, said = context, j // what follows it is new to it, too
+			}
+		}
+		if tight {
+			seams = append(seams, &streamed{at: s.at, buf: text, halved: s.halved})
+		}
 	}
-	if !tight {
-		return nil
-	}
-	return &streamed{at: s.at, buf: text, halved: s.halved}
+	return seams
 }
 
 // known is how much of a text windows have said, of a copy how much it has.

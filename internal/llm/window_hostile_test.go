@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package llm
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// TestWindowsSayWhatIsJoined: when clients have the whole of a sentence, however
+// it came to them, some window has held the whole of it.
+func TestWindowsSayWhatIsJoined(t *testing.T) {
+	const sentence = "copperxswans"
+	block := func(i int, text string) string {
+		return fmt.Sprintf(`{"type":"content_block_delta","index":%d,"delta":{"type":"text_delta","text":%q}}`, i, text)
+	}
+	var blocks, empty []string
+	for i := range sentence {
+		blocks = append(blocks, block(i, sentence[i:i+1]))
+	}
+	empty = append(empty, block(0, "copperx"))
+	for i := range 20 {
+		empty = append(empty, block(i+1, ""))
+	}
+	backwards := slices.Clone(blocks)
+	slices.Reverse(backwards)
+	grown := append(slices.Clone(blocks[:3]), block(5, "r"), block(5, "xswans"), block(3, "p"), block(4, "e"))
+	other := func(i int, text string) string {
+		return strings.ReplaceAll(block(i, text), "content_block_delta", "other_delta")
+	}
+	chosen := func(text, token string) string {
+		return fmt.Sprintf(`{"choices":[{"index":0,"delta":{"content":%q},"logprobs":{"content":[{"token":%q,"logprob":-1}]}}]}`, text, token)
+	}
+	for name, chunks := range map[string][]string{
+		"a letter a block":            blocks,
+		"the last block first":        backwards,
+		"blocks that grow":            grown,
+		"blocks of nothing between":   append(empty, block(21, "swans")),
+		"two beginnings":              {block(0, "copperx and tin"), block(1, "swans and geese"), other(0, "copperx"), other(1, "swans")},
+		"a beginning that grows late": {block(0, "copperx and tin"), block(1, "swans and geese"), other(1, "swans"), other(0, "copperx")},
+		"log probabilities":           {chosen("a copperx and", "copperx"), chosen(" b swans and", "swans"), chosen(" c", " c")},
+		"log probabilities in turn":   {chosen("copper", "copper"), chosen(" ", "x"), chosen("swans", "swans")},
+	} {
+		for _, every := range []int{1, 2, 3, len(chunks)} {
+			s, err := NewStream(context.Background(), Input{Leg: ResponseLeg, ContentType: sseKind}, testLimits)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var body strings.Builder
+			told, shown := false, false
+			for i, c := range chunks {
+				body.WriteString("data: " + c + "\n\n")
+				writeTo(t, s, "data: "+c+"\n\n")
+				if (i+1)%every != 0 && i+1 < len(chunks) {
+					continue
+				}
+				m, end := s.Window(40)
+				told = told || m != nil && strings.Contains(said(m), sentence)
+				whole, err := Read(Input{Leg: ResponseLeg, ContentType: sseKind, Body: []byte(body.String()[:end])}, testLimits)
+				if err != nil {
+					t.Fatal(name, err)
+				}
+				if shown = strings.Contains(said(whole), sentence); shown && !told {
+					t.Errorf("%s, every %d: said in no window", name, every)
+				}
+			}
+			if !shown {
+				t.Errorf("%s: it is not to be read", name)
+			}
+			s.Stop()
+		}
+	}
+}
