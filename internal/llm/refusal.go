@@ -131,4 +131,9 @@ func (o *object) open(name string) {
 
 func (o *object) close() { o.buf, o.comma = append(o.buf, '}'), true }
 
-func (o *object) end() []byte { return append(o.buf, '}') }
+func (o *object) end() []byte {
+	if len(o.buf) == 0 {
+		o.buf = append(o.buf, '{')
+	}
+	return append(o.buf, '}')
+}

@@ -370,6 +370,16 @@ func (gw *Gateway) Signal(plugin string, sig syscall.Signal) error {
 	return run.process.signal(sig)
 }
 
+// Processes are the ids of a plugin's processes since the last reload: the
+// command that was started, and what runs under it. It needs /proc.
+func (gw *Gateway) Processes(plugin string) ([]int, error) {
+	run := gw.current.Load().runs[plugin]
+	if run == nil {
+		return nil, fmt.Errorf("no plugin server for %q", plugin)
+	}
+	return run.process.family()
+}
+
 // Starts is how often a plugin's process was started, reloads included.
 func (gw *Gateway) Starts(plugin string) int {
 	gw.mu.Lock()

@@ -4,6 +4,7 @@ package kongtest
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -259,6 +261,43 @@ func (p *process) signal(sig syscall.Signal) error {
 		return os.ErrProcessDone
 	}
 	return p.cmd.Process.Signal(sig)
+}
+
+// family is the process that runs now and all that runs under it, parents
+// first.
+func (p *process) family() ([]int, error) {
+	p.mu.Lock()
+	if p.cmd == nil {
+		p.mu.Unlock()
+		return nil, os.ErrProcessDone
+	}
+	family := []int{p.cmd.Process.Pid}
+	p.mu.Unlock()
+	parents, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil || len(parents) == 0 {
+		return nil, errors.Join(errors.New("/proc shows no processes"), err)
+	}
+	children := map[int][]int{}
+	for _, path := range parents {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			continue // it has ended
+		}
+		var pid, parent int
+		var state string
+		_, rest, _ := strings.Cut(string(b[bytes.LastIndexByte(b, ')')+1:]), " ")
+		if _, err := fmt.Sscan(rest, &state, &parent); err != nil || state == "Z" {
+			continue
+		}
+		if _, err := fmt.Sscan(string(b), &pid); err != nil {
+			continue
+		}
+		children[parent] = append(children[parent], pid)
+	}
+	for i := 0; i < len(family); i++ {
+		family = append(family, children[family[i]]...)
+	}
+	return family, nil
 }
 
 func (p *process) count() int {
