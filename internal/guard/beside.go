@@ -73,7 +73,7 @@ func (b *beside) settle(d policy.Decision) {
 		d.Message = outline(d.Message)
 	}
 	d.Body, d.Turns, d.Picked = nil, nil, nil
-	b.run.took = time.Since(b.run.start)
+	b.run.took = max(time.Since(b.run.start), 1) // 0 stands for not known
 	b.run.giveBack()
 	b.decision = d
 }
