@@ -312,6 +312,11 @@ func TestALaterPluginTakesSomeTargets(t *testing.T) {
 			t.Error("relayed although a target was taken under the phases' eyes")
 		}
 	}
+	for _, result := range []string{"made", "taken_back", "failed"} {
+		if n := w.metric("relay_proofs_total", result); n != 1 {
+			t.Errorf("%v proofs count as %s", n, result)
+		}
+	}
 }
 
 // A request that ends before it is sent says nothing about where it would have

@@ -85,29 +85,35 @@ func (p *proofs) get(k kind) *proof {
 	return of
 }
 
-// came hears of a scout that the relay has seen.
-func (p *proofs) came(k kind) {
+// came hears of a scout that the relay has seen. made is true for the one that
+// completes the proof.
+func (p *proofs) came(k kind) (made bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	of := p.get(k)
 	if of.role != scouts {
-		return
+		return false
 	}
-	if of.need--; of.need <= 0 {
-		of.role = relays
+	if of.need--; of.need > 0 {
+		return false
 	}
+	of.role = relays
+	return true
 }
 
-// missed hears of a relayed exchange that never came.
-func (p *proofs) missed(k kind) {
+// missed hears of a relayed exchange that never came. takenBack is true when
+// there was a proof.
+func (p *proofs) missed(k kind) (takenBack bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	of := p.get(k)
 	if of.role == stays {
-		return
+		return false
 	}
+	takenBack = of.role == relays
 	of.role, of.need = scouts, of.price
 	of.price = min(of.price*dearer, dearest)
+	return takenBack
 }
 
 // refute hears of an exchange whose answer came although the relay had not seen

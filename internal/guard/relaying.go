@@ -18,6 +18,7 @@ import (
 	"kong-ai-guard/internal/pdk"
 	"kong-ai-guard/internal/policy"
 	"kong-ai-guard/internal/relay"
+	"kong-ai-guard/internal/telemetry"
 )
 
 // relaying is what an engine that relays knows of where its exchanges go.
@@ -290,7 +291,9 @@ func (x *expected) arrived() {
 		return
 	}
 	if x.scout {
-		x.engine.relaying.proofs.came(x.kind)
+		if x.engine.relaying.proofs.came(x.kind) {
+			x.engine.process.metrics.Proofs.WithLabelValues(telemetry.ProofMade).Inc()
+		}
 		return
 	}
 	x.engine.process.arrivals.put(x.sent.Load().exchange.requestID)
@@ -303,7 +306,9 @@ func (x *expected) missed() {
 		return
 	}
 	e := x.engine
-	e.relaying.proofs.missed(x.kind)
+	if e.relaying.proofs.missed(x.kind) {
+		e.process.metrics.Proofs.WithLabelValues(telemetry.ProofTakenBack).Inc()
+	}
 	e.process.metrics.UnscannedAnswers.Inc()
 	e.process.Notice(true, "a request that was to be relayed never came to the relay: its exchange went out unseen, or another plugin or Kong ended it; "+
 		"the next ones"+x.of()+" go through the phases until the relay has seen some")
@@ -313,6 +318,7 @@ func (x *expected) missed() {
 func (x *expected) refute() {
 	e := x.engine
 	if e.relaying.proofs.refute(x.kind) {
+		e.process.metrics.Proofs.WithLabelValues(telemetry.ProofFailed).Inc()
 		e.process.Notice(true, "requests"+x.of()+" are not relayed: "+string(policy.RelayTaken)+" (docs/priorities-and-ai-proxy.md)")
 	}
 }
