@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
 GO ?= go
-# ARGS are for the sandbox: make run ARGS="-listen 127.0.0.1:9000"
+# ARGS are for the sandbox and for bench-kong: make run ARGS="-listen 127.0.0.1:9000"
 ARGS ?=
 BENCH ?= .
 COUNT ?= 1
@@ -21,10 +21,10 @@ RACE = $(shell d=$$(mktemp -d) && printf 'package main\n\nimport "C"\n\nfunc mai
 	CGO_ENABLED=1 $(GO) build -race -o $$d/main $$d/main.go 2>/dev/null && $$d/main && echo -race; rm -rf $$d)
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo build test unit clients lint generate bench fuzz cover dist clean
+.PHONY: help run demo build test test-kong unit clients lint generate bench bench-kong fuzz cover dist clean
 
 help: ## what can be made
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-9s %s\n' "$$name" "$$text"; done
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
 
 run: build ## start the sandbox: both plugins behind a gateway that plays Kong
 	@exec bin/sandbox $(ARGS)
@@ -55,18 +55,27 @@ unit:
 clients: build
 	cd tests/clients && $(GO) test -timeout $(TIMEOUT) ./...
 
+# Kong is the one on PATH, or KONG_BIN.
+test-kong: ## both plugins on a real Kong, if there is one
+	TEST_KONG=1 $(GO) test -count=1 -timeout $(TIMEOUT) ./tests/kong ./tests/corpus -run "TestExchanges|TestServiceDown|TestReload|TestKilled|TestHung|TestOnKong"
+
 lint: ## formatting, vet, staticcheck, and whether the generated files are fresh
 	@files="$$($(GO) tool gofumpt -l .)"; test -z "$$files" || { echo "not formatted by gofumpt:"; echo "$$files"; exit 1; }
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
 	$(GO) test ./cmd/generate
 	cd tests/clients && $(GO) vet ./...
+	$(GO) tool actionlint -shellcheck= -pyflakes=
 
 generate: ## write the schemas and the reference pages from the plugins' declarations
 	$(GO) run ./cmd/generate
 
 bench: ## all benchmarks; BENCH chooses, COUNT repeats
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -count $(COUNT) ./...
+
+# Kong is the one on PATH, or KONG_BIN. LUA_DIR has plugins in Lua to compare with.
+bench-kong: ## what an exchange costs a real Kong, if there is one; needs wrk
+	@$(BUILD) $(PLUGINS) ./cmd/bench-kong && bin/bench-kong $(ARGS)
 
 fuzz: ## each fuzz target for FUZZTIME (5s)
 	@for file in $$(grep -rl --include='*_test.go' '^func Fuzz' cmd internal plugins | sort); do \

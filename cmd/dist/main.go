@@ -34,11 +34,29 @@ func main() {
 	version := flag.String("version", "", "`version` of the release")
 	out := flag.String("out", "dist", "`directory` for the archives")
 	seconds := flag.Int64("time", 0, "time of all files in the archives, in `seconds` since 1970")
+	show := flag.Bool("notes", false, "Only print what CHANGELOG.md says of the version")
 	flag.Parse()
+	if *show {
+		if err := printNotes(*version); err != nil {
+			fmt.Fprintln(os.Stderr, "dist:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	if err := release(*version, *out, time.Unix(*seconds, 0), tracked, build); err != nil {
 		fmt.Fprintln(os.Stderr, "dist:", err)
 		os.Exit(1)
 	}
+}
+
+func printNotes(version string) error {
+	changelog, err := os.ReadFile("CHANGELOG.md")
+	if err != nil {
+		return err
+	}
+	text, err := notes(string(changelog), version)
+	fmt.Print(text)
+	return err
 }
 
 // validVersion has no character that means something in a path or a flag.

@@ -54,7 +54,8 @@ func Check(p *Plugin, file string, stdout, stderr io.Writer) int {
 		}
 		all = append(all, noted...)
 	}
-	var rest remarks
+	rest := bareWords(doc.source, schema.Fields.Named("config").Fields)
+	all = append(all, rest...)
 	if bare := p.bareRoutes(doc, ours); len(bare) > 0 {
 		rest.add(levelNote, "routes without %s: %s", p.Name, strings.Join(bare, ", "))
 	}

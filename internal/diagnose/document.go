@@ -43,6 +43,8 @@ func ReadFile(name string) ([]byte, error) {
 
 // A document is a file that configures plugins, whichever its format.
 type document struct {
+	// source is the file as it stands.
+	source []byte
 	// kind says what the file was taken for.
 	kind string
 	// declarative says that the file holds whole services and routes, so that

@@ -72,6 +72,7 @@ func (p *Plugin) load(file string) (*document, []*instance, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s %w", file, err)
 	}
+	doc.source = data
 	var ours []*instance
 	for _, in := range doc.instances {
 		if in.name == p.Name {

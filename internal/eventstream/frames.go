@@ -69,8 +69,9 @@ func LooksLikeFrames(body []byte) bool {
 	return len(body) >= frameMin && crc32.ChecksumIEEE(body[:8]) == binary.BigEndian.Uint32(body[8:])
 }
 
-// AppendFrame appends a frame with these headers, names and values of less than
-// 128 and 32,768 bytes, all strings, and this payload to dst, and returns the longer slice.
+// AppendFrame appends a frame with these headers, names and string values, and
+// this payload to dst, and returns the longer slice. A name has 1 to 255 bytes,
+// a value at most 65,535, all together less than 4 GiB.
 func AppendFrame(dst []byte, headers [][2]string, payload []byte) []byte {
 	start := len(dst)
 	dst = append(dst, make([]byte, preludeLen)...)
@@ -105,7 +106,10 @@ func NewFrameReader(body []byte) *FrameReader { return &FrameReader{body: body, 
 // Feed hands the FrameReader the body from offset at on, as far as it has come;
 // all says that it has come to its end. at may not be beyond Begun. The bytes
 // have to stay as they are until the next Feed. The zero FrameReader can be fed.
-func (r *FrameReader) Feed(body []byte, at int, all bool) { r.body, r.at, r.all = body, at, all }
+func (r *FrameReader) Feed(body []byte, at int, all bool) {
+	r.body, r.at, r.all = body, at, all
+	clear(r.frame.Headers) // what they lie in need not be kept
+}
 
 // Begun is the offset of the first frame that Next has not returned.
 func (r *FrameReader) Begun() int { return r.pos }

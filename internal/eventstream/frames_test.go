@@ -169,6 +169,43 @@ func TestFramesRefuses(t *testing.T) {
 	}
 }
 
+// TestAppendFrame: a frame is read as what it was made of, and is what the
+// stand-ins for AWS write.
+func TestAppendFrame(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var headers [][2]string
+		var raw []byte
+		for i := range rapid.IntRange(0, 4).Draw(t, "headers") {
+			h := [2]string{fmt.Sprintf(":%d", i), rapid.String().Draw(t, "value")}
+			headers = append(headers, h)
+			raw = append(raw, header(h[0], HeaderString, h[1])...)
+		}
+		payload := []byte(rapid.String().Draw(t, "payload"))
+		before := awsframe.Append(nil, nil, []byte("before"))
+		body := AppendFrame(slices.Clone(before), headers, payload)
+		if !bytes.Equal(body, awsframe.Append(slices.Clone(before), raw, payload)) {
+			t.Fatalf("%x", body)
+		}
+		r := NewFrameReader(body)
+		frames := 0
+		for r.Next() {
+			frames++
+		}
+		if frames != 2 || r.Err() != nil {
+			t.Fatalf("%d frames, %v", frames, r.Err())
+		}
+		f := r.Frame() // the last one
+		for _, h := range headers {
+			if got := stringHeader(f, h[0]); got != h[1] {
+				t.Fatalf("%s is %q, not %q", h[0], got, h[1])
+			}
+		}
+		if len(f.Headers) != len(headers) || !bytes.Equal(f.Payload.In(body), payload) || f.End != len(body) {
+			t.Fatalf("read as %+v of %d bytes", f, len(body))
+		}
+	})
+}
+
 func TestReframing(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var body []byte

@@ -133,7 +133,10 @@ func NewReader(body []byte) *Reader {
 // Feed hands the Reader the stream from offset at on, as far as it has come;
 // all says that it has come to its end. at may not be beyond Begun. The bytes
 // have to stay as they are until the next Feed. The zero Reader can be fed.
-func (r *Reader) Feed(body []byte, at int, all bool) { r.body, r.at, r.all = body, at, all }
+func (r *Reader) Feed(body []byte, at int, all bool) {
+	r.body, r.at, r.all = body, at, all
+	r.event.Name, r.event.ID, r.event.Data = nil, nil, nil // what they lie in need not be kept
+}
 
 // Begun is the offset from which on the Reader still needs the stream: where
 // the first event begins that Next has not returned.

@@ -172,7 +172,7 @@ func (p *phase) letGo(in *incoming, d policy.Decision) error {
 	}
 	e.remember(x, &d.Finding)
 	if d.Outcome == policy.Pending && x.beside == nil {
-		p.submit(in.in, 0)
+		p.submit(&in.body, 0)
 	}
 	return nil
 }

@@ -20,6 +20,8 @@ type body struct {
 	own bool
 	// fault is why the bytes are not there, nil if they are.
 	fault error
+	// cut says that the bytes are only the first of a body that is too large.
+	cut bool
 }
 
 // beforeReading judges what can be said of a body without reading it. It is not
@@ -46,35 +48,40 @@ func (p *phase) readBody(call *pdk.Call, b *body) error {
 		return err
 	}
 	b.own = true
-	b.in.Body, err = p.readBodyFile(raw.Path)
+	b.in.Body, b.cut, err = p.readBodyFile(raw.Path)
 	return err
 }
 
 var errBodyFile = errors.New("body file cannot be read")
 
-func (p *phase) readBodyFile(path string) ([]byte, error) {
+// readBodyFile reads a request's body. Of one that is too large it reads what
+// may be monitored.
+func (p *phase) readBodyFile(path string) (b []byte, cut bool, err error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, errBodyFile
+		return nil, false, errBodyFile
 	}
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil || !info.Mode().IsRegular() {
-		return nil, errBodyFile
+		return nil, false, errBodyFile
 	}
-	size := info.Size()
-	if size > p.engine.settings.MaxRequestBytes {
-		return nil, pdk.ErrTooLarge
+	size, s := info.Size(), &p.engine.settings
+	if cut = size > s.MaxRequestBytes; cut {
+		if s.RequestMode != policy.Monitor {
+			return nil, false, pdk.ErrTooLarge
+		}
+		size = s.MaxRequestBytes
 	}
 	if p.engine.process.Room.Reserve(p.ctx, p.caller, size) != nil {
-		return nil, pdk.ErrNoRoom
+		return nil, false, pdk.ErrNoRoom
 	}
 	p.held += size
-	b := make([]byte, size)
+	b = make([]byte, size)
 	if _, err := io.ReadFull(f, b); err != nil {
-		return nil, errBodyFile
+		return nil, false, errBodyFile
 	}
-	return b, nil
+	return b, cut, nil
 }
 
 // splitRequestLine splits nginx's variable "request" into method, path without

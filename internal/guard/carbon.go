@@ -26,6 +26,7 @@ type carbon struct {
 	bytes  []byte
 	held   int64
 	whole  bool // all of the body has passed
+	cut    bool // the body is longer than the limit: this is its beginning
 	fault  error
 	closed bool
 }
@@ -38,14 +39,13 @@ func (e *Engine) carbon(caller string, leg llm.Leg) *carbon {
 func (k *carbon) add(p []byte) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.closed || k.fault != nil {
+	if k.closed || k.fault != nil || k.cut {
 		return
+	}
+	if left := k.limit - int64(len(k.bytes)); int64(len(p)) > left {
+		p, k.cut = p[:left], true
 	}
 	n := int64(len(k.bytes) + len(p))
-	if n > k.limit {
-		k.drop(pdk.ErrTooLarge)
-		return
-	}
 	if n > int64(cap(k.bytes)) {
 		room := min(max(firstRoom, 2*int64(cap(k.bytes)), n), k.limit)
 		if !k.engine.process.monitor.bytes.offerOrCount(k.caller, room) {
@@ -81,13 +81,14 @@ func (k *carbon) isWhole() bool {
 }
 
 // take returns the copy, which counts for nobody any more, and keeps no other.
-func (k *carbon) take() ([]byte, error) {
+// cut says that it is only the beginning of a body that is too large.
+func (k *carbon) take() (b []byte, cut bool, fault error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	b, fault := k.bytes, k.fault
+	b, cut, fault = k.bytes, k.cut, k.fault
 	k.drop(nil)
 	k.closed = true
-	return b, fault
+	return b, cut, fault
 }
 
 // A carbonReader is a request's body of which a copy is kept.
@@ -113,7 +114,7 @@ func (r *carbonReader) Read(p []byte) (int, error) {
 // and returns what was found so far.
 func (p *run) monitor(k *carbon, in llm.Input, status int) policy.Finding {
 	b := body{in: in, own: true}
-	b.in.Body, b.fault = k.take()
+	b.in.Body, b.cut, b.fault = k.take()
 	var f policy.Finding
 	if b.fault == pdk.ErrNoRoom {
 		p.engine.process.monitor.dropped(1)
@@ -126,7 +127,7 @@ func (p *run) monitor(k *carbon, in llm.Input, status int) policy.Finding {
 	}
 	p.note(&f)
 	if f.Outcome == policy.Pending {
-		p.submit(b.in, status)
+		p.submit(&b, status)
 	}
 	return f
 }

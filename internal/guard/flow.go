@@ -15,6 +15,7 @@ import (
 	"kong-ai-guard/internal/policy"
 	"kong-ai-guard/internal/relay"
 	"kong-ai-guard/internal/release"
+	"kong-ai-guard/internal/telemetry"
 )
 
 // How a stream is released, where the configuration does not say.
@@ -53,20 +54,22 @@ type flow struct {
 	stream  *llm.Stream
 	machine *release.Machine
 
-	// size is how much has come. held is how much memory is counted for what
-	// the stream holds.
-	size, held int64
+	// size is how much has come. kept is how much memory is counted for what is
+	// kept until it shows whether the answer flows.
+	size, kept int64
 	// units are those that have not gone out yet. shown is up to where the
 	// stream has, and chars how many characters that is.
-	units []llm.Unit
+	units []heldUnit
 	shown int64
 	chars int
 	// ended says that the body is whole, last that the scan under way is of all
 	// of it, and done that this one was allowed.
 	ended, last, done bool
-	// whole is what all of it says. id is the answer's own, as far as known.
-	whole *llm.Message
-	id    string
+	// whole is what all of it says. id is the answer's own and format how it
+	// is written, as far as known.
+	whole  *llm.Message
+	id     string
+	format llm.Format
 
 	// verdicts has the finding of the scan under way, if scanning.
 	verdicts chan policy.Finding
@@ -90,15 +93,15 @@ func (c *carriage) flow(p *run, a *http.Response, in llm.Input) error {
 	if err != nil {
 		return c.unreadable(p, a, nil, err)
 	}
+	defer stream.Stop()
 	f.stream = stream
 	raw, fault := f.open()
+	var unread *unreadableError
 	switch {
+	case errors.As(fault, &unread): // nothing has gone out yet
+		return c.unreadable(p, a, raw, unread.error)
 	case f.stream.Framing() == llm.Whole:
-		var unread *unreadableError
-		if errors.As(fault, &unread) {
-			return c.unreadable(p, a, raw, unread.error)
-		}
-		f.stream = nil
+		stream.Stop()
 		return c.settleWhole(p, a, in, raw, fault)
 	case fault != nil:
 		return f.cut()
@@ -142,7 +145,7 @@ func (f *flow) open() (raw []byte, err error) {
 				return raw, err
 			}
 			units, bad := f.stream.Write(buf[:n])
-			f.units = append(f.units, units...)
+			f.complete(units, time.Now())
 			if bad != nil {
 				return raw, &unreadableError{bad}
 			}
@@ -151,9 +154,9 @@ func (f *flow) open() (raw []byte, err error) {
 		switch {
 		case flows:
 			// What it has not let go is the stream's.
-			f.p.engine.process.Room.Release(f.p.caller, f.held)
-			f.p.held -= f.held
-			f.held = 0
+			f.p.engine.process.Room.Release(f.p.caller, f.kept)
+			f.p.held -= f.kept
+			f.kept = 0
 			if err == io.EOF {
 				f.ended = true
 				return nil, nil
@@ -178,7 +181,7 @@ func (f *flow) keep(raw, p []byte, err error) ([]byte, error) {
 			return raw, pdk.ErrNoRoom
 		}
 		f.p.held += more
-		f.held += more
+		f.kept += more
 		grown := make([]byte, len(raw), int64(cap(raw))+more)
 		copy(grown, raw)
 		raw = grown
@@ -200,7 +203,15 @@ const chunk = 8 << 10
 func (f *flow) run() error {
 	now := time.Now()
 	f.machine = release.New(f.engine.releaseRules(), now)
-	f.machine.Read(f.units, now)
+	for i := range f.units {
+		f.machine.Read([]llm.Unit{f.units[i].Unit}, now)
+	}
+	metrics := f.engine.process.metrics
+	metrics.StreamsOpen.Inc()
+	defer func() {
+		metrics.StreamsOpen.Dec()
+		metrics.StreamScans.Observe(float64(f.scans))
+	}()
 	defer f.endScan()
 
 	pieces, free := make(chan piece), make(chan []byte, 2)
@@ -246,7 +257,7 @@ func (f *flow) run() error {
 		}
 		select {
 		case <-f.ctx.Done():
-			return errCut
+			return f.gone()
 		case <-timer.C:
 		case found := <-f.verdicts:
 			f.scanning = false
@@ -313,31 +324,12 @@ func (f *flow) take(b []byte, now time.Time) *policy.Decision {
 		return f.refusal(policy.Ended(policy.TooLarge, ""))
 	}
 	units, err := f.stream.Write(b)
-	f.units = append(f.units, units...)
+	f.complete(units, now)
 	f.machine.Read(units, now)
 	if err != nil {
 		return f.refusal(readFault(err))
 	}
-	if !f.hold() {
-		return f.refusal(policy.Ended(policy.NoRoom, ""))
-	}
 	return nil
-}
-
-// hold counts the memory of what the stream holds, in steps.
-func (f *flow) hold() bool {
-	const step = 16 << 10
-	more := int64(f.stream.Held()) - f.held
-	if more <= 0 {
-		return true
-	}
-	more = (more + step - 1) / step * step
-	if f.p.engine.process.Room.Try(f.p.caller, more) != nil {
-		return false
-	}
-	f.held += more
-	f.p.held += more
-	return true
 }
 
 // refusal is what ends the stream, whatever the configuration lets pass: some
@@ -380,6 +372,7 @@ func (f *flow) begin(now time.Time) *policy.Decision {
 	if m.ID != "" {
 		f.id = m.ID
 	}
+	f.format = m.Format
 	found, ok := policy.BeforeScan(&f.engine.vendor, &f.engine.settings, &f.in, m, f.x.method)
 	if !ok {
 		return f.judged(found, now)
@@ -454,6 +447,19 @@ func (f *flow) pass(found policy.Finding) {
 	f.engine.process.metrics.Unscanned.WithLabelValues(llm.ResponseLeg.String(), found.Was.String()).Inc()
 }
 
+// A heldUnit is one that has not gone out.
+type heldUnit struct {
+	llm.Unit
+	came time.Time
+}
+
+// complete notes units that the stream has completed.
+func (f *flow) complete(units []llm.Unit, now time.Time) {
+	for i := range units {
+		f.units = append(f.units, heldUnit{units[i], now})
+	}
+}
+
 // release lets go out what may. The error is errCut.
 func (f *flow) release(now time.Time) error {
 	end := f.machine.Release(now)
@@ -466,9 +472,10 @@ func (f *flow) release(now time.Time) error {
 	out := f.stream.Take(end)
 	f.shown = end
 	n := 0
-	for n < len(f.units) && f.units[n].End <= end {
+	hold := f.engine.process.metrics.HoldSeconds
+	for ; n < len(f.units) && f.units[n].End <= end; n++ {
 		f.chars += f.units[n].Chars
-		n++
+		hold.Observe(now.Sub(f.units[n].came).Seconds())
 	}
 	f.units = f.units[:copy(f.units, f.units[n:])]
 	if len(out) == 0 {
@@ -476,7 +483,7 @@ func (f *flow) release(now time.Time) error {
 	}
 	f.writeHead()
 	if _, err := f.w.Write(out); err != nil {
-		return errCut
+		return f.gone()
 	}
 	_ = f.control.Flush()
 	return nil
@@ -508,7 +515,11 @@ func (f *flow) finish() error {
 	case f.masked.Outcome == policy.Masked:
 		found = f.masked
 	}
+	found.Scans = f.scans
 	f.p.note(&found)
+	if f.stream.Held() > 0 {
+		return errCut // it passes although it cannot be read, and this is not all of it
+	}
 	relay.WriteTrailers(f.w, f.a)
 	return nil
 }
@@ -520,37 +531,65 @@ func (f *flow) end(d policy.Decision) error {
 	if !f.began {
 		return f.refuse(f.p, d, f.a)
 	}
+	if f.left(&d.Finding) {
+		return f.gone()
+	}
+	f.cutOff(telemetry.RelayCut)
+	d.Finding.Scans = f.scans
 	f.p.note(&d.Finding)
-	if _, err := f.w.Write(llm.RenderEnding(d.Refusal.Said, f.stream.Framing(), f.id)); err != nil {
-		return errCut
+	said, known := f.spoken(d.Refusal.Said)
+	if _, err := f.w.Write(llm.RenderEnding(said, f.stream.Framing(), f.id)); err != nil {
+		return f.gone()
 	}
 	_ = f.control.Flush()
-	if unknownAPI(&d.Refusal.Said) {
+	if !known {
 		return errCut
 	}
 	return nil
 }
 
-// unknownAPI reports whether nobody knows how clients of a stream are told of
-// an error.
-func unknownAPI(r *llm.Refusal) bool {
-	switch r.Format {
-	case llm.None, llm.Unknown, llm.Text, llm.Form, llm.Media:
-		return r.RPC == nil
+// cutOff notes that the stream ends although some of it has gone out.
+func (f *flow) cutOff(became string) {
+	f.became, f.p.released = became, f.chars
+	f.engine.process.metrics.CutCharacters.Add(float64(f.chars))
+}
+
+// spoken is a refusal for clients of the API that the stream is of, if that is
+// known: by the request, or by what it has said. Else nobody knows how its
+// clients are told of an error.
+func (f *flow) spoken(said llm.Refusal) (_ llm.Refusal, known bool) {
+	request := f.p.exchange.request
+	switch {
+	case said.RPC != nil, request != nil && isAPI(request.Format):
+		return said, true
+	case isAPI(f.format):
+		said.Format = f.format
+		return said, true
 	}
-	return false
+	said.Format = llm.Unknown
+	return said, false
+}
+
+func isAPI(f llm.Format) bool {
+	switch f {
+	case llm.None, llm.Unknown, llm.Text, llm.Form, llm.Media:
+		return false
+	}
+	return true
 }
 
 // cut ends a stream that the upstream has cut: what was covered is out, and no
 // client may take it for whole. The error is errCut.
 func (f *flow) cut() error {
 	if f.ctx.Err() != nil {
-		return errCut
+		return f.gone()
 	}
 	found := policy.Ended(policy.UpstreamFailed, policy.ReasonCut)
 	if !f.began {
 		return f.refuse(f.p, f.p.refusal(found), nil)
 	}
+	f.cutOff(telemetry.RelayUpstreamFailed)
+	found.Scans = f.scans
 	f.p.note(&found)
 	return errCut
 }

@@ -33,15 +33,22 @@ func (e *Engine) readRequest(ctx context.Context, in llm.Input, header http.Head
 	if err != nil {
 		return content{}, err
 	}
-	c := content{message: m, turns: m.Turns, claim: e.claim(m, header)}
-	if e.settings.Scope != llm.Everything {
-		c.picked = m.Select(e.settings.Scope)
-		c.turns = make([]llm.Turn, len(c.picked))
-		for i, at := range c.picked {
-			c.turns[i] = m.Turns[at]
-		}
-	}
+	c := content{message: m, claim: e.claim(m, header)}
+	c.turns, c.picked = e.inScope(m)
 	return c, nil
+}
+
+// inScope returns the turns that are to be judged and their places, nil for all.
+func (e *Engine) inScope(m *llm.Message) (turns []llm.Turn, picked []int) {
+	if m.Leg == llm.ResponseLeg || e.settings.Scope == llm.Everything {
+		return m.Turns, nil
+	}
+	picked = m.Select(e.settings.Scope)
+	turns = make([]llm.Turn, len(picked))
+	for i, at := range picked {
+		turns[i] = m.Turns[at]
+	}
+	return turns, picked
 }
 
 // read reads a body of either leg.

@@ -116,6 +116,12 @@ func (e *Engine) text(what, unjudged string, f *policy.Finding, requestID string
 	}
 	add("reason", reason)
 	add("check", f.Hint)
+	if f.Shown != policy.Undecided {
+		add("shown", f.Shown.String())
+		if f.Verdict.Partial && unjudged == "" {
+			unjudged = "rest"
+		}
+	}
 	add("unscanned", unjudged)
 	add("scan_id", f.Verdict.ScanID)
 	add("report_id", f.Verdict.ReportID)

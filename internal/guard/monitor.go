@@ -18,7 +18,8 @@ type job struct {
 	engine   *Engine
 	input    llm.Input
 	by       transport
-	status   int // of the answer
+	cut      bool // input holds only the first bytes of a body that is too large
+	status   int  // of the answer
 	exchange *exchange
 	caller   string
 	size     int64

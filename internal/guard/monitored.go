@@ -5,7 +5,9 @@ package guard
 import (
 	"bytes"
 	"context"
+	"errors"
 	"time"
+	"unicode/utf8"
 
 	"kong-ai-guard/internal/llm"
 	"kong-ai-guard/internal/policy"
@@ -17,6 +19,9 @@ import (
 // something to judge and it may be judged. Nothing here ends an exchange.
 func (p *run) reserveMonitored(b *body) policy.Finding {
 	e, x, in := p.engine, p.exchange, &b.in
+	if most := e.settings.MaxBytes(in.Leg); b.fault == nil && int64(len(in.Body)) > most {
+		in.Body, b.cut = in.Body[:most], true
+	}
 	if f, ok := e.beforeReading(b); !ok {
 		if f.Outcome == policy.Nothing {
 			return f
@@ -59,10 +64,10 @@ func (p *run) unmonitored(f policy.Finding) policy.Finding {
 
 // submit hands the leg to the queue, where its place is reserved. It comes last
 // in an event, because Kong may run an event again when it lost the connection.
-func (p *run) submit(in llm.Input, status int) {
+func (p *run) submit(b *body, status int) {
 	size := p.queued
 	p.queued = -1
-	p.engine.process.monitor.put(&job{engine: p.engine, by: p.by, input: in, status: status, exchange: p.exchange, caller: p.caller, size: size})
+	p.engine.process.monitor.put(&job{engine: p.engine, by: p.by, input: b.in, cut: b.cut, status: status, exchange: p.exchange, caller: p.caller, size: size})
 }
 
 // judgeMonitored judges a leg whose exchange has gone on. When the service is
@@ -87,7 +92,20 @@ func (e *Engine) judgeMonitored(ctx context.Context, j *job) (o jobOutcome, wait
 		j.record(&f, x, start)
 		return jobSent, 0
 	}
-	f := e.judge(tracing.In(ctx, x.trace), j.input, x, allowed)
+	ctx = tracing.In(ctx, x.trace)
+	f := policy.Ended(policy.TooLarge, "")
+	if !j.cut {
+		f = e.judge(ctx, j.input, x, allowed)
+	}
+	if f.Unread() {
+		if shown := e.judgeShown(ctx, &f, j.input, x, allowed); shown.Outcome == policy.Unavailable {
+			j.reason = shown.Reason
+			return jobAgain, shown.RetryAfter
+		} else if shown.Severity() == policy.Failure {
+			e.noteFailure(&shown)
+		}
+		f.Verdict.Partial = f.Verdict.Partial || j.cut
+	}
 	s := f.Severity()
 	switch {
 	case s == policy.Warning:
@@ -97,11 +115,7 @@ func (e *Engine) judgeMonitored(ctx context.Context, j *job) (o jobOutcome, wait
 		}
 		e.process.notices.add(s, "", e.line(leg, verb, &f, x.requestID, &x.named, time.Since(start)))
 	case s == policy.Failure:
-		// Without what differs from exchange to exchange. Whatever else hangs
-		// on the same setting is the same trouble to an operator.
-		e.process.notices.add(s, f.Outcome.String()+" "+f.Hint, e.text("monitored exchange without a verdict", "", &policy.Finding{
-			Outcome: f.Outcome, Reason: f.Reason, Hint: f.Hint,
-		}, "", &scan.Identity{}, 0))
+		e.noteFailure(&f)
 	}
 	if f.Outcome == policy.Unavailable {
 		j.reason = f.Reason
@@ -110,10 +124,95 @@ func (e *Engine) judgeMonitored(ctx context.Context, j *job) (o jobOutcome, wait
 	e.count(leg, &f)
 	j.record(&f, x, start)
 	e.countMedia(leg, &f)
+	if f.Shown != policy.Undecided {
+		e.process.metrics.Shown.WithLabelValues(leg.String(), f.Shown.String()).Inc()
+		s = max(s, f.Shown.Severity())
+	}
 	if s == policy.Failure {
 		return jobFailed, 0
 	}
 	return jobSent, 0
+}
+
+// noteFailure tells operators of a scan that gave no verdict, without what
+// differs from exchange to exchange. Whatever else hangs on the same setting is
+// the same trouble to them.
+func (e *Engine) noteFailure(f *policy.Finding) {
+	e.process.notices.add(policy.Failure, f.Outcome.String()+" "+f.Hint, e.text("monitored exchange without a verdict", "", &policy.Finding{
+		Outcome: f.Outcome, Reason: f.Reason, Hint: f.Hint,
+	}, "", &scan.Identity{}, 0))
+}
+
+// judgeShown lets the service scan what a leg shows that enforcing would refuse
+// unread, and adds to the finding what came of it. It returns what was found of
+// that alone: nothing, where nothing looks like text.
+func (e *Engine) judgeShown(ctx context.Context, f *policy.Finding, in llm.Input, x *exchange, allowed allowance) policy.Finding {
+	m := f.Message
+	if m == nil {
+		in.Path = x.path
+		var err error
+		if m, err = llm.ReadLoosely(ctx, in, e.limits(in.Leg, allowed)); err != nil {
+			shown := policy.Ended(policy.NoRoom, "")
+			if !errors.Is(err, errNoRoom) {
+				shown = policy.Unreadable(err)
+			}
+			f.Shown = shown.Outcome
+			return shown
+		}
+	}
+	c := content{message: m, claim: x.claim}
+	if in.Leg == llm.RequestLeg {
+		c.claim = e.claim(m, x.header)
+	}
+	if c.turns, _ = e.inScope(m); len(c.turns) == 0 {
+		return policy.Ended(policy.Nothing, "")
+	}
+	shown := e.scanWhatFits(ctx, &c, x, allowed)
+	f.Shown, f.Verdict, f.Latency = shown.Outcome, shown.Verdict, shown.Latency
+	f.Verdict.Partial = shown.Verdict.Partial || m.Partial
+	return shown
+}
+
+// leastShown is the shortest text that is tried when the service takes no more,
+// in bytes.
+const leastShown = 1 << 10
+
+// scanWhatFits scans as much from the beginning of a leg as the service takes.
+func (e *Engine) scanWhatFits(ctx context.Context, c *content, x *exchange, allowed allowance) policy.Finding {
+	size := 0
+	for i := range c.turns {
+		size += len(c.turns[i].Text)
+	}
+	cut := false
+	for {
+		f := e.scan(ctx, c, x, allowed)
+		f.Verdict.Partial = f.Verdict.Partial || cut
+		if f.Outcome != policy.TooLarge || size <= leastShown {
+			return f
+		}
+		size, cut = size/2, true
+		c.turns = firstBytes(c.turns, size)
+	}
+}
+
+// firstBytes returns the turns that n bytes of text are enough for. Of the last
+// one it may be the beginning.
+func firstBytes(turns []llm.Turn, n int) []llm.Turn {
+	var first []llm.Turn
+	for _, t := range turns {
+		if len(t.Text) > n {
+			for n > 0 && !utf8.RuneStart(t.Text[n]) {
+				n--
+			}
+			t.Text = t.Text[:n]
+		}
+		if t.Text == "" {
+			break
+		}
+		n -= len(t.Text)
+		first = append(first, t)
+	}
+	return first
 }
 
 // giveUp counts a leg that there is no time to try again.

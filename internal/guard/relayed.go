@@ -16,6 +16,7 @@ import (
 	"kong-ai-guard/internal/policy"
 	"kong-ai-guard/internal/relay"
 	"kong-ai-guard/internal/scan"
+	"kong-ai-guard/internal/telemetry"
 )
 
 // A relayed exchange is one whose request Kong sends to the relay: the access
@@ -41,10 +42,34 @@ func (x *relayed) Serve(w http.ResponseWriter, r *http.Request) {
 	c := &carriage{relayed: x, ctx: ctx, w: w, r: r, control: http.NewResponseController(w)}
 	c.upstream, c.giveUp = context.WithCancel(ctx)
 	defer c.giveUp()
+	defer c.count()
 	defer c.recovered()
-	if err := c.carry(); err != nil {
+	err := c.carry()
+	switch {
+	case c.became != "":
+	case err == nil:
+		c.became = telemetry.RelayPassed
+	case r.Context().Err() != nil:
+		c.became = telemetry.RelayClientGone
+	default:
+		c.became = telemetry.RelayUpstreamFailed
+	}
+	if err != nil {
 		panic(http.ErrAbortHandler)
 	}
+}
+
+// count notes what became of the exchange. The phases have counted a scout.
+func (c *carriage) count() {
+	if !c.scout {
+		c.engine.process.metrics.Relayed.WithLabelValues(c.became).Inc()
+	}
+}
+
+// gone says that the client takes no more. The error is errCut.
+func (c *carriage) gone() error {
+	c.became = telemetry.RelayClientGone
+	return errCut
 }
 
 // Missed hears that the request never came.
@@ -76,6 +101,11 @@ type carriage struct {
 	at *run
 	// began says that something was written to the client.
 	began bool
+	// came is when the head of the upstream's answer did.
+	came time.Time
+	// became is what became of the exchange, as metrics call it; "" while it goes
+	// well.
+	became string
 }
 
 // errCut says that the client's connection is to be cut: no true end can be
@@ -100,6 +130,7 @@ func (c *carriage) carry() error {
 		return err
 	}
 	defer answer.Body.Close()
+	c.came = time.Now()
 	if c.copy != nil && c.copy.isWhole() {
 		c.submitRequest()
 	}
@@ -117,8 +148,12 @@ func (c *carriage) recovered() {
 		panic(v)
 	}
 	c.engine.process.panics.recovered(v)
-	if c.began || c.at == nil {
+	c.became = telemetry.RelayCut
+	if c.began {
 		panic(http.ErrAbortHandler)
+	}
+	if c.at == nil {
+		return // the listener answers with 503
 	}
 	_ = c.refuse(c.at, c.at.refusal(policy.Ended(policy.OwnFault, policy.ReasonPanic)), nil)
 }
@@ -167,10 +202,11 @@ func (c *carriage) request() (*http.Response, error) {
 	var err error
 	switch b.in.Body, err = p.gather(c.r.Body, c.r.ContentLength, s.MaxRequestBytes); {
 	case errors.Is(err, errUnread):
-		return nil, errCut
+		return nil, c.gone()
 	case err != nil:
 		b.fault = err
 	}
+	p.start = time.Now() // the client's time is not ours
 	if s.ScansBeside() {
 		return c.judgeBeside(p, &b)
 	}
@@ -315,7 +351,9 @@ func (c *carriage) letThrough(p *run, b *body) (*http.Response, error) {
 		p.note(&f)
 		c.watched = func() {
 			if c.copy != nil {
-				b.in.Body, _ = c.copy.take()
+				if known, cut, _ := c.copy.take(); !cut {
+					b.in.Body = known
+				}
 				c.plan = policy.PlanRelayed(s, &b.in, nil)
 			}
 		}
@@ -355,15 +393,7 @@ func (c *carriage) submitRequest() {
 // taken back, or cannot go on as it is, waits.
 func (c *carriage) judgeBeside(p *run, b *body) (*http.Response, error) {
 	e := c.engine
-	f, ok := e.beforeReading(b)
-	if !ok {
-		return c.letGo(p, b, p.decide(f))
-	}
-	allowed, err := p.holdWork(&b.in)
-	if err != nil {
-		return c.letGo(p, b, p.decide(policy.Ended(policy.NoRoom, "")))
-	}
-	read, f, ok := e.prepare(p.ctx, b.in, c.x, allowed)
+	read, f, allowed, ok := p.prepareRequest(b)
 	if ok && !policy.GoesBeside(c.x.method, &b.in, read.message) {
 		f, ok = e.ask(p.ctx, &read, f, c.x, allowed), false
 	}
@@ -408,7 +438,7 @@ func (c *carriage) forward(replaced []byte) (*http.Response, error) {
 // failed answers for an upstream that did not. The error is errCut.
 func (c *carriage) failed(err error) error {
 	if c.r.Context().Err() != nil || !errors.Is(err, relay.ErrUpstream) && !errors.Is(err, relay.ErrUpstreamTimeout) {
-		return errCut // nobody is left to be answered, or the request broke off
+		return c.gone() // nobody is left to be answered, or the request broke off
 	}
 	if c.x == nil {
 		c.learn() // a scout

@@ -9,11 +9,13 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"kong-ai-guard/internal/llm"
 	"kong-ai-guard/internal/pdk"
 	"kong-ai-guard/internal/policy"
 	"kong-ai-guard/internal/relay"
+	"kong-ai-guard/internal/telemetry"
 )
 
 // answer carries the answer's leg. The error is errCut.
@@ -112,9 +114,10 @@ func (c *carriage) isHead() bool { return c.r.Method == http.MethodHead }
 // settleWhole judges an answer that was read whole, as far as its reading came.
 func (c *carriage) settleWhole(p *run, a *http.Response, in llm.Input, raw []byte, fault error) error {
 	e := p.engine
+	p.start = time.Now() // the model's time is not ours
 	switch {
 	case c.r.Context().Err() != nil:
-		return errCut
+		return c.gone()
 	case errors.Is(fault, errUnread):
 		return c.refuse(p, p.refusal(policy.Ended(policy.UpstreamFailed, policy.ReasonCut)), nil)
 	case errors.Is(fault, pdk.ErrTooLarge) && a.StatusCode >= 400 && e.passesError(p.ctx, a.StatusCode, &llm.Input{Request: in.Request}, allowance{}):
@@ -139,7 +142,7 @@ func (c *carriage) settleWhole(p *run, a *http.Response, in llm.Input, raw []byt
 	p.note(&d.Finding)
 	c.head(a, &report)
 	if _, err := c.w.Write(raw); err != nil && len(raw) > 0 {
-		return errCut
+		return c.gone()
 	}
 	relay.WriteTrailers(c.w, a)
 	return nil
@@ -153,7 +156,7 @@ func (c *carriage) passUnscanned(p *run, a *http.Response, f policy.Finding, rea
 	c.head(a, &report)
 	if len(read) > 0 {
 		if _, err := c.w.Write(read); err != nil {
-			return errCut
+			return c.gone()
 		}
 	}
 	return c.pass(a, nil)
@@ -190,7 +193,7 @@ func (c *carriage) pass(a *http.Response, each func([]byte)) error {
 				each(buf[:n])
 			}
 			if _, failed := c.w.Write(buf[:n]); failed != nil {
-				return errCut
+				return c.gone()
 			}
 			if err == nil {
 				_ = c.control.Flush()
@@ -219,6 +222,7 @@ func (c *carriage) tunnel(a *http.Response) error {
 // stands, nil for one that is off.
 func (c *carriage) head(a *http.Response, response *policy.Report) {
 	showVerdicts(a.Header, &c.x.access, response)
+	c.engine.process.metrics.FirstByteSeconds.Observe(time.Since(c.came).Seconds())
 	c.began = true
 	relay.WriteHead(c.w, a)
 }
@@ -227,6 +231,13 @@ func (c *carriage) head(a *http.Response, response *policy.Report) {
 // answer if there is one: as in Kong's phases, its headers stay that do not
 // describe its body. The error is errCut.
 func (c *carriage) refuse(p *run, d policy.Decision, a *http.Response) error {
+	if c.left(&d.Finding) {
+		return c.gone()
+	}
+	c.became = telemetry.RelayRefused
+	if d.Outcome == policy.UpstreamFailed || d.Outcome == policy.UpstreamTimeout {
+		c.became = telemetry.RelayUpstreamFailed
+	}
 	p.note(&d.Finding)
 	report := p.report(&d.Finding)
 	if a == nil {
@@ -252,9 +263,15 @@ func (c *carriage) refuse(p *run, d policy.Decision, a *http.Response) error {
 		return nil
 	}
 	if _, err := c.w.Write(d.Refusal.Body); err != nil {
-		return errCut
+		return c.gone()
 	}
 	return nil
+}
+
+// left reports whether a leg ends only because its client has left, which ended
+// its scan. A verdict that came before that counts all the same.
+func (c *carriage) left(f *policy.Finding) bool {
+	return c.r.Context().Err() != nil && (f.Outcome == policy.NoRoom || f.Outcome == policy.OwnFault && f.Reason == policy.ReasonEventTime)
 }
 
 // dropBodyHeaders removes what describes the body that came. length is that of

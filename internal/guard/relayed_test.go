@@ -525,6 +525,43 @@ func TestRelayedClientGone(t *testing.T) {
 	}
 }
 
+// TestRelayedClientGoneDuringAScan: his leaving is no fault of ours.
+func TestRelayedClientGoneDuringAScan(t *testing.T) {
+	for _, leg := range []llm.Leg{llm.RequestLeg, llm.ResponseLeg} {
+		for _, beside := range []bool{false, true} {
+			w := newWorld(t)
+			scanning := make(chan struct{})
+			hangs := func(ctx context.Context, _ *scan.Scan) (scan.Verdict, error) {
+				close(scanning)
+				<-ctx.Done()
+				return scan.Verdict{}, &scan.Failure{Kind: scan.Unavailable, Reason: "canceled"}
+			}
+			sc := &scanner{request: hangs}
+			if leg == llm.ResponseLeg {
+				sc = &scanner{response: hangs}
+			}
+			u := newUpstream(t, func(rw http.ResponseWriter, _ *http.Request, _ string) { _, _ = io.WriteString(rw, chatAnswer) })
+			s := strict()
+			s.PromptBeside = beside
+			r := w.expect(newEngine(w.Process, prisma(), s, sc), guard.Relayed{Target: u.target()}, "POST", chatPath, strings.NewReader(chatBody))
+			ctx, leave := context.WithCancel(context.Background())
+			go func() {
+				<-scanning
+				leave()
+			}()
+			if answer, err := kongClient(t).Do(r.WithContext(ctx)); err == nil {
+				answer.Body.Close()
+				t.Errorf("%s: it was answered", leg)
+			}
+			within(t, "the exchange to be counted", func() bool { return w.metric("relayed_total", "client_gone") == 1 })
+			if n := w.metric("legs_total", "own_fault"); n != 0 {
+				t.Errorf("%s, beside %v: %v faults were counted", leg, beside, n)
+			}
+			w.settled()
+		}
+	}
+}
+
 // TestRelayedRequestBrokenOff: what a client does not send whole goes nowhere.
 func TestRelayedRequestBrokenOff(t *testing.T) {
 	w := newWorld(t)
@@ -545,4 +582,38 @@ func TestRelayedRequestBrokenOff(t *testing.T) {
 		t.Error("the upstream was called")
 	}
 	w.settled()
+}
+
+// TestRelayedAnswersWithoutABody: there is nothing to judge in them, and what
+// they say of a body stays.
+func TestRelayedAnswersWithoutABody(t *testing.T) {
+	for _, c := range []struct {
+		method string
+		status int
+		length string
+	}{{"HEAD", 200, "12345"}, {"GET", 204, ""}, {"GET", 304, ""}, {"DELETE", 200, "0"}} {
+		for _, mode := range []policy.Mode{policy.Enforce, policy.Monitor, policy.Off} {
+			w := newWorld(t)
+			u := newUpstream(t, func(rw http.ResponseWriter, _ *http.Request, _ string) {
+				rw.Header().Set("Content-Type", "text/event-stream")
+				rw.Header().Set("Etag", `"x"`)
+				if c.length != "" {
+					rw.Header().Set("Content-Length", c.length)
+				}
+				rw.WriteHeader(c.status)
+			})
+			sc := &scanner{}
+			r := w.expect(newEngine(w.Process, prisma(), modes(mode, mode), sc), guard.Relayed{Target: u.target()}, c.method, "/v1/models", nil)
+			r.Header.Del("Content-Type")
+			answer := do(t, r)
+			if b := readAll(t, answer); b != "" || answer.StatusCode != c.status || answer.Header.Get("Etag") != `"x"` || answer.Header.Get("Content-Length") != c.length {
+				t.Errorf("%s, %s: %d %v %q", c.method, mode, answer.StatusCode, answer.Header, b)
+			}
+			w.Flush(context.Background())
+			if len(sc.scans) != 0 {
+				t.Errorf("%s, %s: %d scans", c.method, mode, len(sc.scans))
+			}
+			w.settled()
+		}
+	}
 }

@@ -69,7 +69,7 @@ func (p *phase) response() error {
 			return err
 		}
 		if f.Outcome == policy.Pending {
-			p.submit(a.in, a.status)
+			p.submit(&a.body, a.status)
 		}
 		return nil
 	}

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"regexp"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -192,16 +193,19 @@ func (k *fakeKong) showVerdicts(pad string) {
 	k.serialized = map[string]any{"ai.guard.prisma-airs-intercept": legs, "ai.guard.noma-runtime-protection": legs}
 }
 
+// asksForLines is the plugin by which noticed comes to the lines. Nothing of it
+// counts in a test.
+const asksForLines = "lines"
+
 var ago = regexp.MustCompile(` \(\d+s ago\)$`)
 
 // noticed are the lines that wait for the next event, as it writes them.
 func (w *world) noticed() []logLine {
-	audit := w.Audit
-	w.Audit = nil
-	defer func() { w.Audit = audit }()
+	v := prisma()
+	v.Plugin = asksForLines
 	var lines []logLine
 	for {
-		next := chatRequest(w.t).run(newEngine(w.Process, prisma(), strict(), &scanner{})).logs
+		next := chatRequest(w.t).run(newEngine(w.Process, v, strict(), &scanner{})).logs
 		if len(next) == 0 {
 			return lines
 		}
@@ -220,4 +224,13 @@ func readAll(t testing.TB, answer *http.Response) string {
 	}
 	answer.Body.Close()
 	return b.String()
+}
+
+// heap is how much memory is in use.
+func heap() int64 {
+	runtime.GC()
+	runtime.GC() // pools are emptied by the second one
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc + m.StackInuse)
 }

@@ -68,7 +68,7 @@ func (m *assembler) clone(r *reader) *assembler {
 		}
 		if s.flow != nil {
 			p := *s.flow
-			p.copies, p.starts, p.unplaced = nil, nil, true
+			p.copies, p.starts, p.unplaced, p.call = nil, nil, true, nil
 			t.flow = &p
 		}
 		copyOf[s] = &t

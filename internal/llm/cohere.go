@@ -20,9 +20,10 @@ var cohereAPI = api{
 	end:     endCohere,
 }
 
-// endCohere ends a stream of either version of the API: with the event that
-// ends each, and says why.
-func endCohere(r *Refusal, _ []byte, f Framing, _ string) []byte {
+// endCohere ends a stream of either version of the API with the event that ends
+// each and says why. Clients hand that out like any other event, so there is
+// one more behind it, without a type, which they raise.
+func endCohere(r *Refusal, body []byte, f Framing, _ string) []byte {
 	const failed = "ERROR"
 	o := object{}
 	o.str("type", "message-end")
@@ -34,9 +35,13 @@ func endCohere(r *Refusal, _ []byte, f Framing, _ string) []byte {
 	o.raw("is_finished", "true")
 	o.str("finish_reason", failed)
 	o.str("error", r.Message)
+	o.open("response")
+	o.raw("text", `""`)
+	o.str("finish_reason", failed)
+	o.close()
 	o.json("details", r.Details)
 	o.shared(r)
-	return framed(f, "message-end", o.end())
+	return append(framed(f, "message-end", o.end()), framed(f, "error", body)...)
 }
 
 // cohere adds what Cohere's chat, generate, embed and rerank APIs say, in

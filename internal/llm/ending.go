@@ -9,7 +9,7 @@ import (
 
 // RenderEnding writes what ends a stream after some of it has gone out, in the
 // form in which the API's clients raise an error: the last event, line or frame
-// of the stream, or one for each call of a JSON-RPC batch. It follows a whole
+// of the stream, or several where it takes more to tell them. It follows a whole
 // unit. id is the answer's own id, "" if it is not known. It is nil for Whole,
 // of which nothing has gone out: see Render.
 //

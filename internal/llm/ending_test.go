@@ -61,7 +61,7 @@ func TestEndings(t *testing.T) {
 			"type": "message-end", "delta.finish_reason": "ERROR", "delta.error": "Response blocked by security policy", "message": "Response blocked by security policy",
 		}},
 		{"cohere v1", Cohere, Lines, nil, "", "-", map[string]string{
-			"event_type": "stream-end", "is_finished": "true", "finish_reason": "ERROR", "error": "Response blocked by security policy", "scan_id": "scan-91c2",
+			"event_type": "stream-end", "is_finished": "true", "finish_reason": "ERROR", "error": "Response blocked by security policy", "response.finish_reason": "ERROR", "scan_id": "scan-91c2",
 		}},
 		{"ollama", Ollama, Lines, nil, "", "-", map[string]string{"error": "Response blocked by security policy", "code": "policy_violation"}},
 		{"converse", BedrockConverse, Frames, nil, "", "validationException", map[string]string{"message": "Response blocked by security policy", "scan_id": "scan-91c2"}},
@@ -84,11 +84,7 @@ func TestEndings(t *testing.T) {
 			r := blocked(tt.format)
 			r.RPC = tt.rpc
 			parts := parseEnding(t, tt.framing, RenderEnding(r, tt.framing, tt.id))
-			want := 1
-			if tt.rpc != nil && len(tt.rpc.IDs) > 0 {
-				want = len(tt.rpc.IDs)
-			}
-			if len(parts) != want {
+			if want := partsOf(&r, tt.framing); len(parts) != want {
 				t.Fatalf("%d parts, not %d: %q", len(parts), want, parts)
 			}
 			if parts[0].event != tt.event {
@@ -110,6 +106,18 @@ func TestEndings(t *testing.T) {
 			t.Errorf("%d is %s", status, parts[0].event)
 		}
 	}
+}
+
+// partsOf returns how many events, lines or frames an ending has.
+func partsOf(r *Refusal, f Framing) int {
+	switch {
+	case f == Frames:
+	case r.RPC != nil && len(r.RPC.IDs) > 0:
+		return len(r.RPC.IDs)
+	case r.RPC == nil && r.Format == Cohere:
+		return 2
+	}
+	return 1
 }
 
 // An endingPart is an event, line or frame of an ending: what stands before its
@@ -247,8 +255,8 @@ func unitEnds(t *testing.T, framing Framing, body []byte) (ends []int) {
 	return ends
 }
 
-// FuzzEnding: whatever a refusal says, its ending is one event, line or frame
-// for each call, and says it.
+// FuzzEnding: whatever a refusal says, its ending has as many events, lines or
+// frames as it should, and each says it.
 func FuzzEnding(f *testing.F) {
 	f.Add(uint8(0), uint8(1), "No.", "policy_violation", "resp_1", `"a"`, `{"rule":"house"}`)
 	f.Add(uint8(1), uint8(2), "a\r\n\ndata: b", "c\u2028d", "\u0085", "{\r\n\"x\"\n\n:1}", "{\n}")
@@ -263,11 +271,7 @@ func FuzzEnding(f *testing.F) {
 		}
 		fr := []Framing{Events, Lines, Frames}[framing%3]
 		parts := parseEnding(t, fr, RenderEnding(r, fr, id))
-		want := 1
-		if r.RPC != nil && fr != Frames {
-			want = len(r.RPC.IDs)
-		}
-		if len(parts) != want {
+		if want := partsOf(&r, fr); len(parts) != want {
 			t.Fatalf("%d parts, not %d: %q", len(parts), want, parts)
 		}
 		for _, p := range parts {

@@ -29,9 +29,10 @@ type Stream struct {
 	coding   *contentcoding.Decoder
 	window   int // what coding takes
 
-	held  []byte // decoded bytes from offset from on, which have not been taken
-	from  int64
-	edits []change // what is to stand in other places of held
+	held    []byte // decoded bytes from offset from on, which have not been taken
+	from    int64
+	edits   []change // what is to stand in places of held
+	changed bool     // something was masked
 
 	framer  framer
 	events  eventstream.Reader
@@ -80,7 +81,7 @@ const (
 type unit struct {
 	end   int64
 	says  bool
-	calls []*streamed
+	calls []*openCall
 	final bool
 }
 
@@ -162,7 +163,7 @@ func (s *Stream) add(p []byte, all bool) ([]Unit, error) {
 	doc := strictjson.Borrow()
 	defer doc.Return()
 	s.r.doc = doc
-	defer func() { s.r.doc, s.r.ready = nil, nil }()
+	defer s.forget()
 	if s.framer.framing == Whole {
 		if s.framer.look(s.held); s.framer.framing == Whole {
 			return nil, nil
@@ -176,6 +177,20 @@ func (s *Stream) add(p []byte, all bool) ([]Unit, error) {
 		return units, s.fail(err)
 	}
 	return units, nil
+}
+
+// forget lets go of what lies in the bytes that are held, which may be taken.
+func (s *Stream) forget() {
+	at := int(s.from)
+	s.events.Feed(nil, at, false)
+	s.frames.Feed(nil, at, false)
+	s.lines.Feed(nil, at, false)
+	r := s.r
+	r.doc, r.ready, r.src = nil, nil, nil
+	clear(r.path[:cap(r.path)])
+	for _, v := range s.views {
+		clear(v.path[:cap(v.path)])
+	}
 }
 
 // drain reads the units that have come.
@@ -245,6 +260,9 @@ func (s *Stream) unit(units []Unit, end int, probe func(*reader), read func(*rea
 		}
 		return units, err
 	}
+	if s.changed && s.r.numbers {
+		return units, errTokens // of what was masked, maybe
+	}
 	u, says := s.r.settle(int64(end))
 	for _, v := range s.views {
 		if v.err == nil && s.each(v, read) {
@@ -279,8 +297,8 @@ func (s *Stream) append(units []Unit, u Unit, says bool) []Unit {
 	s.read = u.End
 	next := unit{end: u.End, says: says, final: u.Final}
 	if u.Call {
-		for _, t := range s.r.asm.open {
-			next.calls = append(next.calls, t)
+		for _, c := range s.r.asm.open {
+			next.calls = append(next.calls, c)
 		}
 	}
 	if n := len(s.units); n > 0 && (u.Final && s.units[n-1].final || !says && !u.Final && !u.Call) {
@@ -385,6 +403,11 @@ func (s *Stream) Take(end int64) []byte {
 		end = most
 	}
 	end = min(end, most)
+	for _, e := range s.edits {
+		if int64(e.start) < end && int64(e.end) > end {
+			end = int64(e.start) // no piece of what is masked goes out
+		}
+	}
 	if end <= s.from {
 		return nil
 	}

@@ -31,10 +31,10 @@ type framer struct {
 	never    bool // the answer does not flow, whatever comes
 	label    mediatype.Label
 	looker   eventstream.Looker
-	json     bool // it begins as JSON does
-	blank    int  // how many blanks it begins with, or the part that was looked at
-	line     int  // where the first line of what begins as JSON ends, 0 for not known
-	searched int  // up to where nothing else is to be found
+	blank    int // how many blanks it begins with, or the part that was looked at
+	lead     int // where its first line begins, what is around it left out
+	line     int // where the first line of what begins as JSON ends, 0 for not known
+	searched int // up to where nothing else is to be found
 }
 
 // newFramer returns a framer for bodies with a label.
@@ -92,7 +92,8 @@ func (f *framer) lookForLines(body []byte) {
 		return
 	}
 	if f.line == 0 {
-		from := max(f.skip(body, f.blank), f.searched)
+		f.lead = f.skip(body, max(f.blank, f.lead))
+		from := max(f.lead, f.searched)
 		i := bytes.IndexByte(body[from:], '\n')
 		if i < 0 {
 			f.searched = len(body)

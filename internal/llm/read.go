@@ -79,7 +79,7 @@ func readDecoded(ctx context.Context, in Input, label mediatype.Label, body []by
 	doc := strictjson.Borrow()
 	defer doc.Return()
 	r := newReader(ctx, m, lim)
-	r.doc = doc
+	r.doc, r.loosely = doc, in.loosely
 	r.arena.chunk = min(len(body), 32<<10)
 	if r.look(); r.err != nil {
 		return nil, 0, r.err

@@ -23,7 +23,7 @@ func (r *reader) parse(data []byte) error {
 }
 
 func (r *reader) parseTo(d *strictjson.Doc, data []byte) error {
-	if r.msg.Leg != ResponseLeg {
+	if r.strict() {
 		return d.Parse(data, r.maxDepth)
 	}
 	err := d.ParseLenient(data, r.maxDepth)
@@ -37,9 +37,12 @@ func (r *reader) parseTo(d *strictjson.Doc, data []byte) error {
 	return d.Choose(*r.view, r.maxDepth)
 }
 
+// strict reports whether equal names and lone surrogates are refused.
+func (r *reader) strict() bool { return r.msg.Leg != ResponseLeg && !r.loosely }
+
 // accepts is parse for what may well be no JSON: it looks for no reason.
 func (r *reader) accepts(data []byte) bool {
-	if r.msg.Leg != ResponseLeg {
+	if r.strict() {
 		return r.doc.Accepts(data, r.maxDepth)
 	}
 	return strictjson.Loose(data) && r.parse(data) == nil
@@ -99,7 +102,7 @@ func (r *reader) addReadings(again func(strictjson.Reading) (*reader, error)) er
 func (r *reader) readAgain(how strictjson.Reading) *reader {
 	again := &reader{
 		msg: &Message{Leg: r.msg.Leg, body: r.msg.body}, doc: r.doc,
-		maxDepth: r.maxDepth, view: &how, budget: r.budget,
+		maxDepth: r.maxDepth, view: &how, budget: r.budget, loosely: r.loosely,
 	}
 	again.arena.chunk = r.arena.chunk
 	return again

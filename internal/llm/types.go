@@ -152,6 +152,9 @@ type Message struct {
 	// there was none. What the Message says is without it, and so is what
 	// Replace returns.
 	Cut []byte
+	// Partial says that there is more in the body than the turns say. Only
+	// ReadLoosely leaves anything out.
+	Partial bool
 
 	body   []byte // decoded, what spans point into
 	spans  []span
@@ -247,6 +250,10 @@ type Input struct {
 	// Cut names a member of the root object that is not for the reader behind
 	// us, "" for none. If its value is an object, the body is read without it.
 	Cut string
+
+	// loosely reads a request as an answer is read: it may have equal names and
+	// lone surrogates.
+	loosely bool
 }
 
 // Limits bound what reading a body may cost.

@@ -93,6 +93,7 @@ type reader struct {
 	doubled    bool                // an object has equal names
 	broken     bool                // the last chunk is no sound JSON
 	ready      []byte              // the text that doc holds already
+	loosely    bool                // as in Input
 }
 
 // size is the length of the body, of a stream as far as it has been read.

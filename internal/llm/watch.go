@@ -27,9 +27,11 @@ type watch struct {
 
 	// What the unit says about its end.
 	seen    map[int]bool // choices; true for those that have finished
+	probs   map[int]bool // choices that have log probabilities
 	final   bool
 	closing bool // calls end here
-	open    map[int]*streamed
+	byCall  map[callKey]*openCall
+	open    map[int]*openCall // the last one of each choice
 	flushed flushing
 }
 
@@ -50,13 +52,20 @@ type placed struct {
 	end int
 }
 
+// An openCall is a tool call, while it comes in pieces.
+type openCall struct {
+	open   bool // it may go on
+	opened int  // how often it began to
+	name   int  // the length of its name
+	told   int  // and of the one that windows have said
+}
+
 // progress is what a Stream knows of a text.
 type progress struct {
 	event   int32
 	order   int
 	before  int // its length before the unit
 	checked int // and up to which it has been looked at; -1 at first
-	name    int // the length of a call's name
 	marked  int
 	to      int // up to where the next window says it
 	said    int // up to where windows have said it
@@ -67,8 +76,7 @@ type progress struct {
 	copies  []*streamed
 	keyed   bool
 
-	open   bool // a call that may go on
-	opened int
+	call *openCall // that it is a part of
 
 	base64 bool // it has no other characters
 	digits int  // and so many before said
@@ -85,7 +93,7 @@ type progress struct {
 func newWatch() *watch {
 	return &watch{
 		event: 1, groups: make(map[threadKey][]*streamed), starts: make(map[string][]*streamed), mirrors: make(map[threadKey]threadKey),
-		seen: make(map[int]bool), open: make(map[int]*streamed),
+		seen: make(map[int]bool), probs: make(map[int]bool), byCall: make(map[callKey]*openCall), open: make(map[int]*openCall),
 	}
 }
 
@@ -161,6 +169,9 @@ func (r *reader) settle(end int64) (u Unit, says bool) {
 			if s.probs == pass {
 				u.Chars += m.settleText(s, end)
 			}
+			if s.probs {
+				w.probs[s.at.choice] = true
+			}
 		}
 	}
 	u.Chars += r.settleRest(end)
@@ -169,13 +180,13 @@ func (r *reader) settle(end int64) (u Unit, says bool) {
 			w.follow(s)
 		}
 	}
-	for choice, s := range w.open {
-		if w.closing && s.flow.opened <= maxOpened || w.seen[choice] {
-			w.close(choice, s)
+	for choice, c := range w.open {
+		if w.closing && c.opened <= maxOpened || w.seen[choice] {
+			w.close(choice)
 		}
 	}
 	for _, s := range w.touched {
-		u.Call = u.Call || s.flow.open
+		u.Call = u.Call || s.flow.news && s.flow.call != nil && s.flow.call.open
 	}
 	u.Final = w.final
 	w.touched, w.closing = w.touched[:0], false
@@ -186,20 +197,25 @@ func (r *reader) settle(end int64) (u Unit, says bool) {
 // settleText marks what is new in a text, and returns how many characters.
 func (m *assembler) settleText(s *streamed, end int64) (chars int) {
 	w, p, n := m.watch, s.flow, len(s.buf)
-	name := 0
+	grew := 0 // the call's name
 	if s.json {
-		if c := m.calls[callOf(s.at)]; c != nil {
-			name = len(c.name)
+		key := callOf(s.at)
+		if p.call = w.byCall[key]; p.call == nil {
+			p.call = new(openCall)
+			w.byCall[key] = p.call
+		}
+		if c := m.calls[key]; c != nil {
+			grew = len(c.name) - p.call.name
+			p.call.name = len(c.name)
 		}
 	}
 	first := p.checked < 0
-	if n == p.checked && name == p.name || first && n == 0 && name == 0 && s.label == "" {
+	if n == p.checked && grew == 0 || first && n == 0 && grew == 0 && s.label == "" {
 		return 0
 	}
 	fresh := s.buf[max(p.checked, 0):n]
 	p.base64 = p.base64 && base64Alphabet(string(fresh))
-	grew := name - p.name
-	p.checked, p.name = n, name
+	p.checked = n
 	if len(fresh) > 0 && grew == 0 && (s.probs && w.repeats(s, fresh) || !s.probs && m.copies(s)) {
 		if s.probs && p.said == p.before {
 			p.said, p.marked = n, n
@@ -306,7 +322,9 @@ func (r *reader) settleRest(end int64) (chars int) {
 	for _, p := range r.probs[now.probs:] {
 		chars += utf8.RuneCountInString(p.text)
 	}
-	now.turns, now.others, now.mentioned, now.probs = len(r.msg.Turns), len(r.others), len(r.mentioned), len(r.probs)
+	// Whoever judges media, or lets none pass, has to see each before it goes out.
+	chars += len(r.msg.Media) - now.media
+	now.turns, now.others, now.mentioned, now.probs, now.media = len(r.msg.Turns), len(r.others), len(r.mentioned), len(r.probs), len(r.msg.Media)
 	if now != w.marked {
 		w.marks = append(w.marks, mark{end: end, all: now})
 		w.marked = now
@@ -314,26 +332,23 @@ func (r *reader) settleRest(end int64) (chars int) {
 	return chars
 }
 
-// follow notes that a text was spoken of, which ends the call before it.
+// follow notes that a text goes on, which ends the call before it.
 func (w *watch) follow(s *streamed) {
-	choice := s.at.choice
-	if s.flow.copyOf != nil {
-		return
+	choice, c := s.at.choice, s.flow.call
+	if last := w.open[choice]; last != nil && last != c && last.opened <= maxOpened {
+		w.close(choice)
 	}
-	if last := w.open[choice]; last != nil && last != s && last.flow.opened <= maxOpened {
-		w.close(choice, last)
-	}
-	if s.json && !s.flow.open {
-		s.flow.open = true
-		s.flow.opened++
+	if c != nil && !c.open {
+		c.open = true
+		c.opened++
 		if w.open[choice] == nil {
-			w.open[choice] = s
+			w.open[choice] = c
 		}
 	}
 }
 
-func (w *watch) close(choice int, s *streamed) {
-	s.flow.open = false
+func (w *watch) close(choice int) {
+	w.open[choice].open = false
 	delete(w.open, choice)
 }
 
@@ -397,12 +412,11 @@ func (m *assembler) choices(r *reader, v int) {
 		if i := d.Member(c, "index"); i >= 0 {
 			n, _ = r.place(i)
 		}
+		done := r.member(c, "finish_reason", "finishReason") != ""
 		if len(m.seen) < maxTexts {
-			m.seen[n] = m.seen[n]
+			m.seen[n] = m.seen[n] || done
 		}
-		if r.member(c, "finish_reason", "finishReason") != "" {
-			m.seen[n], finished = true, true
-		}
+		finished = finished || done
 	}
 	if !finished {
 		return

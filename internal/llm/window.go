@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sort"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"kong-ai-guard/internal/strictjson"
@@ -30,8 +31,9 @@ type piece struct {
 // Window returns what the stream has said since the last Window, each text with
 // up to context characters of what came before it in the same text, and where
 // the last unit ends that is said with it. Tool calls stand in the Window in
-// which they are whole. It is nil when nothing new was said up to there. What it returns counts
-// as said from now on.
+// which they are whole. It is nil when nothing new was said up to there; what
+// says nothing is then covered all the same. What it returns counts as said from
+// now on. Replace does not take it: see Mask.
 func (s *Stream) Window(context int) (m *Message, end int64) {
 	if s.err != nil || s.closed || s.framer.framing == Whole {
 		return nil, s.covered
@@ -92,7 +94,7 @@ func (s *Stream) Window(context int) (m *Message, end int64) {
 
 // waits reports whether a unit is not to be covered yet.
 func (u *unit) waits() bool {
-	return u.final || slices.ContainsFunc(u.calls, func(s *streamed) bool { return s.flow.open })
+	return u.final || slices.ContainsFunc(u.calls, func(c *openCall) bool { return c.open })
 }
 
 // windowTo says what came up to end and was not said, as flush would.
@@ -132,9 +134,9 @@ func (r *reader) windowTo(end int64, context int, doc *strictjson.Doc) (*reader,
 	f := t.flush()
 	t.asm = nil
 	t.addProbs()
-	if r.numbers {
-		for i := range t.msg.Turns {
-			t.msg.Turns[i].Maskable = false
+	for i := range t.msg.Turns {
+		if turn := &t.msg.Turns[i]; r.numbers || w.probs[turn.Choice] {
+			turn.Maskable = false // it stands there once more
 		}
 	}
 	t.addMentions()
@@ -171,6 +173,7 @@ func (t *reader) addSaid(r *reader, from, to reached) {
 		}
 		turn.to = int32(len(m.shares))
 	}
+	m.Media = slices.Clone(r.msg.Media[from.media:to.media])
 	t.others = slices.Clone(r.others[from.others:to.others])
 	t.probs = slices.Clone(r.probs[from.probs:to.probs])
 	t.mentioned = slices.Clone(r.mentioned[from.mentioned:to.mentioned])
@@ -188,6 +191,7 @@ func (t *reader) addTails(m *assembler, texts []*streamed, context int) {
 		*streamed
 	}
 	var tails []tail
+	var told []*streamed
 	near := make(map[*streamed]bool)
 	for _, s := range texts {
 		tails = append(tails, tail{s.flow.order, s.tail(context)})
@@ -196,18 +200,29 @@ func (t *reader) addTails(m *assembler, texts []*streamed, context int) {
 				if t.asm.calls == nil {
 					t.asm.calls = make(map[callKey]*streamedCall)
 				}
-				t.asm.calls[callOf(s.at)] = &streamedCall{name: c.name, id: c.id}
+				// A long name is said once.
+				t.asm.calls[callOf(s.at)] = &streamedCall{name: c.name, id: c.id, said: s.flow.call != nil && s.flow.call.told == len(c.name) && len(c.name) > maxIdent}
+				told = append(told, s)
 			}
 			continue
 		}
 		if s.group == (threadKey{}) || s.probs {
 			continue
 		}
-		for _, n := range m.neighbours(s, context) {
+		before := m.before(s, context)
+		for _, n := range before {
 			if !n.of.flow.listed && !near[n.of] {
 				near[n.of] = true
 				tails = append(tails, tail{n.of.flow.order, n.tail()})
 			}
+		}
+		if seam := m.seam(s, before, context); seam != nil {
+			tails = append(tails, tail{s.flow.order, seam})
+		}
+	}
+	for _, s := range told {
+		if s.flow.call != nil {
+			s.flow.call.told = len(m.calls[callOf(s.at)].name)
 		}
 	}
 	slices.SortStableFunc(tails, func(a, b tail) int { return cmp.Compare(a.order, b.order) })
@@ -219,18 +234,15 @@ func (t *reader) addTails(m *assembler, texts []*streamed, context int) {
 // tail returns what is new of a text, behind up to context characters of it.
 func (s *streamed) tail(context int) *streamed {
 	p := s.flow
-	cut := p.said
-	switch {
-	case s.json || s.whole:
-		cut = 0 // calls are read as a whole
-	default:
+	cut := 0 // calls are read as a whole
+	if !s.json && !s.whole {
 		cut = back(s.buf[:p.said], context)
-		if p.base64 && cut > 0 {
-			// Base64 is read from where four characters make three bytes.
-			for n := (p.digits - digits(s.buf[cut:p.said])) % 4; n > 0 && cut > 0; {
-				if cut--; s.buf[cut] != '\r' && s.buf[cut] != '\n' {
-					n--
-				}
+	}
+	if p.base64 && cut > 0 {
+		// Base64 is read from where four characters make three bytes.
+		for n := (p.digits - digits(s.buf[cut:p.said])) % 4; n > 0 && cut > 0; {
+			if cut--; s.buf[cut] != '\r' && s.buf[cut] != '\n' {
+				n--
 			}
 		}
 	}
@@ -299,17 +311,11 @@ type neighbour struct {
 // maxNear is how many texts before another one stand in its window.
 const maxNear = 8
 
-// neighbours returns the ends of the texts that clients put before s, as far as
-// context goes, and the beginning of the one behind it.
-func (m *assembler) neighbours(s *streamed, context int) (near []neighbour) {
+// before returns the ends of the texts that clients put before s, as far as
+// context goes, the nearest first.
+func (m *assembler) before(s *streamed, context int) (near []neighbour) {
 	g := m.groups[s.group]
-	i, _ := slices.BinarySearchFunc(g, s, byPlace)
-	for i < len(g) && g[i] != s {
-		i++
-	}
-	if i == len(g) {
-		return nil
-	}
+	i := indexIn(g, s)
 	left := context - utf8.RuneCount(s.buf[back(s.buf[:s.flow.said], context):s.flow.said])
 	for j := i - 1; j >= 0 && left > 0 && i-j <= maxNear; j-- {
 		of := g[j]
@@ -319,26 +325,66 @@ func (m *assembler) neighbours(s *streamed, context int) (near []neighbour) {
 			near = append(near, n)
 		}
 	}
-	if i+1 < len(g) {
-		of := g[i+1]
+	return near
+}
+
+// indexIn returns where s is among the texts that it is joined to.
+func indexIn(g []*streamed, s *streamed) int {
+	i, _ := slices.BinarySearchFunc(g, s, byPlace)
+	for g[i] != s {
+		i++
+	}
+	return i
+}
+
+// seam returns what clients read where s ends and the texts behind it begin,
+// which were there before and are not said from their beginning on: blocks that
+// grow side by side. It is nil if there are none, or if white space separates
+// them.
+func (m *assembler) seam(s *streamed, before []neighbour, context int) *streamed {
+	g := m.groups[s.group]
+	i := indexIn(g, s) + 1
+	if i == len(g) || g[i].flow.listed && g[i].flow.said == 0 {
+		return nil
+	}
+	var text []byte
+	for _, n := range slices.Backward(before) {
+		text = append(text, n.of.buf[n.from:n.to]...)
+	}
+	text = append(text, s.buf[back(s.buf[:s.flow.said], context):s.flow.to]...)
+	last, _ := utf8.DecodeLastRune(text)
+	tight, left := false, context
+	for j := i; j < len(g) && left > 0 && j-i < maxNear; j++ {
+		head := g[j].buf[:g[j].known()]
 		to := 0
-		for n := 0; n < context && to < of.known(); n++ {
-			_, size := utf8.DecodeRune(of.buf[to:of.known()])
+		for ; left > 0 && to < len(head); left-- {
+			_, size := utf8.DecodeRune(head[to:])
 			to += size
 		}
-		if to > 0 {
-			near = append(near, neighbour{of, 0, to})
+		if to == 0 {
+			continue
 		}
+		first, _ := utf8.DecodeRune(head)
+		tight = tight || !unicode.IsSpace(last) && !unicode.IsSpace(first)
+		text = append(text, head[:to]...)
+		last, _ = utf8.DecodeLastRune(head[:to])
 	}
-	return near
+	if !tight {
+		return nil
+	}
+	return &streamed{at: s.at, buf: text, halved: s.halved}
 }
 
 // known is how much of a text windows have said, of a copy how much it has.
 func (s *streamed) known() int {
-	if s.flow.copyOf != nil {
-		return max(s.flow.checked, 0)
+	switch p := s.flow; {
+	case p.listed:
+		return p.to
+	case p.copyOf != nil:
+		return max(p.checked, 0)
+	default:
+		return p.said
 	}
-	return s.flow.said
 }
 
 func (n neighbour) tail() *streamed {
@@ -475,6 +521,7 @@ func (s *Stream) Mask(rs []Replacement) error {
 		}
 		seen[one.s] = true
 	}
+	s.changed = s.changed || len(all) > 0 || len(changes) > 0
 	for _, one := range all {
 		changes = append(changes, one.apply()...)
 		more := one.start + len(one.text) - one.rest

@@ -12,13 +12,7 @@ func Text(b []byte) bool {
 	if !utf8.Valid(b) {
 		return false
 	}
-	controls := 0
-	for _, c := range b {
-		if isControl(c) {
-			controls++
-		}
-	}
-	return controls <= len(b)/10
+	return controls(b) <= len(b)/10
 }
 
 func isControl(c byte) bool {

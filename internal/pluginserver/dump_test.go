@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"kong-ai-guard/internal/pluginserver"
 )
 
 func TestSameDumpAsGoPDK(t *testing.T) {
@@ -26,5 +28,26 @@ func TestSameDumpAsGoPDK(t *testing.T) {
 	}
 	if diff := cmp.Diff(dumps["go-pdk"], dumps["ours"]); diff != "" {
 		t.Errorf("(-go-pdk +ours)\n%s", diff)
+	}
+}
+
+// Kong does not start with a plugin whose version is not three numbers.
+func TestDumpedVersion(t *testing.T) {
+	for _, test := range []struct{ built, want string }{
+		{"0.1.0", "0.1.0"},
+		{"v1.20.3", "1.20.3"},
+		{"v1.2.3-4-gabcdef0-dirty", "1.2.3"},
+		{"v0.0.0-20261127120000-abcdef012345", "0.0.0"},
+		{"1.2.3.4", "1.2.3"},
+		{"(devel)", "0.0.0"},
+		{"unknown", "0.0.0"},
+		{"", "0.0.0"},
+		{"94410837", "0.0.0"},
+		{"abc1.2.3", "0.0.0"},
+		{"1.2", "0.0.0"},
+	} {
+		if got := pluginserver.KongVersion(test.built); got != test.want {
+			t.Errorf("%q is dumped as %q, want %q", test.built, got, test.want)
+		}
 	}
 }

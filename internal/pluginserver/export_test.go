@@ -10,6 +10,9 @@ import (
 // NewLog lets tests read what is logged.
 var NewLog = newLog
 
+// KongVersion is what a dump says of a build's version.
+var KongVersion = kongVersion
+
 // ServeConn serves one connection and returns when it is closed: tests that
 // run in fake time have no listener. Shutdown waits for it.
 func (s *Server) ServeConn(nc net.Conn) {

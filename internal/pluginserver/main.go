@@ -170,7 +170,7 @@ func (p Program) dump(stdout io.Writer, o *options) error {
 		return err
 	}
 	return writeDump(stdout, p.socket(o), pluginInfo{
-		Name: p.Name, Version: p.Version, Priority: o.priority, Schema: schema,
+		Name: p.Name, Version: kongVersion(p.Version), Priority: o.priority, Schema: schema,
 	})
 }
 

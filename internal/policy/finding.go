@@ -15,6 +15,10 @@ type Finding struct {
 	Outcome Outcome
 	// Was is the outcome before the configuration let it pass unscanned.
 	Was Outcome
+	// Shown is what a scan of the text came to that a monitored leg shows,
+	// although enforcing would refuse it unread; Undecided for none. The verdict
+	// is then that scan's.
+	Shown Outcome
 	// Reason is one of a fixed set of texts, "" for none.
 	Reason string
 	// Place says more than the reason: where the body could not be read. It is
@@ -86,6 +90,16 @@ func (f *Finding) Severity() Severity {
 		return Warning
 	}
 	return f.Outcome.Severity()
+}
+
+// Unread reports whether an enforced leg with this outcome would end without a
+// scan of all that it says.
+func (f *Finding) Unread() bool {
+	switch f.Outcome {
+	case Malformed, Ambiguous, TooLarge, Unscannable, MediaRefused:
+		return true
+	}
+	return false
 }
 
 // MediaPass reports whether media go on that nobody has judged.

@@ -4,6 +4,7 @@ package relay
 
 import (
 	"io"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -15,34 +16,34 @@ import (
 func noBuffering() []string { return []string{"no"} }
 
 // WriteHead writes the status and the headers of an upstream's answer, all but
-// those of the connection and those that w has already. It announces the
-// trailers. The body goes out with the length that the headers say, and in
-// chunks if they say none.
+// those of the connection and those that w has already. The body goes out with
+// the length that the headers say, and in chunks if they say none. Only then it
+// can have trailers, and they are announced.
 func WriteHead(w http.ResponseWriter, answer *http.Response) {
 	h := w.Header()
 	h["X-Accel-Buffering"] = noBuffering()
 	copyEndToEnd(h, answer.Header)
+	if length := answer.Header["Content-Length"]; length != nil {
+		h["Content-Length"] = length
+	}
 	for _, name := range []string{"Date", "Content-Type"} {
 		if _, ok := h[name]; !ok {
 			h[name] = nil // or net/http makes one
 		}
 	}
-	length, known := answer.Header["Content-Length"]
-	switch {
-	case known:
-		h["Content-Length"] = length
-	case answer.ContentLength != 0:
+	if chunks(answer) {
 		h["Transfer-Encoding"] = []string{"chunked"} // or net/http counts what is short
-	}
-	if len(answer.Trailer) > 0 {
-		names := make([]string, 0, len(answer.Trailer))
-		for name := range answer.Trailer {
-			names = append(names, name)
+		if len(answer.Trailer) > 0 {
+			h["Trailer"] = []string{strings.Join(slices.Sorted(maps.Keys(answer.Trailer)), ", ")}
 		}
-		slices.Sort(names)
-		h["Trailer"] = []string{strings.Join(names, ", ")}
 	}
 	w.WriteHeader(answer.StatusCode)
+}
+
+// chunks reports whether an answer has a body whose length nobody has said.
+func chunks(answer *http.Response) bool {
+	bare := answer.StatusCode == http.StatusNoContent || answer.StatusCode == http.StatusNotModified
+	return !bare && answer.ContentLength != 0 && answer.Header["Content-Length"] == nil
 }
 
 // WriteTrailers writes the trailers, once the body was read and written.
@@ -72,6 +73,9 @@ func Pass(w http.ResponseWriter, r *http.Request, answer *http.Response) {
 	}
 	defer answer.Body.Close()
 	WriteHead(w, answer)
+	if chunks(answer) { // the first of it may be long in coming
+		_ = http.NewResponseController(w).Flush()
+	}
 	if err := passBody(w, answer.Body); err != nil {
 		panic(http.ErrAbortHandler)
 	}
@@ -99,6 +103,7 @@ func passBody(w http.ResponseWriter, body io.Reader) error {
 		case io.EOF:
 			return nil
 		default:
+			_ = flush() // what has come before goes on
 			return err
 		}
 	}

@@ -221,8 +221,8 @@ func (r *route) dial(ctx context.Context) (net.Conn, error) {
 	return new(net.Dialer).DialContext(ctx, "tcp", r.address)
 }
 
-// Forward sends r, as it came, to t and returns the answer, whose body the
-// caller closes. With body not nil, that goes in place of r's, and headers that
+// Forward sends r, as a server has it, to t and returns the answer, whose body the
+// caller closes. A ContentLength of 0 means that r has no body. With body not nil, that goes in place of r's, and headers that
 // describe r's own do not. When ctx ends, so does the call. The error is, or
 // wraps, ErrUpstream or ErrUpstreamTimeout, or is the context's, or that of
 // reading r's body. So are those of reading the answer's body. None names an

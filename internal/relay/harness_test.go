@@ -134,14 +134,15 @@ func (rec *recorder) serve() {
 
 func (rec *recorder) one(c net.Conn, buf *bytes.Buffer) {
 	piece := make([]byte, 64<<10)
-	asked, seen := false, 0
+	head, expects, asked, seen := false, false, false, 0
 	for {
 		n, err := c.Read(piece)
 		rec.mu.Lock()
 		buf.Write(piece[:n])
 		all := buf.Bytes()
-		head := bytes.Contains(all, []byte("\r\n\r\n"))
-		expects := head && bytes.Contains(all, []byte("Expect: 100-continue"))
+		if !head && bytes.Contains(all, []byte("\r\n\r\n")) {
+			head, expects = true, bytes.Contains(all, []byte("Expect: 100-continue"))
+		}
 		done := head && len(all) > seen && bytes.HasSuffix(all, []byte(rec.ends))
 		rec.mu.Unlock()
 		if expects && !asked {

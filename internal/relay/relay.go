@@ -15,6 +15,7 @@
 //     mostly has one. A GET or HEAD does not say that.
 //   - Pragma: no-cache gains Cache-Control: no-cache, unless there is one.
 //   - Of several User-Agent headers the first goes on, and an empty one does not.
+//   - What has both a length and trailers, as HTTP/2 allows, keeps the length.
 //   - 204 and 304 say no Content-Length, and 304 no Content-Type.
 package relay
 

@@ -196,14 +196,14 @@ func (s *Server) quiet(ctx context.Context) error {
 }
 
 func (s *Server) handle(w http.ResponseWriter, r *http.Request) {
-	s.open.Add(1)
-	defer s.open.Add(-1)
 	e := s.claim(r)
 	if e == nil {
 		s.refused.Add(1)
 		say(w, http.StatusNotFound, "no such exchange")
 		return
 	}
+	s.open.Add(1)
+	defer s.open.Add(-1)
 	// Whoever has gone has no answer. If it is nginx, which lost a connection,
 	// it sends the request once more.
 	defer func() { s.tokens.leave(e, r.Context().Err() == nil) }()

@@ -4,6 +4,7 @@ package relay
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -58,7 +59,11 @@ func Tunnel(w http.ResponseWriter, r *http.Request, answer *http.Response) error
 	defer context.AfterFunc(r.Context(), end)()
 	idle.start()
 	ends := make(chan error, 2)
-	go func() { ends <- join(upstream.to, buffered.Reader, upstream.call.conn, &idle) }()
+	// What was read ahead, and then the connection itself: read through buffered,
+	// its end would end r's context.
+	ahead, _ := buffered.Reader.Peek(buffered.Reader.Buffered())
+	said := io.MultiReader(bytes.NewReader(ahead), client)
+	go func() { ends <- join(upstream.to, said, upstream.call.conn, &idle) }()
 	go func() { ends <- join(client, upstream.from, client, &idle) }()
 	for range 2 {
 		if e := <-ends; e != nil {

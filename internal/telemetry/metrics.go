@@ -41,6 +41,9 @@ type Metrics struct {
 	// MonitorJobs counts monitored legs by what became of them: queued, sent
 	// (and judged), retried, failed, dropped.
 	MonitorJobs *prometheus.CounterVec
+	// Shown counts monitored legs that enforcing would refuse unread, by leg and
+	// by what a scan of the text that they show came to.
+	Shown *prometheus.CounterVec
 	// RoomRefused counts the bodies for which no memory became free in time.
 	RoomRefused prometheus.Counter
 	// ShareLimited counts what a caller's fair share held up, by resource and
@@ -116,6 +119,7 @@ func NewMetrics(plugin string) *Metrics {
 	m.UnscannedAnswers = counter("unscanned_answers_total", "Answers that were to be scanned and whose response event never came.").WithLabelValues()
 	m.RecordsDropped = counter("records_dropped_total", "Exchange records that went before their answer came.", "cause")
 	m.MonitorJobs = counter("monitor_jobs_total", "Monitored legs by what became of them.", "result")
+	m.Shown = counter("shown_total", "Monitored legs that would be refused unread, by what a scan of the text that they show came to.", "leg", "outcome")
 	m.RoomRefused = counter("room_refused_total", "Bodies for which no memory became free in time.").WithLabelValues()
 	m.ShareLimited = counter("share_limited_total", "What had to wait or was refused because its caller held his fair share already.", "resource", "result")
 	m.Panics = counter("panics_total", "Recovered panics.").WithLabelValues()

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -65,49 +66,82 @@ const caseHeader = "X-Corpus-Case"
 // that gives the answers of the cases, and with scan services that object to
 // the marker.
 type house struct {
-	gateway *kongtest.Gateway
-	direct  string // the upstream's own URL
-	http1   *http.Client
-	http2   *http.Client
-	cases   []testcase
+	gateway *kongtest.Gateway // nil where it is a real Kong
+	direct  string            // the upstream's own URL
+	// base is the gateway's URL, base2 that for HTTP/2.
+	base, base2 string
+	http1       *http.Client
+	http2       *http.Client
+	cases       []testcase
 
 	mu  sync.Mutex
 	got map[string][]byte // bodies that came to the upstream, by plugin and case
 }
 
+// A variant is a route of each plugin with some fields of the configuration set.
+type variant struct {
+	suffix string // of the route's path
+	fields map[string]any
+}
+
 func open(t *testing.T, cases []testcase) *house {
 	t.Helper()
-	h := &house{cases: cases, got: make(map[string][]byte)}
+	return openVariants(t, cases, []variant{{}}, nil)
+}
+
+// standIns makes a house without a gateway, and the plugins' configurations.
+func standIns(t *testing.T, cases []testcase, scanned func(plugin, requestID string, judged gjson.Result)) (h *house, config map[string]map[string]any) {
+	t.Helper()
+	if scanned == nil {
+		scanned = func(string, string, gjson.Result) {}
+	}
+	h = &house{cases: cases, got: make(map[string][]byte)}
 	upstream := httptest.NewServer(http.HandlerFunc(h.upstream))
 	airs := httptest.NewServer(marked(
 		fakeairs.New(fakeairs.Options{Keys: []string{"key"}, Profiles: []string{"strict"}}), fakeairs.Path, lastContent,
+		func(q, judged gjson.Result) { scanned(prisma, q.Get("transaction_id").Str, judged) },
 		`{"action":"block","category":"malicious","scan_id":"b1f7a6f0-1111-4e9c-9c57-5b0a5e7f0001","report_id":"Rb1","profile_name":"strict","prompt_detected":{"injection":true}}`,
 		`{"action":"allow","category":"benign","scan_id":"a1f7a6f0-2222-4e9c-9c57-5b0a5e7f0002","report_id":"Ra1","profile_name":"strict","prompt_detected":{}}`))
 	ai := httptest.NewServer(marked(
 		fakenoma.New(fakenoma.Options{ClientID: "id", ClientSecret: "s3cret"}), fakenoma.ScanPath, allInput,
+		func(q, judged gjson.Result) { scanned(noma, q.Get("x-noma-context.sessionId").Str, judged) },
 		`{"aggregatedAction":"block","aggregatedScanResult":true,"scanResult":[]}`,
 		`{"aggregatedAction":"allow","aggregatedScanResult":false,"scanResult":[]}`))
 	for _, s := range []*httptest.Server{upstream, airs, ai} {
 		t.Cleanup(s.Close)
 	}
 	h.direct = upstream.URL
-	config := map[string]map[string]any{
+	config = map[string]map[string]any{
 		prisma: {"api_key": "key", "profile_name": "strict", "api_endpoint": airs.URL, "timeout_ms": 45000},
 		noma:   {"API_base": ai.URL, "client_ID": "id", "client_secret": "s3cret", "timeout_ms": 45000},
 	}
-	service := kongtest.Service{Name: "llm", URL: upstream.URL}
+	return h, config
+}
+
+// openVariants opens a house with a route for each plugin and variant. scanned,
+// if it is not nil, hears of each scan: the request that it is about, and
+// what was to be judged.
+func openVariants(t *testing.T, cases []testcase, variants []variant, scanned func(plugin, requestID string, judged gjson.Result)) *house {
+	t.Helper()
+	h, config := standIns(t, cases, scanned)
+	service := kongtest.Service{Name: "llm", URL: h.direct}
 	var servers []kongtest.PluginServer
 	for _, name := range plugins {
 		if config[name] == nil {
 			t.Fatalf("%s has no stand-in here", name)
 		}
 		servers = append(servers, kongtest.PluginServer{Path: filepath.Join(binaries, name)})
-		service.Routes = append(service.Routes, kongtest.Route{
-			Name: name, Paths: []string{"/" + name},
-			Plugins: []kongtest.Plugin{{Name: name, Config: config[name]}},
-		})
+		for _, v := range variants {
+			fields := maps.Clone(config[name])
+			maps.Copy(fields, v.fields)
+			service.Routes = append(service.Routes, kongtest.Route{
+				Name: name + v.suffix, Paths: []string{"/" + name + v.suffix},
+				Plugins: []kongtest.Plugin{{Name: name, Config: fields}},
+			})
+		}
 	}
 	h.gateway = startGateway(t, servers, service)
+	h.base, h.base2 = h.gateway.URL(), h.gateway.URL()
 	h.http1 = &http.Client{Transport: &http.Transport{DisableCompression: true}, Timeout: 5 * time.Minute}
 	two := new(http.Protocols)
 	two.SetUnencryptedHTTP2(true)
@@ -180,12 +214,18 @@ type result struct {
 
 // send plays a case through a plugin.
 func (h *house) send(ctx context.Context, plugin string, n int) (result, error) {
-	r, err := h.exchange(ctx, h.gateway.URL()+"/"+plugin, plugin, n)
+	base := h.base
+	if h.cases[n].http2 {
+		base = h.base2
+	}
+	r, err := h.exchange(ctx, base+"/"+plugin, plugin, n)
 	if err != nil {
 		return r, err
 	}
-	x, _ := h.gateway.Exchange(r.header.Get("X-Kong-Request-Id"))
-	r.outcome = outcomeOf(x, plugin)
+	if h.gateway != nil {
+		x, _ := h.gateway.Exchange(r.header.Get("X-Kong-Request-Id"))
+		r.outcome = outcomeOf(x, plugin)
+	}
 	h.mu.Lock()
 	r.got, r.reached = h.got[plugin+" "+strconv.Itoa(n)]
 	h.mu.Unlock()
@@ -241,7 +281,7 @@ func outcomeOf(x kongtest.Exchange, plugin string) string {
 
 // marked is a scan service. strict decides whether a request is sound. If it
 // is, the verdict says whether the marker is in what was to be judged.
-func marked(strict http.Handler, path string, judged func(gjson.Result) gjson.Result, block, allow string) http.Handler {
+func marked(strict http.Handler, path string, judged func(gjson.Result) gjson.Result, scanned func(q, judged gjson.Result), block, allow string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		if err != nil {
@@ -253,9 +293,12 @@ func marked(strict http.Handler, path string, judged func(gjson.Result) gjson.Re
 		verdict := answer.Body.String()
 		if r.URL.Path == path && answer.Code == http.StatusOK {
 			verdict = allow
-			if says(judged(gjson.ParseBytes(body)), 4) {
+			q := gjson.ParseBytes(body)
+			content := judged(q)
+			if says(content, 4) {
 				verdict = block
 			}
+			scanned(q, content)
 		}
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(answer.Code)
@@ -278,18 +321,23 @@ func allInput(q gjson.Result) gjson.Result { return q.Get("input") }
 
 // says reports whether a string of v holds the marker: as it is, but for case
 // and white space, or in JSON inside the string.
-func says(v gjson.Result, layers int) bool {
+func says(v gjson.Result, layers int) bool { return saysAny(v, layers, markers) }
+
+// markers are the marker and what it is with marks in place of its blanks.
+var markers = append([]string{marker}, filled...)
+
+func saysAny(v gjson.Result, layers int, phrases []string) bool {
 	switch v.Type {
 	case gjson.String:
 		text := strings.ToLower(strings.Join(strings.Fields(v.Str), " "))
-		if strings.Contains(text, marker) || slices.ContainsFunc(filled, func(s string) bool { return strings.Contains(text, s) }) {
+		if slices.ContainsFunc(phrases, func(s string) bool { return strings.Contains(text, s) }) {
 			return true
 		}
-		return layers > 0 && gjson.Valid(v.Str) && says(gjson.Parse(v.Str), layers-1)
+		return layers > 0 && gjson.Valid(v.Str) && saysAny(gjson.Parse(v.Str), layers-1, phrases)
 	case gjson.JSON:
 		found := false
 		v.ForEach(func(name, value gjson.Result) bool {
-			found = name.Type == gjson.String && says(name, 0) || says(value, layers)
+			found = name.Type == gjson.String && saysAny(name, 0, phrases) || saysAny(value, layers, phrases)
 			return !found
 		})
 		return found

@@ -20,7 +20,7 @@ const module = "kong-ai-guard/"
 var layers = [][]string{
 	{"internal/strictjson", "internal/eventstream", "internal/mediatype", "internal/secretfile", "internal/kongschema", "internal/kongrules", "internal/pdk", "internal/telemetry", "internal/tracing", "internal/relay"},
 	{"internal/contentcoding", "internal/formdata", "internal/audit"},
-	{"internal/sim/awsframe", "internal/sim/fakeairs", "internal/sim/fakellm", "internal/sim/fakenoma", "internal/sim/kongtest", "internal/sim/recording"},
+	{"internal/sim/awsframe", "internal/sim/fakeairs", "internal/sim/fakellm", "internal/sim/fakenoma", "internal/sim/kongtest", "internal/sim/realkong", "internal/sim/recording"},
 	{"internal/llm"},
 	{"internal/scan", "internal/release"},
 	{"internal/policy", "internal/scanhttp"},
@@ -30,12 +30,12 @@ var layers = [][]string{
 	{"plugins/airs", "plugins/noma"},
 	// A plugin's binary is beside the list, so that it links no other vendor.
 	{"plugins", "cmd/prisma-airs-intercept", "cmd/noma-runtime-protection"},
-	{"cmd/dist", "cmd/fakes", "cmd/generate", "cmd/konnect-schema", "cmd/sandbox"},
-	{"docker", "kong", "tests/corpus", "tests/exchange", "tests/house"}, // tests alone
+	{"cmd/bench-kong", "cmd/dist", "cmd/fakes", "cmd/generate", "cmd/konnect-schema", "cmd/sandbox"},
+	{"docker", "kong", "tests/corpus", "tests/exchange", "tests/house", "tests/kong"}, // tests alone
 }
 
 // players may import internal/sim, as tests may.
-var players = []string{"cmd/fakes", "cmd/sandbox"}
+var players = []string{"cmd/bench-kong", "cmd/fakes", "cmd/sandbox"}
 
 type pkg struct {
 	ImportPath string

@@ -18,6 +18,12 @@
 //	x, ok := gw.Exchange(res.Header.Get("X-Kong-Request-Id"))
 //	// x.Events, x.Calls, x.Logs, x.AccessLog say what happened.
 //
+// Requests go over real connections to where the service and the plugins say,
+// and answers come back as nginx passes them on: held whole for the response
+// phase, held in pieces, or as they come. Reload starts new workers and plugin
+// servers and lets the old ones finish. Config.Neighbours are other plugins of
+// the gateway, Config.Version an older Kong.
+//
 // What is not played: TLS of clients, gRPC, balancing and health checks of
 // upstreams, Kong's own plugins other than key-auth, jwt and a part of ai-proxy,
 // and the log phase of plugins. HTTP/2 requests with an Upgrade header are refused
@@ -197,6 +203,7 @@ func New(cfg Config) (*Gateway, error) {
 		gw.builtin[n.Name] = n.info()
 	}
 	if err := gw.prepare(); err != nil {
+		gw.end()
 		return nil, errors.Join(err, gw.removePrefix())
 	}
 	return gw, nil
@@ -271,8 +278,11 @@ func (gw *Gateway) Start() error {
 type workerKey struct{}
 
 // Close stops listening, ends the plugin servers with SIGTERM and waits for
-// them. A server that has to be killed is an error.
+// them. A server that has to be killed is an error. A second Close does nothing.
 func (gw *Gateway) Close() error {
+	if gw.life.Err() != nil {
+		return nil // the first Close has said it all
+	}
 	gw.end()
 	var errs []error
 	if gw.listener != nil {

@@ -99,7 +99,7 @@ func (x *exchange) findKey(conf *pluginConfig, is func(string) bool) (message st
 
 func (x *exchange) setConsumer(c *consumer, credential string) {
 	x.consumer, x.credential = c, credential
-	x.ctx[ctxConsumer] = c.table(x.snap.created)
+	x.ctx[ctxConsumer] = lazyTable(func() map[string]any { return c.table(x.snap.created) })
 	anonymous := ""
 	if credential == "" {
 		anonymous = "true"

@@ -79,7 +79,7 @@ func (a *Access) SetTarget(scheme, host string, port int, path string) error {
 
 // Ctx is a value of ngx.ctx: nil, bool, float64, string, []any or
 // map[string]any.
-func (a *Access) Ctx(name string) any { return a.x.ctx[name] }
+func (a *Access) Ctx(name string) any { return a.x.inContext(name) }
 
 // SetCtx sets one; nil removes it.
 func (a *Access) SetCtx(name string, v any) {

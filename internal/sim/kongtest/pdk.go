@@ -28,9 +28,9 @@ var pdkFuncs = map[string]pdkFunc{
 	"kong.client.get_ip":            {true, true, text((*exchange).remoteIP)},
 	"kong.client.get_forwarded_ip":  {true, true, text((*exchange).remoteIP)},
 	"kong.ctx.shared.set":           {true, true, setIn(func(x *exchange) map[string]any { return x.shared })},
-	"kong.ctx.shared.get":           {true, true, getFrom(func(x *exchange) map[string]any { return x.shared })},
+	"kong.ctx.shared.get":           {true, true, getFrom(func(x *exchange, name string) any { return x.shared[name] })},
 	"kong.nginx.set_ctx":            {true, true, setIn(func(x *exchange) map[string]any { return x.ctx })},
-	"kong.nginx.get_ctx":            {true, true, getFrom(func(x *exchange) map[string]any { return x.ctx })},
+	"kong.nginx.get_ctx":            {true, true, getFrom((*exchange).inContext)},
 	"kong.nginx.get_var":            {true, true, named(func(x *exchange, name string) string { return x.variable(name) })},
 	"kong.nginx.get_subsystem":      {true, true, text(func(*exchange) string { return "http" })},
 	"kong.nginx.req_start_time":     {true, true, noArgs((*exchange).encodeStart)},
@@ -131,13 +131,15 @@ func setIn(table func(*exchange) map[string]any) call {
 	}
 }
 
-func getFrom(table func(*exchange) map[string]any) call {
+// getFrom answers with a value. What holds functions cannot be encoded.
+func getFrom(table func(x *exchange, name string) any) call {
 	return func(x *exchange, args []byte) ([]byte, error) {
 		name, err := decodeString(args)
-		if table(x)[name] == (luaFunction{}) {
+		v := table(x, name)
+		if _, isFunction := v.(luaFunction); isFunction {
 			err = errors.New("bad argument #1 to 'pairs' (a function cannot be encoded)")
 		}
-		return encodeValue(table(x)[name]), err
+		return encodeValue(v), err
 	}
 }
 

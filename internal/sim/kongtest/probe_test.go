@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -21,12 +22,19 @@ import (
 
 // The test binary is also the plugin server: under one of these names it
 // serves a probe with go-pdk's own server loop. The value is its priority.
-var probes = map[string]int{"probe-plugin": 1000, "probe-second": 900, "probe-access": 800, "probe-late": 769, "probe-mute": 1}
+var probes = map[string]int{"probe-plugin": 1000, "probe-second": 900, "probe-access": 800, "probe-late": 769, "probe-parent": 1000, "probe-mute": 1}
 
 func TestMain(m *testing.M) {
 	name := filepath.Base(os.Args[0])
 	if name == "relaya" {
 		if err := replay(name); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	if name == "probe-parent" && !slices.Contains(os.Args, "-dump") && !asChild() {
+		if err := thinParent(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}

@@ -14,6 +14,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"io"
+	"log"
 	"math/big"
 	"net"
 	"net/http"
@@ -381,6 +382,64 @@ func authority(t *testing.T) (cert, key string, pair tls.Certificate) {
 	return cert, key, pair
 }
 
+func TestEntitiesOfADeclarativeFile(t *testing.T) {
+	t.Parallel()
+	cert, key, _ := authority(t)
+	indent := func(text string) string { return strings.ReplaceAll(strings.TrimSpace(text), "\n", "\n      ") }
+	file := `
+_format_version: "3.0"
+upstreams:
+  - name: pool
+    targets: [{target: "127.0.0.1:8000", weight: 100}]
+certificates:
+  - id: mine
+    cert: |-
+      ` + indent(cert) + `
+    key: |-
+      ` + indent(key) + `
+ca_certificates:
+  - id: ours
+    cert: |-
+      ` + indent(cert) + `
+services:
+  - name: s
+    url: https://pool
+    client_certificate: {id: mine}
+    tls_verify: true
+    ca_certificates: [ours]
+    routes: [{name: r, paths: [/], response_buffering: false}]
+`
+	d, err := Load([]byte(file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	gw, err := New(Config{Declarative: d})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer gw.Close()
+	for name, change := range map[string]func(*Declarative){
+		"no such certificate":    func(d *Declarative) { d.Services[0].ClientCertificate = "another" },
+		"no such authority":      func(d *Declarative) { d.Services[0].CACertificates = []string{"another"} },
+		"a certificate, no key":  func(d *Declarative) { d.Certificates = []Certificate{{ID: "mine", Cert: cert}} },
+		"an authority of no PEM": func(d *Declarative) { d.Authorities = []Authority{{ID: "ours", Cert: "x"}} },
+		"an upstream, no target": func(d *Declarative) { d.Upstreams = []Upstream{{Name: "pool"}} },
+		"a target of a bad port": func(d *Declarative) { d.Upstreams = []Upstream{{Name: "pool", Targets: []Target{{Target: "h:x"}}}} },
+		"two of a name": func(d *Declarative) {
+			d.Upstreams = append(d.Upstreams, d.Upstreams...)
+		},
+	} {
+		changed, err := Load([]byte(file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		change(&changed)
+		if err := gw.Apply(changed); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+}
+
 func TestHTTPSUpstreams(t *testing.T) {
 	t.Parallel()
 	cert, key, pair := authority(t)
@@ -389,6 +448,7 @@ func TestHTTPSUpstreams(t *testing.T) {
 		_, _ = fmt.Fprintf(w, "%d certificates", len(r.TLS.PeerCertificates))
 	}))
 	back.TLS = &tls.Config{Certificates: []tls.Certificate{pair}, ClientAuth: tls.RequestClientCert}
+	back.Config.ErrorLog = log.New(io.Discard, "", 0) // one handshake is to fail
 	back.StartTLS()
 	defer back.Close()
 	yes := true

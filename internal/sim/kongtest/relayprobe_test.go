@@ -134,6 +134,8 @@ var probeClient = &http.Transport{DisableCompression: true}
 
 // ServeHTTP hands a request on and its answer back, byte by byte.
 func (r *probeRelay) ServeHTTP(w http.ResponseWriter, in *http.Request) {
+	relaying.Add(1)
+	defer relaying.Add(-1)
 	r.mu.Lock()
 	t, known := r.targets[in.Header.Get(r.header)]
 	r.mu.Unlock()
@@ -141,6 +143,8 @@ func (r *probeRelay) ServeHTTP(w http.ResponseWriter, in *http.Request) {
 		http.Error(w, "no such exchange", http.StatusNotFound)
 		return
 	}
+	flush := http.NewResponseController(w)
+	_ = flush.EnableFullDuplex() // else an answer that is early cuts the request's body
 	out := in.Clone(in.Context())
 	out.Header.Del(r.header)
 	out.Host = t.host
@@ -159,15 +163,14 @@ func (r *probeRelay) ServeHTTP(w http.ResponseWriter, in *http.Request) {
 	}
 	w.Header().Set("X-Accel-Buffering", "no")
 	w.Header().Add("X-Pad", "seen by "+filepath.Base(os.Args[0]))
-	flush := http.NewResponseController(w)
 	if up, ok := res.Body.(io.ReadWriter); ok && res.StatusCode == http.StatusSwitchingProtocols {
 		w.WriteHeader(res.StatusCode)
-		conn, _, err := flush.Hijack()
+		conn, buffered, err := flush.Hijack()
 		if err != nil {
 			return
 		}
 		defer conn.Close()
-		go io.Copy(up, conn)
+		go io.Copy(up, buffered) // what the client has sent already is there
 		io.Copy(conn, up)
 		return
 	}

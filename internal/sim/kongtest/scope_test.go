@@ -65,7 +65,7 @@ func TestKeyAuth(t *testing.T) {
 		},
 		Services: []Service{{
 			Name: "s", Routes: []Route{{Name: "r", Paths: []string{"/"}}},
-			Plugins: []Plugin{{Name: keyAuth}, steps("probe-access", []string{"consumer"}, nil)},
+			Plugins: []Plugin{{Name: keyAuth}, steps("probe-access", []string{"consumer", "in_ctx authenticated_consumer username"}, nil)},
 		}},
 	}
 	gw := start(t, Config{Servers: []PluginServer{probeServer(t, "probe-access")}, Declarative: d},
@@ -97,6 +97,9 @@ func TestKeyAuth(t *testing.T) {
 		}
 		if c.consumer != "" && a.said("consumer") != c.consumer {
 			t.Errorf("%v: the plugin saw consumer %s", c.keys, a.said("consumer"))
+		}
+		if c.consumer == "bob" && a.said("in_ctx authenticated_consumer username") != "bob" {
+			t.Errorf("%v: the consumer's entity has %s", c.keys, a.said("in_ctx authenticated_consumer username"))
 		}
 		if a.StatusCode == 401 && (a.Header.Get("WWW-Authenticate") == "" || len(a.Events) != 0) {
 			t.Errorf("%v: headers %v, events %v", c.keys, a.Header, a.Events)

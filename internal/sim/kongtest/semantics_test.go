@@ -428,6 +428,9 @@ func TestCloseLeavesNothingBehind(t *testing.T) {
 		if a := send(t, gw, post(t, gw, strings.Repeat("x", 9000))); a.StatusCode != 200 {
 			t.Fatalf("status %d", a.StatusCode)
 		}
+		if err := gw.Reload(); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := gw.Close(); err != nil {
 		t.Error(err)

@@ -17,6 +17,17 @@ import (
 // message as a name without a value, and cannot encode it by itself.
 type luaFunction struct{}
 
+// A lazyTable is a table that most exchanges have no need of.
+type lazyTable func() map[string]any
+
+// inContext is a value of ngx.ctx.
+func (x *exchange) inContext(name string) any {
+	if table, ok := x.ctx[name].(lazyTable); ok {
+		x.ctx[name] = table()
+	}
+	return x.ctx[name]
+}
+
 // Names in ngx.ctx.
 const (
 	ctxBalancer = "balancer_data"
@@ -35,8 +46,8 @@ func (x *exchange) setContext() {
 		x.upstreamHost = x.req.Host
 	}
 	x.ctx[ctxPlugins] = luaFunction{}
-	x.ctx["service"] = s.table(x.snap.created)
-	x.ctx["route"] = x.route.table(x.snap.created)
+	x.ctx["service"] = lazyTable(func() map[string]any { return s.table(x.snap.created) })
+	x.ctx["route"] = lazyTable(func() map[string]any { return x.route.table(x.snap.created) })
 	x.ctx[ctxBalancer] = map[string]any{
 		"host": s.Host, "port": float64(s.Port), "type": hostType(s.Host), "scheme": s.Protocol,
 		"connect_timeout": float64(s.ConnectTimeout), "send_timeout": float64(s.WriteTimeout), "read_timeout": float64(s.ReadTimeout),

@@ -25,11 +25,11 @@ func TestAnthropic(t *testing.T) {
 			return lacking(err, message)
 		}
 	}
-	run(t, client{llm.Events, []string{
+	run(t, client{framing: llm.Events, events: []string{
 		"event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"id\":\"msg_1\",\"type\":\"message\",\"role\":\"assistant\",\"model\":\"m\",\"content\":[],\"usage\":{\"input_tokens\":1,\"output_tokens\":1}}}\n\n",
 		"event: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"text\",\"text\":\"\"}}\n\n",
 		"event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"The ferry leaves \"}}\n\n",
-	}, func(ctx context.Context, url string) (text string, err error) {
+	}, ask: func(ctx context.Context, url string) (text string, err error) {
 		c := anthropic.NewClient(option.WithBaseURL(url), option.WithAPIKey("any"), option.WithMaxRetries(0))
 		stream := c.Messages.NewStreaming(ctx, anthropic.MessageNewParams{
 			Model: "m", MaxTokens: 100, Messages: []anthropic.MessageParam{anthropic.NewUserMessage(anthropic.NewTextBlock("When?"))},
@@ -40,5 +40,5 @@ func TestAnthropic(t *testing.T) {
 		}
 		return text, stream.Err()
 		// The status is that of the answer, which had begun.
-	}, check(http.StatusOK), check(http.StatusForbidden)})
+	}, broken: check(http.StatusOK), refused: check(http.StatusForbidden)})
 }

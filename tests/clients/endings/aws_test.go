@@ -50,11 +50,11 @@ func refusedBedrock(err error) string {
 }
 
 func TestBedrockConverse(t *testing.T) {
-	run(t, client{llm.Frames, []string{
+	run(t, client{framing: llm.Frames, events: []string{
 		frame("messageStart", `{"role":"assistant"}`),
 		frame("contentBlockDelta", `{"contentBlockIndex":0,"delta":{"text":"The ferry "}}`),
 		frame("contentBlockDelta", `{"contentBlockIndex":0,"delta":{"text":"leaves "}}`),
-	}, func(ctx context.Context, url string) (text string, err error) {
+	}, ask: func(ctx context.Context, url string) (text string, err error) {
 		out, err := bedrock(url).ConverseStream(ctx, &bedrockruntime.ConverseStreamInput{
 			ModelId:  aws.String("m"),
 			Messages: []types.Message{{Role: types.ConversationRoleUser, Content: []types.ContentBlock{&types.ContentBlockMemberText{Value: "When?"}}}},
@@ -70,17 +70,17 @@ func TestBedrockConverse(t *testing.T) {
 			}
 		}
 		return text, stream.Err()
-	}, brokenBedrock, refusedBedrock})
+	}, broken: brokenBedrock, refused: refusedBedrock})
 }
 
 func TestBedrockInvoke(t *testing.T) {
 	chunk := func(event string) string {
 		return frame("chunk", `{"bytes":"`+base64.StdEncoding.EncodeToString([]byte(event))+`"}`)
 	}
-	run(t, client{llm.Frames, []string{
+	run(t, client{framing: llm.Frames, events: []string{
 		chunk(`{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"The ferry "}}`),
 		chunk(`{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"leaves "}}`),
-	}, func(ctx context.Context, url string) (text string, err error) {
+	}, ask: func(ctx context.Context, url string) (text string, err error) {
 		out, err := bedrock(url).InvokeModelWithResponseStream(ctx, &bedrockruntime.InvokeModelWithResponseStreamInput{ModelId: aws.String("m"), Body: []byte(`{"prompt":"When?"}`)})
 		if err != nil {
 			return "", err
@@ -93,5 +93,5 @@ func TestBedrockInvoke(t *testing.T) {
 			}
 		}
 		return text, stream.Err()
-	}, brokenBedrock, refusedBedrock})
+	}, broken: brokenBedrock, refused: refusedBedrock})
 }

@@ -35,6 +35,9 @@ type client struct {
 	// broken and refused return what is wrong with the error, "" for nothing: of
 	// a stream that was broken off, and of a refusal with status 403.
 	broken, refused func(err error) string
+	// atOnce is for a client that finds an empty event where the next one has
+	// not arrived yet.
+	atOnce bool
 }
 
 // run lets a client ask servers that break the stream off and that refuse.
@@ -49,7 +52,7 @@ func run(t *testing.T, c client) {
 			t.Parallel()
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
-			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) { serve(w, req, c.framing, tt.events) }))
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) { serve(w, req, &c, tt.events) }))
 			defer server.Close()
 			text, err := c.ask(ctx, server.URL)
 			if ctx.Err() != nil {
@@ -77,7 +80,7 @@ var contentTypes = map[llm.Framing]string{
 }
 
 // serve streams events and ends with a block, or refuses if there are none.
-func serve(w http.ResponseWriter, req *http.Request, framing llm.Framing, events []string) {
+func serve(w http.ResponseWriter, req *http.Request, c *client, events []string) {
 	_, _ = io.Copy(io.Discard, req.Body)
 	r := llm.Refusal{
 		Format: llm.FormatOf(req.URL.Path), Status: http.StatusForbidden, Message: message,
@@ -90,9 +93,13 @@ func serve(w http.ResponseWriter, req *http.Request, framing llm.Framing, events
 		_, _ = w.Write(body)
 		return
 	}
-	w.Header().Set("Content-Type", contentTypes[framing])
-	for _, e := range append(events[:len(events):len(events)], string(llm.RenderEnding(r, framing, ""))) {
-		_, _ = io.WriteString(w, e)
+	w.Header().Set("Content-Type", contentTypes[c.framing])
+	units := append(events[:len(events):len(events)], string(llm.RenderEnding(r, c.framing, "")))
+	if c.atOnce {
+		units = []string{strings.Join(units, "")}
+	}
+	for _, unit := range units {
+		_, _ = io.WriteString(w, unit)
 		_ = http.NewResponseController(w).Flush()
 	}
 }

@@ -21,10 +21,10 @@ func TestGoogle(t *testing.T) {
 		}
 		return ""
 	}
-	run(t, client{llm.Events, []string{
+	run(t, client{framing: llm.Events, events: []string{
 		"data: {\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"The ferry \"}],\"role\":\"model\"},\"index\":0}],\"modelVersion\":\"m\"}\n\n",
 		"data: {\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"leaves \"}],\"role\":\"model\"},\"index\":0}],\"modelVersion\":\"m\"}\n\n",
-	}, func(ctx context.Context, url string) (text string, err error) {
+	}, ask: func(ctx context.Context, url string) (text string, err error) {
 		c, err := genai.NewClient(ctx, &genai.ClientConfig{APIKey: "any", Backend: genai.BackendGeminiAPI, HTTPOptions: genai.HTTPOptions{BaseURL: url}})
 		if err != nil {
 			return "", err
@@ -36,5 +36,5 @@ func TestGoogle(t *testing.T) {
 			text += res.Text()
 		}
 		return text, nil
-	}, check, check})
+	}, broken: check, refused: check})
 }

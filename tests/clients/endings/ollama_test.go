@@ -15,10 +15,10 @@ import (
 )
 
 func TestOllama(t *testing.T) {
-	run(t, client{llm.Lines, []string{
+	run(t, client{framing: llm.Lines, events: []string{
 		"{\"model\":\"m\",\"created_at\":\"2025-07-07T20:22:19.184789Z\",\"message\":{\"role\":\"assistant\",\"content\":\"The ferry \"},\"done\":false}\n",
 		"{\"model\":\"m\",\"created_at\":\"2025-07-07T20:22:19.184789Z\",\"message\":{\"role\":\"assistant\",\"content\":\"leaves \"},\"done\":false}\n",
-	}, func(ctx context.Context, base string) (text string, err error) {
+	}, ask: func(ctx context.Context, base string) (text string, err error) {
 		u, err := url.Parse(base)
 		if err != nil {
 			return "", err
@@ -28,12 +28,12 @@ func TestOllama(t *testing.T) {
 			return nil
 		})
 		return text, err
-	}, func(err error) string {
+	}, broken: func(err error) string {
 		if err.Error() != message { // it has no type for them
 			return "not the error of the line"
 		}
 		return ""
-	}, func(err error) string {
+	}, refused: func(err error) string {
 		var e api.StatusError
 		if !errors.As(err, &e) || e.StatusCode != http.StatusForbidden || e.ErrorMessage != message {
 			return "not its API error"

@@ -57,7 +57,7 @@ func refusedOpenAI(err error) string {
 }
 
 func TestOpenAIChat(t *testing.T) {
-	run(t, client{llm.Events, chatEvents, func(ctx context.Context, url string) (text string, err error) {
+	run(t, client{framing: llm.Events, events: chatEvents, ask: func(ctx context.Context, url string) (text string, err error) {
 		c := openAI(url)
 		stream := c.Chat.Completions.NewStreaming(ctx, openai.ChatCompletionNewParams{Model: "m", Messages: []openai.ChatCompletionMessageParamUnion{openai.UserMessage("When?")}})
 		defer stream.Close()
@@ -65,11 +65,11 @@ func TestOpenAIChat(t *testing.T) {
 			text += stream.Current().Choices[0].Delta.Content
 		}
 		return text, stream.Err()
-	}, brokenOpenAI, refusedOpenAI})
+	}, broken: brokenOpenAI, refused: refusedOpenAI})
 }
 
 func TestOpenAICompletions(t *testing.T) {
-	run(t, client{llm.Events, completionEvents, func(ctx context.Context, url string) (text string, err error) {
+	run(t, client{framing: llm.Events, events: completionEvents, ask: func(ctx context.Context, url string) (text string, err error) {
 		c := openAI(url)
 		stream := c.Completions.NewStreaming(ctx, openai.CompletionNewParams{Model: "m", Prompt: openai.CompletionNewParamsPromptUnion{OfString: openai.String("When?")}})
 		defer stream.Close()
@@ -77,11 +77,11 @@ func TestOpenAICompletions(t *testing.T) {
 			text += stream.Current().Choices[0].Text
 		}
 		return text, stream.Err()
-	}, brokenOpenAI, refusedOpenAI})
+	}, broken: brokenOpenAI, refused: refusedOpenAI})
 }
 
 func TestOpenAIResponses(t *testing.T) {
-	run(t, client{llm.Events, responseEvents, func(ctx context.Context, url string) (text string, err error) {
+	run(t, client{framing: llm.Events, events: responseEvents, ask: func(ctx context.Context, url string) (text string, err error) {
 		c := openAI(url)
 		stream := c.Responses.NewStreaming(ctx, responses.ResponseNewParams{Model: "m", Input: responses.ResponseNewParamsInputUnion{OfString: openai.String("When?")}})
 		defer stream.Close()
@@ -91,13 +91,13 @@ func TestOpenAIResponses(t *testing.T) {
 			}
 		}
 		return text, stream.Err()
-	}, brokenOpenAI, refusedOpenAI})
+	}, broken: brokenOpenAI, refused: refusedOpenAI})
 }
 
 // TestCommunityOpenAI asks with a client that collects the lines before an
 // error's data and reads them with it.
 func TestCommunityOpenAI(t *testing.T) {
-	run(t, client{llm.Events, chatEvents, func(ctx context.Context, url string) (text string, err error) {
+	run(t, client{framing: llm.Events, events: chatEvents, ask: func(ctx context.Context, url string) (text string, err error) {
 		config := community.DefaultConfig("any")
 		config.BaseURL = url + "/v1"
 		stream, err := community.NewClientWithConfig(config).CreateChatCompletionStream(ctx, community.ChatCompletionRequest{
@@ -114,13 +114,13 @@ func TestCommunityOpenAI(t *testing.T) {
 			}
 			text += chunk.Choices[0].Delta.Content
 		}
-	}, func(err error) string {
+	}, broken: func(err error) string {
 		var e *community.APIError
 		if !errors.As(err, &e) || e.Message != message || e.Code != "policy_violation" {
 			return "not its API error"
 		}
 		return ""
-	}, func(err error) string {
+	}, refused: func(err error) string {
 		var e *community.APIError
 		if !errors.As(err, &e) || e.HTTPStatusCode != http.StatusForbidden || e.Message != message {
 			return "not its API error"

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package relay_test
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"kong-ai-guard/internal/relay"
+)
+
+// BenchmarkForward is a whole exchange, upstream and client included, straight
+// and through the relay. What the relay costs is the difference.
+func BenchmarkForward(b *testing.B) {
+	event := []byte("data: {\"choices\":[{\"delta\":{\"content\":\"word \"}}]}\n\n")
+	up := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		if r.URL.Path == "/json" {
+			_, _ = io.WriteString(w, `{"choices":[{"message":{"content":"Hello."}}]}`)
+			return
+		}
+		flush := http.NewResponseController(w).Flush
+		for range 100 {
+			_, _ = w.Write(event)
+			_ = flush()
+		}
+	}))
+	b.Cleanup(up.Close)
+	s, address := newServer(b, relay.Options{})
+	client := newClient(b)
+	x := hands(client, relay.Target{Scheme: "http", Address: up.Listener.Addr().String(), Host: "h", Connect: patience, Read: patience, Send: patience})
+	body := []byte(strings.Repeat("{}", 30))
+	for _, path := range []string{"/json", "/stream"} {
+		for _, relayed := range []bool{false, true} {
+			b.Run(fmt.Sprintf("%s/relayed=%v", path[1:], relayed), func(b *testing.B) {
+				transport := new(http.Transport)
+				defer transport.CloseIdleConnections()
+				base := up.URL
+				if relayed {
+					base = "http://" + address
+				}
+				b.ReportAllocs()
+				for b.Loop() {
+					r, _ := http.NewRequestWithContext(b.Context(), http.MethodPost, base+path, bytes.NewReader(body))
+					if relayed {
+						r.Header["X-Relay-Token"] = []string{s.Expect(x)}
+					}
+					answer, err := transport.RoundTrip(r)
+					if err != nil {
+						b.Fatal(err)
+					}
+					if _, err := io.Copy(io.Discard, answer.Body); err != nil {
+						b.Fatal(err)
+					}
+					answer.Body.Close()
+				}
+			})
+		}
+	}
+}
+
+func BenchmarkExpect(b *testing.B) {
+	s := relay.New(relay.Options{})
+	b.ReportAllocs()
+	for b.Loop() {
+		s.Forget(s.Expect(exchange{}))
+	}
+	_ = s.Shutdown(b.Context())
+}
