@@ -147,7 +147,7 @@ func (p Plugin) start(o *options, own pluginserver.Process) (*pluginserver.Serve
 			hide()
 			process.Leave()
 		},
-		Open: process.Relay.Open,
+		Open:   process.Relay.Open,
 		Hangup: func() { process.Audit.Reopen() },
 		Flush: func(ctx context.Context) error {
 			cut, cancel := context.WithTimeout(ctx, relayTime)
