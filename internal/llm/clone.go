@@ -69,6 +69,7 @@ func (m *assembler) clone(r *reader) *assembler {
 		if s.flow != nil {
 			p := *s.flow
 			p.copies, p.starts, p.unplaced, p.call = nil, nil, true, nil
+			p.urls.runs, p.urls.held = slices.Clone(p.urls.runs), openCall{}
 			t.flow = &p
 		}
 		copyOf[s] = &t
@@ -98,6 +99,10 @@ func (m *assembler) clone(r *reader) *assembler {
 			k.s = copyOf[k.s]
 		}
 		w.marks = append(w.marks, k)
+	}
+	for i, u := range m.urls {
+		u.runs, u.held = slices.Clone(u.runs), openCall{}
+		w.urls[i] = u
 	}
 	w.event, w.marked, w.said = m.watch.event, m.marked, m.said
 	// What is noted is told once, by the reader that this one is a clone of.

@@ -4,6 +4,7 @@ package llm
 
 import (
 	"context"
+	"encoding/base64"
 	"fmt"
 	"slices"
 	"strings"
@@ -34,7 +35,27 @@ func TestWindowsSayWhatIsJoined(t *testing.T) {
 	chosen := func(text, token string) string {
 		return fmt.Sprintf(`{"choices":[{"index":0,"delta":{"content":%q},"logprobs":{"content":[{"token":%q,"logprob":-1}]}}]}`, text, token)
 	}
+	chat := func(text string) string {
+		return fmt.Sprintf(`{"choices":[{"index":0,"delta":{"content":%q}}]}`, text)
+	}
+	inPieces := func(text string, chunk func(string) string) (chunks []string) {
+		for p := range slices.Chunk([]byte(text), 7) {
+			chunks = append(chunks, chunk(string(p)))
+		}
+		return append(chunks, chunk(" end"))
+	}
+	long := strings.Repeat("all is quiet here now ", 120) + sentence + strings.Repeat(" all is quiet", 5)
+	url := "see data:text/plain;base64," + base64.StdEncoding.EncodeToString([]byte(long))
+	var wide strings.Builder
+	for _, c := range []byte(long) {
+		wide.Write([]byte{c, 0})
+	}
 	for name, chunks := range map[string][]string{
+		"a data URL":                  inPieces(url, chat),
+		"a data URL in UTF-16":        inPieces("see data:text/plain;charset=utf-16le;base64,"+base64.StdEncoding.EncodeToString([]byte(wide.String())), chat),
+		"a data URL in escapes":       inPieces("see data:,"+strings.ReplaceAll(strings.ReplaceAll(long, " ", "%20"), "x", "%78"), chat),
+		"a data URL in plain data":    inPieces(url, func(s string) string { return s }),
+		"a data URL that some see":    inPieces(url, func(s string) string { return strings.Replace(chat(s), `{"content"`, `{"content":"","content"`, 1) }),
 		"a letter a block":            blocks,
 		"the last block first":        backwards,
 		"blocks that grow":            grown,
@@ -50,7 +71,7 @@ func TestWindowsSayWhatIsJoined(t *testing.T) {
 				t.Fatal(err)
 			}
 			var body strings.Builder
-			told, shown := false, false
+			told, shown, before := false, false, int64(0)
 			for i, c := range chunks {
 				body.WriteString("data: " + c + "\n\n")
 				writeTo(t, s, "data: "+c+"\n\n")
@@ -59,6 +80,10 @@ func TestWindowsSayWhatIsJoined(t *testing.T) {
 				}
 				m, end := s.Window(40)
 				told = told || m != nil && strings.Contains(said(m), sentence)
+				if end == before {
+					continue
+				}
+				before = end
 				whole, err := Read(Input{Leg: ResponseLeg, ContentType: sseKind, Body: []byte(body.String()[:end])}, testLimits)
 				if err != nil {
 					t.Fatal(name, err)
