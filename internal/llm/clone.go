@@ -61,6 +61,9 @@ func (m *assembler) clone(r *reader) *assembler {
 		t := *s
 		t.fixed, t.spans = false, nil
 		t.buf, t.runs = slices.Clip(s.buf), slices.Clip(s.runs)
+		if s.halved {
+			t.buf = slices.Clone(s.buf) // which are joined in their place
+		}
 		if s.named != nil {
 			n := *s.named
 			n.names = slices.Clip(n.names)
@@ -69,7 +72,7 @@ func (m *assembler) clone(r *reader) *assembler {
 		if s.flow != nil {
 			p := *s.flow
 			p.copies, p.starts, p.unplaced, p.call = nil, nil, true, nil
-			p.urls.runs, p.urls.held = slices.Clone(p.urls.runs), openCall{}
+			p.urls.runs, p.urls.held, p.mixed = slices.Clone(p.urls.runs), openCall{}, openCall{open: p.mixed.open}
 			t.flow = &p
 		}
 		copyOf[s] = &t

@@ -85,6 +85,8 @@ type progress struct {
 	upTo    int       // and up to where
 	differs bool      // they have said something else
 	urls    dataURLs
+	mixed   openCall // open for good once clients read different texts in it
+	runs    int      // how many runs were looked at for that
 
 	call *openCall // that it is a part of
 
@@ -213,6 +215,7 @@ func (r *reader) settle(end int64) (u Unit, says bool) {
 		if s.flow.news {
 			u.Call = w.wait(s.flow.call) || u.Call
 			u.Call = w.wait(&s.flow.urls.held) || u.Call
+			u.Call = w.wait(&s.flow.mixed) || u.Call
 		}
 	}
 	for i := range w.urls {
@@ -264,6 +267,9 @@ func (m *assembler) settleText(s *streamed, end int64) (chars int) {
 	if !s.json {
 		p.urls.look(s.buf)
 	}
+	if s.runs != nil && !p.mixed.open {
+		p.mixed.open = s.named.apart && s.mixes()
+	}
 	p.checked = n
 	if len(fresh) > 0 && grew == 0 && (s.probs && w.repeats(s, fresh) || !s.probs && m.copies(s)) {
 		if s.probs && p.said == p.before {
@@ -285,6 +291,33 @@ func (m *assembler) settleText(s *streamed, end int64) (chars int) {
 		}
 	}
 	return chars
+}
+
+// mixes reports whether the pieces under the names of a text, which are to be
+// told apart, are no copies of each other. What a client reads that takes those
+// of one name can then be few characters among many, in none of the windows. So
+// such a text is held to its end.
+func (s *streamed) mixes() bool {
+	piece := func(i int) []byte {
+		if i+1 < len(s.runs) {
+			return s.buf[s.runs[i].buf:s.runs[i+1].buf]
+		}
+		return s.buf[s.runs[i].buf:]
+	}
+	for i := s.flow.runs; i < len(s.runs); {
+		event, first, names := s.runs[i].event, piece(i), 0
+		for ; i < len(s.runs) && s.runs[i].event == event; i++ {
+			if !bytes.Equal(piece(i), first) {
+				return true
+			}
+			names++
+		}
+		if len(first) > 0 && names != len(s.named.names) {
+			return true
+		}
+	}
+	s.flow.runs = len(s.runs)
+	return false
 }
 
 // repeats reports whether log probabilities say what a text of their choice says
