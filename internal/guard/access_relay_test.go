@@ -341,6 +341,25 @@ func TestAScoutThatNeverLeaves(t *testing.T) {
 	}
 }
 
+// A caller who spoils the head of his request gets an error of the relay's. That
+// must not keep all others from being relayed.
+func TestAScoutThatTheRelayRefuses(t *testing.T) {
+	m := newModel(t, false)
+	w, e := relaysTo(t, prisma(), m, relayed(strict()), &scanner{})
+	spoiled := chatTo(t, m)
+	spoiled.later = func(k *fakeKong) { clear(k.sentHeader) }
+	if k := spoiled.pass(e); k.status != 404 {
+		t.Fatalf("answered %d", k.status)
+	}
+	if n := w.metric("relay_proofs_total", "failed"); n != 0 {
+		t.Error("it says that requests go elsewhere")
+	}
+	chatTo(t, m).pass(e)
+	if k := chatTo(t, m).pass(e); !k.isRelayed("prisma-airs-intercept") {
+		t.Error("the next ones are not relayed")
+	}
+}
+
 // Behind ai-proxy: streams flow through the relay, other answers stay buffered,
 // and their response event does nothing.
 func TestBehindAIProxy(t *testing.T) {

@@ -55,6 +55,10 @@ func (x *relayed) Serve(w http.ResponseWriter, r *http.Request) {
 		c.became = telemetry.RelayUpstreamFailed
 	}
 	if err != nil {
+		if c.began {
+			// A head that nginx has not seen makes it send the request again.
+			_ = c.control.Flush()
+		}
 		panic(http.ErrAbortHandler)
 	}
 }

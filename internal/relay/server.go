@@ -120,14 +120,21 @@ func (s *Server) server() *http.Server {
 		// OPTIONS * is the upstream's to answer.
 		DisableGeneralOptionsHandler: true,
 		BaseContext:                  func(net.Listener) context.Context { return s.base },
+		ConnState:                    s.state,
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			return context.WithValue(ctx, connKey{}, c)
+		},
 		ErrorLog:                     log.New(io.Discard, "", 0), // anybody on the machine could fill it
 	}
 }
 
+// connKey is where a request's context has its connection.
+type connKey struct{}
+
 // serve runs h until Shutdown. If it ends by itself, the next Address starts
 // another one.
 func (s *Server) serve(h *http.Server, l net.Listener) {
-	err := h.Serve(l)
+	err := h.Serve(watched{l})
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !errors.Is(err, http.ErrServerClosed) && s.http == h {
@@ -196,6 +203,9 @@ func (s *Server) quiet(ctx context.Context) error {
 }
 
 func (s *Server) handle(w http.ResponseWriter, r *http.Request) {
+	if c, ok := r.Context().Value(connKey{}).(*headConn); ok {
+		c.handed()
+	}
 	e := s.claim(r)
 	if e == nil {
 		s.refused.Add(1)
