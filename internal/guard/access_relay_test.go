@@ -404,6 +404,29 @@ func TestBehindAIProxy(t *testing.T) {
 	}
 }
 
+// What the first relay of a chain ends does not come to the second. That is no
+// request that went elsewhere.
+func TestAChainsFirstRelayRefuses(t *testing.T) {
+	m := newModel(t, false)
+	sc := &scanner{}
+	w1, e1 := relaysTo(t, prisma(), m, requests(), &scanner{})
+	w2, e2 := relaysTo(t, noma(), m, requests(), sc)
+	for range 3 {
+		chatTo(t, m).pass(e1, e2)
+	}
+	sc.request = block
+	if k := chatTo(t, m).pass(e1, e2); k.status != 400 || !k.isRelayed("prisma-airs-intercept") {
+		t.Fatalf("exit %+v, status %d", k.exit, k.status)
+	}
+	within(t, "nothing to be expected", func() bool { return w1.Relay.Waiting() == 0 && w2.Relay.Waiting() == 0 })
+	if n := w1.metric("unscanned_answers_total"); n != 0 {
+		t.Errorf("%v answers count as unscanned", n)
+	}
+	if k := chatTo(t, m).begin().access(e1); !k.isRelayed("prisma-airs-intercept") {
+		t.Error("the proof was taken back")
+	}
+}
+
 // Both plugins on a route, both relayed: Kong, the second, the first, the
 // upstream.
 func TestBothPluginsInAChain(t *testing.T) {

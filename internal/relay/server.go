@@ -52,7 +52,8 @@ type Server struct {
 type Options struct {
 	// Header is the name of the header that carries the token.
 	Header string
-	// Within is how long after Expect the request may come; 60 s.
+	// Within is how long after Expect a request counts as missed; 60 s. It is
+	// served all the same if it comes within 15 minutes more.
 	Within time.Duration
 	// Waiting is how many exchanges may be expected at a time; 100,000. When
 	// more are, the one that waits for the longest time counts as missed.
@@ -209,6 +210,11 @@ func (s *Server) handle(w http.ResponseWriter, r *http.Request) {
 	e := s.claim(r)
 	if e == nil {
 		s.refused.Add(1)
+		say(w, http.StatusNotFound, "no such exchange")
+		return
+	}
+	if r.Method == methodWithdraw {
+		s.tokens.leave(e, true)
 		say(w, http.StatusNotFound, "no such exchange")
 		return
 	}
