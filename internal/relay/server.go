@@ -125,7 +125,7 @@ func (s *Server) server() *http.Server {
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			return context.WithValue(ctx, connKey{}, c)
 		},
-		ErrorLog:                     log.New(io.Discard, "", 0), // anybody on the machine could fill it
+		ErrorLog: log.New(io.Discard, "", 0), // anybody on the machine could fill it
 	}
 }
 
