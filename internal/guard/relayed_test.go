@@ -211,6 +211,31 @@ func TestUpstreamFails(t *testing.T) {
 	}
 }
 
+// TestMonitoredAnswerBreaksOff: the client sees as much of it as the upstream
+// gave, its head at least. nginx would send a GET again, to be told that there
+// is no such exchange.
+func TestMonitoredAnswerBreaksOff(t *testing.T) {
+	for _, mode := range []policy.Mode{policy.Monitor, policy.Off} {
+		for _, before := range []string{"", `{"choices":`} {
+			w := newWorld(t)
+			u := newUpstream(t, func(rw http.ResponseWriter, _ *http.Request, _ string) {
+				rw.Header().Set("Content-Type", "application/json")
+				rw.Header().Set("Content-Length", "1000")
+				rw.WriteHeader(http.StatusOK)
+				_ = http.NewResponseController(rw).Flush()
+				_, _ = io.WriteString(rw, before)
+			})
+			got := do(t, w.expect(newEngine(w.Process, prisma(), modes(mode, mode), &scanner{}), guard.Relayed{Target: u.target()}, "GET", chatPath, nil))
+			b, err := io.ReadAll(got.Body)
+			if got.StatusCode != http.StatusOK || string(b) != before || err == nil {
+				t.Errorf("%s, after %q: answered %d %q, %v", mode, before, got.StatusCode, b, err)
+			}
+			w.Flush(context.Background())
+			w.settled()
+		}
+	}
+}
+
 // TestRelayedUpgrade: frames that nobody reads pass only where nothing is
 // enforced.
 func TestRelayedUpgrade(t *testing.T) {

@@ -41,7 +41,9 @@ func (p *phase) response() error {
 		if x.released {
 			return nil // the phase runs for another plugin's sake
 		}
-		if x.scout != nil && !x.scout.came.Load() {
+		// The relay answers with an error itself when a caller has made a head
+		// that it does not take.
+		if x.scout != nil && !x.scout.came.Load() && a.fault == nil && a.status < 400 {
 			x.scout.refute()
 		}
 		p.own(x.caller)
