@@ -52,14 +52,7 @@ func (p *phase) access() error {
 
 	switch s.RequestMode {
 	case policy.Enforce:
-		d := p.decide(p.judgeRequest(&in.body))
-		if d.Refusal != nil {
-			return p.refuse(d)
-		}
-		if d.Message != nil {
-			p.exchange.claim = d.Claim
-		}
-		return p.letGo(in, d)
+		return p.enforceRequest(in)
 	case policy.Monitor:
 		return p.letGo(in, policy.Decision{Finding: p.reserveMonitored(&in.body)})
 	default:
@@ -178,7 +171,7 @@ func (p *phase) letGo(in *incoming, d policy.Decision) error {
 		p.recordUnseen(response.Reason)
 	}
 	e.remember(x, &d.Finding)
-	if d.Outcome == policy.Pending {
+	if d.Outcome == policy.Pending && x.beside == nil {
 		p.submit(&in.body, 0)
 	}
 	return nil

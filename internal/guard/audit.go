@@ -29,9 +29,10 @@ type ended struct {
 	// names says who calls what, where more was learnt than the exchange holds.
 	names scan.Identity
 	took  time.Duration
-	// scans is how many were made of the leg, and released how many characters
-	// had gone out before it was cut.
-	scans, released int
+	// scans is how many were made of the leg, characters how much was judged
+	// besides what the finding has, and released how many characters had gone
+	// out before it was cut.
+	scans, characters, released int
 }
 
 // audit writes the record of a leg that has ended, if somebody wants it. A leg
@@ -58,7 +59,7 @@ func (e *Engine) audit(f *policy.Finding, l ended) {
 		Route:    cmp.Or(l.names.Route, x.identity.Route, x.named.Route, known(e.route.Load())),
 		Consumer: cmp.Or(called(&l.names.Consumer), called(&x.identity.Consumer), called(&x.named.Consumer)),
 		Subject:  f.Verdict.Subject, Detectors: f.Verdict.Detections[:min(len(f.Verdict.Detections), maxDetectors)],
-		LatencyMS: milliseconds(l.took), Scans: l.scans, Released: l.released,
+		LatencyMS: milliseconds(l.took), Scans: l.scans, Characters: l.characters, Released: l.released,
 	}
 	if f.Message != nil {
 		r.Model, r.Format = f.Message.Model, string(f.Message.Format)
@@ -84,10 +85,10 @@ func known(name *string) string {
 // called is how a line calls a consumer, "" if there is none.
 func called(c *scan.Consumer) string { return cmp.Or(c.Username, c.CustomID, c.ID) }
 
-// record writes the record of the phase's leg.
-func (p *phase) record(f *policy.Finding) {
+// record writes the record of a leg that an event has ended.
+func (p *phase) record(leg *run, f *policy.Finding) {
 	p.engine.audit(f, ended{
-		leg: p.leg, transport: byPhases, exchange: p.exchange, names: p.names, took: time.Since(p.start), scans: f.Scans,
+		leg: leg.leg, transport: byPhases, exchange: p.exchange, names: p.names, took: leg.elapsed(), scans: f.Scans, characters: leg.characters,
 	})
 }
 

@@ -79,6 +79,7 @@ func BenchmarkExchange(b *testing.B) {
 	}{
 		{"enforce/prisma", prisma(), strict()},
 		{"enforce/noma", noma(), strict()},
+		{"beside/prisma", prisma(), besideUs()},
 		{"monitor/noma", noma(), modes(policy.Monitor, policy.Monitor)},
 	} {
 		b.Run(c.name, func(b *testing.B) {

@@ -21,7 +21,7 @@ func (p *phase) conclude(f *policy.Finding, calls []*pdk.Call, last bool, reques
 	e.countMedia(p.leg, f)
 	var line pdk.Call
 	if s := f.Severity(); s != policy.Quiet && e.settings.Mode(p.leg) == policy.Enforce {
-		if err := p.writeLine(&line, s, f); err != nil {
+		if err := p.writeLine(&line, &p.run, s, f); err != nil {
 			return err
 		}
 		calls = append(calls, &line)
@@ -37,7 +37,7 @@ func (p *phase) conclude(f *policy.Finding, calls []*pdk.Call, last bool, reques
 	if err := p.batch(calls...); err != nil {
 		return err
 	}
-	p.count(f)
+	p.countFor(&p.run, f)
 	return nil
 }
 
@@ -74,28 +74,36 @@ func (e *Engine) keep(x *exchange, f *policy.Finding) {
 
 // refuse answers the client instead of letting the exchange go on. The error
 // is pdk.ErrGone.
-func (p *phase) refuse(d policy.Decision) error {
+func (p *phase) refuse(d policy.Decision) error { return p.refuseFor(&p.run, d, true) }
+
+// refuseFor does so because of a leg that need not be the event's own. tell says
+// that operators have not been told of that leg yet. The error is pdk.ErrGone.
+func (p *phase) refuseFor(leg *run, d policy.Decision, tell bool) error {
 	e := p.engine
-	var line pdk.Call
-	if err := p.writeLine(&line, d.Outcome.Severity(), &d.Finding); err != nil {
-		return err
-	}
 	var calls []*pdk.Call
-	var value pdk.Call
-	report := p.report(&d.Finding)
 	if p.leg == llm.ResponseLeg {
 		calls = appendCalls(calls, pdk.ClearBodyHeaders())
-		value = accessLog(e.vendor.Plugin, &p.exchange.access, &report)
-	} else {
-		value = accessLog(e.vendor.Plugin, &report, nil)
 	}
-	calls = append(calls, &line)
+	var line pdk.Call
+	if tell {
+		if err := p.writeLine(&line, leg, d.Outcome.Severity(), &d.Finding); err != nil {
+			return err
+		}
+		calls = append(calls, &line)
+	}
+	report := leg.report(&d.Finding)
+	value := accessLog(e.vendor.Plugin, &report, nil)
+	if leg.leg == llm.ResponseLeg {
+		value = accessLog(e.vendor.Plugin, &p.exchange.access, &report)
+	}
 	calls = appendNotices(calls, e.process.notices.take())
 	calls = append(calls, &value)
 	if err := p.batch(calls...); err != nil {
 		return err
 	}
-	p.count(&d.Finding)
+	if tell {
+		p.countFor(leg, &d.Finding)
+	}
 	p.exit(d.Refusal.Status, d.Refusal.Header, d.Refusal.Body)
 	return nil
 }

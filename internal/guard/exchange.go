@@ -41,6 +41,8 @@ type exchange struct {
 	// scout is the exchange as the relay waits for it when it is sent there only
 	// to see whether it comes.
 	scout *expected
+	// beside is the request's scan if the request went on meanwhile.
+	beside *beside
 	// trace is the request leg's place in the caller's trace.
 	trace tracing.SpanContext
 	// access is how the request leg ended, for the access log.

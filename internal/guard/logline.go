@@ -17,9 +17,10 @@ import (
 // maxDetectors bounds how many names of detectors a line holds.
 const maxDetectors = 20
 
-// writeLine makes the call that writes the line about a leg. It asks now for
-// the names that only such a line needs. The error is pdk.ErrGone.
-func (p *phase) writeLine(call *pdk.Call, s policy.Severity, f *policy.Finding) error {
+// writeLine makes the call that writes the line about a leg, which need not be
+// the event's own. It asks now for the names that only such a line needs. The
+// error is pdk.ErrGone.
+func (p *phase) writeLine(call *pdk.Call, leg *run, s policy.Severity, f *policy.Finding) error {
 	e, id := p.engine, p.exchange.identity
 	route, service, consumer := pdk.RouterRoute(), pdk.RouterService(), pdk.ClientConsumer()
 	calls := []*pdk.Call{&route}
@@ -47,7 +48,7 @@ func (p *phase) writeLine(call *pdk.Call, s policy.Severity, f *policy.Finding) 
 		}
 	}
 	p.names = id
-	text := e.line(p.leg, verb(f.Outcome), f, p.exchange.requestID, &id, time.Since(p.start))
+	text := e.line(leg.leg, verb(f.Outcome), f, p.exchange.requestID, &id, leg.elapsed())
 	e.process.log.Log(zapLevel(s), text)
 	*call = kongLog(s, text)
 	return nil

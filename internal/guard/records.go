@@ -59,9 +59,10 @@ func newRecords(b *Bounds, m *telemetry.Metrics, p *panics, gone func(*exchange,
 // again replaces its record.
 func (r *records) put(plugin string, x *exchange) {
 	rec := &record{key: recordKey{plugin, x.requestID}, at: time.Now(), size: x.size(), exchange: x}
+	var superseded *beside
 	r.mu.Lock()
 	if old, ok := r.byKey[rec.key]; ok {
-		r.remove(old)
+		superseded = r.remove(old).beside
 	}
 	lost := r.expire(rec.at)
 	for r.order.Len() > 0 && (r.order.Len() >= r.max || r.bytes+rec.size > r.maxBytes) {
@@ -79,6 +80,7 @@ func (r *records) put(plugin string, x *exchange) {
 	}
 	r.arm()
 	r.mu.Unlock()
+	superseded.forsake()
 	r.report(lost)
 }
 
@@ -102,14 +104,23 @@ func (r *records) count() (n int, bytes int64) {
 
 // close forgets all and stops looking at ages.
 func (r *records) close() {
+	var forsaken []*beside
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	if r.timer != nil {
 		r.timer.Stop()
+	}
+	for e := r.order.Front(); e != nil; e = e.Next() {
+		if b := e.Value.(*record).exchange.beside; b != nil {
+			forsaken = append(forsaken, b)
+		}
 	}
 	clear(r.byKey)
 	r.order.Init()
 	r.bytes = 0
+	r.mu.Unlock()
+	for _, b := range forsaken {
+		b.forsake()
+	}
 }
 
 type loss struct {
@@ -120,6 +131,7 @@ type loss struct {
 func (r *records) report(lost []loss) {
 	for _, l := range lost {
 		r.metrics.RecordsDropped.WithLabelValues(l.cause).Inc()
+		l.exchange.beside.forsake()
 		r.gone(l.exchange, l.cause)
 	}
 }

@@ -207,7 +207,7 @@ func (c *carriage) request() (*http.Response, error) {
 		b.fault = err
 	}
 	p.start = time.Now() // the client's time is not ours
-	if s.PromptBeside {
+	if s.ScansBeside() {
 		return c.judgeBeside(p, &b)
 	}
 	return c.letGo(p, &b, p.decide(p.judgeRequest(&b)))
@@ -393,16 +393,8 @@ func (c *carriage) submitRequest() {
 // taken back, or cannot go on as it is, waits.
 func (c *carriage) judgeBeside(p *run, b *body) (*http.Response, error) {
 	e := c.engine
-	f, ok := e.beforeReading(b)
-	if !ok {
-		return c.letGo(p, b, p.decide(f))
-	}
-	allowed, err := p.holdWork(&b.in)
-	if err != nil {
-		return c.letGo(p, b, p.decide(policy.Ended(policy.NoRoom, "")))
-	}
-	read, f, ok := e.prepare(p.ctx, b.in, c.x, allowed)
-	if ok && (read.message.RPC != nil || read.message.Cut != nil) {
+	read, f, allowed, ok := p.prepareRequest(b)
+	if ok && !policy.GoesBeside(c.x.method, &b.in, read.message) {
 		f, ok = e.ask(p.ctx, &read, f, c.x, allowed), false
 	}
 	if !ok {
@@ -410,8 +402,9 @@ func (c *carriage) judgeBeside(p *run, b *body) (*http.Response, error) {
 	}
 	verdict := make(chan policy.Decision, 1)
 	go func() {
-		d := c.decideBeside(p, &read, f, allowed)
+		d := p.decideBeside(&read, f, allowed)
 		if d.Refusal != nil {
+			d.Refusal.Paid()
 			c.giveUp()
 		}
 		verdict <- d
@@ -430,21 +423,6 @@ func (c *carriage) judgeBeside(p *run, b *body) (*http.Response, error) {
 	}
 	c.letRequest(p, b, &d)
 	return answer, nil
-}
-
-// decideBeside scans a request that is on its way to the upstream already.
-func (c *carriage) decideBeside(p *run, read *content, before policy.Finding, allowed allowance) (d policy.Decision) {
-	defer func() {
-		if v := recover(); v != nil {
-			c.engine.process.panics.recovered(v)
-			d = p.refusal(policy.Ended(policy.OwnFault, policy.ReasonPanic))
-		}
-	}()
-	f := c.engine.ask(p.ctx, read, before, c.x, allowed)
-	if f.Outcome == policy.Masked {
-		f.Outcome, f.Reason = policy.Blocked, policy.ReasonMaskBeside
-	}
-	return p.decide(f)
 }
 
 // forward sends the request on. Without an answer the exchange is over; then
@@ -490,20 +468,20 @@ func carriedToken(verified string, h http.Header) string {
 	return verified
 }
 
-// note writes down how a leg of a relayed exchange ended. No event of Kong's is
-// at hand, so what operators read of it waits for the next one.
+// note writes down how a leg ended when no event of Kong's is at hand: what
+// operators read of it waits for the next one.
 func (p *run) note(f *policy.Finding) {
 	e, x := p.engine, p.exchange
 	e.countMedia(p.leg, f)
 	switch s := f.Severity(); {
 	case f.Outcome == policy.UpstreamFailed || f.Outcome == policy.UpstreamTimeout:
 		// An upstream that is away fails each exchange in the same way.
-		e.process.notices.add(s, f.Outcome.String()+" "+x.named.Service, e.line(p.leg, verb(f.Outcome), f, x.requestID, &x.named, time.Since(p.start)))
+		e.process.notices.add(s, f.Outcome.String()+" "+x.named.Service, e.line(p.leg, verb(f.Outcome), f, x.requestID, &x.named, p.elapsed()))
 	case s != policy.Quiet && e.settings.Mode(p.leg) == policy.Enforce:
-		e.process.notices.add(s, "", e.line(p.leg, verb(f.Outcome), f, x.requestID, &x.named, time.Since(p.start)))
+		e.process.notices.add(s, "", e.line(p.leg, verb(f.Outcome), f, x.requestID, &x.named, p.elapsed()))
 	case e.settings.Debug:
 		e.process.log.Info(e.line(p.leg, " passed", f, x.requestID, &scan.Identity{}, time.Since(p.start)))
 	}
 	p.count(f)
-	e.audit(f, ended{leg: p.leg, transport: byRelay, exchange: x, took: time.Since(p.start), scans: f.Scans, released: p.released})
+	e.audit(f, ended{leg: p.leg, transport: p.by, exchange: x, took: p.elapsed(), scans: f.Scans, characters: p.characters, released: p.released})
 }

@@ -35,6 +35,7 @@ func (p *phase) response() error {
 	if e.relaying != nil && e.process.arrivals.has(p.exchange.requestID) {
 		return nil // the relay has judged it; the phase runs for another plugin's sake
 	}
+	var again *body
 	if x := e.process.records.take(e.vendor.Plugin, p.exchange.requestID); x != nil {
 		p.exchange = x
 		if x.released {
@@ -45,13 +46,20 @@ func (p *phase) response() error {
 		}
 		p.own(x.caller)
 	} else if a.fault == nil {
-		if a.fault = p.fetchAgain(); errors.Is(a.fault, pdk.ErrGone) {
+		again = &body{}
+		if a.fault = p.fetchAgain(again); errors.Is(a.fault, pdk.ErrGone) {
 			return pdk.ErrGone
 		}
 	}
 	a.in.Path = p.exchange.path
 	p.trace()
 	if err := p.knowCaller(); err != nil {
+		return err
+	}
+	if again != nil && a.fault == nil && e.settings.ScansBeside() && e.settings.ResponseMode == policy.Enforce {
+		p.exchange.beside = p.scanAgain(again)
+	}
+	if over, err := p.admit(); over || err != nil {
 		return err
 	}
 
@@ -107,8 +115,9 @@ func (p *phase) fetchAnswer(a *answer) error {
 
 // fetchAgain asks for the request a second time, when what was known of it is
 // gone. It does not ask for the headers: Kong can show another request's in
-// this phase. The error is pdk.ErrGone, or names a reply that cannot be used.
-func (p *phase) fetchAgain() error {
+// this phase. The error is pdk.ErrGone, or names a reply that cannot be used;
+// one for the body is the body's fault.
+func (p *phase) fetchAgain(b *body) error {
 	e, x := p.engine, p.exchange
 	line, raw := pdk.NginxVar("request"), pdk.RequestRawBody()
 	who := p.identityCalls()
@@ -131,10 +140,11 @@ func (p *phase) fetchAgain() error {
 	if reads {
 		// The prompt only helps to judge the answer. Without it the answer is
 		// judged alone.
-		var b body
-		if err := p.readBody(&raw, &b); err == nil && len(b.in.Body) > 0 && int64(len(b.in.Body)) <= e.settings.MaxRequestBytes {
+		b.in.Leg, b.in.Path = llm.RequestLeg, x.path
+		b.fault = p.readBody(&raw, b)
+		if b.fault == nil && len(b.in.Body) > 0 && int64(len(b.in.Body)) <= e.settings.MaxRequestBytes {
 			if !b.own {
-				b.in.Body = bytes.Clone(b.in.Body)
+				b.own, b.in.Body = true, bytes.Clone(b.in.Body)
 			}
 			x.unread = &unreadBody{bytes: b.in.Body}
 		}

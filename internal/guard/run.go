@@ -25,6 +25,10 @@ type run struct {
 	ended    bool
 	// released is how many characters had gone out before the leg was cut.
 	released int
+	// took is how long the leg took and characters how much was judged, for one
+	// that operators are told of later, when its content is gone.
+	took       time.Duration
+	characters int
 
 	// held and working are what the leg has taken of the room for bodies and
 	// of the room for work. queued is what it has reserved of the monitor queue
@@ -111,14 +115,25 @@ func (p *run) moreWork(n int64) error {
 
 // judgeRequest judges an enforced request.
 func (p *run) judgeRequest(b *body) policy.Finding {
-	if f, ok := p.engine.beforeReading(b); !ok {
-		return f
+	read, f, allowed, ok := p.prepareRequest(b)
+	if ok {
+		f = p.engine.ask(p.ctx, &read, f, p.exchange, allowed)
+	}
+	return f
+}
+
+// prepareRequest reads an enforced request. It is not ok when that settles the
+// leg without a scan.
+func (p *run) prepareRequest(b *body) (read content, f policy.Finding, allowed allowance, ok bool) {
+	if f, ok = p.engine.beforeReading(b); !ok {
+		return read, f, allowed, false
 	}
 	allowed, err := p.holdWork(&b.in)
 	if err != nil {
-		return policy.Ended(policy.NoRoom, "")
+		return read, policy.Ended(policy.NoRoom, ""), allowed, false
 	}
-	return p.engine.judge(p.ctx, b.in, p.exchange, allowed)
+	read, f, ok = p.engine.prepare(p.ctx, b.in, p.exchange, allowed)
+	return read, f, allowed, ok
 }
 
 // judgeAnswer judges an enforced answer.
@@ -182,7 +197,15 @@ func (p *run) refusal(f policy.Finding) policy.Decision {
 
 // report is how the leg ended, for the access log.
 func (p *run) report(f *policy.Finding) policy.Report {
-	return f.Report(&p.engine.settings, p.leg, time.Since(p.start))
+	return f.Report(&p.engine.settings, p.leg, p.elapsed())
+}
+
+// elapsed is how long the leg took, or has taken so far.
+func (p *run) elapsed() time.Duration {
+	if p.took > 0 {
+		return p.took
+	}
+	return time.Since(p.start)
 }
 
 // count notes how the leg ended. A monitored one is counted when it is judged.

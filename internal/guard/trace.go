@@ -14,10 +14,10 @@ const spanScan = "ai_guard.scan"
 
 var spanLeg = [2]string{"ai_guard.request", "ai_guard.response"}
 
-// count notes how the leg ended, in metrics and in the audit log.
-func (p *phase) count(f *policy.Finding) {
-	p.run.count(f)
-	p.record(f)
+// countFor notes how a leg ended, in metrics and in the audit log.
+func (p *phase) countFor(leg *run, f *policy.Finding) {
+	leg.count(f)
+	p.record(leg, f)
 }
 
 // count notes how a leg ended in the metrics.

@@ -68,6 +68,12 @@ func (m *Message) Replace(rs []Replacement) ([]byte, error) {
 	return append(out, m.body[at:]...), nil
 }
 
+// Detach lets go of the body, which may be memory that is another's soon. What
+// the Message says stays; Replace finds no place in it any more.
+func (m *Message) Detach() {
+	m.body, m.spans, m.shares, m.partial = nil, nil, nil, true
+}
+
 // appendText appends a text in the notation of the place it goes to. The
 // message's format does not decide that, since it may be the request's.
 func (s span) appendText(dst []byte, text string) []byte {

@@ -169,3 +169,52 @@ func TestReplaceGoesByThePlace(t *testing.T) {
 		t.Errorf("%v\n%s", err, out)
 	}
 }
+
+// A detached message says what it said, whatever becomes of the body, and
+// replaces nothing.
+func TestDetach(t *testing.T) {
+	body := []byte(`{"model":"m","messages":[{"role":"user","content":[{"type":"text","text":"a\u0041"},{"type":"text","text":"b"},{"type":"image_url","image_url":{"url":"https://x.example/1"}}]}]}`)
+	m, err := Read(Input{Path: "/v1/chat/completions", Body: body}, Limits{DecodedBytes: 1 << 20, Ratio: 10, Depth: 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := dump(m)
+	m.Detach()
+	for i := range body {
+		body[i] = '#'
+	}
+	if after := dump(m); after != before {
+		t.Errorf("it says\n%s\nand said\n%s", after, before)
+	}
+	for i := range m.Turns {
+		if out, err := m.Replace([]Replacement{{Turn: i, Text: "x"}}); err != ErrNotCertain {
+			t.Errorf("replaced to %q, %v", out, err)
+		}
+	}
+	if out, err := m.Replace(nil); err != ErrNotCertain {
+		t.Errorf("replaced to %q, %v", out, err)
+	}
+}
+
+func TestKeeps(t *testing.T) {
+	for body, want := range map[string]bool{
+		`{"input":"x"}`:                                       false,
+		`{"input":"x","conversation":"c"}`:                    true,
+		`{"input":"x","conversation":{"id":"c"}}`:             true,
+		`{"input":"x","conversation":null}`:                   false,
+		`{"input":"x","previous_response_id":"r"}`:            false,
+		`{"input":"x","store":true}`:                          true,
+		`{"input":"x","store":false}`:                         false,
+		`{"input":[{"content":"x","conversation_id":"not"}]}`: false,
+		`{"message":"x","conversation_id":"c"}`:               true,
+		`{"inputText":"x","sessionId":"s"}`:                   true,
+	} {
+		m, err := Read(Input{Path: "/v1/responses", Body: []byte(body)}, Limits{DecodedBytes: 1 << 20, Ratio: 10, Depth: 10})
+		if err != nil {
+			t.Fatalf("%s: %v", body, err)
+		}
+		if m.Keeps != want {
+			t.Errorf("%s: %v", body, m.Keeps)
+		}
+	}
+}

@@ -15,6 +15,26 @@ import (
 // storedIDs are the members that continue or take in what the API keeps.
 var storedIDs = wordSet(`previous_response_id conversation conversation_id cachedContent cached_content container container_id session_id previous_interaction_id`)
 
+// keptUnder are the members that name what a request's content is added to, so
+// that it is there for others. Not among them are those that name an answer or a
+// cache, to which nothing is added.
+var keptUnder = wordSet(`conversation conversation_id conversationId thread thread_id threadId session session_id sessionId container container_id chat_id chatId`)
+
+// keeps reports whether a request asks the API to keep what it says.
+func keeps(d *strictjson.Doc) bool {
+	const root = strictjson.Root
+	if d.Kind(root) != strictjson.Object {
+		return false
+	}
+	for c := d.First(root); c < d.Next(root); c = d.Next(c) {
+		name, kind := d.Name(c), d.Kind(c)
+		if kind == strictjson.True && string(name) == "store" || kind != strictjson.Null && keptUnder[string(name)] {
+			return true
+		}
+	}
+	return false
+}
+
 // mediaWords are in the types of parts that say something only if they have a
 // file, which is then among the media.
 var mediaWords = [...]string{"image", "audio", "video", "file", "document", "media", "screenshot"}

@@ -139,6 +139,10 @@ type Message struct {
 	// Carries says that a request says something that is no text: a tool's
 	// result, which may be empty, an approval, the id of what the API keeps.
 	Carries bool
+	// Keeps says that the API is asked to keep what a request says where later
+	// requests can find it: in a conversation, a session or a container that is
+	// named, or in a store.
+	Keeps bool
 	// Stream says, on the request leg, that the caller asks for an event stream
 	// and, on the response leg, that the answer is one.
 	Stream bool

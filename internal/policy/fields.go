@@ -208,7 +208,7 @@ func (s *Settings) Warnings() []string {
 	warn(s.AllowEarlyMask, "allow_early_mask is true: plugins that come later do not see masked answers")
 	warn(s.Relay && !s.RelayTLSVerify, "relay_tls_verify is false: anyone on the way can read what relayed exchanges say, and answer in the model's place")
 	warn(s.Relay && s.ReleaseAtOnce && s.ResponseMode == Enforce, "stream_release is at_once: the text of relayed streams goes out before its verdict, which only cuts off what comes after")
-	warn(s.PromptBeside && s.RequestMode == Enforce, "prompt_scan is beside: the model gets prompts before their verdict, works on them and is paid; a block keeps only the answer back")
+	warn(s.ScansBeside() && (s.Relay || s.ResponseMode == Enforce), "prompt_scan is beside: the model gets prompts before their verdict, works on them and is paid; a block keeps only the answer back")
 	return warnings
 }
 
@@ -236,7 +236,17 @@ func (s *Settings) Idle() []string {
 	}
 	say(s.Relay && s.RequestMode == Off && s.ResponseMode == Off, "relay has no effect: neither requests nor answers are scanned")
 	say(s.Relay && s.ReleaseAtOnce && s.ResponseMode != Enforce, "stream_release has no effect: response_mode is %s", s.ResponseMode)
-	say(s.PromptBeside && s.RequestMode != Enforce, "prompt_scan has no effect: request_mode is %s", s.RequestMode)
+	switch {
+	case !s.PromptBeside:
+	case s.RequestMode != Enforce:
+		say(true, "prompt_scan has no effect: request_mode is %s", s.RequestMode)
+	case s.MayMask:
+		say(true, "prompt_scan has no effect: requests may be masked, so all of them wait for their verdict")
+	case s.ResponseMode != Enforce && s.Relay:
+		say(true, "prompt_scan has an effect on relayed exchanges alone: response_mode is %s, so elsewhere nothing holds the answer back", s.ResponseMode)
+	default:
+		say(s.ResponseMode != Enforce, "prompt_scan has no effect: response_mode is %s and relay is off, so nothing holds the answer back", s.ResponseMode)
+	}
 	return idle
 }
 

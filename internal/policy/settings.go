@@ -105,6 +105,9 @@ type Settings struct {
 	// PromptBeside sends a request on while it is scanned. Nothing of its answer
 	// is released before the verdict.
 	PromptBeside bool
+	// MayMask says that the operator lets requests be masked, so that none can
+	// go on before its verdict. A service may ask for a mask all the same.
+	MayMask bool
 }
 
 // Mode is the mode of a leg.

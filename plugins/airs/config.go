@@ -149,6 +149,7 @@ func (c *Config) declare() (fields kongschema.Record, resolve func(kongschema.Gi
 	return fields, func(given kongschema.Given) kongschema.Problems {
 		problems := resolveShared(given)
 		c.PassStreams, c.Streams.PassEnd = !scanSSE, !failClosed
+		c.MayMask = c.MaskSensitiveData
 		if maxChars < apiLimit {
 			c.Streams.MaxChars = int(maxChars)
 		}

@@ -61,7 +61,7 @@ func TestDecode(t *testing.T) {
 			c.APIEndpoint = "https://gw.example/a%2Fb/scan?x=1"
 		}},
 		{"retries, masks and sessions", `,"max_retries":0,"mask_sensitive_data":true,"session_id_header":"X-Conversation"`, func(c *airs.Config) {
-			c.MaxRetries, c.MaskSensitiveData, c.SessionIDHeader = 0, true, "X-Conversation"
+			c.MaxRetries, c.MaskSensitiveData, c.MayMask, c.SessionIDHeader = 0, true, true, "X-Conversation"
 		}},
 		{"a profile by its id", `,"profile_id":"12345678-0000-1234-1234-12345678901F"`, func(c *airs.Config) { c.ProfileID = "12345678-0000-1234-1234-12345678901F" }},
 		{"a profile by claim", `,"profile_claim":"tier","profile_claim_map":{"high":"strict","low":"loose"},"fallback_profile_name":"strict","allowed_profiles":["a","b","a"],"profile_claim_header":"X-Tier"`, func(c *airs.Config) {

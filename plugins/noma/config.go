@@ -120,6 +120,7 @@ func (c *Config) declare() (fields kongschema.Record, resolve func(kongschema.Gi
 	return fields, func(given kongschema.Given) kongschema.Problems {
 		problems := resolveShared(given)
 		c.SkipClientIP = !sendClientIP
+		c.MayMask = c.AnonymizeInput
 		for _, spelled := range []struct {
 			name     string
 			to       *string

@@ -65,7 +65,7 @@ func TestDecode(t *testing.T) {
 			c.ClientID, c.ClientSecret, c.APIKey = "", "", "key"
 		}},
 		{"paths of another deployment", `{"client_ID":"id","client_secret":"secret","token_url":"https://id.example/token?v=2","scan_path":"/scan","anonymize_input":true}`, func(c *noma.Config) {
-			c.TokenURL, c.ScanPath, c.AnonymizeInput = "https://id.example/token?v=2", "/scan", true
+			c.TokenURL, c.ScanPath, c.AnonymizeInput, c.MayMask = "https://id.example/token?v=2", "/scan", true, true
 		}},
 		{"what clients may say and learn", `{"client_ID":"id","client_secret":"secret","trust_client_application_id":true,"block_details":"detectors","send_client_ip":false,"monitor_streams":"buffer"}`, func(c *noma.Config) {
 			c.TrustClientApplication, c.ShowDetectors, c.SkipClientIP, c.BufferMonitoredStreams = true, true, true, true
