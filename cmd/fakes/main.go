@@ -45,6 +45,7 @@ func run(stop context.Context, args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("fakes", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	llm := flags.String("llm", "127.0.0.1:8003", "`address` of the model")
+	pause := flags.Duration("pause", 0, "how long the model's streams wait before each word")
 	airs := flags.String("airs", "127.0.0.1:8004", "`address` of Prisma AIRS")
 	noma := flags.String("noma", "127.0.0.1:8005", "`address` of Noma")
 	airsKey := flags.String("airs-key", "sandbox-airs-key", "`key` that Prisma AIRS takes")
@@ -61,8 +62,10 @@ func run(stop context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "unexpected argument %q\n", flags.Arg(0))
 		return 2
 	}
+	model := fakellm.New(fakellm.Options{})
+	model.Pause(*pause)
 	fakes := []fake{
-		{"model", *llm, fakellm.New(fakellm.Options{})},
+		{"model", *llm, model},
 		{"Prisma AIRS", *airs, fakeairs.New(fakeairs.Options{Keys: []string{*airsKey}, Profiles: []string{*airsProfile}})},
 		{"Noma", *noma, fakenoma.New(fakenoma.Options{ClientID: *nomaID, ClientSecret: *nomaSecret})},
 	}

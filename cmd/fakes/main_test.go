@@ -21,7 +21,7 @@ func TestFakesServeUntilStopped(t *testing.T) {
 	var stderr bytes.Buffer
 	code := make(chan int, 1)
 	go func() {
-		code <- run(stop, []string{"-llm", "127.0.0.1:0", "-airs", "127.0.0.1:0", "-noma", "127.0.0.1:0"}, in, &stderr)
+		code <- run(stop, []string{"-llm", "127.0.0.1:0", "-airs", "127.0.0.1:0", "-noma", "127.0.0.1:0", "-pause", "1ms"}, in, &stderr)
 		in.Close()
 	}()
 	at := map[string]string{}
@@ -88,6 +88,7 @@ func TestFakesRefuseWhatTheyCannotDo(t *testing.T) {
 	}{
 		{[]string{"-llm", "127.0.0.1:0", "-airs", taken.Addr().String()}, 1},
 		{[]string{"-nonsense"}, 2},
+		{[]string{"-pause", "long"}, 2},
 		{[]string{"more"}, 2},
 		{[]string{"-h"}, 0},
 	} {

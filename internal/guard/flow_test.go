@@ -870,6 +870,48 @@ func TestOtherStreams(t *testing.T) {
 	}
 }
 
+// TestStreamByGETOpens: a client that opens a stream by GET has its head before
+// the server says anything, and nothing more than an allow covers.
+func TestStreamByGETOpens(t *testing.T) {
+	event := "event: message\ndata: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/message\",\"params\":{\"level\":\"info\",\"data\":\"Paris.\"}}\n\n"
+	const whole = `{"free":"Paris."}`
+	for _, c := range []struct {
+		name, body string
+		bad        bool
+		want       string // what the answer begins with
+		broken     bool   // its connection is cut
+	}{
+		{"an event", event, false, event, false},
+		{"a blocked event", event, true, `event: message` + "\n" + `data: {"jsonrpc":"2.0","method":"notifications/message"`, false},
+		{"no stream", whole, false, whole, false},
+		{"no stream, blocked", whole, true, "", true},
+		{"nothing", "", false, "", false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			word := "none"
+			if c.bad {
+				word = "Paris"
+			}
+			l := stream(t, script{scanner: blocks(word), method: "GET", path: "/mcp", accept: "text/event-stream", header: http.Header{"Content-Type": {"text/event-stream"}}})
+			if a := l.answer(); a.StatusCode != 200 || a.Header.Get("Content-Type") != "text/event-stream" {
+				t.Fatalf("answered %d %v", a.StatusCode, a.Header)
+			}
+			if c.body != "" {
+				l.says(c.body)
+			}
+			l.ends()
+			got, err := l.all()
+			if !strings.HasPrefix(got, c.want) || c.bad && strings.Contains(got, "Paris") || (err != nil) != c.broken {
+				t.Errorf("got %q, %v", got, err)
+			}
+			if n := l.w.metric("relayed_total", "cut"); (n == 1) != c.bad {
+				t.Errorf("%v exchanges were counted as cut", n)
+			}
+			l.w.settled()
+		})
+	}
+}
+
 // TestStreamThatIsNone: what does not flow although it was asked for is judged
 // as a whole, and goes out with its own status.
 func TestStreamThatIsNone(t *testing.T) {

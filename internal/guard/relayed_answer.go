@@ -218,9 +218,12 @@ func (c *carriage) tunnel(a *http.Response) error {
 	return nil
 }
 
-// head writes the head of an answer that goes on. response is how its leg
+// head writes the head of an answer that goes on, once. response is how its leg
 // stands, nil for one that is off.
 func (c *carriage) head(a *http.Response, response *policy.Report) {
+	if c.began {
+		return
+	}
 	showVerdicts(a.Header, &c.x.access, response)
 	c.engine.process.metrics.FirstByteSeconds.Observe(time.Since(c.came).Seconds())
 	c.began = true
@@ -229,7 +232,8 @@ func (c *carriage) head(a *http.Response, response *policy.Report) {
 
 // refuse answers the client in place of the exchange. a is the upstream's
 // answer if there is one: as in Kong's phases, its headers stay that do not
-// describe its body. The error is errCut.
+// describe its body. Behind a head that has gone out, all that can be done is to
+// cut. The error is errCut.
 func (c *carriage) refuse(p *run, d policy.Decision, a *http.Response) error {
 	if c.left(&d.Finding) {
 		return c.gone()
@@ -239,6 +243,12 @@ func (c *carriage) refuse(p *run, d policy.Decision, a *http.Response) error {
 		c.became = telemetry.RelayUpstreamFailed
 	}
 	p.note(&d.Finding)
+	if c.began {
+		if c.became == telemetry.RelayRefused {
+			c.became = telemetry.RelayCut
+		}
+		return errCut
+	}
 	report := p.report(&d.Finding)
 	if a == nil {
 		a = &http.Response{Header: http.Header{}}

@@ -154,11 +154,13 @@ func TestRelayedMCP(t *testing.T) {
 			})
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
+			goOn := hold(t) // the stream by GET is open, and silent
 			session, err := client.Connect(ctx, &mcp.StreamableClientTransport{Endpoint: gateway + path + "/mcp"}, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer session.Close()
+			goOn()
 			next := func() string {
 				select {
 				case text := <-messages:

@@ -58,8 +58,8 @@ func (s *Server) mcp(c *call) {
 	}
 }
 
-// mcpGet is the stream of the server's own messages: a greeting, and then
-// nothing until the session ends or the client leaves.
+// mcpGet is the stream of the server's own messages: a greeting when it is
+// time for a word, and then nothing until the session ends or the client leaves.
 func (s *Server) mcpGet(c *call) {
 	if !strings.Contains(strings.Join(c.r.Header.Values("Accept"), ","), "text/event-stream") {
 		http.Error(c.w, "Accept must contain 'text/event-stream'", http.StatusNotAcceptable)
@@ -69,7 +69,12 @@ func (s *Server) mcpGet(c *call) {
 	if over == nil {
 		return
 	}
-	s.stream(c, eventStream).event("message", `{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":%s}}`, quote(Greeting))
+	out := s.stream(c, eventStream)
+	_ = out.flush.Flush() // the head: the client waits for it
+	if !s.tempo.wait(c.r.Context()) {
+		return
+	}
+	out.event("message", `{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":%s}}`, quote(Greeting))
 	select {
 	case <-over:
 	case <-c.r.Context().Done():
