@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"net/http"
 	"slices"
 
 	"kong-ai-guard/internal/llm"
@@ -40,7 +41,7 @@ func (p *phase) response() error {
 		if x.released {
 			return nil // the phase runs for another plugin's sake
 		}
-		if x.scout != nil && !x.scout.came.Load() {
+		if x.scout != nil && !x.scout.came.Load() && !a.unreached() {
 			x.scout.refute()
 		}
 		p.own(x.caller)
@@ -103,6 +104,17 @@ func (p *phase) fetchAnswer(a *answer) error {
 		return err
 	}()
 	return nil
+}
+
+// unreached reports whether Kong may have made the answer because it reached
+// nobody: another plugin's relay that is gone, for one. It says nothing then of
+// where the request would have gone.
+func (a *answer) unreached() bool {
+	switch a.status {
+	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return true
+	}
+	return false
 }
 
 // fetchAgain asks for the request a second time, when what was known of it is
