@@ -274,6 +274,28 @@ func TestALaterPluginTakesTheTarget(t *testing.T) {
 	}
 }
 
+// A scout that Kong can bring to nobody, because the relay of a plugin behind us
+// has gone, shows nothing.
+func TestAScoutThatReachesNobody(t *testing.T) {
+	for _, status := range []int{502, 503, 504} {
+		m := newModel(t, false)
+		w, e := relaysTo(t, prisma(), m, relayed(strict()), &scanner{})
+		lost := chatTo(t, m).begin().access(e)
+		lost.status, lost.answer = status, `{"message":"An invalid response was received from the upstream server"}`
+		lost.respond(e)
+		if n := lost.count("kong.service.response.get_raw_body"); n != 1 {
+			t.Fatalf("%d: no response phase", status)
+		}
+		if n := w.metric("relay_proofs_total", "failed"); n != 0 {
+			t.Errorf("%d: %v proofs failed", status, n)
+		}
+		chatTo(t, m).pass(e)
+		if k := chatTo(t, m).pass(e); !k.isRelayed("prisma-airs-intercept") {
+			t.Errorf("%d: the proof was not made afterwards", status)
+		}
+	}
+}
+
 // A plugin that takes the target of some requests only: one exchange goes out
 // unseen, is counted and named, and each further proof is dearer. The first one
 // that is a scout ends it.

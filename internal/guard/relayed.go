@@ -127,7 +127,7 @@ var errCut = errors.New("the exchange was cut")
 func (c *carriage) carry() error {
 	if c.scout {
 		answer, err := c.forward(nil)
-		if err != nil {
+		if answer == nil {
 			return err
 		}
 		c.began = true

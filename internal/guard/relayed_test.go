@@ -310,6 +310,21 @@ func TestScout(t *testing.T) {
 	}
 }
 
+// TestScoutToNobody: it is answered like any other.
+func TestScoutToNobody(t *testing.T) {
+	w := newWorld(t)
+	u := newUpstream(t, func(http.ResponseWriter, *http.Request, string) {})
+	u.Close()
+	r := w.expect(newEngine(w.Process, prisma(), strict(), both(block)), guard.Relayed{Target: u.target(), Scout: true, Seen: func() {}}, "POST", "/x", strings.NewReader("{"))
+	answer := do(t, r)
+	if b := readAll(t, answer); answer.StatusCode != 502 || !strings.Contains(b, "upstream_failed") {
+		t.Errorf("answered %d %q", answer.StatusCode, b)
+	}
+	if strings.Contains(w.stderr.String(), "panic") {
+		t.Errorf("log %s", w.stderr)
+	}
+}
+
 func TestRelayedSubject(t *testing.T) {
 	for _, c := range []struct {
 		name         string

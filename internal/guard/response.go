@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"net/http"
 	"slices"
 
 	"kong-ai-guard/internal/llm"
@@ -41,8 +42,9 @@ func (p *phase) response() error {
 		if x.released {
 			return nil // the phase runs for another plugin's sake
 		}
-		// The relay answers with an error itself when a caller has made a head
-		// that it does not take.
+		// An error may be Kong's, which has reached nobody, or that of a relay for a
+		// head that it does not take. It says nothing of where the request would
+		// have gone.
 		if x.scout != nil && !x.scout.came.Load() && a.fault == nil && a.status < 400 {
 			x.scout.refute()
 		}
