@@ -48,6 +48,9 @@ func ExplainStream(p *Plugin, file, name string, body Body, pace Pace, stdout, s
 	}
 	body.Bytes, body.ContentEncoding = decoded, ""
 	ends, framing, err := unitsOf(&body, limits)
+	if framing == llm.Whole && err != nil {
+		return refused(stdout, err)
+	}
 	if framing == llm.Whole {
 		fmt.Fprint(stdout, "read whole   the answer comes as one document or text, not as events, lines or frames: it goes out after its one scan\n\n")
 		return Explain(p, file, name, body, stdout, stderr)
