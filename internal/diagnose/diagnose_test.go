@@ -88,7 +88,7 @@ func TestCheckTellsWhatIsWrong(t *testing.T) {
 		{name: "CA file elsewhere", vendor: "airs", file: `{"api_key":"k","profile_name":"p","ca_file":"/no/such/ca.pem"}`, want: []string{"config.ca_file cannot be used here"}},
 		{name: "CA file of upstreams that nobody reads", vendor: "noma", file: `{"api_key":"k","relay_ca_file":"/no/such/ca.pem"}`, want: []string{"note     relay_ca_file has no effect: relay is off"}, not: []string{"cannot be used"}},
 		{name: "upstream that is none", vendor: "airs", file: `{"api_key":"k","profile_name":"p","relay":"on","relay_upstream":"https://my-secret@llm.example"}`, code: 2, want: []string{"config.relay_upstream must be a URL without a user and password"}, not: []string{"my-secret"}},
-		{name: "no effect", vendor: "airs", file: `{"api_key":"k","profile_name":"p","relay_upstream":"https://llm.example","relay_tls_verify":false,"stream_release":"at_once","stream_scan_chars":401,"stream_context_chars":0}`, want: []string{
+		{name: "no effect", vendor: "airs", file: `{"api_key":"k","profile_name":"p","relay_upstream":"https://llm.example","relay_tls_verify":false,"stream_release":"at_once","stream_scan_chars":401,"stream_context_chars":100}`, want: []string{
 			"relay_upstream has no effect", "relay_tls_verify has no effect", "stream_release has no effect", "stream_scan_chars has no effect", "stream_context_chars has no effect", "0 errors, 2 warnings",
 		}},
 		{name: "no effect for its mode", vendor: "airs", file: `{"api_key":"k","profile_name":"p","monitor_mode":true,"relay":"on","stream_release":"at_once","prompt_scan":"beside"}`, want: []string{

@@ -50,7 +50,7 @@ func TestExplainStreamGolden(t *testing.T) {
 	}{
 		{name: "characters", body: string(recorded)},
 		{name: "slow", body: string(recorded), pace: diagnose.Pace{Event: 100 * time.Millisecond, Scan: 250 * time.Millisecond}},
-		{name: "long", body: longStream(120), config: `{"api_key":"{vault://env/k}","profile_name":"p","stream_scan_chars":300,"stream_context_chars":30}`},
+		{name: "long", body: longStream(120), config: `{"api_key":"{vault://env/k}","profile_name":"p","stream_scan_chars":300,"stream_context_chars":100}`},
 		{name: "at-once", body: longStream(12), config: `{"api_key":"{vault://env/k}","profile_name":"p","stream_release":"at_once"}`, pace: diagnose.Pace{Event: 50 * time.Millisecond}},
 		{name: "whole", body: `{"choices":[{"message":{"content":"hello"}}]}`},
 		{name: "broken", body: "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\ndata: {\"a\":\n\n"},

@@ -482,10 +482,19 @@ type heldUnit struct {
 	came time.Time
 }
 
-// complete notes units that the stream has completed.
+// complete notes units that the stream has completed. Those that say nothing go
+// with the one before them, and so do all that come after the answer's end: a
+// stream can have millions.
 func (f *flow) complete(units []llm.Unit, now time.Time) {
 	for i := range units {
-		f.units = append(f.units, heldUnit{units[i], now})
+		u := &units[i]
+		if n := len(f.units); n > 0 {
+			if last := &f.units[n-1]; last.Final && u.Final || u.Chars == 0 && !u.Call && !last.Call && u.Final == last.Final {
+				last.End, last.Chars = u.End, last.Chars+u.Chars
+				continue
+			}
+		}
+		f.units = append(f.units, heldUnit{*u, now})
 	}
 }
 

@@ -251,7 +251,7 @@ func TestStreamFlows(t *testing.T) {
 	}
 	w := l.w
 	within(t, "the exchange to be counted", func() bool { return w.metric("relayed_total", "passed") == 1 })
-	for name, want := range map[string]float64{"legs_total": 2, "stream_scans": 1, "stream_hold_seconds": 5, "relay_first_byte_seconds": 1, "streams_open": 0} {
+	for name, want := range map[string]float64{"legs_total": 2, "stream_scans": 1, "stream_hold_seconds": 4, "relay_first_byte_seconds": 1, "streams_open": 0} {
 		if n := w.metric(name); n != want {
 			t.Errorf("%s is %v, want %v", name, n, want)
 		}

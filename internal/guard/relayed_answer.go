@@ -224,6 +224,11 @@ func (c *carriage) head(a *http.Response, response *policy.Report) {
 	if c.began {
 		return
 	}
+	if c.engine.settings.ResponseMode == policy.Enforce {
+		// nginx would show the client what it finds there, and nobody would
+		// have judged that.
+		a.Header.Del("X-Accel-Redirect")
+	}
 	showVerdicts(a.Header, &c.x.access, response)
 	c.engine.process.metrics.FirstByteSeconds.Observe(time.Since(c.came).Seconds())
 	c.began = true

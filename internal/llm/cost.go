@@ -82,6 +82,7 @@ const (
 	spanBytes  = 32
 	mediaBytes = 96
 	shareBytes = 24
+	markBytes  = 2 * 96
 	groupBytes = 256      // of parts that are joined
 	innerLarge = 64 << 10 // JSON in a string that is paid for before it is read
 	manyValues = 1 << 10  // of a text whose index is estimated

@@ -41,7 +41,8 @@ type watch struct {
 // reached is how far texts have come that are no threads.
 type reached struct{ plain, broken, noted, turns, others, mentioned, probs, media int }
 
-// A mark says that a unit brought something new.
+// A mark says that a unit brought something new. It is kept until a window has
+// said that, and takes markBytes.
 type mark struct {
 	end int64
 	s   *streamed // nil for what is no thread
@@ -224,6 +225,7 @@ func (r *reader) settle(end int64) (u Unit, says bool) {
 	u.Final = w.final
 	w.touched, w.ended, w.closing = w.touched[:0], w.ended[:0], false
 	w.event++
+	r.take((len(w.marks) - marks) * markBytes)
 	return u, len(w.marks) > marks
 }
 

@@ -117,6 +117,7 @@ func (r *reader) windowTo(end int64, context int, doc *strictjson.Doc) (*reader,
 			texts = append(texts, k.s)
 		}
 	}
+	r.take(-n * markBytes)
 	if w.marks = w.marks[n:]; len(w.marks) == 0 {
 		w.marks = nil
 	}

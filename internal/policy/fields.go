@@ -23,7 +23,8 @@ const (
 	// minWindow keeps a stream from costing a scan per word; above maxWindow a
 	// reader waits as long as for a whole answer.
 	minWindow, maxWindow, defaultWindow = 100, 10000, 400
-	maxContext, defaultContext          = 20000, 2000
+	// A shorter context would let a sentence pass in pieces.
+	minContext, maxContext, defaultContext = 100, 20000, 2000
 )
 
 // Declare binds the fields that both plugins share to s. timeout is the
@@ -83,7 +84,7 @@ func (s *Settings) Declare(timeout time.Duration) (fields kongschema.Record, res
 			Describe("When the text of a relayed stream goes out: `scanned` holds each piece until a scan allowed it, which costs the reader the time of a scan; `at_once` lets it go while it is scanned and cuts the stream at a verdict, so that clients may have seen up to a scan's time of what is then blocked."),
 		kongschema.Integer("stream_scan_chars", &s.StreamScanChars).Default(defaultWindow).Between(minWindow, maxWindow).
 			Describe("New characters of a relayed stream that start the next scan, which otherwise waits 500 ms for more. Fewer make text come sooner and cost more scans: at most one for this many characters and two more."),
-		kongschema.Integer("stream_context_chars", &s.StreamContextChars).Default(defaultContext).Between(0, maxContext).
+		kongschema.Integer("stream_context_chars", &s.StreamContextChars).Default(defaultContext).Between(minContext, maxContext).
 			Describe("Characters before the new ones that each scan of a relayed stream shows again, so that what is spread over pieces is seen. More make scans larger. The last scan shows the whole answer in any case."),
 		kongschema.Choice("prompt_scan", &s.PromptBeside, kongschema.Is("before", false), kongschema.Is("beside", true)).Default("before").
 			Describe("When enforced requests go on: `before` waits for the verdict; `beside` sends them on at once and holds the answer until it is in, which saves the time of a scan. The model then works on prompts that turn out to be blocked: it is paid for them, and what it does by itself is done. What a later verdict could not undo always waits: calls of MCP, what the API keeps for other requests (conversations, sessions, files, `store`), requests of no known API, and everything where masking is on. Has no effect on an answer that no scan holds back, unless it is relayed."),

@@ -95,10 +95,10 @@ func TestDecode(t *testing.T) {
 			c.KeepBuffering, c.AllowUnscannable, c.BlockMedia, c.ScanErrorAnswers = true, true, true, true
 			c.Scope, c.PassMCPGetStream, c.AllowEarlyMask = llm.LastUser, true, true
 		}},
-		{"the relay", `,"relay":"on","relay_upstream":"HTTPS://llm.example:8443/openai/%2Fv1//?","relay_tls_verify":false,"relay_ca_file":"/etc/llm.pem","stream_release":"at_once","stream_scan_chars":100,"stream_context_chars":0,"prompt_scan":"beside"`, func(c *airs.Config) {
+		{"the relay", `,"relay":"on","relay_upstream":"HTTPS://llm.example:8443/openai/%2Fv1//?","relay_tls_verify":false,"relay_ca_file":"/etc/llm.pem","stream_release":"at_once","stream_scan_chars":100,"stream_context_chars":100,"prompt_scan":"beside"`, func(c *airs.Config) {
 			c.Relay, c.RelayTLSVerify, c.RelayCAFile = true, false, "/etc/llm.pem"
 			c.RelayUpstream = &url.URL{Scheme: "https", Host: "llm.example:8443", Path: "/openai//v1", RawPath: "/openai/%2Fv1"}
-			c.ReleaseAtOnce, c.StreamScanChars, c.StreamContextChars, c.PromptBeside = true, 100, 0, true
+			c.ReleaseAtOnce, c.StreamScanChars, c.StreamContextChars, c.PromptBeside = true, 100, 100, true
 		}},
 		{"the relay, its defaults written out", `,"relay":"off","relay_tls_verify":true,"stream_release":"scanned","stream_scan_chars":400,"stream_context_chars":2000,"prompt_scan":"before"`, func(*airs.Config) {}},
 		{"of a service", `,"service_id":"3f0"`, func(c *airs.Config) { c.Scoped = true }},
@@ -170,7 +170,7 @@ func TestDecodeErrors(t *testing.T) {
 		{"relative CA file of upstreams", string(config(`,"relay_ca_file":"ca.pem"`)), "config.relay_ca_file must start with /"},
 		{"release", string(config(`,"stream_release":"now"`)), "config.stream_release must be one of: scanned, at_once"},
 		{"windows too small", string(config(`,"stream_scan_chars":99`)), "config.stream_scan_chars must be between 100 and 10000"},
-		{"context too large", string(config(`,"stream_context_chars":20001`)), "config.stream_context_chars must be between 0 and 20000"},
+		{"context too large", string(config(`,"stream_context_chars":20001`)), "config.stream_context_chars must be between 100 and 20000"},
 		{"prompt scan", string(config(`,"prompt_scan":"after"`)), "config.prompt_scan must be one of: before, beside"},
 		{"timeout below", string(config(`,"timeout_ms":99`)), "config.timeout_ms must be between 100 and 45000"},
 		{"timeout above", string(config(`,"timeout_ms":45001`)), "config.timeout_ms must be between 100 and 45000"},
@@ -268,7 +268,7 @@ func TestDocumentedFields(t *testing.T) {
 		"relay_ca_file":           {"type": "string", "starts_with": "/"},
 		"stream_release":          {"type": "string", "default": "scanned", "one_of": []any{"scanned", "at_once"}},
 		"stream_scan_chars":       {"type": "integer", "default": 400.0, "between": []any{100.0, 10000.0}},
-		"stream_context_chars":    {"type": "integer", "default": 2000.0, "between": []any{0.0, 20000.0}},
+		"stream_context_chars":    {"type": "integer", "default": 2000.0, "between": []any{100.0, 20000.0}},
 		"prompt_scan":             {"type": "string", "default": "before", "one_of": []any{"before", "beside"}},
 	}
 	if diff := cmp.Diff(want, fields); diff != "" {

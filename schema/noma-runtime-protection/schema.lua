@@ -229,7 +229,7 @@ return {
           description = "Characters before the new ones that each scan of a relayed stream shows again, so that what is spread over pieces is seen. More make scans larger. The last scan shows the whole answer in any case.",
           type = "integer",
           default = 2000,
-          between = { 0, 20000 },
+          between = { 100, 20000 },
         } },
         { prompt_scan = {
           description = "When enforced requests go on: `before` waits for the verdict; `beside` sends them on at once and holds the answer until it is in, which saves the time of a scan. The model then works on prompts that turn out to be blocked: it is paid for them, and what it does by itself is done. What a later verdict could not undo always waits: calls of MCP, what the API keeps for other requests (conversations, sessions, files, `store`), requests of no known API, and everything where masking is on. Has no effect on an answer that no scan holds back, unless it is relayed.",

@@ -76,12 +76,6 @@ func (l *ledger) unscanned() []string {
 	return slices.Clone(l.missed)
 }
 
-func (l *ledger) has(found string) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.scanned[found]
-}
-
 // A scene is what a house is furnished for.
 type scene struct {
 	name    string
