@@ -95,6 +95,15 @@ func TestCheckTellsWhatIsWrong(t *testing.T) {
 			"stream_release has no effect: response_mode is monitor", "prompt_scan has no effect: request_mode is monitor",
 		}, not: []string{"is at_once:", "is beside:"}},
 		{name: "nothing to relay", vendor: "airs", file: `{"api_key":"k","profile_name":"p","request_mode":"off","response_mode":"off","relay":"on"}`, want: []string{"relay has no effect: neither requests nor answers are scanned"}},
+		{name: "masks wait", vendor: "airs", file: `{"api_key":"k","profile_name":"p","mask_sensitive_data":true,"prompt_scan":"beside"}`, want: []string{
+			"prompt_scan has no effect: requests may be masked",
+		}, not: []string{"prompt_scan is beside"}},
+		{name: "nothing holds the answer", vendor: "airs", file: `{"api_key":"k","profile_name":"p","response_mode":"off","prompt_scan":"beside"}`, want: []string{
+			"prompt_scan has no effect: response_mode is off and relay is off",
+		}, not: []string{"prompt_scan is beside"}},
+		{name: "only the relay holds the answer", vendor: "airs", file: `{"api_key":"k","profile_name":"p","response_mode":"monitor","relay":"on","prompt_scan":"beside"}`, want: []string{
+			"prompt_scan has an effect on relayed exchanges alone: response_mode is monitor", "prompt_scan is beside",
+		}},
 		{name: "defaults written out", vendor: "airs", file: `{"api_key":"k","profile_name":"p","relay":"off","relay_tls_verify":true,"stream_release":"scanned","stream_scan_chars":400,"stream_context_chars":2000,"prompt_scan":"before"}`, not: []string{"no effect"}},
 		{name: "words without quotes", vendor: "airs", file: "api_key: k\nprofile_name: p\nresponse_mode: Off # not scanned\nrelay: on\n", code: 2, want: []string{"response_mode: Off stands without quotes, which Kong takes for false: write \"off\"", "relay: on stands without quotes, which Kong takes for true"}},
 		{name: "words in quotes", vendor: "airs", file: "api_key: k\nprofile_name: 'off'\napp_name: on\nresponse_mode: 'off'\nrelay: \"on\"\nblock_message: |\n  relay: on\n", not: []string{"without quotes"}},

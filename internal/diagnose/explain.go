@@ -27,21 +27,9 @@ func Explain(p *Plugin, file, name string, body Body, stdout, stderr io.Writer) 
 	scope := llm.Everything
 	limits := llm.Limits{DecodedBytes: llm.DefaultDecodedBytes, Ratio: llm.DefaultRatio, Depth: llm.DefaultDepth}
 	if file != "" {
-		in, err := p.choose(file, name)
-		if err != nil {
-			fmt.Fprintln(stderr, err)
-			return ExitUsage
-		}
-		schema, err := p.schema()
-		if err != nil {
-			fmt.Fprintln(stderr, err)
-			return ExitUsage
-		}
-		made, noted := p.configure(schema, in)
+		made, code := p.made(file, name, stderr)
 		if made == nil {
-			fmt.Fprintf(stderr, "%s cannot be used:\n", in.where())
-			noted.print(stderr)
-			return ExitUsage
+			return code
 		}
 		scope, limits.DecodedBytes = made.Settings.Scope, made.Settings.MaxRequestBytes
 		if body.Leg == llm.ResponseLeg {
@@ -50,8 +38,7 @@ func Explain(p *Plugin, file, name string, body Body, stdout, stderr io.Writer) 
 	}
 	m, err := llm.Read(body.input(), limits)
 	if err != nil {
-		fmt.Fprintf(stdout, "refused      %s: %s\n", refusals[classOf(err)], withPlace(err.Error(), llm.PlaceOf(err)))
-		return ExitBlocked
+		return refused(stdout, err)
 	}
 	describe(stdout, m)
 	picked := m.Select(scope)
@@ -66,6 +53,27 @@ func Explain(p *Plugin, file, name string, body Body, stdout, stderr io.Writer) 
 		describeRest(stdout, decoded, m)
 	}
 	return ExitOK
+}
+
+// made returns the configuration of that name in a file. When there is none that
+// can be used it says why and returns nil.
+func (p *Plugin) made(file, name string, stderr io.Writer) (made *Instance, code int) {
+	in, err := p.choose(file, name)
+	if err != nil {
+		fmt.Fprintln(stderr, err)
+		return nil, ExitUsage
+	}
+	schema, err := p.schema()
+	if err != nil {
+		fmt.Fprintln(stderr, err)
+		return nil, ExitUsage
+	}
+	made, noted := p.configure(schema, in)
+	if made == nil {
+		fmt.Fprintf(stderr, "%s cannot be used:\n", in.where())
+		noted.print(stderr)
+	}
+	return made, ExitUsage
 }
 
 var refusals = map[llm.Class]string{llm.Malformed: "malformed", llm.TooLarge: "too large", llm.Unscannable: "unscannable"}

@@ -274,6 +274,28 @@ func TestALaterPluginTakesTheTarget(t *testing.T) {
 	}
 }
 
+// A scout that Kong can bring to nobody, because the relay of a plugin behind us
+// has gone, shows nothing.
+func TestAScoutThatReachesNobody(t *testing.T) {
+	for _, status := range []int{502, 503, 504} {
+		m := newModel(t, false)
+		w, e := relaysTo(t, prisma(), m, relayed(strict()), &scanner{})
+		lost := chatTo(t, m).begin().access(e)
+		lost.status, lost.answer = status, `{"message":"An invalid response was received from the upstream server"}`
+		lost.respond(e)
+		if n := lost.count("kong.service.response.get_raw_body"); n != 1 {
+			t.Fatalf("%d: no response phase", status)
+		}
+		if n := w.metric("relay_proofs_total", "failed"); n != 0 {
+			t.Errorf("%d: %v proofs failed", status, n)
+		}
+		chatTo(t, m).pass(e)
+		if k := chatTo(t, m).pass(e); !k.isRelayed("prisma-airs-intercept") {
+			t.Errorf("%d: the proof was not made afterwards", status)
+		}
+	}
+}
+
 // A plugin that takes the target of some requests only: one exchange goes out
 // unseen, is counted and named, and each further proof is dearer. The first one
 // that is a scout ends it.
@@ -341,6 +363,25 @@ func TestAScoutThatNeverLeaves(t *testing.T) {
 	}
 }
 
+// A caller who spoils the head of his request gets an error of the relay's. That
+// must not keep all others from being relayed.
+func TestAScoutThatTheRelayRefuses(t *testing.T) {
+	m := newModel(t, false)
+	w, e := relaysTo(t, prisma(), m, relayed(strict()), &scanner{})
+	spoiled := chatTo(t, m)
+	spoiled.later = func(k *fakeKong) { clear(k.sentHeader) }
+	if k := spoiled.pass(e); k.status != 404 {
+		t.Fatalf("answered %d", k.status)
+	}
+	if n := w.metric("relay_proofs_total", "failed"); n != 0 {
+		t.Error("it says that requests go elsewhere")
+	}
+	chatTo(t, m).pass(e)
+	if k := chatTo(t, m).pass(e); !k.isRelayed("prisma-airs-intercept") {
+		t.Error("the next ones are not relayed")
+	}
+}
+
 // Behind ai-proxy: streams flow through the relay, other answers stay buffered,
 // and their response event does nothing.
 func TestBehindAIProxy(t *testing.T) {
@@ -382,6 +423,29 @@ func TestBehindAIProxy(t *testing.T) {
 	// The scout's answer in the phase, the others by the relay.
 	if n := len(sc.seen(llm.RequestLeg)); n != 5 {
 		t.Errorf("%d requests scanned, want 5", n)
+	}
+}
+
+// What the first relay of a chain ends does not come to the second. That is no
+// request that went elsewhere.
+func TestAChainsFirstRelayRefuses(t *testing.T) {
+	m := newModel(t, false)
+	sc := &scanner{}
+	w1, e1 := relaysTo(t, prisma(), m, requests(), &scanner{})
+	w2, e2 := relaysTo(t, noma(), m, requests(), sc)
+	for range 3 {
+		chatTo(t, m).pass(e1, e2)
+	}
+	sc.request = block
+	if k := chatTo(t, m).pass(e1, e2); k.status != 400 || !k.isRelayed("prisma-airs-intercept") {
+		t.Fatalf("exit %+v, status %d", k.exit, k.status)
+	}
+	within(t, "nothing to be expected", func() bool { return w1.Relay.Waiting() == 0 && w2.Relay.Waiting() == 0 })
+	if n := w1.metric("unscanned_answers_total"); n != 0 {
+		t.Errorf("%v answers count as unscanned", n)
+	}
+	if k := chatTo(t, m).begin().access(e1); !k.isRelayed("prisma-airs-intercept") {
+		t.Error("the proof was taken back")
 	}
 }
 

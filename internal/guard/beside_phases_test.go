@@ -198,6 +198,7 @@ func TestBeside(t *testing.T) {
 							t.Errorf("%v bytes, %v records, %v scans, %v legs are left", w.metric("held_bytes"), w.metric("records"), w.metric("scans_running"), w.metric("in_flight"))
 						}
 						// Nothing more is said later.
+						w.Audit = nil
 						time.Sleep(time.Hour)
 						if later := w.noticed(); len(later) != 0 {
 							t.Errorf("said once more: %v", later)

@@ -3,6 +3,7 @@
 package guard
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -28,20 +29,14 @@ const (
 	streamHeld           = 1 << 20
 )
 
-func (e *Engine) releaseRules() release.Rules {
-	s := &e.settings
-	r := release.Rules{Chars: s.StreamScanChars, Every: streamEvery, Head: streamHead, Held: streamHeld, AtOnce: s.ReleaseAtOnce}
-	if r.Chars == 0 {
-		r.Chars = defaultStreamChars
+// StreamRules are those by which a configuration's relayed streams go out, and
+// how many characters of what came before each scan of one shows.
+func StreamRules(s *policy.Settings) (r release.Rules, context int) {
+	r = release.Rules{
+		Chars: cmp.Or(s.StreamScanChars, defaultStreamChars),
+		Every: streamEvery, Head: streamHead, Held: streamHeld, AtOnce: s.ReleaseAtOnce,
 	}
-	return r
-}
-
-func (e *Engine) streamContext() int {
-	if n := e.settings.StreamContextChars; n != 0 {
-		return n
-	}
-	return defaultStreamContext
+	return r, cmp.Or(s.StreamContextChars, defaultStreamContext)
 }
 
 // A flow is an enforced answer that may come as a stream. One goroutine owns
@@ -54,6 +49,8 @@ type flow struct {
 	in      llm.Input
 	stream  *llm.Stream
 	machine *release.Machine
+	// context is how much each window shows of what came before it.
+	context int
 
 	// size is how much has come. kept is how much memory is counted for what is
 	// kept until it shows whether the answer flows.
@@ -220,7 +217,8 @@ const chunk = 8 << 10
 // run carries a stream that flows. The error is errCut.
 func (f *flow) run() error {
 	now := time.Now()
-	f.machine = release.New(f.engine.releaseRules(), now)
+	rules, context := StreamRules(&f.engine.settings)
+	f.machine, f.context = release.New(rules, now), context
 	for i := range f.units {
 		f.machine.Read([]llm.Unit{f.units[i].Unit}, now)
 	}
@@ -380,7 +378,7 @@ func (f *flow) close(now time.Time) *policy.Decision {
 func (f *flow) begin(now time.Time) *policy.Decision {
 	m, end := f.whole, int64(math.MaxInt64)
 	if f.last = m != nil; !f.last {
-		m, end = f.stream.Window(f.engine.streamContext())
+		m, end = f.stream.Window(f.context)
 	}
 	f.machine.Begin(end, now)
 	if m == nil {

@@ -43,6 +43,11 @@ func (x *relayed) Serve(w http.ResponseWriter, r *http.Request) {
 	c.upstream, c.giveUp = context.WithCancel(ctx)
 	defer c.giveUp()
 	defer c.count()
+	defer func() {
+		if !c.sent {
+			c.engine.process.Upstreams.Withdraw(r, &x.target)
+		}
+	}()
 	defer c.recovered()
 	err := c.carry()
 	switch {
@@ -55,6 +60,10 @@ func (x *relayed) Serve(w http.ResponseWriter, r *http.Request) {
 		c.became = telemetry.RelayUpstreamFailed
 	}
 	if err != nil {
+		if c.began {
+			// A head that nginx has not seen makes it send the request again.
+			_ = c.control.Flush()
+		}
 		panic(http.ErrAbortHandler)
 	}
 }
@@ -99,6 +108,8 @@ type carriage struct {
 	watched func()
 	// at is the leg that is being carried.
 	at *run
+	// sent says that the request was handed on, or may have been.
+	sent bool
 	// began says that something was written to the client.
 	began bool
 	// came is when the head of the upstream's answer did.
@@ -116,7 +127,7 @@ var errCut = errors.New("the exchange was cut")
 func (c *carriage) carry() error {
 	if c.scout {
 		answer, err := c.forward(nil)
-		if err != nil {
+		if answer == nil {
 			return err
 		}
 		c.began = true
@@ -409,6 +420,7 @@ func (c *carriage) judgeBeside(p *run, b *body) (*http.Response, error) {
 		}
 		verdict <- d
 	}()
+	c.sent = true
 	answer, failed := e.process.Upstreams.Forward(c.upstream, c.r, c.readied(b, &policy.Decision{}), &c.target)
 	d := <-verdict
 	switch {
@@ -428,6 +440,7 @@ func (c *carriage) judgeBeside(p *run, b *body) (*http.Response, error) {
 // forward sends the request on. Without an answer the exchange is over; then
 // the error is nil or errCut.
 func (c *carriage) forward(replaced []byte) (*http.Response, error) {
+	c.sent = true
 	answer, err := c.engine.process.Upstreams.Forward(c.upstream, c.r, replaced, &c.target)
 	if err != nil {
 		return nil, c.failed(err)

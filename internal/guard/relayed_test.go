@@ -211,6 +211,31 @@ func TestUpstreamFails(t *testing.T) {
 	}
 }
 
+// TestMonitoredAnswerBreaksOff: the client sees as much of it as the upstream
+// gave, its head at least. nginx would send a GET again, to be told that there
+// is no such exchange.
+func TestMonitoredAnswerBreaksOff(t *testing.T) {
+	for _, mode := range []policy.Mode{policy.Monitor, policy.Off} {
+		for _, before := range []string{"", `{"choices":`} {
+			w := newWorld(t)
+			u := newUpstream(t, func(rw http.ResponseWriter, _ *http.Request, _ string) {
+				rw.Header().Set("Content-Type", "application/json")
+				rw.Header().Set("Content-Length", "1000")
+				rw.WriteHeader(http.StatusOK)
+				_ = http.NewResponseController(rw).Flush()
+				_, _ = io.WriteString(rw, before)
+			})
+			got := do(t, w.expect(newEngine(w.Process, prisma(), modes(mode, mode), &scanner{}), guard.Relayed{Target: u.target()}, "GET", chatPath, nil))
+			b, err := io.ReadAll(got.Body)
+			if got.StatusCode != http.StatusOK || string(b) != before || err == nil {
+				t.Errorf("%s, after %q: answered %d %q, %v", mode, before, got.StatusCode, b, err)
+			}
+			w.Flush(context.Background())
+			w.settled()
+		}
+	}
+}
+
 // TestRelayedUpgrade: frames that nobody reads pass only where nothing is
 // enforced.
 func TestRelayedUpgrade(t *testing.T) {
@@ -282,6 +307,21 @@ func TestScout(t *testing.T) {
 	_, header, _ := u.got()
 	if len(seen) != 1 || len(sc.scans) != 0 || header.Get("X-Subject") != "what the phases have set" {
 		t.Errorf("seen %d times, %d scans, header %v", len(seen), len(sc.scans), header)
+	}
+}
+
+// TestScoutToNobody: it is answered like any other.
+func TestScoutToNobody(t *testing.T) {
+	w := newWorld(t)
+	u := newUpstream(t, func(http.ResponseWriter, *http.Request, string) {})
+	u.Close()
+	r := w.expect(newEngine(w.Process, prisma(), strict(), both(block)), guard.Relayed{Target: u.target(), Scout: true, Seen: func() {}}, "POST", "/x", strings.NewReader("{"))
+	answer := do(t, r)
+	if b := readAll(t, answer); answer.StatusCode != 502 || !strings.Contains(b, "upstream_failed") {
+		t.Errorf("answered %d %q", answer.StatusCode, b)
+	}
+	if strings.Contains(w.stderr.String(), "panic") {
+		t.Errorf("log %s", w.stderr)
 	}
 }
 

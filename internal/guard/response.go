@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"net/http"
 	"slices"
 
 	"kong-ai-guard/internal/llm"
@@ -41,7 +42,10 @@ func (p *phase) response() error {
 		if x.released {
 			return nil // the phase runs for another plugin's sake
 		}
-		if x.scout != nil && !x.scout.came.Load() {
+		// An error may be Kong's, which has reached nobody, or that of a relay for a
+		// head that it does not take. It says nothing of where the request would
+		// have gone.
+		if x.scout != nil && !x.scout.came.Load() && a.fault == nil && a.status < 400 {
 			x.scout.refute()
 		}
 		p.own(x.caller)

@@ -61,6 +61,9 @@ func (m *assembler) clone(r *reader) *assembler {
 		t := *s
 		t.fixed, t.spans = false, nil
 		t.buf, t.runs = slices.Clip(s.buf), slices.Clip(s.runs)
+		if s.halved {
+			t.buf = slices.Clone(s.buf) // which are joined in their place
+		}
 		if s.named != nil {
 			n := *s.named
 			n.names = slices.Clip(n.names)
@@ -69,6 +72,7 @@ func (m *assembler) clone(r *reader) *assembler {
 		if s.flow != nil {
 			p := *s.flow
 			p.copies, p.starts, p.unplaced, p.call = nil, nil, true, nil
+			p.urls.runs, p.urls.held, p.mixed = slices.Clone(p.urls.runs), openCall{}, openCall{open: p.mixed.open}
 			t.flow = &p
 		}
 		copyOf[s] = &t
@@ -98,6 +102,10 @@ func (m *assembler) clone(r *reader) *assembler {
 			k.s = copyOf[k.s]
 		}
 		w.marks = append(w.marks, k)
+	}
+	for i, u := range m.urls {
+		u.runs, u.held = slices.Clone(u.runs), openCall{}
+		w.urls[i] = u
 	}
 	w.event, w.marked, w.said = m.watch.event, m.marked, m.said
 	// What is noted is told once, by the reader that this one is a clone of.

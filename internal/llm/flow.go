@@ -59,7 +59,7 @@ type Unit struct {
 	// that says nothing: a ping, a role, an id.
 	Chars int
 	// Call says that it brought a piece of a tool call which nothing has closed
-	// yet.
+	// yet, or of a long data URL.
 	Call bool
 	// Final says that it tells the client that the answer is complete, or comes
 	// after one that did.
@@ -270,6 +270,7 @@ func (s *Stream) unit(units []Unit, end int, probe func(*reader), read func(*rea
 			if u.Chars == 0 {
 				u.Chars = chars.Chars
 			}
+			u.Call = u.Call || chars.Call
 			says = says || more
 		}
 		if s.r.err != nil {
@@ -298,6 +299,9 @@ func (s *Stream) append(units []Unit, u Unit, says bool) []Unit {
 	next := unit{end: u.End, says: says, final: u.Final}
 	if u.Call {
 		next.calls, s.r.asm.waits = s.r.asm.waits, nil
+		for _, v := range s.views {
+			next.calls, v.asm.waits = append(next.calls, v.asm.waits...), nil
+		}
 	}
 	if n := len(s.units); n > 0 && (u.Final && s.units[n-1].final || !says && !u.Final && !u.Call) {
 		s.units[n-1].end = u.End // it says nothing, or waits for the same

@@ -168,25 +168,33 @@ func TestWindowFindsBase64(t *testing.T) {
 	}
 }
 
-// TestWindowsOfNames: a text that comes under two names side by side is said as
-// each client reads it.
+// TestWindowsOfNames: a text that comes under two names side by side flows as
+// long as they say the same. Else it waits for the end.
 func TestWindowsOfNames(t *testing.T) {
 	s := newFlow(t)
 	piece := func(a, b string) string {
 		return `data: {"choices":[{"index":0,"delta":{"content":` + quoted(a) + `},"text":` + quoted(b) + "}]}\n\n"
 	}
-	writeTo(t, s, piece("seven ", "nine "), piece("copper ", "iron "))
+	writeTo(t, s, piece("seven ", "seven "), piece("copper ", "copper "))
 	s.Window(100)
-	writeTo(t, s, piece("swans", "ducks"))
-	m, _ := s.Window(7)
-	for _, want := range []string{"copper swans\n", "iron ducks\n"} {
-		if m == nil || !strings.Contains(said(m), want) {
-			t.Errorf("%q: %+v", want, m)
-		}
+	writeTo(t, s, piece("swans", "swans"))
+	m, before := s.Window(7)
+	if m == nil || !strings.Contains(said(m), "copper swans\n") || before != s.read {
+		t.Fatalf("up to %d: %+v", before, m)
 	}
 	for i := range m.Turns {
 		if m.Turns[i].Maskable {
 			t.Error("a mask would show another name's text")
+		}
+	}
+	writeTo(t, s, piece(" and", " or"), piece(" geese", " geese"))
+	if m, end := s.Window(100); m != nil || end != before {
+		t.Errorf("up to %d: %+v", end, m)
+	}
+	m, err := s.Close()
+	for _, want := range []string{"seven copper swans and geese\n", "seven copper swans or geese\n"} {
+		if err != nil || !strings.Contains(said(m), want) {
+			t.Errorf("%q: %v %+v", want, err, m)
 		}
 	}
 }

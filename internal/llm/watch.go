@@ -34,6 +34,7 @@ type watch struct {
 	byCall  map[callKey]*openCall
 	open    map[int]*openCall // the last one of each choice that may be closed
 	waits   []*openCall       // those that this unit is the first to wait for
+	urls    [2]dataURLs       // of what is no thread: plain and broken
 	flushed flushing
 }
 
@@ -54,7 +55,8 @@ type placed struct {
 	end int
 }
 
-// An openCall is a tool call, while it comes in pieces.
+// An openCall is a tool call, or something else that is to be scanned as a
+// whole, while it comes in pieces.
 type openCall struct {
 	open   bool // it may go on
 	noted  bool // a unit that waits for it has been noted
@@ -82,6 +84,9 @@ type progress struct {
 	repeats *streamed // that log probabilities have repeated up to now
 	upTo    int       // and up to where
 	differs bool      // they have said something else
+	urls    dataURLs
+	mixed   openCall // open for good once clients read different texts in it
+	runs    int      // how many runs were looked at for that
 
 	call *openCall // that it is a part of
 
@@ -207,19 +212,31 @@ func (r *reader) settle(end int64) (u Unit, says bool) {
 	}
 	w.waits = nil
 	for _, s := range w.touched {
-		c := s.flow.call
-		if c == nil || !c.open || !s.flow.news {
-			continue
+		if s.flow.news {
+			u.Call = w.wait(s.flow.call) || u.Call
+			u.Call = w.wait(&s.flow.urls.held) || u.Call
+			u.Call = w.wait(&s.flow.mixed) || u.Call
 		}
-		if u.Call = true; !c.noted {
-			c.noted = true
-			w.waits = append(w.waits, c)
-		}
+	}
+	for i := range w.urls {
+		u.Call = w.wait(&w.urls[i].held) || u.Call
 	}
 	u.Final = w.final
 	w.touched, w.ended, w.closing = w.touched[:0], w.ended[:0], false
 	w.event++
 	return u, len(w.marks) > marks
+}
+
+// wait notes that the unit waits for a call, if that is open.
+func (w *watch) wait(c *openCall) bool {
+	if c == nil || !c.open {
+		return false
+	}
+	if !c.noted {
+		c.noted = true
+		w.waits = append(w.waits, c)
+	}
+	return true
 }
 
 // settleText marks what is new in a text, and returns how many characters.
@@ -247,6 +264,12 @@ func (m *assembler) settleText(s *streamed, end int64) (chars int) {
 		w.group(s)
 	}
 	p.base64 = p.base64 && base64Alphabet(string(fresh))
+	if !s.json {
+		p.urls.look(s.buf)
+	}
+	if s.runs != nil && !p.mixed.open {
+		p.mixed.open = s.named.apart && s.mixes()
+	}
 	p.checked = n
 	if len(fresh) > 0 && grew == 0 && (s.probs && w.repeats(s, fresh) || !s.probs && m.copies(s)) {
 		if s.probs && p.said == p.before {
@@ -268,6 +291,33 @@ func (m *assembler) settleText(s *streamed, end int64) (chars int) {
 		}
 	}
 	return chars
+}
+
+// mixes reports whether the pieces under the names of a text, which are to be
+// told apart, are no copies of each other. What a client reads that takes those
+// of one name can then be few characters among many, in none of the windows. So
+// such a text is held to its end.
+func (s *streamed) mixes() bool {
+	piece := func(i int) []byte {
+		if i+1 < len(s.runs) {
+			return s.buf[s.runs[i].buf:s.runs[i+1].buf]
+		}
+		return s.buf[s.runs[i].buf:]
+	}
+	for i := s.flow.runs; i < len(s.runs); {
+		event, first, names := s.runs[i].event, piece(i), 0
+		for ; i < len(s.runs) && s.runs[i].event == event; i++ {
+			if !bytes.Equal(piece(i), first) {
+				return true
+			}
+			names++
+		}
+		if len(first) > 0 && names != len(s.named.names) {
+			return true
+		}
+	}
+	s.flow.runs = len(s.runs)
+	return false
 }
 
 // repeats reports whether log probabilities say what a text of their choice says
@@ -353,6 +403,8 @@ func (r *reader) settleRest(end int64) (chars int) {
 	if p := &m.pieces; p.words {
 		chars += utf8.RuneCount(p.buf[min(now.plain, len(p.buf)):])
 		now.plain, now.broken = len(p.buf), len(p.broken)
+		w.urls[0].look(p.buf)
+		w.urls[1].look(p.broken)
 	}
 	if n := &r.noted; n.weight >= enoughWeight {
 		chars += utf8.RuneCount(n.text[now.noted:])

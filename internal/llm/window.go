@@ -129,10 +129,13 @@ func (r *reader) windowTo(end int64, context int, doc *strictjson.Doc) (*reader,
 	t.addSaid(r, w.said, to)
 	t.addTails(r.asm, texts, context)
 	if p := &r.asm.pieces; to.plain > w.said.plain {
-		t.asm.pieces = plainText{words: true, buf: tailOf(p.buf[:to.plain], w.said.plain, context)}
+		said := [...]int{w.said.plain, min(w.said.broken, to.broken)}
+		t.asm.pieces = plainText{words: true, buf: tailOf(p.buf[:to.plain], said[0], context, &w.urls[0])}
 		if p.lines {
-			t.asm.pieces.broken = tailOf(p.broken[:to.broken], min(w.said.broken, to.broken), context)
+			t.asm.pieces.broken = tailOf(p.broken[:to.broken], said[1], context, &w.urls[1])
 		}
+		w.urls[0].say(to.plain)
+		w.urls[1].say(to.broken)
 	}
 	f := t.flush()
 	t.asm = nil
@@ -144,7 +147,7 @@ func (r *reader) windowTo(end int64, context int, doc *strictjson.Doc) (*reader,
 	}
 	t.addMentions()
 	if to.noted > w.said.noted {
-		t.other(RoleNone, 0, string(bytes.TrimSpace(tailOf(r.noted.text[:to.noted], w.said.noted, context))))
+		t.other(RoleNone, 0, string(bytes.TrimSpace(tailOf(r.noted.text[:to.noted], w.said.noted, context, nil))))
 	}
 	w.said = to
 	for _, s := range texts {
@@ -153,6 +156,7 @@ func (r *reader) windowTo(end int64, context int, doc *strictjson.Doc) (*reader,
 			s.flow.digits += digits(s.buf[s.flow.said:s.flow.to])
 		}
 		s.flow.said = s.flow.to
+		s.flow.urls.say(s.flow.to)
 	}
 	r.budget = t.budget
 	r.used = min(r.used, used) // what the window took is the caller's
@@ -246,11 +250,12 @@ func (s *streamed) tail(context int) *streamed {
 	p := s.flow
 	cut := 0 // calls are read as a whole
 	if !s.json && !s.whole {
-		cut = back(s.buf[:p.said], context)
+		cut = p.urls.cut(back(s.buf[:p.said], context), p.said)
 	}
 	if p.base64 && cut > 0 {
-		// Base64 is read from where four characters make three bytes.
-		for n := (p.digits - digits(s.buf[cut:p.said])) % 4; n > 0 && cut > 0; {
+		// Base64 is read from where four characters make three bytes, and those
+		// of it that have four bytes to a character whole characters.
+		for n := (p.digits - digits(s.buf[cut:p.said])) % 16; n > 0 && cut > 0; {
 			if cut--; s.buf[cut] != '\r' && s.buf[cut] != '\n' {
 				n--
 			}
@@ -302,9 +307,14 @@ func back(b []byte, n int) int {
 	return i
 }
 
-// tailOf returns b from context characters before from on.
-func tailOf(b []byte, from, context int) []byte {
-	return b[back(b[:from], context):len(b):len(b)]
+// tailOf returns b from context characters before from on, or from where the data
+// URL begins that is there.
+func tailOf(b []byte, from, context int, urls *dataURLs) []byte {
+	cut := back(b[:from], context)
+	if urls != nil {
+		cut = urls.cut(cut, from)
+	}
+	return b[cut:len(b):len(b)]
 }
 
 // digits counts the characters of base64 that are no line ends.
@@ -624,8 +634,12 @@ func (k masking) apply() (changes []change) {
 			*at = k.start + len(k.text)
 		}
 	}
-	for _, at := range [...]*int{&p.before, &p.checked, &p.marked, &p.to, &p.said, &p.piece, &s.run.buf} {
+	for _, at := range [...]*int{&p.before, &p.checked, &p.marked, &p.to, &p.said, &p.piece, &s.run.buf, &p.urls.looked} {
 		moved(at)
+	}
+	for i := range p.urls.runs {
+		moved(&p.urls.runs[i].start)
+		moved(&p.urls.runs[i].end)
 	}
 	p.base64 = false
 	if s.buf != nil {

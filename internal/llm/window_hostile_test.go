@@ -4,6 +4,7 @@ package llm
 
 import (
 	"context"
+	"encoding/base64"
 	"fmt"
 	"slices"
 	"strings"
@@ -34,7 +35,32 @@ func TestWindowsSayWhatIsJoined(t *testing.T) {
 	chosen := func(text, token string) string {
 		return fmt.Sprintf(`{"choices":[{"index":0,"delta":{"content":%q},"logprobs":{"content":[{"token":%q,"logprob":-1}]}}]}`, text, token)
 	}
+	chat := func(text string) string {
+		return fmt.Sprintf(`{"choices":[{"index":0,"delta":{"content":%q}}]}`, text)
+	}
+	inPieces := func(text string, chunk func(string) string) (chunks []string) {
+		for p := range slices.Chunk([]byte(text), 7) {
+			chunks = append(chunks, chunk(string(p)))
+		}
+		return append(chunks, chunk(" end"))
+	}
+	long := strings.Repeat("all is quiet here now ", 120) + sentence + strings.Repeat(" all is quiet", 5)
+	url := "see data:text/plain;base64," + base64.StdEncoding.EncodeToString([]byte(long))
+	var wide strings.Builder
+	for _, c := range []byte(long) {
+		wide.Write([]byte{c, 0})
+	}
+	var twoNames []string
+	for i := range sentence {
+		twoNames = append(twoNames, fmt.Sprintf(`{"choices":[{"index":0,"delta":{"content":%q,"text":%q}}]}`, sentence[i:i+1], strings.Repeat("quiet ", 10)))
+	}
 	for name, chunks := range map[string][]string{
+		"a data URL":                  inPieces(url, chat),
+		"a data URL in UTF-16":        inPieces("see data:text/plain;charset=utf-16le;base64,"+base64.StdEncoding.EncodeToString([]byte(wide.String())), chat),
+		"a data URL in escapes":       inPieces("see data:,"+strings.ReplaceAll(strings.ReplaceAll(long, " ", "%20"), "x", "%78"), chat),
+		"a data URL in plain data":    inPieces(url, func(s string) string { return s }),
+		"one of two names":            append(twoNames, `{"type":"message_stop"}`),
+		"a data URL that some see":    inPieces(url, func(s string) string { return strings.Replace(chat(s), `{"content"`, `{"content":"","content"`, 1) }),
 		"a letter a block":            blocks,
 		"the last block first":        backwards,
 		"blocks that grow":            grown,
@@ -50,7 +76,7 @@ func TestWindowsSayWhatIsJoined(t *testing.T) {
 				t.Fatal(err)
 			}
 			var body strings.Builder
-			told, shown := false, false
+			told, before := false, int64(0)
 			for i, c := range chunks {
 				body.WriteString("data: " + c + "\n\n")
 				writeTo(t, s, "data: "+c+"\n\n")
@@ -59,18 +85,32 @@ func TestWindowsSayWhatIsJoined(t *testing.T) {
 				}
 				m, end := s.Window(40)
 				told = told || m != nil && strings.Contains(said(m), sentence)
+				if end == before {
+					continue
+				}
+				before = end
 				whole, err := Read(Input{Leg: ResponseLeg, ContentType: sseKind, Body: []byte(body.String()[:end])}, testLimits)
 				if err != nil {
 					t.Fatal(name, err)
 				}
-				if shown = strings.Contains(said(whole), sentence); shown && !told {
+				if strings.Contains(said(whole), sentence) && !told {
 					t.Errorf("%s, every %d: said in no window", name, every)
 				}
 			}
-			if !shown {
-				t.Errorf("%s: it is not to be read", name)
+			whole, err := s.Close()
+			if err != nil || !strings.Contains(said(whole), sentence) {
+				t.Errorf("%s: it is not to be read: %v", name, err)
 			}
 			s.Stop()
 		}
 	}
+}
+
+// TestHalvesBeforeEqualNames: what is read once more from an object with equal
+// names on shares no text with what was read before.
+func TestHalvesBeforeEqualNames(t *testing.T) {
+	body := `{"choices":[{"index":0,"message":{"content":"a\ud83d"}},{"index":1,"message":{"content":"plain"}}]}` + "\n\n" +
+		`{"choices":[{"index":0,"delta":{"content":"\udea2!"}}]}` + "\n\n" +
+		`{"model":"m","message":{"role":"assistant","content":"\udea2"},"done":false,"done":false}`
+	checkStream(t, flowBody{name: "halves", body: []byte(body)}, all, at1)
 }

@@ -86,7 +86,7 @@ func (s *Settings) Declare(timeout time.Duration) (fields kongschema.Record, res
 		kongschema.Integer("stream_context_chars", &s.StreamContextChars).Default(defaultContext).Between(0, maxContext).
 			Describe("Characters before the new ones that each scan of a relayed stream shows again, so that what is spread over pieces is seen. More make scans larger. The last scan shows the whole answer in any case."),
 		kongschema.Choice("prompt_scan", &s.PromptBeside, kongschema.Is("before", false), kongschema.Is("beside", true)).Default("before").
-			Describe("When enforced requests go on: `before` waits for the verdict; `beside` sends them on at once and holds the answer until it is in, which saves the time of a scan. The model then works on prompts that turn out to be blocked: it is paid for them, and what it does by itself is done. Calls of MCP, and requests that may be masked, always wait."),
+			Describe("When enforced requests go on: `before` waits for the verdict; `beside` sends them on at once and holds the answer until it is in, which saves the time of a scan. The model then works on prompts that turn out to be blocked: it is paid for them, and what it does by itself is done. What a later verdict could not undo always waits: calls of MCP, what the API keeps for other requests (conversations, sessions, files, `store`), requests of no known API, and everything where masking is on. Has no effect on an answer that no scan holds back, unless it is relayed."),
 		kongschema.Bool("allow_early_mask", &s.AllowEarlyMask).Default(false).
 			Describe("Mask an answer although a later scanning plugin of the route then does not see it. False blocks such an answer."),
 		kongschema.Bool("mark_requests", &s.MarkRequests).Default(false).

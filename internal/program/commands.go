@@ -21,6 +21,8 @@ type commands struct {
 	check, scan, scanFile, explain    string
 	config, instance                  string
 	leg, path, contentType, contentEn string
+	stream                            bool
+	pace                              diagnose.Pace
 }
 
 func (c *commands) flags(fs *flag.FlagSet) {
@@ -28,6 +30,9 @@ func (c *commands) flags(fs *flag.FlagSet) {
 	fs.StringVar(&c.scan, "scan", "", "have the service judge a `text`, under the configuration of -config")
 	fs.StringVar(&c.scanFile, "scan-file", "", "have the service judge the body of a request or an answer in a `file`")
 	fs.StringVar(&c.explain, "explain", "", "show what would be scanned of the body in a `file`, without calling anybody")
+	fs.BoolVar(&c.stream, "stream", false, "with -explain: show in which windows the answer in the file would be scanned if it came as a stream through the relay")
+	fs.DurationVar(&c.pace.Event, "event-time", 0, "with -stream: the time between two events; 0 shows the windows by characters alone")
+	fs.DurationVar(&c.pace.Scan, "scan-time", 0, "with -stream: how long each scan takes")
 	fs.StringVar(&c.config, "config", "", "`file` with the configuration for -scan, -scan-file and -explain, as for -check")
 	fs.StringVar(&c.instance, "for", "", "`name` of the route, service, consumer or group whose configuration to take, or global")
 	fs.StringVar(&c.leg, "leg", "request", "which leg the text or body belongs to: request or response")
@@ -49,6 +54,12 @@ func (c *commands) run(p *diagnose.Plugin, stdout, stderr io.Writer) (code int, 
 		return diagnose.ExitUsage, true
 	}
 	switch {
+	case c.stream && c.explain == "":
+		return fail(errors.New("-stream belongs to -explain"))
+	case !c.stream && c.pace != (diagnose.Pace{}):
+		return fail(errors.New("-event-time and -scan-time belong to -stream"))
+	case c.pace.Event < 0 || c.pace.Scan < 0:
+		return fail(errors.New("-event-time and -scan-time must not be negative"))
 	case asked == 0 && (c.config != "" || c.instance != ""):
 		return fail(errors.New("-config and -for belong to -scan, -scan-file and -explain"))
 	case asked == 0:
@@ -73,6 +84,9 @@ func (c *commands) run(p *diagnose.Plugin, stdout, stderr io.Writer) (code int, 
 		}
 	} else if body.ContentType == "" {
 		body.ContentType = "text/plain"
+	}
+	if c.stream {
+		return diagnose.ExplainStream(p, c.config, c.instance, body, c.pace, stdout, stderr), true
 	}
 	if c.explain != "" {
 		return diagnose.Explain(p, c.config, c.instance, body, stdout, stderr), true

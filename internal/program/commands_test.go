@@ -95,6 +95,7 @@ func TestScanAsksTheRealService(t *testing.T) {
 		"- name: watched\n  plugins:\n  - name: prisma-airs-intercept\n    config: {api_key: '{vault://env/prisma-key}', profile_name: strict, api_endpoint: "+airsService.URL+", monitor_mode: true}\n")
 	nomaFile := file(t, `{"client_id":"id","client_secret":"{vault://env/noma-secret}","api_base":"`+nomaService.URL+`"}`)
 	answer := file(t, `{"id":"1","object":"chat.completion","choices":[{"index":0,"message":{"role":"assistant","content":"how to hack"}}]}`)
+	stream := file(t, "data: {\"choices\":[{\"delta\":{\"content\":\"hello\"}}]}\n\ndata: [DONE]\n\n")
 	for _, c := range []struct {
 		name, plugin string
 		args         []string
@@ -114,6 +115,10 @@ func TestScanAsksTheRealService(t *testing.T) {
 		{name: "secret not here", plugin: airs, args: []string{"-scan", "hello", "-config", airsFile, "-for", "first"}, code: 2, want: []string{"not known here: ", "config.api_key from {vault://env/prisma-key}"}},
 		{name: "no configuration", plugin: airs, args: []string{"-scan", "hello"}, code: 2, want: []string{"need -config"}},
 		{name: "two at once", plugin: airs, args: []string{"-scan", "hello", "-explain", "x"}, code: 2, want: []string{"choose one"}},
+		{name: "windows", plugin: airs, args: []string{"-explain", stream, "-stream", "-scan-time", "10ms"}, want: []string{"window 1     at 0s", "the whole    "}},
+		{name: "windows of nothing", plugin: airs, args: []string{"-stream"}, code: 2, want: []string{"-stream belongs to -explain"}},
+		{name: "a pace of nothing", plugin: airs, args: []string{"-explain", stream, "-event-time", "1s"}, code: 2, want: []string{"belong to -stream"}},
+		{name: "a pace back in time", plugin: airs, args: []string{"-explain", stream, "-stream", "-scan-time", "-1s"}, code: 2, want: []string{"must not be negative"}},
 		{name: "wrong leg", plugin: airs, args: []string{"-explain", answer, "-leg", "both"}, code: 2, want: []string{"-leg must be"}},
 		{name: "a flag alone", plugin: airs, args: []string{"-config", airsFile}, code: 2, want: []string{"-config and -for belong to"}},
 		{name: "noma allowed", plugin: noma, args: []string{"-scan", "hello", "-config", nomaFile}, env: env, want: []string{"outcome      allow", "application  kong"}},

@@ -127,7 +127,7 @@ func (p Plugin) start(o *options, own pluginserver.Process) (*pluginserver.Serve
 		}
 		process.Tracer = tracer
 	}
-	process.Relay = relay.New(relay.Options{Header: "X-Relay-" + own.Name, Panicked: process.Panicked})
+	process.Relay = relay.New(relay.Options{Header: relay.RandomHeader(own.Name), Panicked: process.Panicked})
 	process.Upstreams = relay.NewClient()
 	if o.audit != "" {
 		log, err := openAudit(o.audit, process, metrics)

@@ -12,7 +12,7 @@ import (
 var groups = []struct{ title, flags string }{
 	{"Kong's own", "kong-prefix dump help"},
 	{"Running", "priority log-level drain-time metrics otlp-endpoint audit-log"},
-	{"Asking (the process answers and ends)", "version check scan scan-file explain config for leg path content-type content-encoding"},
+	{"Asking (the process answers and ends)", "version check scan scan-file explain stream event-time scan-time config for leg path content-type content-encoding"},
 }
 
 const exitCodes = `
@@ -36,6 +36,7 @@ Usage:
   %[1]s -check kong.yml                        what is wrong or weak in a configuration
   %[1]s -scan "text" -config FILE [-for NAME]  one real scan
   %[1]s -explain body.json                     what would be scanned of a body
+  %[1]s -explain answer.sse -stream            in which windows a stream would be
 `, name)
 	shown := map[string]bool{}
 	for _, g := range groups {

@@ -52,7 +52,8 @@ type Server struct {
 type Options struct {
 	// Header is the name of the header that carries the token.
 	Header string
-	// Within is how long after Expect the request may come; 60 s.
+	// Within is how long after Expect a request counts as missed; 60 s. It is
+	// served all the same if it comes within 15 minutes more.
 	Within time.Duration
 	// Waiting is how many exchanges may be expected at a time; 100,000. When
 	// more are, the one that waits for the longest time counts as missed.
@@ -120,14 +121,21 @@ func (s *Server) server() *http.Server {
 		// OPTIONS * is the upstream's to answer.
 		DisableGeneralOptionsHandler: true,
 		BaseContext:                  func(net.Listener) context.Context { return s.base },
-		ErrorLog:                     log.New(io.Discard, "", 0), // anybody on the machine could fill it
+		ConnState:                    s.state,
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			return context.WithValue(ctx, connKey{}, c)
+		},
+		ErrorLog: log.New(io.Discard, "", 0), // anybody on the machine could fill it
 	}
 }
+
+// connKey is where a request's context has its connection.
+type connKey struct{}
 
 // serve runs h until Shutdown. If it ends by itself, the next Address starts
 // another one.
 func (s *Server) serve(h *http.Server, l net.Listener) {
-	err := h.Serve(l)
+	err := h.Serve(watched{l})
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !errors.Is(err, http.ErrServerClosed) && s.http == h {
@@ -196,9 +204,17 @@ func (s *Server) quiet(ctx context.Context) error {
 }
 
 func (s *Server) handle(w http.ResponseWriter, r *http.Request) {
+	if c, ok := r.Context().Value(connKey{}).(*headConn); ok {
+		c.handed()
+	}
 	e := s.claim(r)
 	if e == nil {
 		s.refused.Add(1)
+		say(w, http.StatusNotFound, "no such exchange")
+		return
+	}
+	if r.Method == methodWithdraw {
+		s.tokens.leave(e, true)
 		say(w, http.StatusNotFound, "no such exchange")
 		return
 	}

@@ -17,6 +17,10 @@ const (
 	// repeat is how long a token stays good whose request lost its connection
 	// before it was answered. nginx repeats at once or never.
 	repeat = 10 * time.Second
+	// late is how long a token stays good that counts as missed. Kong takes a
+	// request's body before it sends anything on, and a client may need minutes
+	// for that. What comes late is carried like any other.
+	late = 15 * time.Minute
 )
 
 // tokens are the exchanges that are expected or served. They are found by the
@@ -31,8 +35,9 @@ type tokens struct {
 	closed bool
 	known  map[[sha256.Size]byte]*entry
 	// fresh are those whose request did not come yet, broken those whose
-	// request came and lost its connection. Both with the oldest one first.
-	fresh, broken queue
+	// request came and lost its connection, overdue those that count as missed.
+	// Each with the oldest one first.
+	fresh, broken, overdue queue
 }
 
 // A queue holds entries for the same time each.
@@ -60,7 +65,7 @@ type entry struct {
 func (t *tokens) init(within time.Duration, most int, missed func(Exchange)) {
 	t.missed, t.most = missed, most
 	t.known = make(map[[sha256.Size]byte]*entry)
-	for q, d := range map[*queue]time.Duration{&t.fresh: within, &t.broken: min(repeat, within)} {
+	for q, d := range map[*queue]time.Duration{&t.fresh: within, &t.broken: min(repeat, within), &t.overdue: late} {
 		q.time, q.sweep = d, func() { t.sweep(q) }
 	}
 }
@@ -75,7 +80,7 @@ func (t *tokens) expect(x Exchange) string {
 	if t.closed {
 		return string(e.token[:])
 	}
-	if t.broken.Len()+t.fresh.Len() >= t.most {
+	if t.broken.Len()+t.overdue.Len()+t.fresh.Len() >= t.most {
 		t.makeRoom()
 	}
 	t.known[sha256.Sum256(e.token[:])] = e
@@ -85,7 +90,7 @@ func (t *tokens) expect(x Exchange) string {
 
 // makeRoom drops what is least likely to come.
 func (t *tokens) makeRoom() {
-	for _, q := range []*queue{&t.broken, &t.fresh} {
+	for _, q := range []*queue{&t.broken, &t.overdue, &t.fresh} {
 		if first := q.Front(); first != nil {
 			e := first.Value.(*entry)
 			t.remove(e)
@@ -178,7 +183,7 @@ func (t *tokens) close() {
 func (t *tokens) drop() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, q := range []*queue{&t.fresh, &t.broken} {
+	for _, q := range []*queue{&t.fresh, &t.broken, &t.overdue} {
 		if q.timer != nil {
 			q.timer.Stop()
 		}
@@ -188,9 +193,9 @@ func (t *tokens) drop() {
 	}
 }
 
-// sweep drops what has waited for too long.
+// sweep drops what has waited for too long, and tells who is overdue.
 func (t *tokens) sweep(q *queue) {
-	var late []*entry
+	var missed []*entry
 	t.mu.Lock()
 	for first := q.Front(); first != nil; first = q.Front() {
 		e := first.Value.(*entry)
@@ -198,14 +203,17 @@ func (t *tokens) sweep(q *queue) {
 			q.timer.Reset(left)
 			break
 		}
-		t.remove(e)
-		late = append(late, e)
+		if q != &t.fresh {
+			t.remove(e)
+			continue
+		}
+		e.leaveQueue()
+		t.overdue.add(e)
+		missed = append(missed, e)
 	}
 	t.mu.Unlock()
-	if q == &t.fresh {
-		for _, e := range late {
-			t.missed(e.exchange)
-		}
+	for _, e := range missed {
+		t.missed(e.exchange)
 	}
 }
 

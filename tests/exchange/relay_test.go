@@ -56,6 +56,8 @@ type chatModel struct {
 	*httptest.Server
 	mu   sync.Mutex
 	seen []*http.Request
+	// onCall hears of each request before it is answered.
+	onCall func()
 }
 
 func newChatModel(t *testing.T) *chatModel {
@@ -64,7 +66,11 @@ func newChatModel(t *testing.T) *chatModel {
 		body, _ := io.ReadAll(r.Body)
 		m.mu.Lock()
 		m.seen = append(m.seen, r)
+		onCall := m.onCall
 		m.mu.Unlock()
+		if onCall != nil {
+			onCall()
+		}
 		if !strings.Contains(string(body), `"stream":true`) {
 			w.Header().Set("Content-Type", "application/json")
 			_, _ = io.WriteString(w, answer)
@@ -79,6 +85,12 @@ func newChatModel(t *testing.T) *chatModel {
 	}))
 	t.Cleanup(m.Close)
 	return m
+}
+
+func (m *chatModel) hears(f func()) {
+	m.mu.Lock()
+	m.onCall = f
+	m.mu.Unlock()
 }
 
 // last is the newest request, and how many there were.

@@ -49,9 +49,14 @@ func TestExchanges(t *testing.T) {
 			name                 string
 			stream, http2, relay bool
 		}{
-			{"HTTP1", false, false, false}, {"HTTP2", false, true, false}, {"HTTP1 stream", true, false, false}, {"HTTP2 stream", true, true, false},
-			{"HTTP1 relayed", false, false, true}, {"HTTP2 relayed", false, true, true},
-			{"HTTP1 stream relayed", true, false, true}, {"HTTP2 stream relayed", true, true, true},
+			{"HTTP1", false, false, false},
+			{"HTTP2", false, true, false},
+			{"HTTP1 stream", true, false, false},
+			{"HTTP2 stream", true, true, false},
+			{"HTTP1 relayed", false, false, true},
+			{"HTTP2 relayed", false, true, true},
+			{"HTTP1 stream relayed", true, false, true},
+			{"HTTP2 stream relayed", true, true, true},
 		} {
 			t.Run(test.name+"/"+form.name, func(t *testing.T) {
 				q := test.q
