@@ -928,28 +928,39 @@ func (r *relayReplies) Exit(int, http.Header, []byte) error {
 	panic("an exit")
 }
 
-// What the access event of a relayed exchange costs the plugin.
+// What the access event of a relayed exchange costs the plugin, for an instance
+// of a route, of a service, and of neither.
 func BenchmarkRelayedAccess(b *testing.B) {
-	for _, v := range []vendor{prisma(), noma()} {
-		b.Run(v.Plugin, func(b *testing.B) {
-			m := newModel(b, false)
-			w, e := relaysTo(b, v, m, relayed(strict()), &scanner{})
-			chatTo(b, m).pass(e)
-			k := chatTo(b, m).begin()
-			replies := &relayReplies{fixed: map[string][]byte{}, forget: w.Relay.Forget}
-			for _, c := range []pdk.Call{
-				pdk.NginxCtx(pdk.CtxBalancerData), pdk.NginxCtx(bufferedKey), pdk.ClientConsumer(), pdk.RouterRoute(),
-				pdk.NginxVar(pdk.VarUpstreamScheme), pdk.NginxCtx(pdk.CtxAIFilters), pdk.NginxCtx(pdk.CtxService),
-			} {
-				replies.fixed[c.Method+string(c.Args)] = k.reply(c.Method, c.Args)
-			}
-			e.Access(b.Context(), replies) // the first one at once
-			replies.calls = 0
-			b.ReportAllocs()
-			for b.Loop() {
-				e.Access(b.Context(), replies)
-			}
-			b.ReportMetric(float64(replies.calls)/float64(b.N), "calls/op")
-		})
+	scopes := []struct {
+		name            string
+		scoped, toRoute bool
+	}{{"route", true, true}, {"service", true, false}, {"everywhere", false, false}}
+	full := noma()
+	full.ClientIP = true // as its plugin does
+	for _, v := range []vendor{prisma(), full} {
+		for _, scope := range scopes {
+			b.Run(v.Plugin+"/"+scope.name, func(b *testing.B) {
+				m := newModel(b, false)
+				s := relayed(strict())
+				s.Scoped, s.ScopedToRoute = scope.scoped, scope.toRoute
+				w, e := relaysTo(b, v, m, s, &scanner{})
+				chatTo(b, m).pass(e)
+				k := chatTo(b, m).begin()
+				replies := &relayReplies{fixed: map[string][]byte{}, forget: w.Relay.Forget}
+				for _, c := range []pdk.Call{
+					pdk.NginxCtx(pdk.CtxBalancerData), pdk.NginxCtx(bufferedKey), pdk.ClientConsumer(), pdk.RouterRoute(),
+					pdk.NginxVar(pdk.VarUpstreamScheme), pdk.NginxCtx(pdk.CtxAIFilters), pdk.NginxCtx(pdk.CtxService),
+				} {
+					replies.fixed[c.Method+string(c.Args)] = k.reply(c.Method, c.Args)
+				}
+				e.Access(b.Context(), replies) // the first one at once
+				replies.calls = 0
+				b.ReportAllocs()
+				for b.Loop() {
+					e.Access(b.Context(), replies)
+				}
+				b.ReportMetric(float64(replies.calls)/float64(b.N), "calls/op")
+			})
+		}
 	}
 }

@@ -465,7 +465,7 @@ func TestManyStreams(t *testing.T) {
 }
 
 // manyStreams opens many streams, and returns how much memory each takes.
-func manyStreams(t *testing.T, many int, s policy.Settings) int64 {
+func manyStreams(t testing.TB, many int, s policy.Settings) int64 {
 	w := newWorld(t)
 	s.Timeout = 45 * time.Second // the machine may be slow
 	e := newEngine(w.Process, prisma(), s, allower{})

@@ -149,3 +149,72 @@ func BenchmarkRelayFirstEvent(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkRelayLag is how far later events fall behind the upstream while each
+// scan takes 200 ms: the furthest of all, in scans. A stream that brings more
+// than stream_scan_chars in the time of a scan waits for scans alone. A slower
+// one also waits until there is enough for one, at most 500 ms.
+func BenchmarkRelayLag(b *testing.B) {
+	const takes = 200 * time.Millisecond
+	for _, c := range []struct {
+		name   string
+		atOnce bool
+		events int
+		pause  time.Duration
+	}{
+		{"4000 characters a second", false, 300, 5 * time.Millisecond},
+		{"1000 characters a second", false, 75, 20 * time.Millisecond},
+		{"1000 characters a second, at once", true, 75, 20 * time.Millisecond},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			w := newWorld(b).relaying()
+			s := modes(policy.Off, policy.Enforce)
+			s.ReleaseAtOnce = c.atOnce
+			e := newEngine(w.Process, prisma(), s, slowly(takes))
+			sent := make(chan time.Time, c.events)
+			event := delta("twenty characters ab")
+			u := newUpstream(b, func(rw http.ResponseWriter, _ *http.Request, _ string) {
+				rw.Header().Set("Content-Type", "text/event-stream")
+				for range c.events {
+					sent <- time.Now()
+					_, _ = io.WriteString(rw, event)
+					rw.(http.Flusher).Flush()
+					time.Sleep(c.pause)
+				}
+				_, _ = io.WriteString(rw, finishEvent+doneEvent)
+			})
+			client, target := kongClient(b), u.target()
+			var most time.Duration
+			got := make([]byte, len(event))
+			for b.Loop() {
+				answer, err := client.Do(w.expect(e, guard.Relayed{Target: target}, "POST", chatPath, strings.NewReader(streamBody)))
+				if err != nil {
+					b.Fatal(err)
+				}
+				for range c.events {
+					if _, err := io.ReadFull(answer.Body, got); err != nil {
+						b.Fatal(err)
+					}
+					most = max(most, time.Since(<-sent))
+				}
+				_, _ = io.Copy(io.Discard, answer.Body)
+				answer.Body.Close()
+			}
+			b.ReportMetric(float64(most)/float64(takes), "scans-behind")
+			b.ReportMetric(float64(most.Milliseconds()), "ms-behind")
+		})
+	}
+}
+
+// BenchmarkRelayOpenStreams is what each of a thousand open streams holds more
+// than one that is only handed on: the client and the upstream are in this
+// process, too.
+func BenchmarkRelayOpenStreams(b *testing.B) {
+	manyStreams(b, 100, modes(policy.Off, policy.Off)) // fills what is kept for reuse
+	for b.Loop() {
+		plain := manyStreams(b, 1000, modes(policy.Off, policy.Off))
+		guarded := manyStreams(b, 1000, strict())
+		b.ReportMetric(float64(guarded), "B/stream-in-all")
+		b.ReportMetric(float64(guarded-plain), "B/stream")
+	}
+}

@@ -66,8 +66,8 @@ func TestOpenStreamIsSmall(t *testing.T) {
 	}
 }
 
-// BenchmarkStream reads an event of a stream that has said so many tokens.
-func BenchmarkStream(b *testing.B) {
+// BenchmarkRelayedStream reads an event of a stream that has said so many tokens.
+func BenchmarkRelayedStream(b *testing.B) {
 	for _, said := range []int{0, 1000, 20000} {
 		b.Run(fmt.Sprint("after ", said), func(b *testing.B) {
 			s := openStream(b)

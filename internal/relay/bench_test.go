@@ -14,9 +14,9 @@ import (
 	"kong-ai-guard/internal/relay"
 )
 
-// BenchmarkForward is a whole exchange, upstream and client included, straight
+// BenchmarkRelayForward is a whole exchange, upstream and client included, straight
 // and through the relay. What the relay costs is the difference.
-func BenchmarkForward(b *testing.B) {
+func BenchmarkRelayForward(b *testing.B) {
 	event := []byte("data: {\"choices\":[{\"delta\":{\"content\":\"word \"}}]}\n\n")
 	up := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
@@ -64,7 +64,7 @@ func BenchmarkForward(b *testing.B) {
 	}
 }
 
-func BenchmarkExpect(b *testing.B) {
+func BenchmarkRelayExpect(b *testing.B) {
 	s := relay.New(relay.Options{})
 	b.ReportAllocs()
 	for b.Loop() {

@@ -32,7 +32,7 @@ import (
 // before.
 type ledger struct {
 	mu      sync.Mutex
-	scanned map[string]bool
+	scanned map[string]map[string]bool // by which services
 	missed  []string
 }
 
@@ -40,7 +40,7 @@ type ledger struct {
 var word = regexp.MustCompile(`(?:ask|say)-[0-9]+-[0-9]+`)
 
 // scans notes what a service is asked before it is asked.
-func (l *ledger) scans(service http.Handler) http.Handler {
+func (l *ledger) scans(name string, service http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		if err != nil {
@@ -48,7 +48,10 @@ func (l *ledger) scans(service http.Handler) http.Handler {
 		}
 		l.mu.Lock()
 		for _, found := range word.FindAllString(string(body), -1) {
-			l.scanned[found] = true
+			if l.scanned[found] == nil {
+				l.scanned[found] = map[string]bool{}
+			}
+			l.scanned[found][name] = true
 		}
 		l.mu.Unlock()
 		r.Body = io.NopCloser(strings.NewReader(string(body)))
@@ -61,7 +64,7 @@ func (l *ledger) arrives(text string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, found := range word.FindAllString(text, -1) {
-		if !l.scanned[found] {
+		if len(l.scanned[found]) == 0 {
 			l.missed = append(l.missed, found)
 		}
 	}
@@ -74,6 +77,13 @@ func (l *ledger) unscanned() []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return slices.Clone(l.missed)
+}
+
+// reports is how many services were asked about something.
+func (l *ledger) reports(found string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.scanned[found])
 }
 
 // A scene is what a house is furnished for.
@@ -118,12 +128,12 @@ func furnish(t *testing.T, s scene) *house {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &house{t: t, scene: s, ledger: &ledger{scanned: map[string]bool{}}, metrics: map[string]string{}, free: make(chan struct{})}
+	h := &house{t: t, scene: s, ledger: &ledger{scanned: map[string]map[string]bool{}}, metrics: map[string]string{}, free: make(chan struct{})}
 	h.model = httptest.NewServer(http.HandlerFunc(h.answer))
 	t.Cleanup(h.model.Close)
-	airs := httptest.NewServer(h.scans(fakeairs.New(fakeairs.Options{})))
+	airs := httptest.NewServer(h.scans(name, fakeairs.New(fakeairs.Options{})))
 	t.Cleanup(airs.Close)
-	guard := httptest.NewServer(h.scans(fakenoma.New(fakenoma.Options{ClientID: "id", ClientSecret: "secret"})))
+	guard := httptest.NewServer(h.scans(second, fakenoma.New(fakenoma.Options{ClientID: "id", ClientSecret: "secret"})))
 	t.Cleanup(guard.Close)
 	base := map[string]map[string]any{
 		name:   {"api_key": "k", "profile_name": "p", "api_endpoint": airs.URL},
@@ -337,6 +347,16 @@ func (h *house) prove() {
 	}
 }
 
+// worker is which one has had an exchange, once that is over.
+func (h *house) worker(s *openStream) int {
+	h.t.Helper()
+	x, ok := h.Exchange(s.Header.Get("X-Kong-Request-Id"))
+	if !ok {
+		h.t.Fatal("no such exchange")
+	}
+	return x.Worker
+}
+
 // eventually waits for something that has to come.
 func (h *house) eventually(what string, is func() bool) {
 	h.t.Helper()
@@ -359,13 +379,11 @@ const (
 // signal sends a signal to processes of a plugin.
 func (h *house) signal(plugin string, sig syscall.Signal, to who) {
 	h.t.Helper()
-	pids, err := h.Processes(plugin)
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	if to != everyone && len(pids) != 2 {
-		h.t.Fatalf("processes %v", pids)
-	}
+	var pids []int
+	h.eventually("the command and the server under it run", func() bool {
+		pids, _ = h.Processes(plugin)
+		return len(pids) == 2
+	})
 	switch to {
 	case theCommand:
 		pids = pids[:1]

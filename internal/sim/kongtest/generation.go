@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -37,7 +38,24 @@ type kongWorker struct {
 	clients *feed
 	served  chan struct{}
 	tunnels sync.WaitGroup
+	// fresh are the clients that have connected and sent nothing yet. net/http
+	// would close on them when it ends, and nginx does not.
+	fresh   atomic.Int64
+	unheard sync.Map // their connections
 }
+
+// heard says that a connection is no longer fresh.
+func (k *kongWorker) heard(c net.Conn) {
+	if _, was := k.unheard.LoadAndDelete(c); was {
+		k.fresh.Add(-1)
+	}
+}
+
+type connKey struct{}
+
+// freshTime is how long a worker that ends waits for clients that have sent
+// nothing yet.
+const freshTime = 5 * time.Second
 
 func (gw *Gateway) newGeneration() *generation {
 	g := &generation{gw: gw, runs: map[string]*pluginRun{}}
@@ -66,11 +84,21 @@ func (g *generation) start() error {
 	for number := range g.gw.cfg.Workers {
 		k := &kongWorker{gen: g, number: number, clients: newFeed(g.gw.listener.Addr()), served: make(chan struct{})}
 		k.server = &http.Server{
-			Handler:           g.gw,
+			Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				k.heard(r.Context().Value(connKey{}).(net.Conn))
+				g.gw.ServeHTTP(w, r)
+			}),
 			Protocols:         protocols,
 			ReadHeaderTimeout: 60 * time.Second,
-			ConnContext: func(ctx context.Context, _ net.Conn) context.Context {
-				return context.WithValue(ctx, workerKey{}, k)
+			ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+				k.fresh.Add(1)
+				k.unheard.Store(c, nil)
+				return context.WithValue(context.WithValue(ctx, workerKey{}, k), connKey{}, c)
+			},
+			ConnState: func(c net.Conn, state http.ConnState) {
+				if state == http.StateClosed || state == http.StateHijacked {
+					k.heard(c)
+				}
 			},
 		}
 		g.workers = append(g.workers, k)
@@ -90,6 +118,9 @@ func (g *generation) start() error {
 func (k *kongWorker) retire() {
 	gw := k.gen.gw
 	linger := time.After(gw.cfg.Linger)
+	for end := time.Now().Add(freshTime); k.fresh.Load() > 0 && time.Now().Before(end) && gw.life.Err() == nil; {
+		time.Sleep(time.Millisecond)
+	}
 	_ = k.server.Shutdown(gw.life) // it ends early when the gateway closes
 	<-k.served
 	k.tunnels.Wait()
