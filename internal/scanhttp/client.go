@@ -4,7 +4,7 @@
 // proxy, one deadline over everything, retries, a circuit breaker and bounded
 // reads. It knows no vendor; what an answer means is the caller's business.
 //
-// Nothing here starts a goroutine of its own, follows a redirect, reads the
+// Nothing here starts a goroutine, but to open a connection, follows a redirect, reads the
 // environment or logs. Secrets travel in request headers only, and no error
 // quotes a header, a URL, a body or a parser.
 package scanhttp
@@ -41,7 +41,8 @@ type Options struct {
 	// HTTPProxy is the URL of a proxy (http, https or socks5), "" for none.
 	// The environment is never asked.
 	HTTPProxy string
-	// MaxConns bounds the connections to one host; 0 means 1024.
+	// MaxConns bounds the connections to one host, those for large calls
+	// apart, which may be as many again; 0 means 1024.
 	MaxConns int
 	// Account tells apart callers whose quota the service counts separately.
 	// Each account has its own breakers. It must not be a secret.
@@ -56,6 +57,7 @@ type Options struct {
 type Client struct {
 	opts      Options
 	transport *http.Transport
+	direct    *direct // nil if all calls are the transport's
 
 	mu      sync.RWMutex
 	targets map[string]*target // by URL
@@ -66,6 +68,8 @@ type Client struct {
 type target struct {
 	url     *url.URL
 	breaker *breaker
+	host    *host  // nil if all calls are net/http's
+	line    string // of heads
 }
 
 // A Request is one call.
@@ -139,7 +143,7 @@ func (c *Client) try(ctx context.Context, t *target, header http.Header, r *Requ
 		}
 		return Response{}, &setback{failure: fail}
 	}
-	resp, err := c.roundTrip(ctx, t.url, header, r.Body)
+	resp, err := c.roundTrip(ctx, t, header, r.Body)
 	if err != nil {
 		attempts[Unanswered].Add(1)
 		o := outcomeOf(ctx, err)
@@ -208,7 +212,7 @@ func (c *Client) target(raw string) (*target, *scan.Failure) {
 		b = new(breaker)
 		c.hosts[host] = b
 	}
-	t = &target{url: u, breaker: b}
+	t = &target{url: u, breaker: b, host: c.direct.host(u), line: requestLine(u)}
 	c.targets[raw] = t
 	return t, nil
 }

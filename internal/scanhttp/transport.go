@@ -73,12 +73,15 @@ func For(opts Options) (*Client, error) {
 		registry.order = append(slices.Delete(registry.order, i, i+1), key)
 		return c, nil
 	}
-	transport := sharedTransport(key)
-	if transport == nil {
-		var fail *scan.Failure
-		if transport, fail = newTransport(opts, pem); fail != nil {
+	c := sibling(key)
+	if c == nil {
+		transport, fail := newTransport(opts, pem)
+		if fail != nil {
 			return nil, fail
 		}
+		c = newClient(opts, transport)
+	} else {
+		c = c.with(opts)
 	}
 	if len(registry.order) >= maxClients {
 		delete(registry.clients, registry.order[0])
@@ -87,22 +90,26 @@ func For(opts Options) (*Client, error) {
 	if registry.clients == nil {
 		registry.clients = make(map[registryKey]*Client)
 	}
-	c := newClient(opts, transport)
 	registry.clients[key] = c
 	registry.order = append(registry.order, key)
 	return c, nil
 }
 
 func newClient(opts Options, transport *http.Transport) *Client {
-	return &Client{opts: opts, transport: transport, targets: make(map[string]*target), hosts: make(map[string]*breaker)}
+	return (&Client{transport: transport, direct: newDirect(transport)}).with(opts)
 }
 
-// sharedTransport finds a transport that was made with the same options as
-// far as connections go. The registry is locked.
-func sharedTransport(key registryKey) *http.Transport {
+// with returns a client with other options on the same connections.
+func (c *Client) with(opts Options) *Client {
+	return &Client{opts: opts, transport: c.transport, direct: c.direct, targets: make(map[string]*target), hosts: make(map[string]*breaker)}
+}
+
+// sibling finds a client that was made with the same options as far as
+// connections go. The registry is locked.
+func sibling(key registryKey) *Client {
 	for k, c := range registry.clients {
 		if k.connections() == key.connections() {
-			return c.transport
+			return c
 		}
 	}
 	return nil
@@ -161,7 +168,7 @@ func newTransport(opts Options, ca []byte) (*http.Transport, *scan.Failure) {
 		IdleConnTimeout:     90 * time.Second,
 		// Verdicts are small; one way of reading them is enough.
 		DisableCompression:     true,
-		MaxResponseHeaderBytes: 64 << 10,
+		MaxResponseHeaderBytes: maxHead,
 		// A dead HTTP/2 connection is found while it is idle or waiting,
 		// not by the next 256 scans.
 		HTTP2:                  &http.HTTP2Config{SendPingTimeout: 10 * time.Second, PingTimeout: 3 * time.Second},
@@ -206,9 +213,15 @@ var errAnswerTooLarge = errors.New("answer too large")
 
 // roundTrip sends one request, without following redirects, and reads the
 // whole answer, up to maxAnswer more than was sent.
-func (c *Client) roundTrip(ctx context.Context, u *url.URL, header http.Header, body []byte) (Response, error) {
+func (c *Client) roundTrip(ctx context.Context, t *target, header http.Header, body []byte) (Response, error) {
+	if t.host != nil && len(body) <= largeCall && !t.host.http2.Load() && ordinary(header) {
+		head := func(b []byte) []byte { return appendHead(b, t.line, header, len(body)) }
+		if resp, err := t.host.call(ctx, head, body); !errors.Is(err, errNotDirect) {
+			return resp, err
+		}
+	}
 	req := (&http.Request{
-		Method: http.MethodPost, URL: u, Host: u.Host, Header: header,
+		Method: http.MethodPost, URL: t.url, Host: t.url.Host, Header: header,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		ContentLength: int64(len(body)),
 		Body:          io.NopCloser(bytes.NewReader(body)),
