@@ -45,6 +45,7 @@ type caller struct {
 	released int64
 	chars    int
 	calls    bool // some unit was a part of a tool call
+	twins    bool // some units end at one place
 	asked    int  // times that a scan was due
 	empty    int  // and covered nothing
 	log      []string
@@ -187,6 +188,9 @@ func (c *caller) read(news []said) {
 		claimed[i] = end + s.size
 		end = max(end, claimed[i])
 		u := unit{said: s, end: end}
+		if from+i > 0 && c.units[from+i-1].end == end {
+			c.twins = true
+		}
 		if from+i > 0 && c.units[from+i-1].final {
 			u.final = true
 		}
@@ -291,7 +295,9 @@ func (c *caller) bounds() {
 			c.t.Errorf("%d scans were due, %d of them empty, of at most %d", c.asked, c.empty, most)
 		}
 	}
-	if c.empty > 0 && !c.calls {
+	// A window stops before a call that is open, and before text that ends where
+	// a final unit does.
+	if c.empty > 0 && !c.calls && !c.twins {
 		c.t.Errorf("%d scans were due that covered nothing", c.empty)
 	}
 	if n := c.m.Pieces(); n != 0 {
