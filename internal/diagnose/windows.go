@@ -65,7 +65,7 @@ func ExplainStream(p *Plugin, file, name string, body Body, pace Pace, stdout, s
 	fmt.Fprintf(stdout, "stream       %s in %s\n", number(len(ends), framings[framing][0], framings[framing][1]), number(len(decoded), "byte", "bytes"))
 	fmt.Fprintf(stdout, "windows      of %d new characters", w.rules.Chars)
 	if pace != (Pace{}) {
-		fmt.Fprintf(stdout, ", or what has come in %s", w.rules.Every)
+		fmt.Fprintf(stdout, ", or what has come while the last scan ran (at least %s, at most %s)", w.rules.Least, w.rules.Every)
 	}
 	fmt.Fprintf(stdout, ", with %d before them\n", w.context)
 	if w.rules.AtOnce {

@@ -25,6 +25,7 @@ const (
 	defaultStreamChars   = 400
 	defaultStreamContext = 2000
 	streamEvery          = 500 * time.Millisecond
+	streamLeast          = 200 * time.Millisecond
 	streamHead           = 5 * time.Second
 	streamHeld           = 1 << 20
 )
@@ -34,7 +35,7 @@ const (
 func StreamRules(s *policy.Settings) (r release.Rules, context int) {
 	r = release.Rules{
 		Chars: cmp.Or(s.StreamScanChars, defaultStreamChars),
-		Every: streamEvery, Head: streamHead, Held: streamHeld, AtOnce: s.ReleaseAtOnce,
+		Every: streamEvery, Least: streamLeast, Head: streamHead, Held: streamHeld, AtOnce: s.ReleaseAtOnce,
 	}
 	return r, cmp.Or(s.StreamContextChars, defaultStreamContext)
 }

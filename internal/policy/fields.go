@@ -83,7 +83,7 @@ func (s *Settings) Declare(timeout time.Duration) (fields kongschema.Record, res
 		kongschema.Choice("stream_release", &s.ReleaseAtOnce, kongschema.Is("scanned", false), kongschema.Is("at_once", true)).Default("scanned").
 			Describe("When the text of a relayed stream goes out: `scanned` holds each piece until a scan allowed it, which costs the reader the time of a scan; `at_once` lets it go while it is scanned and cuts the stream at a verdict, so that clients may have seen up to a scan's time of what is then blocked."),
 		kongschema.Integer("stream_scan_chars", &s.StreamScanChars).Default(defaultWindow).Between(minWindow, maxWindow).
-			Describe("New characters of a relayed stream that start the next scan. Without as many, new text starts it 500 ms after the last one began. Fewer make text of a fast model come sooner and cost more scans; a slow one takes two a second."),
+			Describe("New characters of a relayed stream that start the next scan. Without as many, new text starts it as long after the last one began as that one took, at least 200 and at most 500 ms. Fewer make text of a fast model come sooner and cost more scans; a slow one takes two to five a second."),
 		kongschema.Integer("stream_context_chars", &s.StreamContextChars).Default(defaultContext).Between(minContext, maxContext).
 			Describe("Characters before the new ones that each scan of a relayed stream shows again, so that what is spread over pieces is seen. More make scans larger. The last scan shows the whole answer in any case."),
 		kongschema.Choice("prompt_scan", &s.PromptBeside, kongschema.Is("before", false), kongschema.Is("beside", true)).Default("before").

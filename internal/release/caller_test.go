@@ -290,8 +290,12 @@ func (c *caller) release() {
 
 // bounds holds the number of scans and of pieces against what was read.
 func (c *caller) bounds() {
-	if c.rules.Every > 0 {
-		if most := c.chars/max(1, c.rules.Chars) + int(c.now/c.rules.Every) + 2; c.asked > most {
+	every := c.rules.Every
+	if c.rules.Least > 0 {
+		every = min(every, c.rules.Least)
+	}
+	if every > 0 {
+		if most := c.chars/max(1, c.rules.Chars) + int(c.now/every) + 2; c.asked > most {
 			c.t.Errorf("%d scans were due, %d of them empty, of at most %d", c.asked, c.empty, most)
 		}
 	}

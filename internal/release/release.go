@@ -22,8 +22,11 @@ import (
 type Rules struct {
 	// Chars is how many new characters make a scan due.
 	Chars int
-	// Every is how long new text waits at most for the next scan to begin.
-	Every time.Duration
+	// Every is how long after a scan has begun the next one begins at the latest,
+	// if there is new text. It begins sooner when scans take less: as long after
+	// the last one began as that one took, but not before Least. With no Least,
+	// Every holds alone.
+	Every, Least time.Duration
 	// Head is how long units at the beginning that say nothing wait for the
 	// first text, so that a stream whose first scan blocks still gets its real
 	// status.
@@ -66,8 +69,9 @@ type Machine struct {
 	// scan cover a piece that none has covered.
 	news bool
 
-	came     time.Time // the first unit, if heard
-	began    time.Time // the last Begin, if asked
+	came     time.Time     // the first unit, if heard
+	began    time.Time     // the last Begin, if asked
+	took     time.Duration // the last scan that was an allow; 0 for none
 	heard    bool
 	asked    bool
 	running  bool
@@ -151,7 +155,7 @@ func (m *Machine) Due(now time.Time) (due bool, wait time.Duration) {
 				return true, 0
 			}
 		case m.coverable():
-			wait = left(m.began, m.rules.Every, now)
+			wait = left(m.began, m.every(), now)
 			if !m.asked || m.fresh >= m.rules.Chars || wait == 0 {
 				return true, 0
 			}
@@ -161,6 +165,14 @@ func (m *Machine) Due(now time.Time) (due bool, wait time.Duration) {
 		wait = h
 	}
 	return false, wait
+}
+
+// every is how long after the last scan began the next one begins.
+func (m *Machine) every() time.Duration {
+	if m.rules.Least <= 0 || m.took <= 0 {
+		return m.rules.Every
+	}
+	return min(m.rules.Every, max(m.rules.Least, m.took))
 }
 
 // coverable reports whether a scan can be expected to cover a piece that none
@@ -205,7 +217,7 @@ func (m *Machine) Allow(now time.Time) {
 	if !m.running {
 		return
 	}
-	m.running, m.allowed = false, true
+	m.running, m.allowed, m.took = false, true, now.Sub(m.began)
 	m.complete = m.closing
 	m.drop()
 }

@@ -18,6 +18,12 @@ func rules() release.Rules {
 	return release.Rules{Chars: 400, Every: 500 * ms, Head: 5 * time.Second, Held: 1 << 20}
 }
 
+func soon() release.Rules {
+	r := rules()
+	r.Least = 200 * ms
+	return r
+}
+
 func atOnce() release.Rules {
 	r := rules()
 	r.AtOnce = true
@@ -60,6 +66,17 @@ func TestMachine(t *testing.T) {
 			name: "new characters make a scan due before the time", rules: rules(), latency: 10 * ms,
 			stream: every(6, 50*ms, said{size: 10, chars: 200}), endsAt: 260 * ms,
 			want: "0 scan 10, 10 out 10, 100 scan 30, 110 out 30, 200 scan 50, 210 out 50, 260 scan 60, 270 out 60",
+		},
+		{
+			name: "scans that are fast begin sooner, and not too soon", rules: soon(), latency: 50 * ms,
+			stream: every(100, 10*ms, said{size: 10, chars: 1}), endsAt: time.Second,
+			want: `0 scan 10, 50 out 10, 200 scan 210, 250 out 210, 400 scan 410, 450 out 410, 600 scan 610, 650 out 610,
+				800 scan 810, 850 out 810, 1000 scan 1000, 1050 out 1000`,
+		},
+		{
+			name: "scans that are slower begin one after the other", rules: soon(), latency: 300 * ms,
+			stream: every(100, 10*ms, said{size: 10, chars: 1}), endsAt: time.Second,
+			want: "0 scan 10, 300 out 10, 300 scan 310, 600 out 310, 600 scan 610, 900 out 610, 900 scan 910, 1200 out 910, 1200 scan 1000, 1500 out 1000",
 		},
 		{
 			name: "one character at a time", rules: rules(), latency: 50 * ms,
@@ -413,6 +430,9 @@ func fromBytes(t testing.TB, how, units []byte) (*caller, []said) {
 	r.Held = 1 + int(at(1))*4
 	if at(1)&1 != 0 {
 		r.Head = 0
+	}
+	if at(1)&2 != 0 {
+		r.Least = time.Duration(at(2)) * 4 * ms
 	}
 	c := &caller{t: t, rules: r, blocked: int(at(2)>>5) - 1}
 	if c.blocked <= 0 {

@@ -283,7 +283,7 @@ return {
           one_of = { "scanned", "at_once" },
         } },
         { stream_scan_chars = {
-          description = "New characters of a relayed stream that start the next scan. Without as many, new text starts it 500 ms after the last one began. Fewer make text of a fast model come sooner and cost more scans; a slow one takes two a second.",
+          description = "New characters of a relayed stream that start the next scan. Without as many, new text starts it as long after the last one began as that one took, at least 200 and at most 500 ms. Fewer make text of a fast model come sooner and cost more scans; a slow one takes two to five a second.",
           type = "integer",
           default = 400,
           between = { 100, 10000 },
