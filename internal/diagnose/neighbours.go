@@ -60,16 +60,17 @@ func (p *Plugin) neighbours(doc *document, in *instance, made *Instance) remarks
 	s := &made.Settings
 	relayed := isRelayed(s)
 	keepsAnswers, authenticated := false, false
-	for _, other := range doc.instances {
-		if other.meets(in) && other.name == "post-function" && strings.Contains(find(other.config(), func(code string) bool {
+	beside := doc.beside(in)
+	for _, other := range beside {
+		if other.name == "post-function" && strings.Contains(find(other.config(), func(code string) bool {
 			return strings.Contains(code, "enable_buffering")
 		}), "enable_buffering") {
 			keepsAnswers = true
 		}
 	}
-	for _, other := range doc.instances {
+	for _, other := range beside {
 		known, ok := neighboursOfKong[other.name]
-		if !ok || other.name == in.name || !other.meets(in) {
+		if !ok || other.name == in.name {
 			continue
 		}
 		does := func(d deed) bool { return known.deeds&d != 0 }
@@ -112,7 +113,7 @@ func (p *Plugin) neighbours(doc *document, in *instance, made *Instance) remarks
 		if keepsAnswers {
 			noted.add(levelWarning, "post-function calls enable_buffering(): Kong holds what the relay releases until it is whole, so streams do not flow")
 		}
-		p.relayed(doc, in, s, &noted)
+		p.relayed(doc, in, s, beside, &noted)
 	}
 	p.protocols(doc, in, &noted)
 	return noted
@@ -144,11 +145,53 @@ func (in *instance) covers(r *route) bool {
 	return in.route == r.name || in.route == "" && (in.service == "" || in.service == r.service)
 }
 
-// meets reports whether two instances may run in one exchange.
-func (in *instance) meets(other *instance) bool {
+// beside lists the instances that may run in an exchange of in's.
+func (d *document) beside(in *instance) (found []*instance) {
+	for _, other := range d.instances {
+		if d.meets(other, in) && !d.outranked(other, in) {
+			found = append(found, other)
+		}
+	}
+	return found
+}
+
+// serviceOf names the service of an instance, "" for all.
+func (d *document) serviceOf(in *instance) string {
+	if r := d.named(in.route); r != nil {
+		return r.service
+	}
+	return in.service
+}
+
+// meets reports whether the scopes of two instances have an exchange in common.
+func (d *document) meets(other, in *instance) bool {
 	differ := func(a, b string) bool { return a != "" && b != "" && a != b }
-	return in.enabled && !differ(in.service, other.service) && !differ(in.route, other.route) &&
-		!differ(in.consumer, other.consumer)
+	return other.enabled && !differ(d.serviceOf(other), d.serviceOf(in)) && !differ(other.route, in.route) &&
+		!differ(other.consumer, in.consumer)
+}
+
+// outranked reports whether a narrower instance of the same plugin runs instead
+// of other in all exchanges of in's: Kong runs one, and a route's comes before
+// its service's, which comes before the one for all.
+func (d *document) outranked(other, in *instance) bool {
+	// rank is 0 for an instance that some of in's exchanges may not have.
+	rank := func(of *instance) int {
+		switch {
+		case of.consumer != "" || of.group != "":
+			return 0
+		case of.route != "" && of.route == in.route:
+			return 3
+		case of.route == "" && of.service != "" && of.service == d.serviceOf(in):
+			return 2
+		case of.route == "" && of.service == "":
+			return 1
+		}
+		return 0
+	}
+	its := rank(other)
+	return its > 0 && slices.ContainsFunc(d.instances, func(of *instance) bool {
+		return of.enabled && of.name == other.name && rank(of) > its
+	})
 }
 
 // masks reports whether the instance may rewrite answers.
@@ -162,4 +205,26 @@ func masks(in *instance) bool {
 }
 
 // scans reports whether an instance of another of our plugins looks at answers.
-func scans(in *instance) bool { return text(in.config()["response_mode"]) != string(policy.Off) }
+func scans(in *instance) bool { return responseMode(in) != policy.Off }
+
+// holdsStreams reports whether it has Kong hold streams until they are whole.
+func holdsStreams(in *instance) bool {
+	switch responseMode(in) {
+	case policy.Off:
+		return false
+	case policy.Monitor:
+		return text(in.config()["monitor_streams"]) == "buffer"
+	}
+	scansStreams, given := in.config()["scan_sse_responses"].(bool)
+	return scansStreams || !given
+}
+
+func responseMode(in *instance) policy.Mode {
+	if mode := text(in.config()["response_mode"]); mode != "" {
+		return policy.Mode(mode)
+	}
+	if monitored, _ := in.config()["monitor_mode"].(bool); monitored {
+		return policy.Monitor
+	}
+	return policy.Enforce
+}

@@ -17,21 +17,21 @@ func isRelayed(s *policy.Settings) bool {
 
 // relayed reports what keeps a relayed instance's exchanges from its relay, or
 // their streams from flowing, and whether its services are sealed.
-func (p *Plugin) relayed(doc *document, in *instance, s *policy.Settings, noted *remarks) {
+func (p *Plugin) relayed(doc *document, in *instance, s *policy.Settings, beside []*instance, noted *remarks) {
 	if s.KeepBuffering {
 		noted.add(levelWarning, "keep_buffering is true: Kong holds what the relay releases until it is whole, so streams do not flow")
 	}
-	for _, other := range doc.instances {
-		if other.name == "post-function" && other.meets(in) && asksForMarks(other) {
+	for _, other := range beside {
+		if other.name == "post-function" && asksForMarks(other) {
 			noted.add(levelWarning, "post-function refuses answers without a mark in header_filter, and a relayed one has none: leave that function of kong/fail-closed out")
 		}
 		known := neighboursOfKong[other.name]
-		if known.deeds&scansToo == 0 || other.name == in.name || !other.meets(in) {
+		if known.deeds&scansToo == 0 || other.name == in.name {
 			continue
 		}
 		switch on := text(other.config()["relay"]) == "on"; {
-		case !on && scans(other):
-			noted.add(levelWarning, "%s has relay off and scans answers: Kong holds them until they are whole, so streams do not flow", other.name)
+		case !on && holdsStreams(other):
+			noted.add(levelWarning, "%s has relay off and holds answers until they are whole, so streams do not flow", other.name)
 		case on && s.RelayUpstream != nil && known.priority > p.Priority:
 			noted.add(levelWarning, "relay_upstream leads past %s (priority %d), which runs before this plugin (%d) and is relayed too: set it there and not here", other.name, known.priority, p.Priority)
 		}

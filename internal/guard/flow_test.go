@@ -11,6 +11,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/tidwall/gjson"
 
+	"kong-ai-guard/internal/audit"
 	"kong-ai-guard/internal/guard"
 	"kong-ai-guard/internal/llm"
 	"kong-ai-guard/internal/policy"
@@ -276,7 +278,7 @@ func TestStreamBlockedAtFirst(t *testing.T) {
 		}
 		<-l.gone // the model writes no more
 		l.w.settled()
-		if lines := l.w.noticed(); len(lines) != 1 || !strings.Contains(lines[0].text, "response blocked") || !strings.Contains(lines[0].text, "scan-9") {
+		if lines := l.w.noticed(); len(lines) != 1 || !strings.Contains(lines[0].text, "response blocked") || !strings.Contains(lines[0].text, "scan-9") || strings.Contains(lines[0].text, "released") {
 			t.Errorf("%s: logged %v", name, lines)
 		}
 	}
@@ -344,7 +346,11 @@ func TestStreamEndings(t *testing.T) {
 			if n := w.metric("relayed_total", "cut"); n != 1 || w.metric("stream_cut_characters_total") != float64(len("fine ")) || w.metric("streams_open") != 0 {
 				t.Errorf("%v were cut after %v characters, %v are open", n, w.metric("stream_cut_characters_total"), w.metric("streams_open"))
 			}
-			list := records()
+			lines := w.noticed()
+			if n := len(lines); n == 0 || !strings.Contains(lines[n-1].text, "response ") || !strings.Contains(lines[n-1].text, `released="5"`) {
+				t.Errorf("logged %v", lines)
+			}
+			list := slices.DeleteFunc(records(), func(r audit.Record) bool { return r.Plugin == asksForLines })
 			if r := list[len(list)-1]; r.Leg != "response" || r.Transport != "relay" || r.Outcome != c.outcome || r.Released != len("fine ") || r.Scans == 0 {
 				t.Errorf("audit record %+v", r)
 			}

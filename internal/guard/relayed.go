@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -486,12 +487,20 @@ func carriedToken(verified string, h http.Header) string {
 func (p *run) note(f *policy.Finding) {
 	e, x := p.engine, p.exchange
 	e.countMedia(p.leg, f)
+	line := func() string {
+		text := e.line(p.leg, verb(f.Outcome), f, x.requestID, &x.named, p.elapsed())
+		if p.released > 0 {
+			// Whoever looks into a block has to know that its client has seen a part.
+			text += ` released="` + strconv.Itoa(p.released) + `"`
+		}
+		return text
+	}
 	switch s := f.Severity(); {
 	case f.Outcome == policy.UpstreamFailed || f.Outcome == policy.UpstreamTimeout:
 		// An upstream that is away fails each exchange in the same way.
-		e.process.notices.add(s, f.Outcome.String()+" "+x.named.Service, e.line(p.leg, verb(f.Outcome), f, x.requestID, &x.named, p.elapsed()))
+		e.process.notices.add(s, f.Outcome.String()+" "+x.named.Service, line())
 	case s != policy.Quiet && e.settings.Mode(p.leg) == policy.Enforce:
-		e.process.notices.add(s, "", e.line(p.leg, verb(f.Outcome), f, x.requestID, &x.named, p.elapsed()))
+		e.process.notices.add(s, "", line())
 	case e.settings.Debug:
 		e.process.log.Info(e.line(p.leg, " passed", f, x.requestID, &scan.Identity{}, time.Since(p.start)))
 	}

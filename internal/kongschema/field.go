@@ -119,8 +119,8 @@ func Nested(name string, fields Record) *Field {
 // a map.
 func Each() *Field { return &Field{spec: spec{kind: "string"}} }
 
-// Describe says what the field is for, in Markdown, in at least ten characters,
-// because Kong takes no less.
+// Describe says what the field is for, in Markdown, in 10 to 500 bytes:
+// Kong does not start with a schema that says less or more of a field.
 func (f *Field) Describe(text string) *Field {
 	f.spec.description = text
 	return f
@@ -215,8 +215,8 @@ func (r Record) Check() error {
 		switch {
 		case f.name == "" || seen[f.name]:
 			return fmt.Errorf("field %q: no name, or one that is taken", f.name)
-		case len(f.spec.description) < 10:
-			return fmt.Errorf("field %s: description under 10 characters", f.name)
+		case len(f.spec.description) < 10 || len(f.spec.description) > 500:
+			return fmt.Errorf("field %s: description of %d bytes, not of 10 to 500", f.name, len(f.spec.description))
 		case (f.spec.kind == "array" || f.spec.kind == "set") && f.spec.elements == nil:
 			return fmt.Errorf("field %s: no elements", f.name)
 		case f.spec.kind == "map" && (f.spec.keys == nil || f.spec.values == nil):

@@ -78,7 +78,7 @@ func TestExchanges(t *testing.T) {
 					status, says = a.status, "policy_violation"
 				}
 				switch {
-				case form.relay && form.stream && status >= 400 && a.status == 200:
+				case form.relay && form.stream && test.status >= 400 && a.status == 200:
 					// It was blocked after some of it had gone out.
 					if !strings.Contains(a.body, "policy_violation") || strings.Contains(a.body, "[DONE]") {
 						t.Errorf("%s has no ending", a.body)

@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -258,7 +259,9 @@ func (k *Kong) PluginServers(name string) ([]int, error) {
 	return pids, nil
 }
 
-// Signal sends a signal to every process of a plugin's server.
+// Signal sends a signal to every process of a plugin's server. After SIGSTOP it
+// returns when all of them stand still: on a busy machine a thread may go on
+// until the one that takes the signal has its turn.
 func (k *Kong) Signal(name string, s syscall.Signal) error {
 	pids, err := k.PluginServers(name)
 	if err != nil {
@@ -272,5 +275,19 @@ func (k *Kong) Signal(name string, s syscall.Signal) error {
 			return err
 		}
 	}
+	for s == syscall.SIGSTOP && slices.ContainsFunc(pids, runs) {
+		time.Sleep(time.Millisecond)
+	}
 	return nil
+}
+
+// runs reports whether a thread of a process is neither stopped nor ended.
+func runs(pid int) bool {
+	states, _ := filepath.Glob(filepath.Join("/proc", strconv.Itoa(pid), "task", "*", "stat"))
+	return slices.ContainsFunc(states, func(path string) bool {
+		line, err := os.ReadFile(path)
+		// The name of the process stands in brackets before the state.
+		_, state, found := strings.Cut(string(line[strings.LastIndexByte(string(line), ')')+1:]), " ")
+		return err == nil && found && !strings.ContainsAny(state[:1], "TtZX")
+	})
 }
