@@ -215,8 +215,8 @@ func (r Record) Check() error {
 		switch {
 		case f.name == "" || seen[f.name]:
 			return fmt.Errorf("field %q: no name, or one that is taken", f.name)
-		case len(f.spec.description) < 10:
-			return fmt.Errorf("field %s: description under 10 characters", f.name)
+		case len(f.spec.description) < 10 || len(f.spec.description) > 500:
+			return fmt.Errorf("field %s: description not of 10 to 500 bytes", f.name)
 		case (f.spec.kind == "array" || f.spec.kind == "set") && f.spec.elements == nil:
 			return fmt.Errorf("field %s: no elements", f.name)
 		case f.spec.kind == "map" && (f.spec.keys == nil || f.spec.values == nil):

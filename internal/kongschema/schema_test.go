@@ -226,7 +226,7 @@ func checkSpec(t *testing.T, name string, spec map[string]any, described bool) {
 	if !known {
 		t.Errorf("%s: type %q", name, kind)
 	}
-	if text, _ := spec["description"].(string); described && len(text) < 10 {
+	if text, _ := spec["description"].(string); described && (len(text) < 10 || len(text) > 500) {
 		t.Errorf("%s: description %q", name, text)
 	}
 	for attribute, value := range spec {
@@ -251,6 +251,7 @@ func TestCheckRefuses(t *testing.T) {
 	var number int64
 	for name, config := range map[string]kongschema.Record{
 		"a short description":     {kongschema.String("x", &text).Describe("too short")},
+		"a long description":      {kongschema.String("x", &text).Describe(strings.Repeat("x", 501))},
 		"a name twice":            {kongschema.String("x", &text).Describe("long enough"), kongschema.Bool("x", new(bool)).Describe("long enough")},
 		"no name":                 {kongschema.String("", &text).Describe("long enough")},
 		"a default of its own":    {kongschema.Integer("x", &number).Default(11).Between(1, 10).Describe("long enough")},

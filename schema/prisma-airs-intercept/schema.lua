@@ -295,7 +295,7 @@ return {
           between = { 100, 20000 },
         } },
         { prompt_scan = {
-          description = "When enforced requests go on: `before` waits for the verdict; `beside` sends them on at once and holds the answer until it is in, which saves the time of a scan. The model then works on prompts that turn out to be blocked: it is paid for them, and what it does by itself is done. What a later verdict could not undo always waits: calls of MCP, what the API keeps for other requests (conversations, sessions, files, `store`), requests of no known API, and everything where masking is on. Has no effect on an answer that no scan holds back, unless it is relayed.",
+          description = "When enforced requests go on: `before` waits for the verdict; `beside` sends them on at once and holds the answer until it is in, which saves the time of a scan. The model is then paid for prompts that turn out to be blocked. What a later verdict could not undo always waits: calls of MCP, what the API keeps (conversations, sessions, files, `store`), requests of no known API, and everything where masking is on. Has no effect on an answer that no scan holds back, unless it is relayed.",
           type = "string",
           default = "before",
           one_of = { "before", "beside" },
