@@ -118,13 +118,16 @@ func DefaultProtocols() *Field {
 	}
 }
 
-// minDescription is the length of the shortest description Kong accepts.
-const minDescription = 10
+// Bounds of the length of a description that Kong accepts, in bytes.
+const minDescription, maxDescription = 10, 500
 
 // checkSpec checks a field's definition as Kong does at its start.
 func checkSpec(f *Field, path string) error {
 	if f.Description != nil && len(*f.Description) < minDescription {
 		return fmt.Errorf("schema of %s: description: length must be at least %d", path, minDescription)
+	}
+	if f.Description != nil && len(*f.Description) > maxDescription {
+		return fmt.Errorf("schema of %s: description: length must be at most %d", path, maxDescription)
 	}
 	switch f.Type {
 	case "string", "number", "integer", "boolean", "foreign":
