@@ -126,7 +126,7 @@ var errCut = errors.New("the exchange was cut")
 
 // carry carries the exchange. The error is errCut.
 func (c *carriage) carry() error {
-	if c.scout {
+	if c.scout && !c.sealed() {
 		answer, err := c.forward(nil)
 		if answer == nil {
 			return err
@@ -136,6 +136,16 @@ func (c *carriage) carry() error {
 		return nil
 	}
 	c.learn()
+	if c.scout {
+		answer, err := c.forward(nil)
+		if answer == nil {
+			return err
+		}
+		defer answer.Body.Close()
+		c.came = time.Now()
+		c.plan = policy.PlanRelayed(&c.engine.settings, &llm.Input{}, c.x.request)
+		return c.answer(answer)
+	}
 	answer, err := c.request()
 	defer c.submitRequest()
 	if answer == nil {
@@ -147,6 +157,14 @@ func (c *carriage) carry() error {
 		c.submitRequest()
 	}
 	return c.answer(answer)
+}
+
+// sealed reports whether the answer of a scout is judged here too, although the
+// response event judges it. Kongs before 3.8 show a client the answer whose
+// response event has failed, and a sealed service is to be safe on those.
+func (c *carriage) sealed() bool {
+	r := c.engine.relaying
+	return r != nil && r.upstream != nil && c.engine.settings.ResponseMode == policy.Enforce
 }
 
 // recovered ends the exchange after a panic of ours. Nothing of it can go on
