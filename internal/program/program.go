@@ -13,6 +13,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	stdlog "log"
 	"os"
 	"runtime/debug"
 	"time"
@@ -87,6 +88,9 @@ const auditAtLeast = time.Second
 
 // Main runs the binary and returns the code to exit with.
 func Main(p Plugin) int {
+	// net/http writes there what an upstream sends that belongs to no answer, in
+	// its own words, and Kong's log would have it. We never write there.
+	stdlog.SetOutput(io.Discard)
 	o := &options{bounds: guard.DefaultBounds(), root: "/"}
 	return pluginserver.Main(pluginserver.Program{
 		Version:  version(),

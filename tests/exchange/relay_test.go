@@ -344,3 +344,37 @@ func TestSealed(t *testing.T) {
 		}
 	}
 }
+
+// What an upstream sends behind its answer is no answer. net/http would write it
+// into the log that Kong makes of our output.
+func TestNoContentFromHTTPInTheLog(t *testing.T) {
+	const stray = "the patient is called Marker"
+	model := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.Close()
+		_, _ = io.WriteString(conn, "HTTP/1.1 204 No Content\r\n\r\n"+stray)
+		_, _ = io.Copy(io.Discard, conn) // until the plugin server has seen it
+	}))
+	t.Cleanup(model.Close)
+	for _, plugin := range []string{name, second} {
+		r := route(t, nil, map[string]map[string]any{plugin: {"relay_upstream": model.URL}})
+		for range 4 {
+			if status, _, _ := r.ask(harmless, true); status != http.StatusNoContent {
+				t.Errorf("%s: answered %d", plugin, status)
+			}
+		}
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+		for _, l := range r.Logs() {
+			if strings.Contains(l.Text, stray) {
+				t.Errorf("%s: the log says %s", plugin, l.Text)
+			}
+		}
+	}
+}
