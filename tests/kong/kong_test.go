@@ -156,6 +156,11 @@ func open(t *testing.T, workers int) *house {
 		}
 		chat = append(chat, twin)
 	}
+	for _, p := range modePairs() {
+		chat = append(chat, route(p.name(),
+			plugin(prisma, entity{"request_mode": p.prisma, "response_mode": p.prisma, "relay": p.prismaRelay}),
+			plugin(noma, entity{"request_mode": p.noma, "response_mode": p.noma, "relay": p.nomaRelay})))
+	}
 	relayed := entity{"relay": "on"}
 	flow := []entity{
 		route("flow-prisma", plugin(prisma, relayed)),
