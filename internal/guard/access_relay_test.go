@@ -620,6 +620,35 @@ func TestSealedUpstream(t *testing.T) {
 	}
 }
 
+// TestTheAnswerOfASealedScoutIsJudgedInTheRelay: an old Kong shows an answer
+// whose response event has failed, so what leaves the relay has to be judged.
+func TestTheAnswerOfASealedScoutIsJudgedInTheRelay(t *testing.T) {
+	for name, sealed := range map[string]bool{"sealed": true, "open": false} {
+		m := newModel(t, false)
+		s := strict()
+		s.Relay, s.RelayTLSVerify, s.StreamScanChars, s.StreamContextChars = true, true, 400, 2000
+		if sealed {
+			s.RelayUpstream, _ = url.Parse(m.URL)
+		}
+		sc := &scanner{response: block}
+		_, e := relaysTo(t, prisma(), m, s, sc)
+		k := chatTo(t, m)
+		k.begin()
+		e.Access(context.Background(), k)
+		if k.exit != nil {
+			t.Fatalf("%s: exit %+v", name, k.exit)
+		}
+		k.proxy()
+		want := http.StatusOK // the response event, which comes next, judges it
+		if sealed {
+			want = http.StatusForbidden
+		}
+		if k.status != want {
+			t.Errorf("%s: the scout's answer left the relay with %d, want %d", name, k.status, want)
+		}
+	}
+}
+
 // What identifies a relayed exchange is Kong's word, not the client's.
 func TestIdentityOfARelayedExchange(t *testing.T) {
 	for _, hidden := range []bool{false, true} {

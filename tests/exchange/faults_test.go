@@ -42,9 +42,9 @@ func (h *house) clean() {
 // or what the service's URL leads to cannot be reached.
 func (h *house) failures() []int {
 	if h.scene.version == "3.9" {
-		return []int{http.StatusInternalServerError, http.StatusBadGateway}
+		return []int{http.StatusInternalServerError, http.StatusBadGateway, http.StatusGatewayTimeout}
 	}
-	return []int{http.StatusBadGateway}
+	return []int{http.StatusBadGateway, http.StatusGatewayTimeout}
 }
 
 // under asks from several clients until it is stopped, and returns how often
