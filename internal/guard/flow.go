@@ -64,9 +64,9 @@ type flow struct {
 	units []heldUnit
 	shown int64
 	chars int
-	// ended says that the body is whole, last that the scan under way is of all
-	// of it, and done that this one was allowed.
-	ended, last, done bool
+	// ended says that the body is whole, closed that the stream was told so, last
+	// that the scan under way is of all of it, and done that this one was allowed.
+	ended, closed, last, done bool
 	// whole is what all of it says. id is the answer's own and format how it
 	// is written, as far as known.
 	whole  *llm.Message
@@ -232,11 +232,7 @@ func (f *flow) run() error {
 	defer f.endScan()
 
 	pieces, free := make(chan piece), make(chan []byte, 2)
-	if f.ended {
-		if d := f.close(now); d != nil {
-			return f.end(*d)
-		}
-	} else {
+	if !f.ended {
 		free <- make([]byte, chunk)
 		free <- make([]byte, chunk)
 		stopped := make(chan struct{})
@@ -251,6 +247,13 @@ func (f *flow) run() error {
 	defer timer.Stop()
 	for {
 		now := time.Now()
+		if f.ended && !f.closed && !f.scanning {
+			// Not before: a mask of the scan under way has its places in what
+			// the stream has told last.
+			if d := f.close(now); d != nil {
+				return f.end(*d)
+			}
+		}
 		if err := f.release(now); err != nil {
 			return err
 		}
@@ -291,9 +294,6 @@ func (f *flow) run() error {
 			switch {
 			case got.err == io.EOF:
 				f.ended = true
-				if d := f.close(now); d != nil {
-					return f.end(*d)
-				}
 			case got.err != nil:
 				return f.cut()
 			}
@@ -358,6 +358,7 @@ func (f *flow) refusal(found policy.Finding) *policy.Decision {
 
 // close reads the end of the stream. What is returned ends it.
 func (f *flow) close(now time.Time) *policy.Decision {
+	f.closed = true
 	whole, err := f.stream.Close()
 	f.engine.countBody(llm.ResponseLeg, int(f.size), whole)
 	if err != nil {

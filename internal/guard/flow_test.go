@@ -520,6 +520,42 @@ func manyStreams(t testing.TB, many int, s policy.Settings) int64 {
 	return each
 }
 
+// TestStreamMasksAtItsEnd: a mask stands where the scan has found its text, also
+// when the stream ends while that scan runs and the whole has other turns.
+func TestStreamMasksAtItsEnd(t *testing.T) {
+	second := func(text string) string { return strings.Replace(delta(text), `"index":0`, `"index":1`, 1) }
+	scanning, let := make(chan struct{}), make(chan struct{})
+	sc := &scanner{response: func(ctx context.Context, s *scan.Scan) (scan.Verdict, error) {
+		for i := range s.Turns {
+			if text := s.Turns[i].Text; strings.Contains(text, "SECRET") {
+				close(scanning)
+				select {
+				case <-let:
+				case <-ctx.Done():
+				}
+				return scan.Verdict{Action: scan.Mask, Masked: []llm.Replacement{{Turn: i, Text: strings.ReplaceAll(text, "SECRET", "***")}}}, nil
+			}
+		}
+		return scan.Verdict{Action: scan.Allow}, nil
+	}}
+	l := stream(t, script{scanner: sc})
+	l.says(delta("one "))
+	l.sees("one ")
+	l.says(second("the SECRET"))
+	<-scanning
+	end := delta("two ") + strings.ReplaceAll(finishEvent+second(""), "\"finish_reason\":null", "\"finish_reason\":\"stop\"") + doneEvent
+	l.says(end)
+	l.ends()
+	<-l.gone
+	time.Sleep(50 * time.Millisecond) // for the end to be read
+	close(let)
+	got, err := l.all()
+	if want := delta("one ") + second("the ***") + end; got != want || err != nil {
+		t.Errorf("got %q, %v, want %q", got, err, want)
+	}
+	l.w.settled()
+}
+
 // TestStreamMasks: a mask stands in the held text, in the upstream's own event,
 // and where its place has gone out the stream ends.
 func TestStreamMasks(t *testing.T) {
