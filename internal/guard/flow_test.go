@@ -408,8 +408,11 @@ func TestStreamFasterThanItsScans(t *testing.T) {
 	l.says(delta("first "))
 	<-begun
 	want := delta("first ")
+	chars := len("first ")
 	for i := range 200 {
-		e := delta(fmt.Sprintf("word %d ", i))
+		word := fmt.Sprintf("word %d ", i)
+		chars += len(word)
+		e := delta(word)
 		want += e
 		l.says(e)
 	}
@@ -424,8 +427,9 @@ func TestStreamFasterThanItsScans(t *testing.T) {
 	if got, err := l.all(); got != want || err != nil {
 		t.Errorf("got %d bytes, want %d, %v", len(got), len(want), err)
 	}
-	if n := len(sc.seen(llm.ResponseLeg)); n > 3 {
-		t.Errorf("%d scans", n)
+	// Some of it may still be on its way to us when the first verdict comes.
+	if n := len(sc.seen(llm.ResponseLeg)); n > chars/400+2 {
+		t.Errorf("%d scans of %d characters", n, chars)
 	}
 	l.w.settled()
 }
