@@ -142,7 +142,9 @@ func open(t *testing.T, cases []testcase, variants []variant, scanned func(plugi
 		}
 		log := filepath.Join(t.TempDir(), name+".jsonl")
 		h.audits[name] = &audits{path: log, of: make(map[string][]audit.Record)}
-		servers = append(servers, kongtest.PluginServer{Path: filepath.Join(binaries, name), Args: []string{"-audit-log", log}})
+		// One caller sends all of it at once, some of it the largest that there is.
+		args := []string{"-audit-log", log, "-max-monitor-bytes", "1073741824"}
+		servers = append(servers, kongtest.PluginServer{Path: filepath.Join(binaries, name), Args: args})
 		for _, v := range variants {
 			fields := maps.Clone(config[name])
 			maps.Copy(fields, v.fields)
