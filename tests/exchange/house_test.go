@@ -162,7 +162,7 @@ func furnish(t *testing.T, s scene) *house {
 		list = append(list, kongtest.Plugin{Name: n.Name})
 	}
 	zero := 0
-	service := kongtest.Service{Name: "llm", URL: url, Retries: &zero, ReadTimeout: 600_000, Routes: []kongtest.Route{{Name: "chat", Paths: []string{"/llm"}, Plugins: list}}}
+	service := kongtest.Service{Name: "llm", URL: url, Retries: &zero, Routes: []kongtest.Route{{Name: "chat", Paths: []string{"/llm"}, Plugins: list}}}
 	h.Gateway, err = kongtest.New(kongtest.Config{
 		Servers: servers, Workers: s.workers, Version: s.version, Neighbours: s.neighbours, RPCTimeout: rpcTimeout,
 		Declarative: kongtest.Declarative{Services: []kongtest.Service{service}},
