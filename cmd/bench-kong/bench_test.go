@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -55,8 +56,8 @@ func TestUsedBy(t *testing.T) {
 
 // TestUsed reads the real thing.
 func TestUsed(t *testing.T) {
-	if _, err := os.Stat("/proc/self/io"); err != nil {
-		t.Skip("no /proc")
+	if _, err := os.Stat("/proc/self/io"); err != nil && runtime.GOOS != "linux" {
+		t.Skip("what is measured runs on Linux")
 	}
 	self := []int{os.Getpid()}
 	before, err := used(self)

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -293,8 +294,8 @@ func TestPathsThatCannotBeOpened(t *testing.T) {
 // are lost when the queue is full.
 func TestFullDisk(t *testing.T) {
 	const device = "/dev/full"
-	if _, err := os.Stat(device); err != nil {
-		t.Skip(err)
+	if _, err := os.Stat(device); err != nil && runtime.GOOS != "linux" {
+		t.Skip("only Linux has a disk that is always full")
 	}
 	l := open(t, device)
 	for range 5000 {
@@ -317,7 +318,7 @@ func fifo(t *testing.T) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "pipe")
 	if err := syscall.Mkfifo(path, 0o600); err != nil {
-		t.Skip(err)
+		t.Fatal(err)
 	}
 	return path
 }
