@@ -241,7 +241,7 @@ func TestLooker(t *testing.T) {
 				t.Errorf("%q at %d: %+v", body, i, l)
 			}
 		}
-		if l.Begins != begins || Begins([]byte(body)) != begins || strings.HasSuffix(body, "\n") && l.Data != LooksLike([]byte(body)) {
+		if l.Begins != begins || strings.HasSuffix(body, "\n") && l.Data != LooksLike([]byte(body)) {
 			t.Errorf("%q: %+v", body, l)
 		}
 	}

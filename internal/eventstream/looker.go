@@ -42,15 +42,6 @@ func (l *Looker) Look(body []byte) {
 	}
 }
 
-// Begins reports whether the first line of body is a comment or one of the
-// fields of an event stream, and whole. What has the label of an event stream is
-// then one, though it may have no data yet, or none at all.
-func Begins(body []byte) bool {
-	var l Looker
-	l.Look(body)
-	return l.Begins
-}
-
 // isFieldLine reports whether a line is a comment or has the name of a field.
 func isFieldLine(line []byte) bool {
 	line = bytes.TrimLeft(line, "\r")

@@ -126,10 +126,3 @@ func (p *proofs) refute(k kind) (first bool) {
 	of.role = stays
 	return first
 }
-
-// count is how many kinds are remembered.
-func (p *proofs) count() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return len(p.of)
-}

@@ -114,7 +114,7 @@ func TestProofsAreBounded(t *testing.T) {
 		if r, _ := p.role(k); r != relays {
 			t.Fatalf("kind %d is not proven", i)
 		}
-		if n := p.count(); n > 50 {
+		if n := len(p.of); n > 50 {
 			t.Fatalf("%d kinds are remembered", n)
 		}
 	}

@@ -145,6 +145,13 @@ func firstByte(s []byte) byte {
 // resolveEscapes resolves JSON's escapes in text that is not sound JSON, as
 // far as it can: a lenient parser behind us may read it so.
 func resolveEscapes(s []byte) []byte {
+	return unescape(s, func(out, rest []byte) ([]byte, int) { return append(out, rest[:2]...), 2 })
+}
+
+// unescape resolves JSON's escapes in s, and returns s itself where there are
+// none. other appends what a backslash stands for, with which rest begins, that
+// begins none of them, and says how many bytes that takes.
+func unescape(s []byte, other func(out, rest []byte) ([]byte, int)) []byte {
 	if bytes.IndexByte(s, '\\') < 0 {
 		return s
 	}
@@ -156,12 +163,11 @@ func resolveEscapes(s []byte) []byte {
 			continue
 		}
 		n := escapeLen(s[i:])
-		if n == 0 {
-			out = append(out, s[i], s[i+1])
-			i += 2
-			continue
+		if n > 0 {
+			out = appendEscape(out, s[i:i+n])
+		} else {
+			out, n = other(out, s[i:])
 		}
-		out = appendEscape(out, s[i:i+n])
 		i += n
 	}
 	return out

@@ -206,28 +206,13 @@ func (l *loose) add(s string) bool {
 // resolveLoosely resolves the escapes of JSON and of JavaScript. Of one that
 // neither knows it leaves the character, as lenient parsers do.
 func resolveLoosely(s string) string {
-	if strings.IndexByte(s, '\\') < 0 {
-		return s
-	}
-	out := make([]byte, 0, len(s))
-	for i := 0; i < len(s); {
-		if s[i] != '\\' || i+1 == len(s) {
-			out = append(out, s[i])
-			i++
-			continue
-		}
-		if n := escapeLen([]byte(s[i:min(len(s), i+12)])); n > 0 {
-			out = appendEscape(out, []byte(s[i:i+n]))
-			i += n
-			continue
-		}
-		r, n := scriptEscape(s[i+1:])
+	return string(unescape([]byte(s), func(out, rest []byte) ([]byte, int) {
+		r, n := scriptEscape(string(rest[1:min(len(rest), 1+len("u{10FFFF}"))]))
 		if n > 0 {
 			out = utf8.AppendRune(out, r)
 		}
-		i += 1 + n
-	}
-	return string(out)
+		return out, 1 + n
+	}))
 }
 
 // scriptEscape reads \xHH and \u{H...}, behind the backslash. n is 0 for what is

@@ -18,10 +18,6 @@ const (
 	CtxBalancerData = "balancer_data"
 	// CtxService is the service's whole entity; see Call.ServiceEntity.
 	CtxService = "service"
-	// CtxRoute is the route's whole entity; see Call.RouteEntity.
-	CtxRoute = "route"
-	// CtxConsumer is the consumer's whole entity; see Call.ConsumerEntity.
-	CtxConsumer = "authenticated_consumer"
 	// CtxAIFilters is not nil when ai-proxy or a relative of it has run before
 	// us; see Call.Value.
 	CtxAIFilters = "ai_executed_filters"
@@ -37,8 +33,6 @@ const (
 	VarUpstreamHost = "upstream_host"
 	// VarUpstreamScheme is http or https, also where BalancerData's is stale.
 	VarUpstreamScheme = "upstream_scheme"
-	// VarUpstreamURI is the path without the query.
-	VarUpstreamURI = "upstream_uri"
 )
 
 // BalancerData is where Kong is about to send a request. It is zero when Kong
@@ -71,16 +65,6 @@ type ServiceEntity struct {
 	TLSVerify bool
 	// CACertificates is whether it is verified with authorities of its own.
 	CACertificates bool
-}
-
-// A RouteEntity is a route as it is configured. It is zero when none matched.
-type RouteEntity struct {
-	Route
-	// PreserveHost is whether the upstream is sent the client's Host header.
-	PreserveHost bool
-	// ResponseBuffering and RequestBuffering are whether nginx holds bodies in
-	// its buffers.
-	ResponseBuffering, RequestBuffering bool
 }
 
 // BalancerData decodes the reply to NginxCtx(CtxBalancerData).
@@ -147,55 +131,6 @@ func (c *Call) ServiceEntity() (ServiceEntity, error) {
 		return ServiceEntity{}, err
 	}
 	return s, nil
-}
-
-// RouteEntity decodes the reply to NginxCtx(CtxRoute).
-func (c *Call) RouteEntity() (RouteEntity, error) {
-	var r RouteEntity
-	err := c.table(func(name []byte, v value) (ok bool) {
-		switch string(name) {
-		case "id":
-			r.ID, ok = v.text()
-		case "name":
-			r.Name, ok = v.text()
-		case "preserve_host":
-			r.PreserveHost, ok = v.boolean()
-		case "request_buffering":
-			r.RequestBuffering, ok = v.boolean()
-		case "response_buffering":
-			r.ResponseBuffering, ok = v.boolean()
-		default:
-			ok = true
-		}
-		return ok
-	})
-	if err != nil {
-		return RouteEntity{}, err
-	}
-	return r, nil
-}
-
-// ConsumerEntity decodes the reply to NginxCtx(CtxConsumer). It says the same
-// as Consumer.
-func (c *Call) ConsumerEntity() (Consumer, error) {
-	var who Consumer
-	err := c.table(func(name []byte, v value) (ok bool) {
-		switch string(name) {
-		case "id":
-			who.ID, ok = v.text()
-		case "custom_id":
-			who.CustomID, ok = v.text()
-		case "username":
-			who.Username, ok = v.text()
-		default:
-			ok = true
-		}
-		return ok
-	})
-	if err != nil {
-		return Consumer{}, err
-	}
-	return who, nil
 }
 
 // AIStreams decodes the reply to NginxCtx(CtxAI): whether ai-proxy, which ran

@@ -103,23 +103,6 @@ func TestServiceEntity(t *testing.T) {
 	}
 }
 
-func TestRouteAndConsumerEntities(t *testing.T) {
-	route, err := reply(encoded(t, table{"id": "1", "name": "n", "preserve_host": true, "response_buffering": true, "paths": []any{"/"}})).RouteEntity()
-	if want := (pdk.RouteEntity{Route: pdk.Route{ID: "1", Name: "n"}, PreserveHost: true, ResponseBuffering: true}); err != nil || route != want {
-		t.Errorf("%+v, %v; want %+v", route, err, want)
-	}
-	if _, err := reply(encoded(t, table{"preserve_host": "no"})).RouteEntity(); !errors.Is(err, pdk.ErrMalformed) {
-		t.Errorf("a flag that is a text: %v", err)
-	}
-	who, err := reply(encoded(t, table{"id": "1", "username": "alice", "custom_id": "a-1", "created_at": 1})).ConsumerEntity()
-	if want := (pdk.Consumer{ID: "1", Username: "alice", CustomID: "a-1"}); err != nil || who != want {
-		t.Errorf("%+v, %v; want %+v", who, err, want)
-	}
-	if who, err = reply("\x08\x01").ConsumerEntity(); err != nil || who != (pdk.Consumer{}) {
-		t.Errorf("nobody: %+v, %v", who, err)
-	}
-}
-
 func TestAIStreams(t *testing.T) {
 	for name, c := range map[string]struct {
 		ctx  any
@@ -174,16 +157,6 @@ func FuzzEntities(f *testing.F) {
 					s.ClientCertificate == get["client_certificate"].GetStructValue().GetFields()["id"].GetStringValue()
 			})
 		}
-		if r, err := c.RouteEntity(); err == nil {
-			same(t, b, &structpb.Value{}, func(m *structpb.Value) bool {
-				return r.PreserveHost == m.GetStructValue().GetFields()["preserve_host"].GetBoolValue()
-			})
-		}
-		if who, err := c.ConsumerEntity(); err == nil {
-			same(t, b, &structpb.Value{}, func(m *structpb.Value) bool {
-				return who.Username == m.GetStructValue().GetFields()["username"].GetStringValue()
-			})
-		}
 		if streams, err := c.AIStreams(); err == nil {
 			same(t, b, &structpb.Value{}, func(m *structpb.Value) bool {
 				return streams == m.GetStructValue().GetFields()["_global"].GetStructValue().GetFields()["stream_mode"].GetBoolValue()
@@ -208,13 +181,12 @@ func BenchmarkBalancerData(b *testing.B) {
 	}
 }
 
-func TestTargetAndUpstream(t *testing.T) {
+func TestUpstreamCalls(t *testing.T) {
 	got := map[string]string{}
-	for _, c := range []pdk.Call{pdk.SetTarget("h", 443), pdk.SetUpstream("pool"), pdk.SetUpstreamScheme("https")} {
+	for _, c := range []pdk.Call{pdk.SetUpstream("pool"), pdk.SetUpstreamScheme("https")} {
 		got[c.Method] = string(c.Args)
 	}
 	want := map[string]string{
-		"kong.service.set_target":         "\x0a\x01h\x10\xbb\x03",
 		"kong.service.set_upstream":       "\x0a\x04pool",
 		"kong.service.request.set_scheme": "\x0a\x05https",
 	}
