@@ -25,6 +25,7 @@ import (
 	"kong-ai-guard/internal/sim/fakeairs"
 	"kong-ai-guard/internal/sim/fakenoma"
 	"kong-ai-guard/internal/sim/kongtest"
+	"kong-ai-guard/internal/sim/procfs"
 )
 
 // A ledger knows what was scanned. Each prompt and each word of an answer is
@@ -390,10 +391,8 @@ func (h *house) signal(plugin string, sig syscall.Signal, to who) {
 	case theServer:
 		pids = pids[1:]
 	}
-	for _, pid := range pids {
-		if err := syscall.Kill(pid, sig); err != nil && !errors.Is(err, syscall.ESRCH) {
-			h.t.Fatal(err)
-		}
+	if err := procfs.Signal(sig, pids...); err != nil {
+		h.t.Fatal(err)
 	}
 }
 

@@ -17,6 +17,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"kong-ai-guard/internal/sim/procfs"
 )
 
 const (
@@ -260,7 +262,13 @@ func (p *process) signal(sig syscall.Signal) error {
 	if p.cmd == nil {
 		return os.ErrProcessDone
 	}
-	return p.cmd.Process.Signal(sig)
+	if err := p.cmd.Process.Signal(sig); err != nil {
+		return err
+	}
+	if sig == syscall.SIGSTOP {
+		procfs.StandStill(p.cmd.Process.Pid)
+	}
+	return nil
 }
 
 // family is the process that runs now and all that runs under it, parents

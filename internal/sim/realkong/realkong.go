@@ -15,11 +15,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	"kong-ai-guard/internal/sim/procfs"
 )
 
 // Find returns the command of the Kong that KONG_BIN names, or that PATH has;
@@ -260,8 +261,7 @@ func (k *Kong) PluginServers(name string) ([]int, error) {
 }
 
 // Signal sends a signal to every process of a plugin's server. After SIGSTOP it
-// returns when all of them stand still: on a busy machine a thread may go on
-// until the one that takes the signal has its turn.
+// returns when all of them stand still.
 func (k *Kong) Signal(name string, s syscall.Signal) error {
 	pids, err := k.PluginServers(name)
 	if err != nil {
@@ -270,24 +270,5 @@ func (k *Kong) Signal(name string, s syscall.Signal) error {
 	if len(pids) == 0 {
 		return fmt.Errorf("no plugin server %s", name)
 	}
-	for _, pid := range pids {
-		if err := syscall.Kill(pid, s); err != nil && !errors.Is(err, syscall.ESRCH) {
-			return err
-		}
-	}
-	for s == syscall.SIGSTOP && slices.ContainsFunc(pids, runs) {
-		time.Sleep(time.Millisecond)
-	}
-	return nil
-}
-
-// runs reports whether a thread of a process is neither stopped nor ended.
-func runs(pid int) bool {
-	states, _ := filepath.Glob(filepath.Join("/proc", strconv.Itoa(pid), "task", "*", "stat"))
-	return slices.ContainsFunc(states, func(path string) bool {
-		line, err := os.ReadFile(path)
-		// The name of the process stands in brackets before the state.
-		_, state, found := strings.Cut(string(line[strings.LastIndexByte(string(line), ')')+1:]), " ")
-		return err == nil && found && !strings.ContainsAny(state[:1], "TtZX")
-	})
+	return procfs.Signal(s, pids...)
 }
