@@ -43,12 +43,12 @@ test: ## all checks and tests, with the race detector where there is a C compile
 # A body is read on one goroutine, and the thousands that are made up for
 # internal/llm take ten times as long under the detector: all of its tests run
 # without it, and its golden bodies, many at once, with it. What runs the real
-# binaries would only have its own harness looked at.
+# binaries would only have its own harness looked at, and mostly waits.
 unit:
 	@race="$(RACE)"; test -n "$$race" || echo "No C compiler that works: the tests run without the race detector."; \
 	failed=; plain='/internal/llm$$|/tests/corpus$$|/tests/exchange$$'; \
 	$(GO) test $$race -timeout $(TIMEOUT) $$($(GO) list ./... | grep -Ev "$$plain") || failed=1; \
-	$(GO) test -timeout $(TIMEOUT) $$($(GO) list ./... | grep -E "$$plain") || failed=1; \
+	$(GO) test -timeout $(TIMEOUT) -parallel 4 $$($(GO) list ./... | grep -E "$$plain") || failed=1; \
 	$(GO) test $$race -timeout $(TIMEOUT) -run '^TestGolden$$' ./internal/llm || failed=1; \
 	test -z "$$failed"
 
