@@ -46,6 +46,16 @@ func write(t testing.TB, content string) string {
 	return path
 }
 
+// example is a file of the repository.
+func example(t testing.TB, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join("..", "..", path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
 func check(t testing.TB, p *diagnose.Plugin, content string) (code int, out string) {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
@@ -111,6 +121,9 @@ func TestCheckTellsWhatIsWrong(t *testing.T) {
 		{name: "none of ours", vendor: "airs", file: route("    - name: key-auth\n"), code: 2, want: []string{"without a plugin prisma-airs-intercept"}},
 		{name: "no format version", vendor: "airs", file: "services: []\n", code: 2, want: []string{"_format_version is missing"}},
 		{name: "not YAML", vendor: "airs", file: "api_key: 'my-secret\nb: [", code: 2, want: []string{"is not YAML or JSON"}, not: []string{"my-secret"}},
+		{name: "values of Helm", vendor: "airs", file: example(t, "kong/kubernetes/values.yaml"), code: 2, want: []string{"holds the values of a Helm chart", "KongPlugin"}, not: []string{"unknown field"}},
+		{name: "values of the chart kong/kong", vendor: "noma", file: "image: {repository: r}\nenv: {plugins: bundled}\n", code: 2, want: []string{"holds the values of a Helm chart"}},
+		{name: "compose", vendor: "airs", file: example(t, "docker/compose.yaml"), code: 2, want: []string{"is a compose file"}},
 		{name: "a list", vendor: "airs", file: "[1]", code: 2, want: []string{"is not a map"}},
 		{name: "empty", vendor: "airs", file: "", code: 2, want: []string{"is empty"}},
 		{name: "escape sequences", vendor: "airs", file: "_format_version: '3.0'\nroutes:\n- name: \"a\\e[2Jb\"\n  plugins:\n  - {name: prisma-airs-intercept, config: {api_key: k, profile_name: p}}\n", want: []string{"a?[2Jb"}, not: []string{"\x1b"}},

@@ -129,7 +129,12 @@ func parse(data []byte, plugin string, env func(string) (string, bool)) (*docume
 		return nil, err
 	}
 	first := trees[0]
+	_, mapped := first["services"].(map[string]any)
 	switch {
+	case has(first, "gateway") || has(first, "ingressController") || has(first, "customEnv") || has(first, "image") && has(first, "env"):
+		return nil, errors.New("holds the values of a Helm chart, which configure Kong and no plugin: check the KongPlugin resources, or the declarative configuration")
+	case mapped && !has(first, "_format_version"):
+		return nil, errors.New("is a compose file, which configures Kong and no plugin: check the declarative configuration that it mounts")
 	case has(first, "kind") && has(first, "apiVersion"):
 		return kubernetes(trees)
 	case len(trees) > 1:

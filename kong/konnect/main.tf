@@ -13,7 +13,13 @@ terraform {
 }
 
 provider "konnect" {
-  server_url = "https://us.api.konghq.com"
+  server_url = "https://${var.region}.api.konghq.com"
+}
+
+variable "region" {
+  type        = string
+  default     = "us"
+  description = "Where the control plane is: us, eu, au, me, in or sg."
 }
 
 variable "control_plane_id" {
