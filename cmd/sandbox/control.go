@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -155,12 +156,50 @@ func (s *sandbox) control() http.Handler {
 			}
 			return service.fail(f)
 		})
-		try("DELETE /"+service.word+"/fault", func(url.Values) error { return service.fail(fault{}) })
+		mux.HandleFunc("DELETE /"+service.word+"/fault", func(w http.ResponseWriter, r *http.Request) {
+			if err := service.fail(fault{}); err != nil {
+				http.Error(w, err.Error(), http.StatusInternalServerError)
+				return
+			}
+			s.useAgain(r.Context(), service)
+			w.WriteHeader(http.StatusNoContent)
+		})
 		try("POST /"+service.word+"/options", service.behave)
 		try("DELETE /"+service.word+"/options", func(url.Values) error { return service.behave(nil) })
 	}
 	return mux
 }
+
+// useAgain has a plugin use its service again, from which it keeps away for a
+// while after failures: it asks what the plugin lets through now and then until
+// that is answered. Where the configuration has no such route, nothing is done.
+func (s *sandbox) useAgain(ctx context.Context, of *service) {
+	ctx, cancel := context.WithTimeout(ctx, keepsAway)
+	defer cancel()
+	const body = `{"model":"gpt-3.5-turbo","messages":[{"role":"user","content":"Is it back?"}]}`
+	for ctx.Err() == nil {
+		r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+s.at.gateway+of.route, strings.NewReader(body))
+		if err != nil {
+			return
+		}
+		r.Header.Set("Content-Type", "application/json")
+		res, err := http.DefaultClient.Do(r)
+		if err != nil {
+			return
+		}
+		res.Body.Close()
+		if res.StatusCode != http.StatusServiceUnavailable {
+			return
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// keepsAway is longer than a plugin keeps away from a service.
+const keepsAway = 20 * time.Second
 
 // pace has the model's streams speak as options say. They replace all that was
 // wanted before.

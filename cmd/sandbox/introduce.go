@@ -56,7 +56,7 @@ Try, in another terminal:
 
 More routes: /mask /fail-open /noma /monitor /relay-beside /relay-monitor /models/v1/...
 /models-relay/v1/... /mcp. docs/sandbox.md has the rest.
-The log below is Kong's error log, and one line of its access log for each request. Ctrl-C stops everything.
+Below is a line for each exchange; -v shows Kong's logs as they are. Ctrl-C stops everything.
 
 `
 

@@ -28,7 +28,7 @@ func main() {
 // that did not go as it should, 2 for wrong arguments.
 func run(stop context.Context, args []string, stdout, stderr io.Writer) int {
 	o := options{listen: defaultAddresses()}
-	var demo, freePorts bool
+	var demo, freePorts, raw bool
 	flags := flag.NewFlagSet("sandbox", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.StringVar(&o.config, "config", "kong/kong.yml", "declarative configuration `file`")
@@ -43,7 +43,8 @@ func run(stop context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	flags.BoolVar(&freePorts, "free-ports", false, "listen on free ports of 127.0.0.1, whatever the other flags say")
 	flags.BoolVar(&demo, "demo", false, "play what the plugins do, and end")
-	flags.Func("log-level", "what to show of Kong's log: debug, info, notice, warn or err (default notice, as Kong's)", o.level.set)
+	flags.BoolVar(&raw, "v", false, "show Kong's error log and access log as they are, and not a line for each exchange")
+	flags.Func("log-level", "what to show of Kong's log, as -v does: debug, info, notice, warn or err (default notice, as Kong's)", o.level.set)
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
 		return 0
@@ -56,7 +57,7 @@ func run(stop context.Context, args []string, stdout, stderr io.Writer) int {
 	if freePorts {
 		o.listen = freeAddresses()
 	}
-	log := &logWriter{w: stderr, level: o.level}
+	log := &logWriter{w: stderr, raw: raw || o.level != "", level: o.level, coloured: isTerminal(stderr)}
 	if demo {
 		log.w = io.Discard // the demonstration shows the lines that matter
 	}

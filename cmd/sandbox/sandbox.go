@@ -36,7 +36,7 @@ type addresses struct {
 
 // defaultAddresses are those of kong/kong.yml and of the pages.
 func defaultAddresses() addresses {
-	a := addresses{gateway: "127.0.0.1:8000", control: "127.0.0.1:8001", llm: configuredModel, plugins: map[string]*place{}}
+	a := addresses{gateway: "127.0.0.1:8000", control: "127.0.0.1:8006", llm: configuredModel, plugins: map[string]*place{}}
 	for plugin, v := range vendors {
 		a.plugins[plugin] = &v.listens
 	}

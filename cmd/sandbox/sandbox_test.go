@@ -284,7 +284,7 @@ func TestLogShowsWhatKongShows(t *testing.T) {
 // TestDocumentedGreps finds what operators are told to search the log for.
 func TestDocumentedGreps(t *testing.T) {
 	var log bytes.Buffer
-	out := &logWriter{w: &log}
+	out := &logWriter{w: &log, raw: true}
 	s, err := start(options{config: config, bin: bin, listen: freeAddresses()}, out)
 	if err != nil {
 		t.Fatal(err, s.close())
@@ -313,6 +313,63 @@ func TestDocumentedGreps(t *testing.T) {
 		if strings.Contains(log.String(), content) {
 			t.Errorf("the log holds %q", content)
 		}
+	}
+}
+
+// TestBrief is what the terminal shows: a line for each exchange, whoever judged
+// it, and what Kong's log has besides.
+func TestBrief(t *testing.T) {
+	var log bytes.Buffer
+	out := &logWriter{w: &log}
+	s, err := start(options{config: config, bin: bin, listen: freeAddresses()}, out)
+	if err != nil {
+		t.Fatal(err, s.close())
+	}
+	ask := func(path, prompt string) {
+		t.Helper()
+		send(t, "POST", "http://"+s.at.gateway+path, strings.Replace(chat, "What is 2+2?", prompt, 1))
+	}
+	ask("/your-route", malicious)
+	ask("/your-route", leading)
+	ask("/your-route", "What is 2+2?")
+	ask("/models/v1/chat/completions", "What is 2+2?")
+	ask("/monitor", leading)
+	send(t, "POST", "http://"+s.at.gateway+"/your-route", "{bad")
+	for range 6 { // more failures in a row than it takes for the breaker
+		if err := s.of(prisma).fail(fault{status: 500}); err != nil {
+			t.Fatal(err)
+		}
+		ask("/your-route", "What is 2+2?")
+	}
+	send(t, "DELETE", "http://"+s.at.control+"/airs/fault", "")
+	ask("/your-route", "Is it used again?")
+	send(t, "GET", "http://"+s.at.gateway+"/nowhere", "")
+	out.mu.Lock()
+	shown := log.String()
+	out.mu.Unlock()
+	if err := s.close(); err != nil {
+		t.Error(err)
+	}
+	for _, wanted := range []string{
+		`POST /your-route 403 Prisma AIRS blocked the prompt: agent,injection [0-9.]+ ms`,
+		`POST /your-route 403 Prisma AIRS allowed the prompt [0-9.]+ ms; Prisma AIRS blocked the answer: toxic_content [0-9.]+ ms`,
+		`POST /your-route 200 Prisma AIRS allowed the prompt [0-9.]+ ms; Prisma AIRS allowed the answer [0-9.]+ ms`,
+		`POST /models/v1/chat/completions 200 Noma allowed the prompt [0-9.]+ ms; Noma allowed the answer [0-9.]+ ms; Prisma AIRS allowed .*`,
+		`POST /monitor 200 Noma watches the prompt; Noma watches the answer`,
+		`POST /your-route 400 Prisma AIRS refused the prompt: not valid JSON [0-9.]+ ms`,
+		`POST /your-route 503 Prisma AIRS refused the prompt: .*`,
+		`Prisma AIRS: api_endpoint is an http URL: .* unencrypted`,
+		`GET /nowhere 404 no plugin`,
+	} {
+		if !regexp.MustCompile(`(?m)^[0-9:]{8} ` + wanted + `$`).MatchString(shown) {
+			t.Errorf("no line is %s", wanted)
+		}
+	}
+	if lines := strings.Split(strings.TrimSpace(shown), "\n"); !strings.Contains(lines[len(lines)-2], "POST /your-route 200") {
+		t.Error("the service is not used again once the fault is gone")
+	}
+	if t.Failed() {
+		t.Log(shown)
 	}
 }
 

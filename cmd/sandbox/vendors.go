@@ -15,6 +15,7 @@ import (
 type vendor struct {
 	word    string // for the service, in flags and in the paths of the switches
 	title   string // what people call the service
+	route   string // that is scanned by this one alone, in kong/kong.yml
 	listens place  // unless flags say otherwise
 	standIn func() standIn
 }
@@ -45,8 +46,8 @@ const (
 )
 
 var vendors = map[string]vendor{
-	prisma: {word: "airs", title: "Prisma AIRS", listens: place{"127.0.0.1:8004", "127.0.0.1:9542"}, standIn: newAIRS},
-	noma:   {word: "noma", title: "Noma", listens: place{"127.0.0.1:8005", "127.0.0.1:9543"}, standIn: newNoma},
+	prisma: {word: "airs", title: "Prisma AIRS", route: "/your-route", listens: place{"127.0.0.1:8004", "127.0.0.1:9542"}, standIn: newAIRS},
+	noma:   {word: "noma", title: "Noma", route: "/noma", listens: place{"127.0.0.1:8005", "127.0.0.1:9543"}, standIn: newNoma},
 }
 
 // A service is a vendor's stand-in that runs, and can be switched off.
