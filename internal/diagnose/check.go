@@ -3,6 +3,7 @@
 package diagnose
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"slices"
@@ -11,9 +12,11 @@ import (
 
 // Check prints what is wrong with the plugin's configurations in a file, what
 // they let pass unscanned, and what their neighbours do to them. It returns
-// ExitOK when there are no errors, whatever the warnings.
-func Check(p *Plugin, file string, stdout, stderr io.Writer) int {
-	doc, ours, err := p.load(file)
+// ExitOK when there are no errors, whatever the warnings. Instead of a file it
+// takes the URL of an Admin API: then it also says how that Kong fits the plugin,
+// and has the scan service judge a harmless text under each configuration.
+func Check(ctx context.Context, p *Plugin, file string, stdout, stderr io.Writer) int {
+	doc, ours, err := p.load(ctx, file)
 	var schemaErr error
 	schema, schemaErr := p.schema()
 	if err == nil {
@@ -39,6 +42,13 @@ func Check(p *Plugin, file string, stdout, stderr io.Writer) int {
 		if made != nil && doc.declarative && in.enabled {
 			noted = append(noted, p.neighbours(doc, in, made)...)
 		}
+		if made != nil && doc.node != nil && in.enabled {
+			if _, open := settle(schema.Fields.Named("config").Fields, in.config(), p.Env); len(open) == 0 {
+				noted = append(noted, p.asked(ctx, made)...)
+			} else {
+				noted.add(levelNote, "the scan service was not asked: set what is not known in the environment of this command")
+			}
+		}
 		if made != nil {
 			for _, text := range made.Settings.Idle() {
 				noted.add(levelNote, "%s", text)
@@ -59,8 +69,17 @@ func Check(p *Plugin, file string, stdout, stderr io.Writer) int {
 	if bare := p.bareRoutes(doc, ours); len(bare) > 0 {
 		rest.add(levelNote, "routes without %s: %s", p.Name, strings.Join(bare, ", "))
 	}
-	rest.add(levelNote, "not to be seen in a file: Kong's client_body_buffer_size. Over it (8k, unless kong.conf sets nginx_http_client_body_buffer_size)"+
-		" a body goes through a file, which the plugin must be able to read; 1m spares most of them")
+	if doc.node != nil {
+		about := doc.node.remarks(p, schema)
+		if len(ours) == 0 {
+			about.add(levelWarning, "no configuration of %s: nothing is scanned", p.Name)
+		}
+		rest, all = append(rest, about...), append(all, about...)
+	}
+	if doc.node == nil || doc.node.buffer == "" {
+		rest.add(levelNote, "not to be seen from here: Kong's client_body_buffer_size. Over it (8k, unless kong.conf sets nginx_http_client_body_buffer_size)"+
+			" a body goes through a file, which the plugin must be able to read; 1m spares most of them")
+	}
 	fmt.Fprintf(stdout, "\n%s\n", "as a whole")
 	rest.print(stdout)
 	errors, warnings := all.count(levelError), all.count(levelWarning)

@@ -59,7 +59,7 @@ func example(t testing.TB, path string) string {
 func check(t testing.TB, p *diagnose.Plugin, content string) (code int, out string) {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
-	code = diagnose.Check(p, write(t, content), &stdout, &stderr)
+	code = diagnose.Check(t.Context(), p, write(t, content), &stdout, &stderr)
 	return code, stdout.String() + stderr.String()
 }
 
@@ -345,7 +345,7 @@ func FuzzCheck(f *testing.F) {
 			t.Fatal(err)
 		}
 		var out bytes.Buffer
-		if code := diagnose.Check(p, path, &out, &out); code != 0 && code != 2 {
+		if code := diagnose.Check(t.Context(), p, path, &out, &out); code != 0 && code != 2 {
 			t.Fatalf("code %d", code)
 		}
 	})
@@ -355,7 +355,7 @@ func FuzzCheck(f *testing.F) {
 func explain(t testing.TB, body diagnose.Body, config string) (int, string) {
 	t.Helper()
 	var out bytes.Buffer
-	code := diagnose.Explain(plugin(t, "airs", nil), config, "", body, &out, &out)
+	code := diagnose.Explain(t.Context(), plugin(t, "airs", nil), config, "", body, &out, &out)
 	return code, out.String()
 }
 

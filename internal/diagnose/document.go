@@ -53,6 +53,8 @@ type document struct {
 	instances   []*instance
 	routes      []*route
 	services    []*service
+	// node is set when it is what a running Kong does.
+	node *node
 	// upstreams names Kong's upstream entities.
 	upstreams map[string]bool
 }

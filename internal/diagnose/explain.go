@@ -4,6 +4,7 @@ package diagnose
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -23,11 +24,11 @@ import (
 // Explain prints what would be scanned of a body, and what is left out of it.
 // It calls nobody. A configuration (file, and name as in Scan) narrows this to
 // what that configuration scans. Without one, everything is scanned.
-func Explain(p *Plugin, file, name string, body Body, stdout, stderr io.Writer) int {
+func Explain(ctx context.Context, p *Plugin, file, name string, body Body, stdout, stderr io.Writer) int {
 	scope := llm.Everything
 	limits := llm.Limits{DecodedBytes: llm.DefaultDecodedBytes, Ratio: llm.DefaultRatio, Depth: llm.DefaultDepth}
 	if file != "" {
-		made, code := p.made(file, name, stderr)
+		made, code := p.made(ctx, file, name, stderr)
 		if made == nil {
 			return code
 		}
@@ -57,8 +58,8 @@ func Explain(p *Plugin, file, name string, body Body, stdout, stderr io.Writer) 
 
 // made returns the configuration of that name in a file. When there is none that
 // can be used it says why and returns nil.
-func (p *Plugin) made(file, name string, stderr io.Writer) (made *Instance, code int) {
-	in, err := p.choose(file, name)
+func (p *Plugin) made(ctx context.Context, file, name string, stderr io.Writer) (made *Instance, code int) {
+	in, err := p.choose(ctx, file, name)
 	if err != nil {
 		fmt.Fprintln(stderr, err)
 		return nil, ExitUsage

@@ -3,6 +3,7 @@
 package diagnose
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -62,24 +63,32 @@ func (p *Plugin) schema() (*kongrules.Field, error) {
 	return schema, schema.Prepare()
 }
 
-// load reads a file and returns what it holds of this plugin.
-func (p *Plugin) load(file string) (*document, []*instance, error) {
-	data, err := ReadFile(file)
-	if err != nil {
-		return nil, nil, err
+// load reads a file, or what the Kong does whose Admin API is at an address,
+// and returns what there is of this plugin.
+func (p *Plugin) load(ctx context.Context, file string) (*document, []*instance, error) {
+	var doc *document
+	var err error
+	if isNode(file) {
+		doc, err = p.loadNode(ctx, file)
+	} else {
+		var data []byte
+		if data, err = ReadFile(file); err != nil {
+			return nil, nil, err
+		}
+		if doc, err = parse(data, p.Name, p.Env); err == nil {
+			doc.source = data
+		}
 	}
-	doc, err := parse(data, p.Name, p.Env)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s %w", file, err)
 	}
-	doc.source = data
 	var ours []*instance
 	for _, in := range doc.instances {
 		if in.name == p.Name {
 			ours = append(ours, in)
 		}
 	}
-	if len(ours) == 0 {
+	if len(ours) == 0 && doc.node == nil {
 		return nil, nil, fmt.Errorf("%s is %s without a plugin %s", file, doc.kind, p.Name)
 	}
 	return doc, ours, nil

@@ -36,8 +36,8 @@ func (b *Body) input() llm.Input {
 // choose returns the one configuration of the plugin in a file that is on the
 // route, service, consumer or group of that name. When there is only one, the
 // name does not matter.
-func (p *Plugin) choose(file, name string) (*instance, error) {
-	_, ours, err := p.load(file)
+func (p *Plugin) choose(ctx context.Context, file, name string) (*instance, error) {
+	_, ours, err := p.load(ctx, file)
 	if err != nil {
 		return nil, err
 	}
@@ -71,8 +71,8 @@ func (in *instance) scope() string {
 
 // usable returns the configuration of choose as a running plugin would use it.
 // A secret that is not known here is an error.
-func (p *Plugin) usable(file, name string) (*Instance, error) {
-	in, err := p.choose(file, name)
+func (p *Plugin) usable(ctx context.Context, file, name string) (*Instance, error) {
+	in, err := p.choose(ctx, file, name)
 	if err != nil {
 		return nil, err
 	}
@@ -100,7 +100,7 @@ func (p *Plugin) usable(file, name string) (*Instance, error) {
 // Scan makes the service judge one body under a configuration, and prints what
 // it says. It calls the service as a running plugin would.
 func Scan(ctx context.Context, p *Plugin, file, name string, body Body, stdout, stderr io.Writer) int {
-	made, err := p.usable(file, name)
+	made, err := p.usable(ctx, file, name)
 	if err != nil {
 		fmt.Fprintln(stderr, err)
 		return ExitUsage

@@ -30,11 +30,11 @@ type Pace struct {
 // what is held meanwhile, and the scan of the whole at its end. It calls nobody:
 // each scan allows. A configuration (file, and name as in Scan) says how large
 // the windows are.
-func ExplainStream(p *Plugin, file, name string, body Body, pace Pace, stdout, stderr io.Writer) int {
+func ExplainStream(ctx context.Context, p *Plugin, file, name string, body Body, pace Pace, stdout, stderr io.Writer) int {
 	var settings policy.Settings
 	limits := llm.Limits{DecodedBytes: llm.DefaultDecodedBytes, Ratio: llm.DefaultRatio, Depth: llm.DefaultDepth}
 	if file != "" {
-		made, code := p.made(file, name, stderr)
+		made, code := p.made(ctx, file, name, stderr)
 		if made == nil {
 			return code
 		}
@@ -53,7 +53,7 @@ func ExplainStream(p *Plugin, file, name string, body Body, pace Pace, stdout, s
 	}
 	if framing == llm.Whole {
 		fmt.Fprint(stdout, "read whole   the answer comes as one document or text, not as events, lines or frames: it goes out after its one scan\n\n")
-		return Explain(p, file, name, body, stdout, stderr)
+		return Explain(ctx, p, file, name, body, stdout, stderr)
 	}
 	stream, streamErr := llm.NewStream(context.Background(), body.input(), limits)
 	if streamErr != nil {

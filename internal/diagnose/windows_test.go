@@ -21,7 +21,7 @@ import (
 func explainStream(t testing.TB, body diagnose.Body, config string, pace diagnose.Pace) (int, string) {
 	t.Helper()
 	var out bytes.Buffer
-	code := diagnose.ExplainStream(plugin(t, "airs", nil), config, "", body, pace, &out, &out)
+	code := diagnose.ExplainStream(t.Context(), plugin(t, "airs", nil), config, "", body, pace, &out, &out)
 	return code, out.String()
 }
 
@@ -141,7 +141,7 @@ func FuzzExplainStream(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body []byte, event, scan uint16) {
 		var out bytes.Buffer
 		pace := diagnose.Pace{Event: time.Duration(event) * time.Millisecond, Scan: time.Duration(scan) * time.Millisecond}
-		code := diagnose.ExplainStream(p, "", "", diagnose.Body{Bytes: body}, pace, &out, &out)
+		code := diagnose.ExplainStream(t.Context(), p, "", "", diagnose.Body{Bytes: body}, pace, &out, &out)
 		_, err := llm.Read(llm.Input{Leg: llm.ResponseLeg, Body: body}, llm.Limits{DecodedBytes: llm.DefaultDecodedBytes, Ratio: llm.DefaultRatio, Depth: llm.DefaultDepth})
 		if (err != nil) != (code == diagnose.ExitBlocked) {
 			t.Fatalf("code %d, read: %v", code, err)

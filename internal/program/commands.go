@@ -26,7 +26,7 @@ type commands struct {
 }
 
 func (c *commands) flags(fs *flag.FlagSet) {
-	fs.StringVar(&c.check, "check", "", "check the plugin's configurations in a `file`: Kong's declarative format, decK's, Kubernetes resources, or one plugin's configuration in YAML or JSON; - is the standard input")
+	fs.StringVar(&c.check, "check", "", "check the plugin's configurations in a `file`: Kong's declarative format, decK's, Kubernetes resources, or one plugin's configuration in YAML or JSON; - is the standard input. The URL of an Admin API instead, such as http://127.0.0.1:8001, checks the Kong that runs there, and asks the scan service")
 	fs.StringVar(&c.scan, "scan", "", "have the service judge a `text`, under the configuration of -config")
 	fs.StringVar(&c.scanFile, "scan-file", "", "have the service judge the body of a request or an answer in a `file`")
 	fs.StringVar(&c.explain, "explain", "", "show what would be scanned of the body in a `file`, without calling anybody")
@@ -53,6 +53,8 @@ func (c *commands) run(p *diagnose.Plugin, stdout, stderr io.Writer) (code int, 
 		fmt.Fprintln(stderr, err)
 		return diagnose.ExitUsage, true
 	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
 	switch {
 	case c.stream && c.explain == "":
 		return fail(errors.New("-stream belongs to -explain"))
@@ -67,7 +69,7 @@ func (c *commands) run(p *diagnose.Plugin, stdout, stderr io.Writer) (code int, 
 	case asked > 1:
 		return fail(errors.New("-check, -scan, -scan-file and -explain: choose one"))
 	case c.check != "":
-		return diagnose.Check(p, c.check, stdout, stderr), true
+		return diagnose.Check(ctx, p, c.check, stdout, stderr), true
 	}
 	body := diagnose.Body{Path: c.path, ContentType: c.contentType, ContentEncoding: c.contentEn, Bytes: []byte(c.scan)}
 	switch c.leg {
@@ -86,16 +88,14 @@ func (c *commands) run(p *diagnose.Plugin, stdout, stderr io.Writer) (code int, 
 		body.ContentType = "text/plain"
 	}
 	if c.stream {
-		return diagnose.ExplainStream(p, c.config, c.instance, body, c.pace, stdout, stderr), true
+		return diagnose.ExplainStream(ctx, p, c.config, c.instance, body, c.pace, stdout, stderr), true
 	}
 	if c.explain != "" {
-		return diagnose.Explain(p, c.config, c.instance, body, stdout, stderr), true
+		return diagnose.Explain(ctx, p, c.config, c.instance, body, stdout, stderr), true
 	}
 	if c.config == "" {
 		return fail(errors.New("-scan and -scan-file need -config: the configuration to scan with"))
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
-	defer stop()
 	return diagnose.Scan(ctx, p, c.config, c.instance, body, stdout, stderr), true
 }
 

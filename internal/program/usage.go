@@ -34,6 +34,7 @@ Usage:
   %[1]s [flags]                                serve the plugin, as Kong starts it
   %[1]s -dump                                  describe the plugin to Kong
   %[1]s -check kong.yml                        what is wrong or weak in a configuration
+  %[1]s -check http://127.0.0.1:8001           the same of a running Kong, by its Admin API
   %[1]s -scan "text" -config FILE [-for NAME]  one real scan
   %[1]s -explain body.json                     what would be scanned of a body
   %[1]s -explain answer.sse -stream            in which windows a stream would be
