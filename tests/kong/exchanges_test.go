@@ -59,6 +59,9 @@ func TestExchanges(t *testing.T) {
 			{"HTTP2 stream relayed", true, true, true},
 		} {
 			t.Run(test.name+"/"+form.name, func(t *testing.T) {
+				if form.http2 && !form.relay && before(t, 9) {
+					t.Skip("this Kong shows plugins no answer over HTTP/2")
+				}
 				q := test.q
 				q.stream, q.http2 = form.stream, form.http2
 				if form.relay {
@@ -205,6 +208,9 @@ func TestReload(t *testing.T) {
 // TestKilled kills the plugin server: until its successor serves, exchanges end
 // with an error, and the model sees none of them.
 func TestKilled(t *testing.T) {
+	if version != "" && before(t, 8) {
+		t.Skip("this Kong goes on without a plugin whose server fails: TestSealed shows what closes that")
+	}
 	h := open(t, 2)
 	for range 3 {
 		h.llm.Forget()
@@ -230,6 +236,9 @@ func TestKilled(t *testing.T) {
 
 // TestHung stops the plugin server without ending it: nothing passes.
 func TestHung(t *testing.T) {
+	if version != "" && before(t, 8) {
+		t.Skip("this Kong goes on without a plugin whose server fails: TestSealed shows what closes that")
+	}
 	h := open(t, 1)
 	if err := h.Signal(prisma, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)

@@ -50,7 +50,8 @@ func run(m *testing.M) int {
 		fmt.Println("There is no Kong here: put kong on PATH, or name it in KONG_BIN. Nothing was tested.")
 		return m.Run()
 	}
-	version, err := realkong.Version(context.Background(), kong)
+	var err error
+	version, err = realkong.Version(context.Background(), kong)
 	if err != nil {
 		fmt.Println("kong version:", err)
 		return 1
@@ -87,6 +88,20 @@ type house struct {
 	audit map[string]string // the plugins' audit logs
 	http1 *http.Client
 	http2 *http.Client
+}
+
+// version is what Kong calls its own, such as 3.9.1.
+var version string
+
+// before reports whether Kong is older than 3.minor. What an older one does
+// wrong stands in docs/compatibility.md.
+func before(t *testing.T, minor int) bool {
+	t.Helper()
+	var first, second int
+	if _, err := fmt.Sscanf(version, "%d.%d", &first, &second); err != nil {
+		t.Fatalf("Kong's version is %q", version)
+	}
+	return first < 3 || first == 3 && second < minor
 }
 
 // entity is one of a declarative configuration's.
