@@ -15,7 +15,9 @@ import (
 	"kong-ai-guard/internal/strictjson"
 )
 
-func sentinel(s string) string { return "=?base64?" + base64.StdEncoding.EncodeToString([]byte(s)) + "?=" }
+func sentinel(s string) string {
+	return "=?base64?" + base64.StdEncoding.EncodeToString([]byte(s)) + "?="
+}
 
 // TestMirrors: what headers say besides the body is a turn, and nothing else is.
 func TestMirrors(t *testing.T) {
