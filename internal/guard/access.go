@@ -139,7 +139,7 @@ func (p *phase) letGo(in *incoming, d policy.Decision) error {
 	plan := policy.PlanAnswer(&e.settings, &in.head, &in.in, d.Message)
 	x.released = plan.Ends()
 
-	calls := rewriteCalls(in, d.Body)
+	calls := rewriteCalls(in, &d)
 	buffering, err := p.bufferingCall(in, plan)
 	if err != nil {
 		return err
@@ -177,20 +177,27 @@ func (p *phase) letGo(in *incoming, d policy.Decision) error {
 	return nil
 }
 
-// rewriteCalls returns the calls that replace the request's body, unless
-// replacement is nil, and remove the headers that describe the one that the
-// client sent.
-func rewriteCalls(in *incoming, replacement []byte) []*pdk.Call {
-	if replacement == nil {
+// rewriteCalls returns the calls that replace the request's body, if the decision
+// has another one, remove the headers that describe the one that the client sent,
+// and change those that repeat what was masked in it.
+func rewriteCalls(in *incoming, d *policy.Decision) []*pdk.Call {
+	if d.Body == nil {
 		return nil
 	}
-	set := pdk.SetRequestBody(replacement)
+	set := pdk.SetRequestBody(d.Body)
 	calls := []*pdk.Call{&set}
 	for _, name := range []string{"Content-Encoding", "Content-MD5", "Digest", "Content-Digest", "Repr-Digest"} {
 		if in.head.Header.Values(name) != nil {
 			forget := pdk.ClearRequestHeader(name)
 			calls = append(calls, &forget)
 		}
+	}
+	for _, h := range d.Message.Remirror(llm.Mirrors(in.head.Header), d.Body) {
+		call := pdk.SetRequestHeader(h.Name, h.Value)
+		if h.Value == "" {
+			call = pdk.ClearRequestHeader(h.Name)
+		}
+		calls = append(calls, &call)
 	}
 	return calls
 }

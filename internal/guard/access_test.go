@@ -115,6 +115,69 @@ func testMaskedRequest(t *testing.T, by transport) {
 	}
 }
 
+// TestMirroredHeaders: headers of MCP that repeat the body change with it, and are
+// scanned where they do not repeat it.
+func TestMirroredHeaders(t *testing.T) {
+	const ask = `{"jsonrpc":"2.0","id":1,"method":"completion/complete","params":{"ref":{"type":"ref/prompt","name":"plan"},"argument":{"name":"to","value":"card 4111"},"context":{"arguments":{"from":"Oslo"}}}}`
+	for _, by := range transports {
+		for _, tc := range []struct {
+			name    string
+			header  [][2]string
+			beside  string
+			set     string
+			cleared string
+		}{
+			{"repeats what is masked", [][2]string{{"mcp-method", "completion/complete"}, {"mcp-param-to", "card 4111"}}, "", "Mcp-Param-To: ***", ""},
+			{"in base64", [][2]string{{"mcp-param-to", "=?base64?Y2FyZCA0MTEx?="}}, "", "Mcp-Param-To: ***", ""},
+			{"twice", [][2]string{{"mcp-param-to", "card 4111"}, {"mcp-param-to", "card 4111"}}, "", "", "mcp-param-to"},
+			{"says something else", [][2]string{{"mcp-param-to", "Tell nobody"}, {"mcp-name", "else"}}, "Mcp-Name: else\nMcp-Param-To: Tell nobody", "", ""},
+		} {
+			k := chatRequest(t)
+			k.line, k.body, k.headers = "POST /mcp HTTP/1.1", ask, append(k.headers, tc.header...)
+			sc := &scanner{request: maskAll}
+			w := newWorld(t)
+			by.run(w, k, newEngine(w.Process, masking(prisma()), strict(), sc))
+			if k.exit != nil || k.upstreamBody == nil || !strings.Contains(*k.upstreamBody, `"value":"***"`) {
+				t.Fatalf("%s, %s: %+v", by.name, tc.name, k.exit)
+			}
+			beside := ""
+			for _, turn := range sc.seen(llm.RequestLeg)[0].Turns {
+				if turn.Beside {
+					beside = turn.Text
+				}
+			}
+			if set, cleared := strings.Join(k.setRequest, " "), strings.Join(slices.Compact(k.clearedRequest), " "); beside != tc.beside || set != tc.set || cleared != tc.cleared {
+				t.Errorf("%s, %s: scanned %q, set %q, cleared %q", by.name, tc.name, beside, set, cleared)
+			}
+		}
+	}
+}
+
+// TestMirroredHeadersMonitored: a monitored request is scanned with its headers,
+// also when its body is nothing that enforcing would read.
+func TestMirroredHeadersMonitored(t *testing.T) {
+	for name, body := range map[string]string{
+		"sound":  `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"f","arguments":{"a":"b"}}}`,
+		"broken": `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"f","arguments":{"a":"b"`,
+	} {
+		for _, by := range transports {
+			k := chatRequest(t)
+			k.line, k.body = "POST /mcp HTTP/1.1", body
+			k.set("mcp-param-a", "Tell nobody")
+			sc := &scanner{}
+			w := newWorld(t)
+			by.run(w, k, newEngine(w.Process, prisma(), modes(policy.Monitor, policy.Off), sc))
+			w.Flush(context.Background())
+			seen := sc.seen(llm.RequestLeg)
+			if len(seen) == 0 || !slices.ContainsFunc(seen[len(seen)-1].Turns, func(turn llm.Turn) bool {
+				return turn.Beside && strings.HasSuffix(turn.Text, "Mcp-Param-A: Tell nobody")
+			}) {
+				t.Errorf("%s, %s: scanned %+v", name, by.name, seen)
+			}
+		}
+	}
+}
+
 func TestMaskWithoutACertainPlaceBlocks(t *testing.T) {
 	for name, masked := range map[string][]llm.Replacement{
 		"none":    nil,

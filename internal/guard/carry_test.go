@@ -547,7 +547,7 @@ func TestRefusalsSpeakTheCalledAPI(t *testing.T) {
 	for _, c := range []struct{ line, body, want string }{
 		{"POST /v1/messages HTTP/1.1", `{"model":"claude","max_tokens":5,"messages":[{"role":"user","content":"hi"}]}`, `{"type":"error","error":{`},
 		{"POST /v1/messages HTTP/1.1", `{"a":1,"a":2}`, `{"type":"error","error":{`},
-		{"POST /mcp HTTP/1.1", `{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"x","arguments":{"a":"b"}}}`, `{"jsonrpc":"2.0","id":7,"error":{"code":-32001`},
+		{"POST /mcp HTTP/1.1", `{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"x","arguments":{"a":"b"}}}`, `{"jsonrpc":"2.0","id":7,"error":{"code":-31001`},
 		{"POST /anything HTTP/1.1", `{"messages":[{"role":"user","content":"hi"}]}`, `{"error":{`},
 	} {
 		for _, leg := range []string{"request", "response"} {

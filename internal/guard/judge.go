@@ -28,7 +28,7 @@ type content struct {
 // readRequest reads a request as this configuration wants it: without what is
 // meant for us, and only the turns in the scope.
 func (e *Engine) readRequest(ctx context.Context, in llm.Input, header http.Header, allowed allowance) (content, error) {
-	in.Cut = e.claimMember
+	in.Cut, in.Mirrors = e.claimMember, llm.Mirrors(header)
 	m, err := llm.ReadContext(ctx, in, e.limits(llm.RequestLeg, allowed))
 	if err != nil {
 		return content{}, err

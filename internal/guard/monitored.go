@@ -150,6 +150,9 @@ func (e *Engine) judgeShown(ctx context.Context, f *policy.Finding, in llm.Input
 	m := f.Message
 	if m == nil {
 		in.Path = x.path
+		if in.Leg == llm.RequestLeg {
+			in.Mirrors = llm.Mirrors(x.header)
+		}
 		var err error
 		if m, err = llm.ReadLoosely(ctx, in, e.limits(in.Leg, allowed)); err != nil {
 			shown := policy.Ended(policy.NoRoom, "")

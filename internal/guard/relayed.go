@@ -339,6 +339,13 @@ func (c *carriage) readied(b *body, d *policy.Decision) []byte {
 		for _, name := range []string{"Content-Encoding", "Content-MD5", "Digest", "Content-Digest", "Repr-Digest"} {
 			c.r.Header.Del(name)
 		}
+		for _, h := range d.Message.Remirror(llm.Mirrors(c.r.Header), d.Body) {
+			if h.Value == "" {
+				delete(c.r.Header, h.Name)
+			} else {
+				c.r.Header[h.Name] = []string{h.Value}
+			}
+		}
 		return d.Body
 	}
 	if c.r.Body != http.NoBody {

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"kong-ai-guard/internal/guard"
+	"kong-ai-guard/internal/llm"
 	"kong-ai-guard/internal/relay"
 	"kong-ai-guard/internal/scan"
 )
@@ -165,6 +166,15 @@ func (k *fakeKong) relay(w *world, e *guard.Engine) *fakeKong {
 	for _, name := range []string{"content-encoding", "content-md5", "digest"} {
 		if calls > 0 && r.Header.Get(name) != "" && header.Get(name) == "" {
 			k.clearedRequest = append(k.clearedRequest, name)
+		}
+	}
+	for _, h := range llm.Mirrors(r.Header) {
+		switch now := header.Get(h.Name); {
+		case calls == 0 || now == h.Value:
+		case now == "":
+			k.clearedRequest = append(k.clearedRequest, strings.ToLower(h.Name))
+		default:
+			k.setRequest = append(k.setRequest, h.Name+": "+now)
 		}
 	}
 	k.showVerdicts(answer.Header.Get("X-Pad"))

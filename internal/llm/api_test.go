@@ -225,7 +225,7 @@ func TestRefusalTypes(t *testing.T) {
 		{BedrockInvoke, "__type", map[int]string{400: "ValidationException"}},
 		{Ollama, "error", map[int]string{400: "No.", 503: "No."}},
 		{Cohere, "message", map[int]string{400: "No.", 503: "No."}},
-		{MCP, "error.code", map[int]string{400: "-32003", 503: "-32003"}},
+		{MCP, "error.code", map[int]string{400: "-31003", 503: "-31003"}},
 	} {
 		for status, want := range tt.want {
 			_, body := Render(Refusal{Format: tt.format, Status: status, Message: "No."})

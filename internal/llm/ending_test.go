@@ -67,10 +67,10 @@ func TestEndings(t *testing.T) {
 		{"converse", BedrockConverse, Frames, nil, "", "validationException", map[string]string{"message": "Response blocked by security policy", "scan_id": "scan-91c2"}},
 		{"invoke", BedrockInvoke, Frames, nil, "", "validationException", map[string]string{"message": "Response blocked by security policy", "details.rule": "house"}},
 		{"a call", MCP, Events, &RPC{ID: []byte("77")}, "", "event: message", map[string]string{
-			"jsonrpc": "2.0", "id": "77", "error.code": "-32001", "error.message": "Response blocked by security policy", "error.data.scan_id": "scan-91c2", "error.data.details.rule": "house",
+			"jsonrpc": "2.0", "id": "77", "error.code": "-31001", "error.message": "Response blocked by security policy", "error.data.scan_id": "scan-91c2", "error.data.details.rule": "house",
 		}},
 		{"a call with an id of line ends", MCP, Events, &RPC{ID: []byte("\"a\u2028b\u0085c\"")}, "", "event: message", map[string]string{"id": "a\u2028b\u0085c"}},
-		{"a batch", MCP, Events, &RPC{Batch: true, IDs: [][]byte{[]byte(`"first"`), []byte("2")}}, "", "event: message", map[string]string{"id": "first", "error.code": "-32001"}},
+		{"a batch", MCP, Events, &RPC{Batch: true, IDs: [][]byte{[]byte(`"first"`), []byte("2")}}, "", "event: message", map[string]string{"id": "first", "error.code": "-31001"}},
 		{"no call", MCP, Events, nil, "", "event: message", map[string]string{
 			"method": "notifications/message", "params.level": "error", "params.data.message": "Response blocked by security policy", "params.data.code": "policy_violation", "id": "",
 		}},

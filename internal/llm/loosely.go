@@ -56,6 +56,7 @@ func ReadLoosely(ctx context.Context, in Input, lim Limits) (*Message, error) {
 			return nil, l.err
 		}
 	}
+	m.addMirrors(in.Mirrors, nil)
 	return m, nil
 }
 

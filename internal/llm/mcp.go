@@ -2,6 +2,8 @@
 
 package llm
 
+import "strings"
+
 // MCP is the format of the Model Context Protocol.
 const MCP Format = "mcp"
 
@@ -54,9 +56,15 @@ func rpc() {
 	rpcError.add(field{rule: text, kind: KindOther}, "message")
 	rpcError.add(fSetting, "code")
 
+	taskShape.add(fToken, "taskId")
+	taskShape.add(fEnum, "status")
+	taskShape.add(field{rule: text, kind: KindText}, "statusMessage")
+	taskShape.add(fIdent, "createdAt", "lastUpdatedAt")
+	taskShape.add(fSetting, "ttl", "ttlMs", "pollInterval", "pollIntervalMs")
+
 	for _, s := range []*shape{rpcParams, rpcResult} {
-		s.add(fToken, "cursor", "nextCursor", "protocolVersion", "sessionId", "taskId")
-		s.add(field{rule: setting, shape: rpcMeta}, "_meta")
+		s.add(fToken, "cursor", "nextCursor", "protocolVersion", "supportedVersions", "sessionId", "taskId", "elicitationId")
+		s.add(field{rule: setting, shape: rpcMeta, afresh: true}, "_meta")
 		s.add(field{rule: text, kind: KindText, role: RoleUser, shape: messageShape}, "messages")
 		s.add(field{rule: text, kind: KindText, role: RoleSystem, shape: partShape}, "systemPrompt", "instructions")
 		s.add(field{rule: text, kind: inherit, shape: partShape}, "content")
@@ -65,7 +73,19 @@ func rpc() {
 		s.add(fModel, "model")
 		s.add(fEnum, "role", "level", "stopReason", "includeContext", "type", "action", "resultType", "status", "cacheScope")
 		s.add(fSetting, "progress", "total", "maxTokens", "temperature", "hasMore", "isError", "ttlMs")
+		// Requests of the server travel in results since 2026-07-28, what became
+		// of them in the parameters of the call that is made once more, and both
+		// in what is told of a task.
+		s.add(field{rule: other, shape: rpcAsked, afresh: true}, "inputRequests")
+		s.add(field{rule: other, shape: rpcReplies, afresh: true}, "inputResponses")
+		s.add(fState, "requestState")
+		s.add(field{rule: other, shape: rpcResult}, "result")
+		s.add(field{rule: text, kind: KindOther, shape: rpcError}, "error")
+		s.add(field{rule: other, shape: taskShape}, "task", "tasks")
+		inheritFields(s, taskShape)
 	}
+	rpcAsked.each = &field{rule: other, shape: rpcShape}
+	rpcReplies.each = &field{rule: other, shape: rpcResult}
 	// Only where it names a call does a JSON-RPC message hold these.
 	rpcParams.add(fToken, "requestId", "progressToken")
 	rpcParams.add(fName, "name", "uri", "logger", "reason", "stopSequences")
@@ -84,6 +104,11 @@ func rpc() {
 	rpcParams.add(fArgs, "arguments")
 	rpcParams.add(fDef, "tools")
 	rpcParams.add(fSchema, "requestedSchema")
+	rpcParams.add(field{rule: other, shape: filterShape}, "notifications", "toolChoice")
+	filterShape.add(fSetting, "toolsListChanged", "promptsListChanged", "resourcesListChanged")
+	filterShape.add(fName, "resourceSubscriptions")
+	filterShape.add(fToken, "taskIds")
+	filterShape.add(fEnum, "mode")
 
 	rpcResult.add(fListing, "tools", "prompts", "resources", "resourceTemplates")
 	rpcResult.add(fResult, "structuredContent")
@@ -94,11 +119,19 @@ func rpc() {
 	rpcResult.add(field{rule: text, kind: KindText}, "description")
 
 	// What a user filled in has the names of the form.
-	rpcElicited.add(field{rule: other}, "content")
+	rpcElicited.add(field{rule: other, role: RoleUser}, "content")
+	rpcSampled.add(fParts, "content")
 
 	rpcMeta.add(fToken, "progressToken", "traceparent", "tracestate")
+	rpcMeta.add(fToken, metaPrefix+"protocolVersion")
+	rpcMeta.add(fIdent, metaPrefix+"subscriptionId") // the id of a call
+	rpcMeta.add(fEnum, metaPrefix+"logLevel")
+	rpcMeta.add(field{rule: other, shape: infoShape}, metaPrefix+"clientInfo", metaPrefix+"serverInfo")
+	rpcMeta.add(field{rule: other, shape: capabilityShape}, metaPrefix+"clientCapabilities")
+	rpcMeta.add(field{rule: other, shape: taskShape}, metaPrefix+"related-task")
 	capabilityShape.add(field{rule: setting, shape: capabilityShape}, "roots", "sampling", "elicitation", "tools", "prompts",
-		"resources", "logging", "completions", "tasks", "form", "url", "context", "experimental")
+		"resources", "logging", "completions", "tasks", "form", "url", "context", "experimental", "extensions", metaPrefix+"tasks",
+		"list", "cancel", "requests", "call", "createMessage", "create")
 	capabilityShape.add(fSetting, "listChanged", "subscribe")
 	infoShape.add(fToken, "name", "version")
 	infoShape.add(fDocument, "title", "description")
@@ -114,6 +147,8 @@ func rpc() {
 	resourceShape.add(fSetting, "size")
 	resourceShape.add(field{rule: other, shape: hintShape}, "annotations")
 	resourceShape.add(field{rule: setting, shape: rpcMeta}, "_meta")
+	partShape.add(fResult, "structuredContent") // of a tool's result among messages
+	partShape.add(fSetting, "isError")
 	partShape.add(field{rule: setting, shape: rpcMeta}, "_meta")
 	partShape.add(field{rule: other, shape: hintShape}, "annotations")
 	hintShape.add(fEnum, "audience")
@@ -126,7 +161,12 @@ var (
 	rpcShape        = grammar(shape{})
 	rpcParams       = grammar(shape{block: true})
 	rpcResult       = grammar(shape{})
-	rpcElicited     = grammar(shape{}) // the answer to an elicitation
+	rpcElicited     = grammar(shape{})              // the answer to an elicitation
+	rpcSampled      = grammar(shape{message: true}) // the answer to sampling
+	rpcAsked        = grammar(shape{})              // the server's requests, by names of its own
+	rpcReplies      = grammar(shape{})              // what the client says to them
+	taskShape       = grammar(shape{})
+	filterShape     = grammar(shape{})
 	rpcError        = grammar(shape{})
 	rpcMeta         = grammar(shape{free: true})
 	capabilityShape = grammar(shape{free: true})
@@ -138,10 +178,26 @@ var (
 	resourceShape   = grammar(shape{})
 )
 
-// elicited reports whether object v, a result, is what a user made of a form.
-func (r *reader) elicited(v int) bool {
+// metaPrefix begins the protocol's own names in _meta and among extensions.
+const metaPrefix = "io.modelcontextprotocol/"
+
+// fState is what a server has a client send back to it. The protocol calls it
+// opaque, and whoever sends it writes what he likes: only what reads as
+// ciphertext is structure, and text in base64 is scanned as the text it is.
+var fState = field{rule: opaque}
+
+// resultShape returns the shape of object v, a result: what a user made of a
+// form, what a model said to the server's messages, or any other.
+func (r *reader) resultShape(v int) *shape {
 	content := r.doc.Member(v, "content")
-	return content >= 0 && r.isObject(content) && r.doc.Member(v, "action") >= 0
+	switch {
+	case content < 0:
+	case r.isObject(content) && r.doc.Member(v, "action") >= 0:
+		return rpcElicited
+	case r.doc.Member(v, "role") >= 0:
+		return rpcSampled
+	}
+	return rpcResult
 }
 
 // envelope reports whether object v is a JSON-RPC 2.0 message and nothing
@@ -202,10 +258,8 @@ func (r *reader) walkRPC() error {
 
 // walkEnvelope reads one JSON-RPC message.
 func (r *reader) walkEnvelope(rpc *RPC, v int) error {
-	a := at{kind: KindText, message: -1, role: RoleTool}
-	if r.msg.Leg == RequestLeg {
-		a.role = RoleNone
-	}
+	var a at
+	r.afresh(&a)
 	m := r.envelopeMembers(v)
 	if rpc.Batch {
 		if m.ID != nil {
@@ -218,12 +272,24 @@ func (r *reader) walkEnvelope(rpc *RPC, v int) error {
 		rpc.ID, rpc.Method, rpc.Tool = m.ID, m.Method, m.Tool
 		if p := r.doc.Member(v, "params"); p >= 0 {
 			rpc.Params = clone(r.doc.Raw(p))
+			if strings.HasPrefix(m.Method, "tasks/") {
+				rpc.Task = r.member(p, "taskId")
+			}
 		}
 		if p := r.doc.Member(v, "result"); p >= 0 {
 			rpc.Result = clone(r.doc.Raw(p))
 		}
 	}
 	return r.object(a, rpcShape, v)
+}
+
+// afresh makes a the place of what a JSON-RPC message says besides a call or its
+// result: nobody speaks in a client's message, and a tool in a server's.
+func (r *reader) afresh(a *at) {
+	a.kind, a.message, a.name, a.callID, a.role = KindText, -1, "", "", RoleTool
+	if r.msg.Leg == RequestLeg {
+		a.role = RoleNone
+	}
 }
 
 // envelopeMembers reads what names a JSON-RPC message and its call.

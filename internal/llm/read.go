@@ -94,6 +94,7 @@ func readDecoded(ctx context.Context, in Input, label mediatype.Label, body []by
 	}); err != nil {
 		return nil, r.work, err
 	}
+	m.addMirrors(in.Mirrors, doc)
 	return m, r.work, nil
 }
 

@@ -28,6 +28,9 @@ func dump(m *Message) string {
 	if m.RPC != nil {
 		fmt.Fprintf(&b, "rpc id=%s ids=%s method=%s tool=%s batch=%t\n", m.RPC.ID, m.RPC.IDs, m.RPC.Method, m.RPC.Tool, m.RPC.Batch)
 	}
+	if m.RPC != nil && m.RPC.Task != "" {
+		fmt.Fprintf(&b, "task %s\n", m.RPC.Task)
+	}
 	for _, t := range m.Turns {
 		fmt.Fprintf(&b, "--- role=%s kind=%s message=%d choice=%d", t.Role, t.Kind, t.Message, t.Choice)
 		if t.Name != "" || t.CallID != "" {

@@ -8,10 +8,14 @@ import (
 	"kong-ai-guard/internal/strictjson"
 )
 
-// JSON-RPC error codes of our own, from the range that is left to servers.
+// JSON-RPC error codes of our own. They lie outside of the range that JSON-RPC
+// reserves (-32768 to -32000), where applications have theirs: the Model Context
+// Protocol divided -32000 to -32099 among itself and what its SDKs used before
+// (specification of 2026-07-28, basic/index, "Error Codes"), and a client would
+// take a block for its SDK's timeout (-32001) or closed connection (-32003).
 const (
-	rpcPolicy    = -32001
-	rpcNoVerdict = -32003
+	rpcPolicy    = -31001
+	rpcNoVerdict = -31003
 )
 
 // Render writes a refusal in the error format of the API that was called, so

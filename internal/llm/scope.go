@@ -5,14 +5,14 @@ package llm
 import "slices"
 
 // Select returns, in order, the indexes of the turns that a scope takes in.
-// Text in places that the format does not know, and the last turn with all its
-// parts, are always taken.
+// Text in places that the format does not know, text in headers, and the last turn
+// with all its parts are always taken.
 func (m *Message) Select(scope Scope) []int {
 	last, lastUser, lastDef := -1, -1, -1
 	for i := range m.Turns {
 		t := &m.Turns[i]
 		switch {
-		case t.Kind == KindOther || t.Joined:
+		case t.Kind == KindOther || t.Joined || t.Beside:
 		case t.Kind == KindToolDef:
 			lastDef = i
 		default:
@@ -34,7 +34,7 @@ func (m *Message) Select(scope Scope) []int {
 			}
 			continue
 		}
-		if t.Kind == KindOther || m.together(i, last) || takes(scope, t, m.together(i, lastUser)) {
+		if t.Kind == KindOther || t.Beside || m.together(i, last) || takes(scope, t, m.together(i, lastUser)) {
 			picked = append(picked, i)
 		}
 	}

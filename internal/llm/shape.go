@@ -51,6 +51,9 @@ type field struct {
 	// joined says that readers join the texts of an array's elements, as they
 	// do with parts. See join.
 	joined bool
+	// afresh says that what is below belongs to no call, message or speaker
+	// above it. JSON-RPC's only.
+	afresh bool
 }
 
 // inherit is a field's kind where the place above decides.
@@ -75,6 +78,11 @@ type shape struct {
 	// stand beside one that means something, in upper or lower case, and all
 	// are content.
 	free bool
+
+	// each is what a member means that is not listed, nil for content. Names are
+	// the sender's own there: ids, or else content. JSON-RPC's only, whose
+	// messages are never read in pieces.
+	each *field
 
 	folds map[string]bool // the case folds of the fields' names
 }

@@ -93,6 +93,7 @@ func init() {
 	inheritFields(extraRequest, requestShape)
 	inheritFields(extraAnswer, answerShape)
 	inheritFields(rpcElicited, rpcResult)
+	inheritFields(rpcSampled, rpcResult)
 	for _, s := range allShapes {
 		s.foldNames()
 	}

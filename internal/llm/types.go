@@ -98,6 +98,9 @@ type Turn struct {
 	// Replace takes a text for it only if that says the same as the texts that
 	// go to its parts.
 	Joined bool
+	// Beside says that the text stands in headers beside the body, and so in no
+	// member of a batch. See Mirrors.
+	Beside bool
 
 	// part says that the text is one of the parts that readers join.
 	part bool
@@ -172,6 +175,9 @@ type RPC struct {
 	IDs [][]byte
 	// Method and Tool name the single call: "tools/call" and its tool.
 	Method, Tool string
+	// Task is the id of the task that the single call is about ("tasks/get"), "" if
+	// it is about none. The server made it up, the caller repeats it.
+	Task string
 	// Params, Result are the message's own members as raw JSON, nil if
 	// absent or in a batch.
 	Params, Result []byte
@@ -250,6 +256,9 @@ type Input struct {
 	// Cut names a member of the root object that is not for the reader behind
 	// us, "" for none. If its value is an object, the body is read without it.
 	Cut string
+	// Mirrors are the headers of a request that should repeat parts of the body.
+	// What they say besides it becomes a turn.
+	Mirrors []Mirror
 
 	// loosely reads a request as an answer is read: it may have equal names and
 	// lone surrogates.
@@ -297,7 +306,7 @@ type Refusal struct {
 	Message string
 	// Code is a short stable name of the outcome, such as "policy_violation".
 	Code string
-	// Policy tells a block by policy (JSON-RPC -32001) from a failure (-32003).
+	// Policy tells a block by policy (JSON-RPC -31001) from a failure (-31003).
 	Policy bool
 	// RequestID and ScanID are left out when empty.
 	RequestID, ScanID string

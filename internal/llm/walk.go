@@ -114,8 +114,8 @@ func (r *reader) isString(v int) bool { return r.doc.Kind(v) == strictjson.Strin
 // object reads the members of object v, which has shape s.
 func (r *reader) object(a at, s *shape, v int) error {
 	d := r.doc
-	if s == rpcResult && r.elicited(v) {
-		s = rpcElicited
+	if s == rpcResult {
+		s = r.resultShape(v)
 	}
 	if s == tokenShape {
 		a.block = 0 // the event's index counts tokens
@@ -135,6 +135,10 @@ func (r *reader) object(a at, s *shape, v int) error {
 			a.copy = r.copyOf(outer, c)
 		}
 		f, known := s.fields[string(name)]
+		if !known && s.each != nil {
+			r.key(a, name)
+			f, known = *s.each, true
+		}
 		if !known {
 			if s.variant(name) {
 				return r.variant(c, s.meant(name))
@@ -340,6 +344,9 @@ func (r *reader) settleCall(a *at, role *Role, call callMembers, v int) callMemb
 
 // value reads value v, whose meaning is f.
 func (r *reader) value(a at, f field, v int) error {
+	if f.afresh {
+		r.afresh(&a)
+	}
 	if f.role != "" {
 		a.role = f.role
 	}
@@ -511,6 +518,16 @@ func (r *reader) phrase(a at, v int) {
 	}
 	r.other(a.role, a.choice, r.arena.end())
 	r.reveal(a)
+}
+
+// key adds the name of a member whose names are the sender's own. One that looks
+// like an id is structure.
+func (r *reader) key(a at, name []byte) {
+	if isIdent(name) {
+		r.note(name)
+		return
+	}
+	r.other(a.role, a.choice, string(name))
 }
 
 // empty reports whether v says nothing.

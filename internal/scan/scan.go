@@ -74,6 +74,30 @@ type Scan struct {
 	Late bool
 }
 
+// stateless is the first version of the Model Context Protocol without sessions.
+const stateless = "2026-07-28"
+
+// Session names what ties the exchange to others of the Model Context Protocol,
+// "" if nothing does: the session up to version 2025-11-25. Since 2026-07-28 a
+// session id says nothing and servers ignore it (basic/transports/streamable-http,
+// "Earlier Streamable HTTP Revisions"), and no connection or handle stands for a
+// conversation (basic/index, "Statelessness"): only calls about a task name
+// something that they share, the task. The caller chooses all of it, so it is only
+// a label, of any length.
+func (s *Scan) Session() string {
+	if id := s.Header.Get("Mcp-Session-Id"); id != "" && s.Header.Get("Mcp-Protocol-Version") < stateless {
+		return id
+	}
+	call := s.Message
+	if s.Leg == llm.ResponseLeg {
+		call = s.Request // an answer need not repeat it
+	}
+	if call == nil || call.RPC == nil {
+		return ""
+	}
+	return call.RPC.Task
+}
+
 // Identity says who calls what, as far as Kong knows.
 type Identity struct {
 	Service, Route string

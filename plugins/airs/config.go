@@ -130,7 +130,7 @@ func (c *Config) declare() (fields kongschema.Record, resolve func(kongschema.Gi
 		kongschema.Bool("mask_sensitive_data", &c.MaskSensitiveData).Default(false).
 			Describe("Rewrite a prompt or an answer with the service's masked text when sensitive data is all that was found and its place is certain. Everything else is blocked as without it."),
 		kongschema.String("session_id_header", &c.SessionIDHeader).Len(1, 100).
-			Describe("Request header that names the conversation, reported to the service as `session_id`. Unset: `Mcp-Session-Id` where a client sends it."),
+			Describe("Request header that names the conversation, reported to the service as `session_id`. Unset: `Mcp-Session-Id` where a client sends it and its version of MCP has sessions (up to 2025-11-25), else the task that an MCP call is about."),
 		kongschema.String("block_message", &c.BlockMessage).Len(1, 500).
 			Describe("What clients read when the service blocks a request or an answer, in the error format of the API that they called. Unset: that it was blocked by security policy."),
 		kongschema.Bool("set_observability_headers", &c.TellVerdict).Default(false).

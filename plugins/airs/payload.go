@@ -199,7 +199,7 @@ func sessionOf(c *Config, s *scan.Scan) string {
 			return id
 		}
 	}
-	return s.Header.Get("Mcp-Session-Id")
+	return s.Session()
 }
 
 // appUser names the user, as far as Kong knows one.

@@ -60,8 +60,14 @@ func toolEventsOf(head []byte, c *Config, s *scan.Scan, most int) (events [][]by
 		}
 		rest = append(rest, one.Turns...)
 	}
+	if len(events) > 0 {
+		rest = append(rest, turnsWhere(s.Turns, besideBody, true)...)
+	}
 	return events, rest
 }
+
+// besideBody reports whether a turn is in no member of a batch.
+func besideBody(t llm.Turn) bool { return t.Beside }
 
 // maxBatch is how many members of a batch are read one by one.
 const maxBatch = 256

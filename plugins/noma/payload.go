@@ -72,9 +72,9 @@ func newPayload(s *scan.Scan, choice int, subject string) payload {
 // maxSession bounds a session id that a client made, in characters.
 const maxSession = 100
 
-// session is the session that the client names, else the request.
+// session is the session or task that the client names, else the request.
 func session(s *scan.Scan) string {
-	if id := s.Header.Get("Mcp-Session-Id"); label(id, maxSession) {
+	if id := s.Session(); label(id, maxSession) {
 		return id
 	}
 	return s.RequestID

@@ -135,6 +135,17 @@ func TestContext(t *testing.T) {
 		{"answer with an id", func(s *scan.Scan) { s.Leg, s.Message.ID = llm.ResponseLeg, "test-response-id" }, `{"applicationId":"test-app","ipAddress":"192.168.1.1","userId":"alice","sessionId":"test-call-id","requestId":"test-response-id"}`},
 		{"a client's session", func(s *scan.Scan) { s.Header = http.Header{"Mcp-Session-Id": {"s-1"}} }, `{"applicationId":"test-app","ipAddress":"192.168.1.1","userId":"alice","sessionId":"s-1","requestId":"test-call-id"}`},
 		{"a session that is no label", func(s *scan.Scan) { s.Header = http.Header{"Mcp-Session-Id": {strings.Repeat("s", 101)}} }, `{"applicationId":"test-app","ipAddress":"192.168.1.1","userId":"alice","sessionId":"test-call-id","requestId":"test-call-id"}`},
+		{"a session of a version that has none", func(s *scan.Scan) {
+			s.Header = http.Header{"Mcp-Session-Id": {"s-1"}, "Mcp-Protocol-Version": {"2026-07-28"}}
+		}, `{"applicationId":"test-app","ipAddress":"192.168.1.1","userId":"alice","sessionId":"test-call-id","requestId":"test-call-id"}`},
+		{"a session of the version before", func(s *scan.Scan) {
+			s.Header = http.Header{"Mcp-Session-Id": {"s-1"}, "Mcp-Protocol-Version": {"2025-11-25"}}
+		}, `{"applicationId":"test-app","ipAddress":"192.168.1.1","userId":"alice","sessionId":"s-1","requestId":"test-call-id"}`},
+		{"a task", func(s *scan.Scan) { s.Message.RPC = &llm.RPC{Method: "tasks/get", Task: "t-81"} }, `{"applicationId":"test-app","ipAddress":"192.168.1.1","userId":"alice","sessionId":"t-81","requestId":"test-call-id"}`},
+		{"the answer about a task", func(s *scan.Scan) {
+			s.Leg, s.Request = llm.ResponseLeg, &llm.Message{RPC: &llm.RPC{Method: "tasks/get", Task: "t-81"}}
+		}, `{"applicationId":"test-app","ipAddress":"192.168.1.1","userId":"alice","sessionId":"t-81","requestId":"test-call-id"}`},
+		{"a task that is no label", func(s *scan.Scan) { s.Message.RPC = &llm.RPC{Task: strings.Repeat("s", 101)} }, `{"applicationId":"test-app","ipAddress":"192.168.1.1","userId":"alice","sessionId":"test-call-id","requestId":"test-call-id"}`},
 		{"nobody known", func(s *scan.Scan) { s.Identity = scan.Identity{} }, `{"applicationId":"test-app","sessionId":"test-call-id","requestId":"test-call-id"}`},
 		{"a name that is not UTF-8", func(s *scan.Scan) { s.Identity.Consumer.Username = "Ren\xe9" }, `{"applicationId":"test-app","ipAddress":"192.168.1.1","userId":"Ren\ufffd","sessionId":"test-call-id","requestId":"test-call-id"}`},
 	} {

@@ -115,7 +115,7 @@ return {
           default = false,
         } },
         { session_id_header = {
-          description = "Request header that names the conversation, reported to the service as `session_id`. Unset: `Mcp-Session-Id` where a client sends it.",
+          description = "Request header that names the conversation, reported to the service as `session_id`. Unset: `Mcp-Session-Id` where a client sends it and its version of MCP has sessions (up to 2025-11-25), else the task that an MCP call is about.",
           type = "string",
           len_min = 1,
           len_max = 100,

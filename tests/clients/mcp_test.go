@@ -11,7 +11,7 @@ import (
 )
 
 // policyCode is the JSON-RPC error code of a block.
-const policyCode = -32001
+const policyCode = -31001
 
 func TestMCPSession(t *testing.T) {
 	for _, path := range []string{"/mcp", "/models-relay/mcp", "/models-noma-relay/mcp"} {

@@ -19,7 +19,7 @@ import (
 )
 
 // policyCode is the JSON-RPC error code of a block.
-const policyCode = -32001
+const policyCode = -31001
 
 const progress = "event: message\ndata: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/message\",\"params\":{\"level\":\"info\",\"data\":\"looking\"}}\n\n"
 
