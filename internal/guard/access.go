@@ -56,8 +56,45 @@ func (p *phase) access() error {
 	case policy.Monitor:
 		return p.letGo(in, policy.Decision{Finding: p.reserveMonitored(&in.body)})
 	default:
+		if err := p.fetchListen(in); err != nil {
+			return err
+		}
 		return p.letGo(in, policy.Decision{Finding: policy.Ended(policy.Skipped, "")})
 	}
+}
+
+// fetchListen asks for a body that nobody would look at, where it decides
+// whether the answer ever ends. What Kong does not give asks for nothing. The
+// error is pdk.ErrGone.
+func (p *phase) fetchListen(in *incoming) error {
+	if p.engine.needsBody() || p.engine.settings.ResponseMode != policy.Enforce || !in.head.MayListen() {
+		return nil
+	}
+	if err := p.knowCaller(); err != nil {
+		return err
+	}
+	raw := pdk.RequestRawBody()
+	if err := p.batch(&raw); err != nil {
+		return err
+	}
+	in.fault = p.readBody(&raw, &in.body)
+	return nil
+}
+
+// refuseListen ends an exchange whose answer would be held for ever, once its
+// request was judged: what it says is none the better for it. The error is
+// pdk.ErrGone.
+func (p *phase) refuseListen(in *incoming, f policy.Finding) error {
+	f.Outcome, f.Was, f.Reason = policy.ListenRefused, policy.Undecided, ""
+	if f.Message == nil {
+		// Its caller waits for an answer with its id.
+		if allowed, err := p.holdWork(&in.in); err == nil {
+			if c, err := p.engine.readRequest(p.ctx, in.in, p.exchange.header, allowed); err == nil {
+				f.Message = c.message
+			}
+		}
+	}
+	return p.end(f)
 }
 
 // needsBody reports whether the access phase looks at the body. With the
@@ -151,8 +188,11 @@ func (p *phase) letGo(in *incoming, d policy.Decision) error {
 	if subject := p.subjectCall(in, &d.Finding); subject != nil {
 		calls = append(calls, subject)
 	}
-	if plan == policy.PassOpenStream && e.warnedGet.CompareAndSwap(false, true) {
-		e.process.Notice(false, "an event stream by GET passes unscanned, as mcp_get_stream says; later ones are only counted")
+	if plan == policy.RefuseListen {
+		return p.refuseListen(in, d.Finding)
+	}
+	if (plan == policy.PassOpenStream || plan == policy.PassListen) && e.warnedGet.CompareAndSwap(false, true) {
+		e.process.Notice(false, "an event stream that stays open (by GET, or by subscriptions/listen) passes unscanned, as mcp_get_stream says; later ones are only counted")
 	}
 	var response *policy.Report
 	if unseen := plan.Unseen(); unseen != "" {

@@ -45,7 +45,7 @@ func mayRelease(value *pdk.Call) bool {
 func (e *Engine) appendMarkCalls(calls []*pdk.Call, in *incoming) []*pdk.Call {
 	s := &e.settings
 	switch {
-	case s.ResponseMode == policy.Enforce && s.PassStreams:
+	case s.ResponseMode == policy.Enforce && (s.PassStreams || s.PassMCPGetStream):
 		// What stood there may have to stay.
 		mark := pdk.SetNginxCtxText(bufferedKey, e.ownMark())
 		in.buffering = pdk.NginxCtx(bufferedKey)

@@ -116,13 +116,14 @@ func (c *carriage) flow(p *run, a *http.Response, in llm.Input) error {
 }
 
 // opensFirst reports whether the head goes out before anything has come. A
-// stream that is opened by GET is mostly for what a server has to say by itself,
-// as MCP's: it may be silent for long, and clients do nothing before they have
+// stream that is opened by GET or by subscriptions/listen is mostly for what a
+// server has to say by itself, as MCP's: it may be silent for long, and clients do nothing before they have
 // its head. A block of its first message is then told in the stream. One with a
 // content coding waits: whether it goes out decoded shows later.
 func (f *flow) opensFirst() bool {
 	t, _, _ := strings.Cut(f.in.ContentType, ";")
-	return f.r.Method == http.MethodGet && f.a.StatusCode == http.StatusOK && f.in.ContentEncoding == "" && strings.EqualFold(strings.TrimSpace(t), "text/event-stream")
+	listens := f.in.Request != nil && f.in.Request.RPC != nil && f.in.Request.RPC.Listens()
+	return (f.r.Method == http.MethodGet || listens) && f.a.StatusCode == http.StatusOK && f.in.ContentEncoding == "" && strings.EqualFold(strings.TrimSpace(t), "text/event-stream")
 }
 
 // An unreadableError is the stream's own word for why it reads no further.

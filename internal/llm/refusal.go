@@ -3,6 +3,8 @@
 package llm
 
 import (
+	"bytes"
+	"slices"
 	"strconv"
 
 	"kong-ai-guard/internal/strictjson"
@@ -17,6 +19,9 @@ const (
 	rpcPolicy    = -31001
 	rpcNoVerdict = -31003
 )
+
+// rpcNoMethod is JSON-RPC's own code for a method that a server does not have.
+const rpcNoMethod = -32601
 
 // Render writes a refusal in the error format of the API that was called, so
 // that its clients raise their normal errors. The message also stands at the
@@ -75,6 +80,9 @@ func rpcRefusal(r *Refusal, id []byte) []byte {
 	if r.Policy {
 		code = rpcPolicy
 	}
+	if r.NoListening && r.listens(id) {
+		code = rpcNoMethod
+	}
 	if len(id) == 0 {
 		id = []byte("null")
 	}
@@ -90,6 +98,15 @@ func rpcRefusal(r *Refusal, id []byte) []byte {
 	o.close()
 	o.close()
 	return o.end()
+}
+
+// listens reports whether the call with this id asks for a stream that stays
+// open. Where the calls are not known, the one that was refused does.
+func (r *Refusal) listens(id []byte) bool {
+	if r.RPC == nil || !r.RPC.Batch {
+		return true
+	}
+	return slices.ContainsFunc(r.RPC.Members, func(m RPCMember) bool { return m.listens() && bytes.Equal(m.ID, id) })
 }
 
 // An object is a JSON object being written. Empty strings are left out.

@@ -308,6 +308,9 @@ type Refusal struct {
 	Code string
 	// Policy tells a block by policy (JSON-RPC -31001) from a failure (-31003).
 	Policy bool
+	// NoListening says that a call for a stream that stays open is not offered
+	// here (JSON-RPC -32601). Other calls of its batch end by policy.
+	NoListening bool
 	// RequestID and ScanID are left out when empty.
 	RequestID, ScanID string
 	// Details is a JSON object that says more, nil for none. It stands where

@@ -24,6 +24,13 @@ const (
 	PassOpenStream
 	// PassWatchedOpenStream is the same on a leg that is only monitored.
 	PassWatchedOpenStream
+	// RefuseListen ends the exchange. Its request asks for a stream that stays
+	// open by a POST, as MCP's subscriptions/listen, and would be held for ever.
+	RefuseListen
+	// PassListen passes such a stream.
+	PassListen
+	// PassWatchedListen is the same on a leg that is only monitored.
+	PassWatchedListen
 	// PassWatchedStream lets a stream flow that would be monitored.
 	PassWatchedStream
 	// PassStream passes a stream that is not to be scanned although answers are
@@ -73,6 +80,9 @@ var plans = [answerPlans]plan{
 	KeepAnswer:                 {"", BufferingSaid, true},
 	PassOpenStream:             {ReasonEventStream, BufferingReleased, true},
 	PassWatchedOpenStream:      {ReasonEventStream, BufferingAskedAndReleasedIfFree, true},
+	RefuseListen:               {"", BufferingSaid, true},
+	PassListen:                 {ReasonListen, BufferingRestored, true},
+	PassWatchedListen:          {ReasonListen, BufferingAskedAndReleasedIfFree, true},
 	PassWatchedStream:          {ReasonStream, BufferingAskedAndReleasedIfFree, true},
 	PassStream:                 {ReasonPassed, BufferingRestored, true},
 	PassUnscannedWatchedStream: {ReasonPassed, BufferingAskedAndReleasedIfFree, true},
@@ -97,6 +107,11 @@ func PlanAnswer(s *Settings, h *RequestHead, in *llm.Input, m *llm.Message) Answ
 		return KeepAnswer
 	case s.ResponseMode == Off:
 		return IgnoreAnswer
+	}
+	if plan, listens := s.planListen(h.listens(m, in)); listens {
+		return plan
+	}
+	switch {
 	case s.KeepBuffering:
 	case h.opensEventStream() && watched:
 		return PassWatchedOpenStream
@@ -113,6 +128,24 @@ func PlanAnswer(s *Settings, h *RequestHead, in *llm.Input, m *llm.Message) Answ
 		return WatchAnswer
 	}
 	return ScanAnswer
+}
+
+// planListen is the plan of a stream that stays open by a POST. It can never be
+// held, so where it may not flow it is refused: monitoring too would do more to
+// its client by waiting for its end. What may come with other answers does not
+// pass, and is no reason for monitoring to refuse those.
+func (s *Settings) planListen(l llm.Listening) (_ AnswerPlan, listens bool) {
+	switch {
+	case l == llm.NoListening, l == llm.ListensAmongOthers && s.ResponseMode == Monitor:
+		return ScanAnswer, false
+	case l == llm.ListensAmongOthers, s.KeepBuffering:
+		return RefuseListen, true
+	case s.ResponseMode == Monitor:
+		return PassWatchedListen, true
+	case s.PassMCPGetStream:
+		return PassListen, true
+	}
+	return RefuseListen, true
 }
 
 // PlanRelayed is PlanAnswer for a relayed exchange. Its answer is seen in

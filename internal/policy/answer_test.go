@@ -101,6 +101,9 @@ func TestPlansTable(t *testing.T) {
 		policy.KeepAnswer:                 {"", policy.BufferingSaid, true},
 		policy.PassOpenStream:             {policy.ReasonEventStream, policy.BufferingReleased, true},
 		policy.PassWatchedOpenStream:      {policy.ReasonEventStream, policy.BufferingAskedAndReleasedIfFree, true},
+		policy.RefuseListen:               {"", policy.BufferingSaid, true},
+		policy.PassListen:                 {policy.ReasonListen, policy.BufferingRestored, true},
+		policy.PassWatchedListen:          {policy.ReasonListen, policy.BufferingAskedAndReleasedIfFree, true},
 		policy.PassWatchedStream:          {policy.ReasonStream, policy.BufferingAskedAndReleasedIfFree, true},
 		policy.PassStream:                 {policy.ReasonPassed, policy.BufferingRestored, true},
 		policy.PassUnscannedWatchedStream: {policy.ReasonPassed, policy.BufferingAskedAndReleasedIfFree, true},
@@ -110,6 +113,88 @@ func TestPlansTable(t *testing.T) {
 		}
 		if plan.Unseen() != "" && !plan.Ends() {
 			t.Errorf("plan %d: an answer that is not looked at does not end the exchange", plan)
+		}
+	}
+}
+
+// A subscription never waits for an end that does not come, and flows unseen
+// only where streams that stay open may. What comes with other calls, or is a
+// subscription for some servers only, never does.
+func TestPlanListen(t *testing.T) {
+	const (
+		alone  = `{"jsonrpc":"2.0","id":1,"method":"subscriptions/listen","params":{"notifications":{}}}`
+		batch  = `[{"jsonrpc":"2.0","id":1,"method":"tools/list"},` + alone + `]`
+		spelt  = `{"jsonrpc":"2.0","id":1,"Method":"subscriptions/listen"}`
+		twice  = `{"jsonrpc":"2.0","id":1,"method":"tools/list","method":"subscriptions/listen"}`
+		around = `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"subscriptions/listen","method":"subscriptions/listen"}}`
+	)
+	type row struct {
+		mode       policy.Mode
+		keep, pass bool
+		body       string
+		want       policy.AnswerPlan
+	}
+	var rows []row
+	for _, pass := range []bool{false, true} {
+		for _, body := range []string{alone, batch, spelt, twice, around} {
+			rows = append(rows, row{policy.Off, false, pass, body, policy.IgnoreAnswer}, row{policy.Off, true, pass, body, policy.KeepAnswer})
+		}
+		for _, keep := range []bool{false, true} {
+			for _, body := range []string{batch, spelt} {
+				rows = append(rows, row{policy.Enforce, keep, pass, body, policy.RefuseListen}, row{policy.Monitor, keep, pass, body, policy.WatchAnswer})
+			}
+			for _, body := range []string{twice, around} {
+				rows = append(rows, row{policy.Enforce, keep, pass, body, policy.ScanAnswer}, row{policy.Monitor, keep, pass, body, policy.WatchAnswer})
+			}
+		}
+		rows = append(rows, row{policy.Enforce, true, pass, alone, policy.RefuseListen}, row{policy.Monitor, true, pass, alone, policy.RefuseListen},
+			row{policy.Monitor, false, pass, alone, policy.PassWatchedListen})
+	}
+	rows = append(rows, row{policy.Enforce, false, false, alone, policy.RefuseListen}, row{policy.Enforce, false, true, alone, policy.PassListen})
+	for _, r := range rows {
+		for _, header := range []http.Header{
+			{"Accept": {"application/json, text/event-stream"}},
+			{"Accept": {"application/json, text/event-stream"}, "Mcp-Method": {"tools/list"}},
+		} {
+			s := policy.Settings{RequestMode: policy.Enforce, ResponseMode: r.mode, KeepBuffering: r.keep, PassMCPGetStream: r.pass}
+			in := &llm.Input{Leg: llm.RequestLeg, Path: "/mcp", Body: []byte(r.body)}
+			h := &policy.RequestHead{Method: http.MethodPost, Header: header}
+			if got := policy.PlanAnswer(&s, h, in, nil); got != r.want {
+				t.Errorf("%s keep=%v pass=%v, unread %s: plan %d, want %d", r.mode, r.keep, r.pass, r.body, got, r.want)
+			}
+			m, err := llm.Read(*in, llm.Limits{DecodedBytes: 1 << 20, Ratio: 100, Depth: llm.DefaultDepth})
+			if err != nil {
+				if r.body != twice {
+					t.Errorf("%s: %v", r.body, err)
+				}
+				continue
+			}
+			if got := policy.PlanAnswer(&s, h, in, m); got != r.want {
+				t.Errorf("%s keep=%v pass=%v, read %s: plan %d, want %d", r.mode, r.keep, r.pass, r.body, got, r.want)
+			}
+			if got := policy.PlanRelayed(&s, in, m); got.Unseen() != "" {
+				t.Errorf("%s: relayed with plan %d", r.body, got)
+			}
+		}
+	}
+}
+
+// The header that names a method decides nothing.
+func TestMethodHeaderDecidesNothing(t *testing.T) {
+	for _, pass := range []bool{false, true} {
+		s := policy.Settings{RequestMode: policy.Enforce, ResponseMode: policy.Enforce, PassMCPGetStream: pass}
+		in := &llm.Input{Leg: llm.RequestLeg, Path: "/mcp", Body: []byte(`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"x"}}`)}
+		h := &policy.RequestHead{Method: http.MethodPost, Header: http.Header{
+			"Accept": {"application/json, text/event-stream"}, "Mcp-Method": {"subscriptions/listen"},
+		}}
+		m, err := llm.Read(*in, llm.Limits{DecodedBytes: 1 << 20, Ratio: 100, Depth: llm.DefaultDepth})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, read := range []*llm.Message{nil, m} {
+			if got := policy.PlanAnswer(&s, h, in, read); got != policy.ScanAnswer {
+				t.Errorf("pass=%v read=%v: plan %d", pass, read != nil, got)
+			}
 		}
 	}
 }

@@ -104,8 +104,9 @@ func refusal(v *Vendor, s *Settings, leg llm.Leg, x *Exchange, f *Finding) *Refu
 	format, rpc := calledAPI(leg, x, f.Message)
 	rendered := llm.Refusal{
 		Format: format, RPC: rpc, Status: status, Message: message, Code: r.code,
-		Policy:    status < 500,
-		RequestID: x.RequestID, ScanID: f.Verdict.ScanID,
+		Policy:      status < 500,
+		NoListening: f.Outcome == ListenRefused,
+		RequestID:   x.RequestID, ScanID: f.Verdict.ScanID,
 	}
 	if f.Outcome == Blocked {
 		rendered.Details = f.Verdict.Details

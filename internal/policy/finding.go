@@ -68,6 +68,7 @@ const (
 	ReasonEarlyMask   = "mask before the scan of another plugin"
 	ReasonErrorAnswer = "error answer"
 	ReasonEventStream = "event stream by GET"
+	ReasonListen      = "event stream by subscriptions/listen"
 	ReasonStream      = "monitored stream"
 	ReasonPassed      = "stream that is not to be scanned"
 	ReasonQueueFull   = "monitor queue full"

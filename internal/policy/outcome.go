@@ -27,6 +27,7 @@ const (
 	MediaRefused
 	UpgradeRefused
 	StreamRefused
+	ListenRefused
 	HTTP2Refused
 	Unavailable
 	Degraded
@@ -143,6 +144,12 @@ var rules = [Outcomes]rule{
 		name: "event_stream_refused", action: actionRefuse, severity: Warning,
 		status: [2]int{405, 0}, code: "event_stream_not_supported",
 		message: [2]string{"An event stream by GET is not supported here", ""},
+	},
+	ListenRefused: {
+		// The status is the protocol's for a method that is not there.
+		name: "subscription_refused", action: actionRefuse, severity: Warning,
+		status: [2]int{404, 0}, code: "subscription_not_supported",
+		message: [2]string{"A subscription by subscriptions/listen is not supported here", ""},
 	},
 	HTTP2Refused: {
 		name: "http2_refused", action: actionRefuse, severity: Warning,

@@ -79,6 +79,20 @@ func (h *RequestHead) opensEventStream() bool {
 	return h.Method == http.MethodGet && h.accepts("text/event-stream")
 }
 
+// listens finds out how this asks for MCP's other stream that stays open, which
+// is opened by a POST. M is what was read of the body, nil if nothing was: then
+// only those are looked at that take an event stream, as the protocol wants it.
+func (h *RequestHead) listens(m *llm.Message, in *llm.Input) llm.Listening {
+	if m == nil && !h.MayListen() {
+		return llm.NoListening
+	}
+	return llm.ListeningOf(in, m)
+}
+
+// MayListen reports whether this may ask for a stream that stays open, for all
+// that its head says.
+func (h *RequestHead) MayListen() bool { return h.accepts("text/event-stream") }
+
 // asksForStream reports whether a request's body asks for a stream.
 func asksForStream(m *llm.Message, in *llm.Input) bool {
 	if m != nil {

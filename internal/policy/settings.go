@@ -55,7 +55,8 @@ type Settings struct {
 	ScanErrorAnswers bool
 	// Scope says how much of a request is scanned.
 	Scope llm.Scope
-	// PassMCPGetStream lets a GET for an event stream pass unscanned.
+	// PassMCPGetStream lets MCP's streams that stay open pass unscanned: those
+	// by GET, and by subscriptions/listen.
 	PassMCPGetStream bool
 	// PassStreams lets the answer to a request for an event stream pass
 	// unscanned and unbuffered. What comes as a stream unasked, and MCP, are

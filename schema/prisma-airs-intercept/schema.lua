@@ -244,7 +244,7 @@ return {
           one_of = { "everything", "conversation", "user", "last_user" },
         } },
         { mcp_get_stream = {
-          description = "What becomes of a GET that asks for an event stream, as MCP clients send: `refuse` with 405, which they take as \"no stream here\", or `pass` it unscanned.",
+          description = "What becomes of an event stream that MCP clients keep open, which Kong's phases cannot scan. By a GET: `refuse` with 405, which they take as \"no stream here\", or `pass` it unscanned. By `subscriptions/listen` of MCP 2026-07-28: `refuse` with 404 and JSON-RPC's -32601 (\"no such method\"), or `pass`. Relayed streams flow and are judged, whatever stands here.",
           type = "string",
           default = "refuse",
           one_of = { "refuse", "pass" },
