@@ -15,8 +15,9 @@ import (
 type api struct {
 	format Format
 
-	// paths are ends of its API's paths. Of the ends that fit a path the
-	// longest decides, whatever format it belongs to.
+	// paths are ends of its API's paths, in which * stands for one segment. Of
+	// the ends that fit a path the longest decides, whatever format it belongs
+	// to.
 	paths []string
 	// streams are the paths that ask for a streamed answer, and unlessTold
 	// those that do so unless the body says otherwise.
@@ -63,6 +64,7 @@ var apis = []*api{
 	&mcpAPI,
 	&geminiAPI,
 	&invokeAPI,
+	&agentsAPI,
 	&cohereAPI,
 	&ollamaAPI,
 	&converseAPI,
@@ -158,6 +160,17 @@ type signs struct {
 
 // has reports whether there is a member of this name.
 func (s signs) has(name string) bool { return s.doc.Member(s.root, name) >= 0 }
+
+// first reports whether there is an array of this name whose first element is
+// what is says.
+func (s signs) first(name string, is func(*strictjson.Doc, int) bool) bool {
+	v := s.doc.Member(s.root, name)
+	if v < 0 || s.doc.Kind(v) != strictjson.Array {
+		return false
+	}
+	c := s.doc.First(v)
+	return c < s.doc.Next(v) && is(s.doc, c)
+}
 
 // any reports whether there is a member with one of these names.
 func (s signs) any(names map[string]bool) bool {

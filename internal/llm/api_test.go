@@ -93,7 +93,7 @@ func TestAddAFormat(t *testing.T) {
 // models that the sandbox plays against each other.
 func TestFormatsAreComplete(t *testing.T) {
 	noAPI := []Format{None, Unknown, Text, Form, Media}
-	noModel := []Format{Gemini, BedrockConverse, BedrockInvoke, Cohere} // the sandbox has none of these
+	noModel := []Format{Gemini, BedrockConverse, BedrockInvoke, Cohere, AnthropicAgents} // the sandbox has none of these
 	golden := goldenFormats(t)
 	played := sourceOf(t, "fakellm")
 
@@ -220,6 +220,7 @@ func TestRefusalTypes(t *testing.T) {
 		{OpenAIChat, "error.type", map[int]string{400: "invalid_request_error", 403: "permission_error", 413: "invalid_request_error", 503: "server_error"}},
 		{Unknown, "error.type", map[int]string{400: "invalid_request_error", 403: "permission_error", 503: "server_error"}},
 		{AnthropicMessages, "error.type", map[int]string{400: "invalid_request_error", 403: "permission_error", 413: "request_too_large", 502: "api_error"}},
+		{AnthropicAgents, "error.type", map[int]string{403: "permission_error", 503: "api_error"}},
 		{Gemini, "error.status", map[int]string{400: "INVALID_ARGUMENT", 403: "PERMISSION_DENIED", 502: "INTERNAL", 503: "UNAVAILABLE"}},
 		{BedrockConverse, "__type", map[int]string{400: "ValidationException", 403: "AccessDeniedException", 502: "InternalServerException", 503: "ServiceUnavailableException"}},
 		{BedrockInvoke, "__type", map[int]string{400: "ValidationException"}},

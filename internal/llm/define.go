@@ -139,7 +139,7 @@ func (d *definition) detail(v int, name string) {
 		for c := d.doc.First(v); c < d.doc.Next(v); c = d.doc.Next(c) {
 			d.detail(c, string(d.doc.Name(c)))
 		}
-	case kind == strictjson.Array && name == "icons":
+	case kind == strictjson.Array && (name == "icons" || name == "configs"):
 		for c := d.doc.First(v); c < d.doc.Next(v); c = d.doc.Next(c) {
 			d.detail(c, name)
 		}
@@ -367,13 +367,13 @@ var (
 	// hostedTypes are the types of tools that providers run.
 	hostedTypes = wordSet(`mcp file_search web_search web_search_preview web_search_premium code_interpreter image_generation
 computer computer_use computer_use_preview local_shell shell apply_patch tool_search web_fetch code_execution bash text_editor memory
-tool_search_tool_regex tool_search_tool_bm mcp_toolset x_search collections_search browser_search document_library`)
+tool_search_tool_regex tool_search_tool_bm mcp_toolset agent_toolset advisor x_search collections_search browser_search document_library`)
 
 	// hostedSettings are the settings of those tools. They are structure when
 	// they are numbers, booleans, words of the APIs, sizes or ids.
 	hostedSettings = wordSet(`max_num_results score_threshold search_context_size display_width display_height display_width_px display_height_px
 display_number environment require_approval quality size output_format background partial_images input_fidelity moderation max_characters
-output_compression max_uses max_content_tokens vector_store_ids file_ids defer_loading strict`)
+output_compression max_uses max_content_tokens vector_store_ids file_ids defer_loading strict model max_tokens allowed_callers mcp_server_name`)
 
 	// keyHeaders are the headers in which keys are sent.
 	keyHeaders = wordSet(`authorization proxy-authorization x-api-key api-key x-auth-token x-goog-api-key`)
@@ -390,15 +390,15 @@ response responseJsonSchema schema`)
 
 	// details are the members of an entry that are objects of settings.
 	details = wordSet(`annotations icons execution cache_control cachePoint googleSearch google_search codeExecution code_execution urlContext
-url_context googleSearchRetrieval google_search_retrieval dynamicRetrievalConfig dynamic_retrieval_config`)
+url_context default_config configs permission_policy caching googleSearchRetrieval google_search_retrieval dynamicRetrievalConfig dynamic_retrieval_config`)
 
 	// entrySwitches are the numbers and booleans of entries and their details.
 	entrySwitches = wordSet(`strict required defer_loading eager_input_streaming readOnlyHint destructiveHint idempotentHint openWorldHint
-priority size dynamicThreshold dynamic_threshold title description`)
+priority size enabled dynamicThreshold dynamic_threshold title description`)
 
 	// fixedValues are the values that the protocols fix, by the name of the member.
 	fixedValues = map[string]map[string]bool{
-		"type": wordSet(`ephemeral default`), "ttl": wordSet(`5m 1h`),
+		"type": wordSet(`ephemeral default always_allow always_ask`), "ttl": wordSet(`5m 1h`),
 		"taskSupport": wordSet(`optional required forbidden`), "audience": wordSet(`user assistant`), "theme": wordSet(`light dark`),
 		"mode": wordSet(`MODE_DYNAMIC MODE_UNSPECIFIED`), "behavior": wordSet(`BLOCKING NON_BLOCKING UNSPECIFIED`),
 		"mimeType": wordSet(`text/plain text/csv text/html text/markdown text/css text/xml text/javascript text/x-python text/x-rust

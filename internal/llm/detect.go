@@ -22,11 +22,27 @@ func FormatOf(path string) Format {
 func formatOfPath(path string) (Format, bool) {
 	path = strings.TrimRight(path, "/")
 	for i := range known.ends {
-		if e := &known.ends[i]; strings.HasSuffix(path, e.end) {
+		if e := &known.ends[i]; endsIn(path, e.end) {
 			return e.format, true
 		}
 	}
 	return Unknown, false
+}
+
+// endsIn reports whether a path ends in end, in which * stands for one segment.
+func endsIn(path, end string) bool {
+	for {
+		star := strings.LastIndexByte(end, '*')
+		rest, ok := strings.CutSuffix(path, end[star+1:])
+		if !ok || star < 0 {
+			return ok
+		}
+		slash := strings.LastIndexByte(rest, '/')
+		if slash < 0 || slash == len(rest)-1 {
+			return false
+		}
+		path, end = rest[:slash+1], end[:star]
+	}
 }
 
 // requestFormat returns the format of a request by its root's names. The path
@@ -36,7 +52,7 @@ func requestFormat(d *strictjson.Doc, path string) Format {
 		return Unknown
 	}
 	s := signs{d, strictjson.Root}
-	if !s.any(known.promptNames) && !s.any(known.askNames) {
+	if !s.any(known.promptNames) && !s.any(known.askNames) && !agentsAPI.request(s) {
 		return Unknown
 	}
 	// Messages of MCP are already known by their envelope. MCP's paths say

@@ -54,6 +54,11 @@ func TestEndings(t *testing.T) {
 		{"anthropic", AnthropicMessages, Events, nil, "", "event: error", map[string]string{
 			"type": "error", "error.type": "permission_error", "error.message": "Response blocked by security policy", "request_id": "req-7f3a", "code": "policy_violation",
 		}},
+		{"anthropic, results of a batch", AnthropicMessages, Lines, nil, "", "-", map[string]string{
+			"custom_id": "", "result.type": "errored", "result.error.type": "error", "result.error.error.type": "permission_error",
+			"result.error.error.message": "Response blocked by security policy", "result.error.request_id": "req-7f3a", "code": "policy_violation",
+		}},
+		{"anthropic, a session's events", AnthropicAgents, Events, nil, "", "event: error", map[string]string{"type": "error", "error.type": "permission_error"}},
 		{"gemini", Gemini, Events, nil, "", "-", map[string]string{
 			"error.code": "403", "error.message": "Response blocked by security policy", "error.status": "PERMISSION_DENIED", "error.details.0.rule": "house", "scan_id": "scan-91c2",
 		}},

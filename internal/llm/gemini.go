@@ -20,7 +20,9 @@ var geminiAPI = api{
 	asks:    "instances requests",
 	spelled: "contents systeminstruction",
 	answers: "candidates promptFeedback usageMetadata embedding embeddings predictions error",
-	request: func(s signs) bool { return s.has("contents") || s.has("instances") || s.has("requests") },
+	request: func(s signs) bool {
+		return s.has("contents") || s.has("instances") || s.has("requests") && !s.first("requests", isBatched)
+	},
 	answer:  func(s signs) bool { return s.has("candidates") },
 	array:   true, // when it is not asked for events
 	grammar: gemini,

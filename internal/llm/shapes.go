@@ -90,6 +90,8 @@ func init() {
 	// are messages, parts and calls side by side. A delta is either, too.
 	inheritFields(messageShape, partShape)
 	inheritFields(deltaShape, messageShape)
+	inheritFields(eventShape, messageShape)
+	inheritFields(eventShape, answerShape)
 	inheritFields(extraRequest, requestShape)
 	inheritFields(extraAnswer, answerShape)
 	inheritFields(rpcElicited, rpcResult)

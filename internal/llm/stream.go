@@ -99,7 +99,10 @@ func (m *assembler) of(r *reader, k threadKey, a at) (s *streamed, made bool) {
 	s = &streamed{at: a, fixed: true, json: k.slot == slotArguments}
 	if k.slot != "" && !a.apart {
 		s.group = k
-		s.group.block, s.group.call = 0, 0
+		s.group.call = 0
+		if !a.event {
+			s.group.block = 0
+		}
 	}
 	if len(m.texts) == maxTexts {
 		r.fail(errTooMany)

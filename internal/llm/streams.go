@@ -210,6 +210,9 @@ func (r *reader) chunk(in Input, data []byte, base int, fixed bool) error {
 		}
 		return r.value(a, field{rule: other, shape: answerShape}, root)
 	}
+	if isSessionEvent(r.doc, root) {
+		return r.object(a, eventShape, root)
+	}
 	return r.object(a, answerShape, root)
 }
 

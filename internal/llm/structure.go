@@ -473,6 +473,9 @@ exhaustion resource resources cancellation minimum reasoning paid dynamic simila
 link get set form info notice critical alert emergency this servers accept decline keepalive keep alive heartbeat hybrid sync async parsed raw trace fallback queries query accurate contextual off fast allowed approximate duration encrypted uses confirmed
 notifications resources prompts templates roots progress subscribe unsubscribe elicitation initialized changed cancel tasks
 logging level resource capabilities discover listen subscriptions acknowledged update working
+advisor addition removal summarize idle running rescheduled terminated interrupt confirmation thread coordinator multiagent
+span evaluation ongoing workflow phase compacted received sent define errored
+view str compact usage retrying connection repository overrides memory canceled processing allow ask
 azure anthropic openai claude deployment fallback deny price browser never always candidates thoughts cached hit miss accepted rejected prediction upstream inference queue breakdown write creation input jpeg png pdf webp csv
 `)
 

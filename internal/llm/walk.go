@@ -49,7 +49,10 @@ type at struct {
 	// joined says that clients join all pieces of the choice, whatever type
 	// or number stands beside them.
 	joined bool
-	copy   uint64 // of names that stand twice: see copyOf
+	// event says that block is the event of a stream that holds or continues
+	// the text, and call the part of it: see eventOf.
+	event bool
+	copy  uint64 // of names that stand twice: see copyOf
 	// listed says that an array above joins its texts. direct says that it is
 	// the next one above.
 	listed, direct bool
@@ -116,6 +119,9 @@ func (r *reader) object(a at, s *shape, v int) error {
 	d := r.doc
 	if s == rpcResult {
 		s = r.resultShape(v)
+	}
+	if s == dataShape && isSessionEvent(r.doc, v) {
+		s = eventShape
 	}
 	if s == tokenShape {
 		a.block = 0 // the event's index counts tokens
@@ -189,8 +195,12 @@ func (r *reader) object(a at, s *shape, v int) error {
 			}
 			a.media = kept
 		}
+		at := a
+		if r.asm != nil && (s == eventShape || s == answerShape) {
+			at = r.eventOf(a, s, v, c)
+		}
 		depth := r.push(name)
-		err := r.value(a, f, c)
+		err := r.value(at, f, c)
 		r.pop(depth)
 		if err != nil {
 			return err
@@ -275,6 +285,8 @@ func (r *reader) position(a *at, s *shape, name []byte, c int) bool {
 			}
 		case s == callShape:
 			a.call = n
+		case r.asm != nil && a.event:
+			a.call = n
 		case r.asm != nil && !a.joined:
 			a.block = n
 		}
@@ -292,7 +304,7 @@ func (r *reader) position(a *at, s *shape, name []byte, c int) bool {
 // tool call.
 func (r *reader) callMember(a *at, call *callMembers, s *shape, name []byte, c int) {
 	switch string(name) {
-	case "tool_call_id", "tool_use_id", "toolUseId", "call_id":
+	case "tool_call_id", "tool_use_id", "toolUseId", "call_id", "mcp_tool_use_id", "custom_tool_use_id":
 		if r.isString(c) {
 			a.callID = string(r.doc.Bytes(c))
 		}
@@ -423,6 +435,9 @@ func (r *reader) array(a at, f field, v int) error {
 		depth := 0
 		if r.asm != nil {
 			depth = r.pushElement(c, n)
+			if a.event && f.shape == partShape {
+				a.call = n
+			}
 			if f.numbered {
 				a.block, a.apart = n, !f.joined
 			}
@@ -829,6 +844,12 @@ func roleOfType(s []byte, role Role, kind Kind) (Role, Kind) {
 		return RoleAssistant, KindToolCall
 	case bytes.HasPrefix(s, []byte("reasoning")) || bytes.HasSuffix(s, []byte("thinking")):
 		return RoleAssistant, KindReasoning
+	case bytes.HasPrefix(s, []byte("user.")):
+		return RoleUser, kind
+	case bytes.HasPrefix(s, []byte("agent.")):
+		return RoleAssistant, kind
+	case bytes.HasPrefix(s, []byte("system.")):
+		return RoleSystem, kind
 	}
 	return role, kind
 }

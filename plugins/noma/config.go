@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"kong-ai-guard/internal/bearer"
 	"kong-ai-guard/internal/kongschema"
 	"kong-ai-guard/internal/policy"
 	"kong-ai-guard/internal/secretfile"
@@ -170,7 +171,7 @@ func (c *Config) declare() (fields kongschema.Record, resolve func(kongschema.Gi
 func (c *Config) checkCredentials(base *url.URL, problems *kongschema.Problems) {
 	c.ClientSecret = strings.TrimRight(c.ClientSecret, "\r\n") // as in a file
 	c.APIKey = strings.TrimRight(c.APIKey, "\r\n")
-	if c.APIKey != "" && !sendable(c.APIKey) {
+	if c.APIKey != "" && !bearer.Sendable(c.APIKey) {
 		problems.Add("api_key", "must be printable ASCII without spaces, since it goes into a header")
 	}
 	secret := c.ClientSecret != "" || c.ClientSecretFile != ""

@@ -7,6 +7,7 @@ package noma
 import (
 	"net/http"
 
+	"kong-ai-guard/internal/bearer"
 	"kong-ai-guard/internal/guard"
 	"kong-ai-guard/internal/policy"
 	"kong-ai-guard/internal/program"
@@ -32,7 +33,7 @@ func Plugin() program.Plugin {
 		Priority:  900,
 		Schema:    Schema,
 		Configure: configure,
-		Metrics:   metrics,
+		Metrics:   bearer.Metrics,
 	}
 }
 

@@ -230,6 +230,22 @@ func TestPlugin(t *testing.T) {
 			t.Errorf("%+v", r)
 		}
 	})
+	t.Run("asked of the user", func(t *testing.T) {
+		before := len(h.prompts())
+		h.noma.SetFault(fakenoma.ScanPath, fakenoma.Fault{Body: `{"aggregatedAction":"ask","scanResult":[{"role":"user","results":{"harmfulContent":{"result":true}}}]}`})
+		defer h.noma.SetFault(fakenoma.ScanPath, fakenoma.Fault{})
+		if r := h.post(t, path, chat(hello), "x"); r.status != 400 || gjson.Get(r.body, "error.message").Str != "Request blocked by Noma guardrail" || len(h.prompts()) != before {
+			t.Errorf("%+v", r)
+		}
+	})
+	t.Run("alerted", func(t *testing.T) {
+		h.noma.SetFault(fakenoma.ScanPath, fakenoma.Fault{Body: `{"aggregatedAction":"alert","scanResult":[{"role":"user","results":{"harmfulContent":{"result":true}}}]}`})
+		defer h.noma.SetFault(fakenoma.ScanPath, fakenoma.Fault{})
+		r := h.post(t, path, chat(hello), "fine")
+		if r.status != 200 || r.body != completion("fine") || !strings.Contains(r.logs, "harmfulContent") {
+			t.Errorf("%+v", r)
+		}
+	})
 	t.Run("masked prompt", func(t *testing.T) {
 		r := h.post(t, path, chat("My email is test@example.com"), "ok")
 		prompts := h.prompts()

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"kong-ai-guard/internal/bearer"
 	"kong-ai-guard/internal/llm"
 	"kong-ai-guard/internal/scan"
 	"kong-ai-guard/internal/scanhttp"
@@ -42,8 +43,8 @@ type Scanner struct {
 	generic sync.Once
 	// source is where tokens come from and creds is how. Both are nil when
 	// calls carry the API key, or nothing.
-	source *source
-	creds  *credentials
+	source *bearer.Source
+	creds  *bearer.Credentials
 }
 
 // NewScanner returns the scanner of one configuration. Tokens, connections and
@@ -75,8 +76,11 @@ func NewScanner(cfg *Config, notice func(err bool, text string)) (*Scanner, erro
 			return nil, err
 		}
 	}
-	s.creds = &credentials{cfg: cfg, client: client, endpoints: endpoints(cfg.APIBase, cfg.TokenURL), field: field, notice: notice}
-	s.source = sourceFor(s.creds.endpoints[0].url, cfg.ClientID, cmp.Or(cfg.ClientSecret, cfg.ClientSecretFile))
+	s.creds = &bearer.Credentials{
+		ClientID: cfg.ClientID, Secret: cfg.Secret, Reload: cfg.ReloadSecret, SecretField: "client_secret_file",
+		Client: client, Endpoints: endpoints(cfg.APIBase, cfg.TokenURL), EndpointField: field, Notice: notice,
+	}
+	s.source = bearer.SourceFor(s.creds.Endpoints[0].URL, cfg.ClientID, cmp.Or(cfg.ClientSecret, cfg.ClientSecretFile), "")
 	return s, nil
 }
 
@@ -164,6 +168,7 @@ func combine(verdicts []scan.Verdict, errs []error) (scan.Verdict, error) {
 			all.Action = scan.Mask
 			all.Masked = append(all.Masked, v.Masked...)
 		}
+		all.Alert = all.Alert || v.Alert
 		for _, d := range v.Detections {
 			if !slices.Contains(all.Detections, d) {
 				all.Detections = append(all.Detections, d)
@@ -202,7 +207,7 @@ func (s *Scanner) judge(ctx context.Context, calls *scanhttp.Scan, sc *scan.Scan
 func (s *Scanner) call(ctx context.Context, calls *scanhttp.Scan, body []byte, requestID string) ([]byte, error) {
 	resp, token, err := s.post(ctx, calls, body, requestID)
 	if resp.Status == http.StatusUnauthorized && s.source != nil {
-		s.source.drop(token)
+		s.source.Drop(token)
 		s.cfg.ReloadSecret()
 		resp, _, err = s.post(ctx, calls, body, requestID)
 	}
@@ -219,7 +224,7 @@ func (s *Scanner) post(ctx context.Context, calls *scanhttp.Scan, body []byte, r
 	}
 	token = s.cfg.APIKey
 	if s.source != nil {
-		if token, err = s.source.get(ctx, s.cfg.Timeout, s.creds); err != nil {
+		if token, err = s.source.Get(ctx, s.cfg.Timeout, s.creds); err != nil {
 			return scanhttp.Response{}, "", err
 		}
 	}
@@ -228,6 +233,22 @@ func (s *Scanner) post(ctx context.Context, calls *scanhttp.Scan, body []byte, r
 	}
 	resp, err = s.client.Post(ctx, scanhttp.Request{URL: s.url, Header: header, Body: body, Scan: calls, MaxRetries: maxRetries})
 	return resp, token, err
+}
+
+// The service does not publish where its tokens come from; its public clients
+// know these two paths.
+const (
+	authPath  = "/auth"
+	oauthPath = "/v1/oauth/token"
+)
+
+// endpoints lists where to ask for tokens, in order. A configured URL is the
+// only one.
+func endpoints(base, tokenURL string) []bearer.Endpoint {
+	if tokenURL != "" {
+		return []bearer.Endpoint{{URL: tokenURL}, {URL: tokenURL, Form: bearer.Post}}
+	}
+	return []bearer.Endpoint{{URL: base + authPath}, {URL: base + oauthPath}, {URL: base + oauthPath, Form: bearer.Post}}
 }
 
 // recovered turns a panic into an error, for the goroutines that we start.

@@ -144,6 +144,12 @@ func TestVerdicts(t *testing.T) {
 		{"TV44 the whole text is masked", false, one("my ssn is 123"), ruled("mask", "user", `{"sensitiveData":{"ssn":{"result":true}},"anonymizedContent":{"anonymized":"[REDACTED]"}}`), scan.Mask, map[int]string{0: "[REDACTED]"}, "sensitiveData.ssn"},
 		{"TV45 no action", false, one(hello), `{"aggregatedScanResult":true,"scanResult":[{"role":"user","results":{"blockingDetector":{"result":true}}}]}`, scan.Block, nil, "blockingDetector"},
 
+		{"action alert", false, one(hello), `{"aggregatedAction":"alert","aggregatedScanResult":true,"scanResult":[{"role":"user","results":{"harmfulContent":` + fired + `}}]}`, scan.Allow, nil, "harmfulContent"},
+		{"action alert in capitals", false, one(hello), `{"aggregatedAction":"ALERT"}`, scan.Allow, nil, ""},
+		{"action alert masks nothing", true, one(secret), ruled("alert", "user", `{`+pii+`}`), scan.Allow, nil, "sensitiveData.PII"},
+		{"action ask", false, one(hello), `{"aggregatedAction":"ask","aggregatedScanResult":false,"scanResult":[{"role":"user"}]}`, scan.Block, nil, ""},
+		{"action ask masks nothing", true, one(secret), ruled("ask", "user", `{`+pii+`}`), scan.Block, nil, "sensitiveData.PII"},
+		{"alert is no word of the other API", false, one(hello), `{"aggregatedAction":"mask","action":"alert","scanResult":[]}`, scan.Block, nil, ""},
 		{"action in capitals", false, one(hello), `{"aggregatedAction":"BLOCK"}`, scan.Block, nil, ""},
 		{"a wrong type counts as absent", false, one(hello), `{"aggregatedAction":null,"action":7,"aggregatedScanResult":true}`, scan.Block, nil, ""},
 		{"an intervention of the other API", false, one(hello), `{"action":"BLOCKED","blocked_reason":"x","aggregatedScanResult":false}`, scan.Block, nil, ""},
@@ -169,6 +175,9 @@ func TestVerdicts(t *testing.T) {
 			}
 			if diff := cmp.Diff(c.masked, texts(v)); diff != "" {
 				t.Errorf("masks: %s", diff)
+			}
+			if want := strings.Contains(strings.ToLower(c.answer), `"aggregatedaction":"alert"`); v.Alert != want {
+				t.Errorf("alert %t", v.Alert)
 			}
 			if got := strings.Join(v.Detections, " "); got != c.detected {
 				t.Errorf("detections %q, want %q", got, c.detected)
@@ -323,6 +332,25 @@ func TestChoices(t *testing.T) {
 			srv.Close()
 			if f := failure(t, err); f.Kind != scan.Degraded {
 				t.Errorf("%q: %+v", calls, f)
+			}
+		}
+	})
+	t.Run("an alert of one is the alert of all", func(t *testing.T) {
+		for _, alerts := range []string{"a", "b"} {
+			srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				body, _ := io.ReadAll(r.Body)
+				action := "allow"
+				if strings.Contains(string(body), "text "+alerts) {
+					action = "alert"
+				}
+				_, _ = w.Write([]byte(`{"aggregatedAction":"` + action + `"}`))
+			}))
+			_, config := service(t, fakenoma.Options{})
+			config.APIBase = srv.URL
+			v, err := scanner(t, config).Scan(t.Context(), answer(reply(0, "text a"), reply(1, "text b")))
+			srv.Close()
+			if err != nil || v.Action != scan.Allow || !v.Alert {
+				t.Errorf("%s: %+v, %v", alerts, v, err)
 			}
 		}
 	})

@@ -27,7 +27,9 @@ type result struct {
 	// ruled says that the action is the word of the service's policy.
 	// Otherwise it only says whether anything fired, and whether masking is
 	// enough is for us to decide.
-	ruled   bool
+	ruled bool
+	// alert says that something fired and the policy lets it pass.
+	alert   bool
 	entries []entry
 }
 
@@ -83,7 +85,8 @@ func decode(body []byte, leg llm.Leg) (result, *scan.Failure) {
 	var r result
 	switch {
 	case ruling.Type == gjson.String:
-		r.action, r.ruled = rulings[strings.ToLower(ruling.Str)], true
+		word := strings.ToLower(ruling.Str)
+		r.action, r.ruled, r.alert = rulings[word], true, word == actionAlert
 	case action.Type == gjson.String:
 		r.action, r.ruled = interventions[action.Str], true
 	case unsafe.IsBool():
@@ -112,9 +115,14 @@ func decode(body []byte, leg llm.Leg) (result, *scan.Failure) {
 
 // The words of the two dialects that name an action.
 var (
-	rulings       = map[string]scan.Action{"allow": scan.Allow, "mask": scan.Mask, "block": scan.Block}
+	//
+	// Two of them are no public client's: "alert" tells operators and lets pass,
+	// and "ask" wants the user's consent, which nobody behind a gateway can give.
+	rulings       = map[string]scan.Action{"allow": scan.Allow, actionAlert: scan.Allow, "mask": scan.Mask, "block": scan.Block, "ask": scan.Block}
 	interventions = map[string]scan.Action{"NONE": scan.Allow, "GUARDRAIL_INTERVENED": scan.Mask, "BLOCKED": scan.Block}
 )
+
+const actionAlert = "alert"
 
 func blockIf(unsafe bool) scan.Action {
 	if unsafe {
@@ -259,7 +267,7 @@ func (r *result) fired() []detector {
 // anonymize says that masking is wanted where the service leaves the choice
 // to its caller.
 func (r *result) verdict(p *payload, turns []llm.Turn, anonymize bool) scan.Verdict {
-	v := scan.Verdict{Action: r.action}
+	v := scan.Verdict{Action: r.action, Alert: r.alert}
 	for _, d := range r.fired() {
 		v.Detections = append(v.Detections, d.String())
 	}

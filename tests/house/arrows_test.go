@@ -24,7 +24,7 @@ var layers = [][]string{
 	{"internal/llm"},
 	{"internal/scan", "internal/release"},
 	{"internal/policy", "internal/scanhttp"},
-	{"internal/guard", "internal/pluginserver"},
+	{"internal/guard", "internal/pluginserver", "internal/bearer"},
 	{"internal/diagnose"},
 	{"internal/program"},
 	{"plugins/airs", "plugins/noma"},

@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package noma
+// Package bearer gets OAuth tokens for client credentials and keeps them: one
+// for each set of credentials in the process, renewed before it ends.
+package bearer
 
 import (
 	"context"
 	"crypto/sha256"
+	"fmt"
 	"math"
+	"runtime/debug"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -51,22 +55,22 @@ type grant struct {
 	lifetime time.Duration
 }
 
-// decodeGrant reads the answer of a token endpoint. The service's identity
-// provider changed its spelling once, and both are read.
+// decodeGrant reads the answer of a token endpoint, in the spelling of RFC 6749
+// or in that of identity providers which write names in camel case.
 func decodeGrant(body []byte) (grant, *scan.Failure) {
 	if !jsontext.Value(body).IsValid() {
-		return grant{}, degraded(reasonTokenNotJSON)
+		return grant{}, &scan.Failure{Kind: scan.Degraded, Reason: reasonTokenNotJSON}
 	}
 	root := gjson.ParseBytes(body)
 	g := grant{lifetime: defaultLifetime}
 	for _, name := range [...]string{"accessToken", "access_token", "token"} {
-		if v := root.Get(name); v.Type == gjson.String && sendable(v.Str) {
+		if v := root.Get(name); v.Type == gjson.String && Sendable(v.Str) {
 			g.token = v.Str
 			break
 		}
 	}
 	if g.token == "" {
-		return grant{}, degraded(reasonNoToken)
+		return grant{}, &scan.Failure{Kind: scan.Degraded, Reason: reasonNoToken}
 	}
 	for _, name := range [...]string{"expiresIn", "expires_in"} {
 		if d := lifetime(root.Get(name)); d > 0 {
@@ -77,8 +81,8 @@ func decodeGrant(body []byte) (grant, *scan.Failure) {
 	return g, nil
 }
 
-// sendable reports whether a token can stand in a header.
-func sendable(token string) bool {
+// Sendable reports whether a token or key can stand in a header.
+func Sendable(token string) bool {
 	for i := range len(token) {
 		if token[i] <= ' ' || token[i] > '~' {
 			return false
@@ -110,34 +114,35 @@ func lifetime(v gjson.Result) time.Duration {
 // that a configuration change or another worker costs no token call.
 var sources struct {
 	sync.Mutex
-	byKey map[sourceKey]*source
+	byKey map[sourceKey]*Source
 }
 
 type sourceKey struct {
-	url, client string
-	secret      [sha256.Size]byte
+	url, client, scope string
+	secret             [sha256.Size]byte
 }
 
-// sourceFor returns the process's source for these credentials. secret tells
-// two apart: it is the secret itself or the name of its file.
-func sourceFor(url, client, secret string) *source {
-	key := sourceKey{url: url, client: client, secret: sha256.Sum256([]byte(secret))}
+// SourceFor returns the process's source for these credentials at this URL and
+// with this scope, "" for none. secret tells two apart: it is the secret itself
+// or the name of its file.
+func SourceFor(url, client, secret, scope string) *Source {
+	key := sourceKey{url: url, client: client, scope: scope, secret: sha256.Sum256([]byte(secret))}
 	sources.Lock()
 	defer sources.Unlock()
 	if s := sources.byKey[key]; s != nil {
 		return s
 	}
 	if sources.byKey == nil || len(sources.byKey) >= maxSources {
-		sources.byKey = make(map[sourceKey]*source)
+		sources.byKey = make(map[sourceKey]*Source)
 	}
-	s := new(source)
+	s := new(Source)
 	sources.byKey[key] = s
 	return s
 }
 
-// A source holds the current token of one set of credentials. It is safe for
+// A Source holds the current token of one set of credentials. It is safe for
 // concurrent use. However many callers need a new token, only one fetches it.
-type source struct {
+type Source struct {
 	flight singleflight.Group
 
 	mu      sync.Mutex
@@ -146,23 +151,23 @@ type source struct {
 	endsAt  time.Time
 	refusal *scan.Failure // the last failure that waiting does not cure
 	refused time.Time
-	worked  endpoint // the one that gave the last token
+	worked  Endpoint // the one that gave the last token
 }
 
-// A fetcher gets tokens from the service.
+// A fetcher gets tokens: Credentials, or what stands for them in tests.
 type fetcher interface {
 	// fetch gets one. worked is the endpoint that issued the last one, the zero
 	// value for none yet. works is the one that did now.
-	fetch(ctx context.Context, worked endpoint) (g grant, works endpoint, fail *scan.Failure)
+	fetch(ctx context.Context, worked Endpoint) (g grant, works Endpoint, fail *scan.Failure)
 	// late hears of a renewal that failed while the old token serves on.
 	late(fail *scan.Failure)
 }
 
-// get returns a token that is still good. One that is due for renewal stays in
+// Get returns a token that is still good. One that is due for renewal stays in
 // use while the new one is fetched. timeout bounds the fetch, which goes on
 // when this caller leaves, for the others who wait for it. The error is a
 // *scan.Failure, or our own fault.
-func (s *source) get(ctx context.Context, timeout time.Duration, from fetcher) (string, error) {
+func (s *Source) Get(ctx context.Context, timeout time.Duration, from fetcher) (string, error) {
 	now := time.Now()
 	s.mu.Lock()
 	token, good, due := s.token, now.Before(s.endsAt), !now.Before(s.renewAt)
@@ -197,7 +202,7 @@ func (s *source) get(ctx context.Context, timeout time.Duration, from fetcher) (
 // renew fetches a token and remembers it. beside says that the old one stays in
 // use meanwhile. It runs on a goroutine of its own, where a panic would end the
 // process.
-func (s *source) renew(ctx context.Context, timeout time.Duration, from fetcher, beside bool) (token any, err error) {
+func (s *Source) renew(ctx context.Context, timeout time.Duration, from fetcher, beside bool) (token any, err error) {
 	defer recovered(&err)
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -231,9 +236,9 @@ func (s *source) renew(ctx context.Context, timeout time.Duration, from fetcher,
 	return g.token, nil
 }
 
-// drop forgets a token that the service refused, unless another caller has
+// Drop forgets a token that the service refused, unless another caller has
 // already got a new one.
-func (s *source) drop(token string) {
+func (s *Source) Drop(token string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.token == token {
@@ -244,8 +249,17 @@ func (s *source) drop(token string) {
 // tokens counts the process's token fetches.
 var tokens struct{ fetched, failed atomic.Int64 }
 
-func metrics(m *telemetry.Metrics) {
+// Metrics registers the count of the process's token fetches.
+func Metrics(m *telemetry.Metrics) {
 	const help = "Tokens fetched for scans, by how that ended."
 	m.Counter("token_refreshes_total", help, map[string]string{"result": "ok"}, func() float64 { return float64(tokens.fetched.Load()) })
 	m.Counter("token_refreshes_total", help, map[string]string{"result": "failed"}, func() float64 { return float64(tokens.failed.Load()) })
+}
+
+// recovered turns a panic into an error. The panic's value may quote a secret, so
+// the error has only its type. It is to be deferred.
+func recovered(err *error) {
+	if v := recover(); v != nil {
+		*err = fmt.Errorf("panic (%T)\n%s", v, debug.Stack())
+	}
 }

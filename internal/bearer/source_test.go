@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package noma
+package bearer
 
 import (
 	"context"
@@ -25,31 +25,31 @@ type clerk struct {
 
 func (c *clerk) late(*scan.Failure) { c.told++ }
 
-func (c *clerk) fetch(ctx context.Context, _ endpoint) (grant, endpoint, *scan.Failure) {
+func (c *clerk) fetch(ctx context.Context, _ Endpoint) (grant, Endpoint, *scan.Failure) {
 	c.calls++
 	call := c.calls
 	select {
 	case <-time.After(c.takes):
 	case <-ctx.Done():
-		return grant{}, endpoint{}, &scan.Failure{Kind: scan.Unavailable, Reason: "timeout"}
+		return grant{}, Endpoint{}, &scan.Failure{Kind: scan.Unavailable, Reason: "timeout"}
 	}
 	if c.fail != nil {
-		return grant{}, endpoint{}, c.fail
+		return grant{}, Endpoint{}, c.fail
 	}
-	return grant{token: fmt.Sprint("token ", call), lifetime: c.lifetime}, endpoint{url: "u"}, nil
+	return grant{token: fmt.Sprint("token ", call), lifetime: c.lifetime}, Endpoint{URL: "u"}, nil
 }
 
 type fetcherFunc func() grant
 
-func (f fetcherFunc) fetch(context.Context, endpoint) (grant, endpoint, *scan.Failure) {
-	return f(), endpoint{}, nil
+func (f fetcherFunc) fetch(context.Context, Endpoint) (grant, Endpoint, *scan.Failure) {
+	return f(), Endpoint{}, nil
 }
 
 func (fetcherFunc) late(*scan.Failure) {}
 
-func get(t *testing.T, s *source, f fetcher) string {
+func get(t *testing.T, s *Source, f fetcher) string {
 	t.Helper()
-	token, err := s.get(t.Context(), 10*time.Second, f)
+	token, err := s.Get(t.Context(), 10*time.Second, f)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,7 +64,7 @@ func TestRefreshedEarly(t *testing.T) {
 	} {
 		t.Run(c.lifetime.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s, k := new(source), &clerk{lifetime: c.lifetime}
+				s, k := new(Source), &clerk{lifetime: c.lifetime}
 				get(t, s, k)
 				time.Sleep(c.fresh - time.Millisecond)
 				if get(t, s, k); k.calls != 1 {
@@ -90,7 +90,7 @@ func TestRefreshedEarly(t *testing.T) {
 // TestRenewalThatFails: a token serves until its end, not a moment longer.
 func TestRenewalThatFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, k := new(source), &clerk{lifetime: time.Hour}
+		s, k := new(Source), &clerk{lifetime: time.Hour}
 		get(t, s, k)
 		k.fail = &scan.Failure{Kind: scan.Misconfigured, Reason: "no"}
 		time.Sleep(time.Hour - time.Second)
@@ -102,7 +102,7 @@ func TestRenewalThatFails(t *testing.T) {
 			t.Errorf("%d calls while a refusal is remembered, want 2; told %d times, want 1", k.calls, k.told)
 		}
 		time.Sleep(2 * time.Second)
-		if token, err := s.get(t.Context(), time.Second, k); err == nil {
+		if token, err := s.Get(t.Context(), time.Second, k); err == nil {
 			t.Errorf("%q after its end", token)
 		}
 	})
@@ -112,20 +112,20 @@ func TestRenewalThatFails(t *testing.T) {
 // leaves takes it from nobody.
 func TestSingleFlight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, k := new(source), &clerk{lifetime: time.Hour, takes: time.Second}
+		s, k := new(Source), &clerk{lifetime: time.Hour, takes: time.Second}
 		impatient, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 		defer cancel()
 		var wg sync.WaitGroup
 		wg.Go(func() {
 			var f *scan.Failure
-			if _, err := s.get(impatient, 10*time.Second, k); !errors.As(err, &f) || f.Kind != scan.Unavailable || f.Hint != "timeout_ms" {
+			if _, err := s.Get(impatient, 10*time.Second, k); !errors.As(err, &f) || f.Kind != scan.Unavailable || f.Hint != "timeout_ms" {
 				t.Errorf("who left got %v", err)
 			}
 		})
 		synctest.Wait() // the impatient one is first: the flight is its
 		for range 100 {
 			wg.Go(func() {
-				if token, err := s.get(t.Context(), 10*time.Second, k); token != "token 1" || err != nil {
+				if token, err := s.Get(t.Context(), 10*time.Second, k); token != "token 1" || err != nil {
 					t.Errorf("%q, %v", token, err)
 				}
 			})
@@ -140,7 +140,7 @@ func TestSingleFlight(t *testing.T) {
 // TestSourceConcurrency has tokens dropped and fetched from many goroutines,
 // for the race detector.
 func TestSourceConcurrency(t *testing.T) {
-	s := new(source)
+	s := new(Source)
 	var mu sync.Mutex
 	calls := 0
 	fetch := fetcherFunc(func() grant {
@@ -153,11 +153,11 @@ func TestSourceConcurrency(t *testing.T) {
 	for range 16 {
 		wg.Go(func() {
 			for range 100 {
-				token, err := s.get(t.Context(), time.Second, fetch)
+				token, err := s.Get(t.Context(), time.Second, fetch)
 				if err != nil || token == "" {
 					t.Errorf("%q, %v", token, err)
 				}
-				s.drop(token)
+				s.Drop(token)
 			}
 		})
 	}
@@ -166,11 +166,11 @@ func TestSourceConcurrency(t *testing.T) {
 
 // TestDroppedOnce: who was refused with an old token does not drop the new one.
 func TestDroppedOnce(t *testing.T) {
-	s, k := new(source), &clerk{lifetime: time.Hour}
+	s, k := new(Source), &clerk{lifetime: time.Hour}
 	old := get(t, s, k)
-	s.drop(old)
+	s.Drop(old)
 	fresh := get(t, s, k)
-	s.drop(old)
+	s.Drop(old)
 	if token := get(t, s, k); token != fresh || k.calls != 2 {
 		t.Errorf("%q after %d calls", token, k.calls)
 	}
@@ -184,9 +184,9 @@ func TestRefusalIsRemembered(t *testing.T) {
 		calls int
 	}{{scan.Misconfigured, 1}, {scan.Degraded, 1}, {scan.Unavailable, 5}} {
 		synctest.Test(t, func(t *testing.T) {
-			s, k := new(source), &clerk{lifetime: time.Hour, fail: &scan.Failure{Kind: c.kind, Reason: "no"}}
+			s, k := new(Source), &clerk{lifetime: time.Hour, fail: &scan.Failure{Kind: c.kind, Reason: "no"}}
 			for range 5 {
-				if _, err := s.get(t.Context(), time.Second, k); err == nil {
+				if _, err := s.Get(t.Context(), time.Second, k); err == nil {
 					t.Error("a token after a failure")
 				}
 			}
@@ -203,7 +203,7 @@ func TestRefusalIsRemembered(t *testing.T) {
 // TestPanicWhileFetching ends the scans that wait, not the process.
 func TestPanicWhileFetching(t *testing.T) {
 	const content = "what a panic may quote"
-	_, err := new(source).get(t.Context(), time.Second, fetcherFunc(func() grant { panic(content) }))
+	_, err := new(Source).Get(t.Context(), time.Second, fetcherFunc(func() grant { panic(content) }))
 	var f *scan.Failure
 	if err == nil || errors.As(err, &f) {
 		t.Errorf("%v, want our own fault", err)
@@ -215,12 +215,15 @@ func TestPanicWhileFetching(t *testing.T) {
 
 // TestSourcesAreBounded: credentials that changed for years take no room.
 func TestSourcesAreBounded(t *testing.T) {
-	kept := sourceFor("u", "bounded", "s")
-	if sourceFor("u", "bounded", "s") != kept {
+	kept := SourceFor("u", "bounded", "s", "")
+	if SourceFor("u", "bounded", "s", "") != kept {
 		t.Error("the same credentials have two sources")
 	}
+	if SourceFor("u", "bounded", "s", "tsg_id:1") == kept {
+		t.Error("two scopes have one source")
+	}
 	for i := range 2 * maxSources {
-		sourceFor("u", "bounded", fmt.Sprint(i))
+		SourceFor("u", "bounded", fmt.Sprint(i), "")
 	}
 	if n := len(sources.byKey); n > maxSources {
 		t.Errorf("%d sources", n)
@@ -269,7 +272,7 @@ func FuzzDecodeGrant(f *testing.F) {
 		if fail != nil {
 			return
 		}
-		if !sendable(g.token) || g.lifetime <= 0 || g.lifetime > maxLifetime {
+		if !Sendable(g.token) || g.lifetime <= 0 || g.lifetime > maxLifetime {
 			t.Errorf("%+v", g)
 		}
 	})
