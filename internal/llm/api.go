@@ -63,6 +63,7 @@ var apis = []*api{
 	&mcpAPI,
 	&geminiAPI,
 	&invokeAPI,
+	&tgiAPI,
 	&cohereAPI,
 	&ollamaAPI,
 	&converseAPI,

@@ -94,6 +94,8 @@ type reader struct {
 	broken     bool                // the last chunk is no sound JSON
 	ready      []byte              // the text that doc holds already
 	loosely    bool                // as in Input
+	defining   bool                // what is read is a definition, which may be packed
+	archived   archived
 }
 
 // size is the length of the body, of a stream as far as it has been read.
@@ -118,8 +120,7 @@ func (r *reader) object(a at, s *shape, v int) error {
 		s = rpcElicited
 	}
 	if s == tokenShape {
-		a.block = 0 // the event's index counts tokens
-		r.numbers = true
+		r.token(&a, v)
 	}
 	a, call := r.enter(a, s, v)
 	outer := a.copy
@@ -363,7 +364,7 @@ func (r *reader) value(a at, f field, v int) error {
 		r.define(a, f, v)
 		return nil
 	case tokens:
-		r.tokens(a, v)
+		r.tokens(a, f, v)
 		return nil
 	}
 	switch r.doc.Kind(v) {
