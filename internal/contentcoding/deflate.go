@@ -23,3 +23,12 @@ func decodeDeflate(body []byte, bound int64, over *Error) ([]byte, error) {
 func hasZlibHeader(b []byte) bool {
 	return len(b) >= 2 && b[0]&0x0f == 8 && b[0]>>4 <= 7 && (uint(b[0])<<8|uint(b[1]))%31 == 0
 }
+
+// Inflate undoes raw deflate, as archives have it. An error is an *Error: the
+// body is not sound, has more behind its end, or decodes to more than bound
+// bytes.
+func Inflate(body []byte, bound int64) ([]byte, error) {
+	slots <- struct{}{}
+	defer func() { <-slots }()
+	return flateReaders.decode(body, bound, errTooLarge)
+}

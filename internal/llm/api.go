@@ -65,6 +65,7 @@ var apis = []*api{
 	&geminiAPI,
 	&invokeAPI,
 	&agentsAPI,
+	&tgiAPI,
 	&cohereAPI,
 	&ollamaAPI,
 	&converseAPI,

@@ -93,7 +93,7 @@ func TestAddAFormat(t *testing.T) {
 // models that the sandbox plays against each other.
 func TestFormatsAreComplete(t *testing.T) {
 	noAPI := []Format{None, Unknown, Text, Form, Media}
-	noModel := []Format{Gemini, BedrockConverse, BedrockInvoke, Cohere, AnthropicAgents} // the sandbox has none of these
+	noModel := []Format{Gemini, BedrockConverse, BedrockInvoke, Cohere, AnthropicAgents, TGI} // the sandbox has none of these
 	golden := goldenFormats(t)
 	played := sourceOf(t, "fakellm")
 
@@ -225,6 +225,7 @@ func TestRefusalTypes(t *testing.T) {
 		{BedrockConverse, "__type", map[int]string{400: "ValidationException", 403: "AccessDeniedException", 502: "InternalServerException", 503: "ServiceUnavailableException"}},
 		{BedrockInvoke, "__type", map[int]string{400: "ValidationException"}},
 		{Ollama, "error", map[int]string{400: "No.", 503: "No."}},
+		{TGI, "error", map[int]string{400: "No.", 503: "No."}},
 		{Cohere, "message", map[int]string{400: "No.", 503: "No."}},
 		{MCP, "error.code", map[int]string{400: "-31003", 503: "-31003"}},
 	} {

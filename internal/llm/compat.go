@@ -58,10 +58,6 @@ func compatible() {
 	settingsShape.add(fEnum, "reasoning_effort")
 	templateShape.add(fSetting, "enable_thinking", "thinking", "add_generation_prompt")
 	templateShape.add(fEnum, "reasoning_effort")
-	// Text Generation Inference: an event for each token.
-	answerShape.add(field{rule: other, shape: tokenShape}, "token")
-	tokenShape.add(fText, "text")
-	tokenShape.add(fSetting, "id", "logprob", "special")
 	cohereDocument.add(fIdent, "date", "last_updated")
 }
 
@@ -70,6 +66,5 @@ var (
 	contextShape    = grammar(shape{})
 	providerShape   = grammar(shape{})
 	priceShape      = grammar(shape{})
-	tokenShape      = grammar(shape{})
 	templateShape   = grammar(shape{free: true}) // what a chat template's author likes to call it
 )

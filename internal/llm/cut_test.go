@@ -96,7 +96,7 @@ func TestRenderDetails(t *testing.T) {
 	for format, place := range map[Format]string{
 		OpenAIChat: "error.details", OpenAIResponses: "error.details", Unknown: "error.details",
 		AnthropicMessages: "error.details", Gemini: "error.details.0", MCP: "error.data.details",
-		BedrockConverse: "details", BedrockInvoke: "details", Cohere: "details", Ollama: "details",
+		BedrockConverse: "details", BedrockInvoke: "details", Cohere: "details", Ollama: "details", TGI: "details",
 	} {
 		r := Refusal{Format: format, Status: 400, Message: "blocked", Code: "policy_violation", Details: []byte(`{"prompt":{"x":{"result":true}}}`)}
 		_, body := Render(r)

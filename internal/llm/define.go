@@ -32,11 +32,13 @@ func (r *reader) define(a at, f field, v int) {
 		}
 		r.arena.begin(len(r.doc.Raw(c)))
 		d := definition{reader: r, root: c}
+		r.defining = true
 		if f.rule == schema && r.doc.Member(c, "schema") < 0 {
 			d.schema(c)
 		} else {
 			d.entry(c, f.rule == define)
 		}
+		r.defining = false
 		if s := r.arena.end(); s != "" {
 			t := at{role: a.role, kind: KindToolDef, message: -1}
 			if t.role == RoleUser || t.role == RoleAssistant {
@@ -45,6 +47,7 @@ func (r *reader) define(a at, f field, v int) {
 			r.turn(t, s)
 		}
 		r.reveal(at{kind: KindToolDef, message: -1})
+		r.tellArchives(RoleNone)
 	}
 }
 
@@ -84,6 +87,7 @@ func (d *definition) entry(v int, callers bool) {
 		d.appendLines(v, false)
 		return
 	}
+	d.mustUnpack(v)
 	kind := ""
 	if t := d.doc.Member(v, "type"); callers && t >= 0 && d.isString(t) {
 		kind = hostedType(d.doc.Bytes(t))
@@ -132,6 +136,7 @@ func (d *definition) detail(v int, name string) {
 	}
 	kind := d.doc.Kind(v)
 	switch {
+	case kind == strictjson.String && d.unpack(d.doc.Bytes(v)):
 	case kind == strictjson.String && spoken[name]:
 		d.line(d.doc.Bytes(v), "")
 		d.hidden(d.doc.Bytes(v))
@@ -257,6 +262,7 @@ func (d *definition) schema(v int) {
 			d.schema(c)
 		case kind == strictjson.Object && namesBelow[name]:
 			d.properties(c)
+		case kind == strictjson.String && d.unpack(d.doc.Bytes(c)):
 		case kind == strictjson.String && spoken[name] && name != "name":
 			d.line(d.doc.Bytes(c), "")
 			d.hidden(d.doc.Bytes(c))

@@ -265,10 +265,15 @@ func (r *reader) media(a at, kind, url string, data []byte) error {
 // like. JSON in it, as a whole or line by line, is added as lines of names and
 // values, none of which is structure.
 func (r *reader) inlined(a at, data []byte) {
+	a.kind = KindDocument
+	r.contents(a, data)
+}
+
+// contents is inlined for a file that need not be a document.
+func (r *reader) contents(a at, data []byte) {
 	if len(bytes.TrimSpace(data)) == 0 {
 		return
 	}
-	a.kind = KindDocument
 	first := firstByte(data)
 	lines := eventstream.LooksLikeLines(data) || eventstream.LooksLike(data)
 	if !lines && first != '{' && first != '[' {

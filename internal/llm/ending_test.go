@@ -69,6 +69,7 @@ func TestEndings(t *testing.T) {
 			"event_type": "stream-end", "is_finished": "true", "finish_reason": "ERROR", "error": "Response blocked by security policy", "response.finish_reason": "ERROR", "scan_id": "scan-91c2",
 		}},
 		{"ollama", Ollama, Lines, nil, "", "-", map[string]string{"error": "Response blocked by security policy", "code": "policy_violation"}},
+		{"tgi", TGI, Events, nil, "", "", map[string]string{"error": "Response blocked by security policy", "error_type": "policy_violation", "code": "policy_violation"}},
 		{"converse", BedrockConverse, Frames, nil, "", "validationException", map[string]string{"message": "Response blocked by security policy", "scan_id": "scan-91c2"}},
 		{"invoke", BedrockInvoke, Frames, nil, "", "validationException", map[string]string{"message": "Response blocked by security policy", "details.rule": "house"}},
 		{"a call", MCP, Events, &RPC{ID: []byte("77")}, "", "event: message", map[string]string{

@@ -25,6 +25,9 @@ func (r *reader) appendLines(v int, named bool) {
 		if named {
 			r.line(name, ":")
 		}
+		if r.defining {
+			r.mustUnpack(v)
+		}
 		if r.vectors && r.sparse(v) {
 			break
 		}
@@ -87,6 +90,9 @@ func (r *reader) scalar(v int) {
 			r.appendInner(s) // JSON in a string in JSON: a tool may read it
 			r.arena.buf = bytes.TrimSuffix(r.arena.buf, []byte("\n"))
 			r.inner--
+			return
+		}
+		if r.unpack(s) {
 			return
 		}
 		r.arena.buf = append(r.arena.buf, s...)

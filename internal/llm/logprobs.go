@@ -14,19 +14,29 @@ import (
 // tokens reads log probabilities: the text once more, piece by piece, with the
 // pieces that might have stood there instead. What repeats the text is dropped
 // at the end. The rest is content.
-func (r *reader) tokens(a at, v int) {
-	var p probs
-	p.read(r.doc, v, false)
+func (r *reader) tokens(a at, f field, v int) {
+	p := probs{marked: f.slot == slotOrdinary}
+	p.read(r.doc, v, string(r.doc.Name(v)) == "top_tokens")
 	if r.step(len(p.text) + len(p.other)); r.err != nil {
 		return
 	}
 	if r.asm != nil {
-		r.asm.addText(r, a, slotProbs, p.text)
+		if p.marked {
+			// A text for each of the lists that one event has.
+			name := "." + string(r.label(label{size: maxLabel}))
+			r.asm.addText(r, a, slotProbs+name, p.text)
+			r.asm.addText(r, a, slotOrdinary+name, p.ordinary)
+		} else {
+			r.asm.addText(r, a, slotProbs, p.text)
+		}
 		r.asm.addText(r, a, slotAlternatives, p.other)
 		return
 	}
-	r.take(turnBytes + 3*(len(p.text)+len(p.other)))
+	r.take(turnBytes + 3*(len(p.text)+len(p.ordinary)+len(p.other)))
 	r.probs = append(extra(r.probs, 2), prob{choice: a.choice, text: string(p.text)}, prob{choice: a.choice, text: string(p.other)})
+	if len(p.ordinary) < len(p.text) {
+		r.probs = append(extra(r.probs, 1), prob{choice: a.choice, text: string(p.ordinary)})
+	}
 }
 
 // A prob is a text put together of log probabilities.
@@ -76,6 +86,12 @@ func bare(s string) string {
 type probs struct {
 	text, other []byte
 	chosen      []byte // the token that stands first among its alternatives
+
+	// marked says that tokens may be marked as special. ordinary is the text
+	// without those.
+	marked   bool
+	ordinary []byte
+	special  bool // that the token is which is read
 }
 
 func (p *probs) read(d *strictjson.Doc, v int, alternative bool) {
@@ -93,8 +109,16 @@ func (p *probs) read(d *strictjson.Doc, v int, alternative bool) {
 				p.chosen = token
 			}
 		}
+		if p.marked {
+			p.special = isSpecial(d, v)
+		}
 		for c := d.First(v); c < d.Next(v); c = d.Next(c) {
 			switch name := d.Name(c); string(name) {
+			case "id", "special", "special_token", "log_prob":
+				if !p.marked {
+					p.add(name, true)
+				}
+				p.read(d, c, true)
 			case "top_logprobs", "topCandidates":
 				p.read(d, c, true)
 			case "bytes":
@@ -117,8 +141,11 @@ func (p *probs) add(s []byte, alternative bool) {
 			return
 		}
 		p.other = append(append(p.other, s...), ' ')
-	} else {
-		p.text = append(p.text, s...)
+		return
+	}
+	p.text = append(p.text, s...)
+	if p.marked && !p.special {
+		p.ordinary = append(p.ordinary, s...)
 	}
 }
 

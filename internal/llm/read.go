@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 	"unsafe"
 
+	"kong-ai-guard/internal/archive"
 	"kong-ai-guard/internal/contentcoding"
 	"kong-ai-guard/internal/eventstream"
 	"kong-ai-guard/internal/mediatype"
@@ -100,7 +101,8 @@ func readDecoded(ctx context.Context, in Input, label mediatype.Label, body []by
 
 // newReader returns a reader of what m is to say.
 func newReader(ctx context.Context, m *Message, lim Limits) *reader {
-	return &reader{msg: m, fixed: true, maxDepth: lim.Depth, budget: budget{ctx: ctx, until: lim.Until, grow: lim.Grow, held: lim.Held}}
+	packed := archive.Limits{Files: maxArchived, Bytes: lim.DecodedBytes, Ratio: lim.Ratio}
+	return &reader{msg: m, fixed: true, maxDepth: lim.Depth, archived: archived{limits: packed}, budget: budget{ctx: ctx, until: lim.Until, grow: lim.Grow, held: lim.Held}}
 }
 
 // conclude completes the message of a body that was read, or returns what kept
@@ -407,7 +409,12 @@ func (r *reader) document(in Input) error {
 				return r.variant(v, name)
 			}
 		}
-		return r.unknown(a, root)
+		// A container is made of skills, as OpenAI's tools are.
+		r.defining = in.Leg == RequestLeg && r.doc.Member(root, "skills") >= 0
+		err := r.unknown(a, root)
+		r.defining = false
+		r.tellArchives(RoleNone)
+		return err
 	case r.isArray(root) && in.Leg == ResponseLeg && m.Format != Unknown:
 		if streamsArray(r.doc, m.Format) {
 			m.Stream, r.asm = true, newAssembler()

@@ -102,7 +102,7 @@ func (r *reader) addReadings(again func(strictjson.Reading) (*reader, error)) er
 func (r *reader) readAgain(how strictjson.Reading) *reader {
 	again := &reader{
 		msg: &Message{Leg: r.msg.Leg, body: r.msg.body}, doc: r.doc,
-		maxDepth: r.maxDepth, view: &how, budget: r.budget, loosely: r.loosely,
+		maxDepth: r.maxDepth, view: &how, budget: r.budget, loosely: r.loosely, archived: archived{limits: r.archived.limits},
 	}
 	again.arena.chunk = r.arena.chunk
 	return again

@@ -224,7 +224,7 @@ func (m *assembler) addText(r *reader, a at, slot string, text []byte) {
 	r.take(2 * len(text))
 	s, _ := m.of(r, threadKey{kind: a.kind, slot: slot, choice: a.choice, block: a.block, call: a.call, copy: a.copy}, a)
 	s.buf, s.fixed = append(extra(s.buf, len(text)), text...), false
-	s.probs = slot == slotProbs || slot == slotAlternatives
+	s.probs = strings.HasPrefix(slot, slotProbs) || strings.HasPrefix(slot, slotOrdinary) || slot == slotAlternatives
 }
 
 // The slots of log probabilities: the text once more, and what else might have

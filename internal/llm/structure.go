@@ -442,7 +442,7 @@ balanced base basic batch bearer benign blob block blocked blocklist bot bucket 
 cache call calls cancelled candidate categories category chat chatbot chunk citation citations civic close code command complete
 completed completion computer concise container content contents context continue conversation create created custom
 dangerous data debug default deferred delete deleted deleting delta detail detailed developer disable disabled distance document done
-editing effort embedding embeddings enable enabled end ended ephemeral error euclidean event exact exceeded execution expired
+editing effort embedding embeddings enable enabled end ended eos ephemeral error euclidean event exact exceeded execution expired
 failed false fast field file filter final find finish finished flagged flex float formatting fp full function functional
 general generate generating generation go good grammar greeting guard guardrail
 harassment harm hate high hosted human

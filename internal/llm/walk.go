@@ -97,6 +97,8 @@ type reader struct {
 	broken     bool                // the last chunk is no sound JSON
 	ready      []byte              // the text that doc holds already
 	loosely    bool                // as in Input
+	defining   bool                // what is read is a definition, which may be packed
+	archived   archived
 }
 
 // size is the length of the body, of a stream as far as it has been read.
@@ -124,8 +126,7 @@ func (r *reader) object(a at, s *shape, v int) error {
 		s = eventShape
 	}
 	if s == tokenShape {
-		a.block = 0 // the event's index counts tokens
-		r.numbers = true
+		r.token(&a, v)
 	}
 	a, call := r.enter(a, s, v)
 	outer := a.copy
@@ -382,7 +383,7 @@ func (r *reader) value(a at, f field, v int) error {
 		r.define(a, f, v)
 		return nil
 	case tokens:
-		r.tokens(a, v)
+		r.tokens(a, f, v)
 		return nil
 	}
 	switch r.doc.Kind(v) {
