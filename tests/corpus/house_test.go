@@ -114,7 +114,12 @@ func standIns(t *testing.T, cases []testcase, scanned func(plugin, requestID str
 		`{"action":"allow","category":"benign","scan_id":"a1f7a6f0-2222-4e9c-9c57-5b0a5e7f0002","report_id":"Ra1","profile_name":"strict","prompt_detected":{}}`))
 	ai := httptest.NewServer(marked(
 		fakenoma.New(fakenoma.Options{ClientID: "id", ClientSecret: "s3cret"}), fakenoma.ScanPath, allInput,
-		func(q, judged gjson.Result) { scanned(noma, q.Get("x-noma-context.sessionId").Str, judged) },
+		func(q, judged gjson.Result) {
+			// The request's id stands in one of them: MCP's task in the first, an
+			// answer's own id in the second.
+			scanned(noma, q.Get("x-noma-context.sessionId").Str, judged)
+			scanned(noma, q.Get("x-noma-context.requestId").Str, judged)
+		},
 		`{"aggregatedAction":"block","aggregatedScanResult":true,"scanResult":[]}`,
 		`{"aggregatedAction":"allow","aggregatedScanResult":false,"scanResult":[]}`))
 	for _, s := range []*httptest.Server{upstream, airs, ai} {
