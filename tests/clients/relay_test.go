@@ -155,7 +155,7 @@ func TestRelayedMCP(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
 			goOn := hold(t) // the stream by GET is open, and silent
-			session, err := client.Connect(ctx, &mcp.StreamableClientTransport{Endpoint: gateway + path + "/mcp"}, nil)
+			session, err := client.Connect(ctx, &mcp.StreamableClientTransport{Endpoint: gateway + path + "/mcp"}, withSessions())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -198,7 +198,7 @@ func TestRelayedMCP(t *testing.T) {
 				t.Errorf("got %q, %v", text, err)
 			}
 			var e *jsonrpc.Error
-			if text, err := ask(leading); !errors.As(err, &e) || e.Code != policyCode || e.Message != answerBlocked.message {
+			if text, err := ask(leading); !errors.As(err, &e) || e.Code != policyCode(t) || e.Message != answerBlocked.message {
 				t.Errorf("got %q, %v", text, err)
 			}
 			if text, err := ask(harmless); err != nil || text != answer {
