@@ -155,7 +155,7 @@ func TestRelayedMCP(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
 			goOn := hold(t) // the stream by GET is open, and silent
-			session, err := client.Connect(ctx, &mcp.StreamableClientTransport{Endpoint: gateway + path + "/mcp"}, nil)
+			session, err := client.Connect(ctx, &mcp.StreamableClientTransport{Endpoint: gateway + path + "/mcp"}, withSessions())
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -14,8 +14,13 @@ import (
 
 const mcpPath = "/mcp"
 
-// mcpVersions are the protocol's versions that are spoken, newest first.
-var mcpVersions = []string{"2025-06-18", "2025-03-26"}
+// mcpVersions are the protocol's versions with sessions that are spoken, newest
+// first.
+var mcpVersions = []string{"2025-11-25", "2025-06-18", "2025-03-26"}
+
+// mcpStateless is the first version without sessions: each request says what
+// its client is.
+const mcpStateless = "2026-07-28"
 
 // JSON-RPC's error codes.
 const (
@@ -23,13 +28,19 @@ const (
 	rpcInvalidRequest = -32600
 	rpcNoMethod       = -32601
 	rpcInvalidParams  = -32602
+	// Those of the stateless protocol.
+	rpcHeaderMismatch = -32020
+	rpcVersion        = -32022
 )
 
 // mcpTools are the tools that are offered: the first answers with JSON, the
 // second with an event stream.
-const mcpTools = `{"tools":[` +
+const mcpTools = `"tools":[` +
 	`{"name":"ask_cook","title":"Ask the cook","description":"Ask the cook a question and get the answer.","inputSchema":{"type":"object","properties":{"question":{"type":"string","description":"What to ask"}},"required":["question"]}},` +
-	`{"name":"ask_cook_slowly","title":"Ask the cook slowly","description":"The same, with progress on the way.","inputSchema":{"type":"object","properties":{"question":{"type":"string","description":"What to ask"}},"required":["question"]}}]}`
+	`{"name":"ask_cook_slowly","title":"Ask the cook slowly","description":"The same, with progress on the way.","inputSchema":{"type":"object","properties":{"question":{"type":"string","description":"What to ask"}},"required":["question"]}}]`
+
+// mcpComplete begins the results of the stateless protocol.
+const mcpComplete = `"resultType":"complete",`
 
 // Greeting is the one message that the server sends by itself.
 const Greeting = "The kitchen is open."
@@ -41,7 +52,8 @@ type rpcRequest struct {
 	Params  jsontext.Value `json:"params"`
 }
 
-// mcp answers a call to the MCP server: streamable HTTP with sessions.
+// mcp answers a call to the MCP server: streamable HTTP, with sessions or in the
+// version without.
 func (s *Server) mcp(c *call) {
 	switch c.r.Method {
 	case http.MethodPost:
@@ -98,6 +110,10 @@ func (s *Server) mcpPost(c *call) {
 		c.rpcError(http.StatusBadRequest, nil, rpcInvalidRequest, "Invalid Request")
 		return
 	}
+	if c.r.Header.Get("Mcp-Protocol-Version") >= mcpStateless {
+		s.mcpWithoutSession(c, &q)
+		return
+	}
 	if q.Method == "initialize" && len(q.ID) > 0 {
 		s.mcpInitialize(c, &q)
 		return
@@ -113,12 +129,76 @@ func (s *Server) mcpPost(c *call) {
 	case "ping":
 		c.rpcResult(q.ID, "{}")
 	case "tools/list":
-		c.rpcResult(q.ID, mcpTools)
+		c.rpcResult(q.ID, "{"+mcpTools+"}")
 	case "tools/call":
-		s.mcpCall(c, &q)
+		s.mcpCall(c, &q, "")
 	default:
 		c.rpcError(http.StatusOK, q.ID, rpcNoMethod, "Method not found")
 	}
+}
+
+// mcpWithoutSession answers a call of the stateless protocol. Its headers say
+// again what the body says.
+func (s *Server) mcpWithoutSession(c *call, q *rpcRequest) {
+	var params struct {
+		Name          string `json:"name"`
+		Notifications struct {
+			Tools bool `json:"toolsListChanged"`
+		} `json:"notifications"`
+		Meta struct {
+			Version string `json:"io.modelcontextprotocol/protocolVersion"`
+		} `json:"_meta"`
+	}
+	header := c.r.Header
+	switch {
+	case len(q.ID) == 0:
+		c.w.WriteHeader(http.StatusAccepted)
+		return
+	case json.Unmarshal(q.Params, &params) != nil:
+		c.rpcError(http.StatusBadRequest, q.ID, rpcInvalidParams, "Invalid params")
+		return
+	case params.Meta.Version != header.Get("Mcp-Protocol-Version"), q.Method != header.Get("Mcp-Method"),
+		q.Method == "tools/call" && params.Name != header.Get("Mcp-Name"):
+		c.rpcError(http.StatusBadRequest, q.ID, rpcHeaderMismatch, "Header mismatch")
+		return
+	case params.Meta.Version != mcpStateless:
+		c.rpcErrorWith(http.StatusBadRequest, q.ID, rpcVersion, "Unsupported protocol version",
+			fmt.Sprintf(`{"supported":[%q],"requested":%s}`, mcpStateless, quote(params.Meta.Version)))
+		return
+	}
+	switch q.Method {
+	case "server/discover":
+		c.rpcResult(q.ID, fmt.Sprintf(`{%s"supportedVersions":[%q],"capabilities":{"tools":{"listChanged":true}},"instructions":"Ask the cook about recipes.","ttlMs":60000,"cacheScope":"public",`+
+			`"_meta":{"io.modelcontextprotocol/serverInfo":{"name":"kitchen","title":"The kitchen","version":"1.0.0"}}}`, mcpComplete, mcpStateless))
+	case "tools/list":
+		c.rpcResult(q.ID, "{"+mcpComplete+mcpTools+`,"ttlMs":60000,"cacheScope":"public"}`)
+	case "tools/call":
+		s.mcpCall(c, q, mcpComplete)
+	case "subscriptions/listen":
+		s.mcpListen(c, q.ID, params.Notifications.Tools)
+	default:
+		c.rpcError(http.StatusNotFound, q.ID, rpcNoMethod, "Method not found")
+	}
+}
+
+// mcpListen is the stream of the stateless server's own messages: what it will
+// tell of, that the list of tools has changed when it is time for a word, and
+// then nothing until the client leaves.
+func (s *Server) mcpListen(c *call, id jsontext.Value, tools bool) {
+	meta := fmt.Sprintf(`"_meta":{"io.modelcontextprotocol/subscriptionId":%s}`, id)
+	agreed := "{}"
+	if tools {
+		agreed = `{"toolsListChanged":true}`
+	}
+	out := s.stream(c, eventStream)
+	out.event("message", `{"jsonrpc":"2.0","method":"notifications/subscriptions/acknowledged","params":{%s,"notifications":%s}}`, meta, agreed)
+	if !s.tempo.wait(c.r.Context()) {
+		return
+	}
+	if tools {
+		out.event("message", `{"jsonrpc":"2.0","method":"notifications/tools/list_changed","params":{%s}}`, meta)
+	}
+	<-c.r.Context().Done()
 }
 
 func (s *Server) mcpInitialize(c *call, q *rpcRequest) {
@@ -177,7 +257,8 @@ func (c *call) refuseWithout(session string, alive bool) {
 	}
 }
 
-func (s *Server) mcpCall(c *call, q *rpcRequest) {
+// mcpCall answers the call of a tool. What its result begins with is complete.
+func (s *Server) mcpCall(c *call, q *rpcRequest, complete string) {
 	var params struct {
 		Name      string `json:"name"`
 		Arguments struct {
@@ -189,7 +270,7 @@ func (s *Server) mcpCall(c *call, q *rpcRequest) {
 		c.rpcError(http.StatusOK, q.ID, rpcInvalidParams, "Invalid params")
 		return
 	}
-	result := fmt.Sprintf(`{"content":[{"type":"text","text":%s}],"isError":false}`, quote(reply(params.Arguments.Question)))
+	result := fmt.Sprintf(`{%s"content":[{"type":"text","text":%s}],"isError":false}`, complete, quote(reply(params.Arguments.Question)))
 	switch params.Name {
 	case "ask_cook":
 		c.rpcResult(q.ID, result)
@@ -211,7 +292,11 @@ func (c *call) rpcResult(id jsontext.Value, result string) {
 }
 
 func (c *call) rpcError(status int, id jsontext.Value, code int, message string) {
+	c.rpcErrorWith(status, id, code, message, "null")
+}
+
+func (c *call) rpcErrorWith(status int, id jsontext.Value, code int, message, data string) {
 	c.w.Header().Set("Content-Type", "application/json")
 	c.w.WriteHeader(status)
-	_, _ = fmt.Fprintf(c.w, `{"jsonrpc":"2.0","id":%s,"error":{"code":%d,"message":%s}}`, or(id, "null"), code, quote(message)) // a caller that left is no news
+	_, _ = fmt.Fprintf(c.w, `{"jsonrpc":"2.0","id":%s,"error":{"code":%d,"message":%s,"data":%s}}`, or(id, "null"), code, quote(message), data) // a caller that left is no news
 }

@@ -246,6 +246,54 @@ func TestMCPSession(t *testing.T) {
 	}
 }
 
+// stateless is a request of the protocol without sessions, with its headers.
+func stateless(method, params string) (body string, headers []string) {
+	body = fmt.Sprintf(`{"jsonrpc":"2.0","id":"a","method":%q,"params":{%s"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}`, method, params)
+	headers = []string{"Accept: application/json, text/event-stream", "MCP-Protocol-Version: 2026-07-28", "Mcp-Method: " + method}
+	if name := gjson.Get("{"+params+`"":0}`, "name").String(); name != "" {
+		headers = append(headers, "Mcp-Name: "+name)
+	}
+	return body, headers
+}
+
+func TestMCPWithoutSession(t *testing.T) {
+	s := New(Options{})
+	for _, c := range []struct{ method, params, path, want string }{
+		{"server/discover", "", "result.supportedVersions.0", "2026-07-28"},
+		{"server/discover", "", "result.capabilities.tools.listChanged", "true"},
+		{"tools/list", "", "result.tools.#", "2"},
+		{"tools/call", `"name":"ask_cook","arguments":{"question":"2+2"},`, "result.content.0.text", "2 + 2 = 4."},
+		{"tools/call", `"name":"ask_cook","arguments":{"question":"2+2"},`, "result.resultType", "complete"},
+		{"initialize", "", "error.code", "-32601"},
+		{"ping", "", "error.code", "-32601"},
+	} {
+		body, headers := stateless(c.method, c.params)
+		w := ask(t, s, "POST", "/mcp", body, headers...)
+		status := http.StatusOK
+		if strings.HasPrefix(c.path, "error") {
+			status = http.StatusNotFound
+		}
+		if got := gjson.Get(w.Body.String(), c.path).String(); got != c.want || w.Code != status || gjson.Get(w.Body.String(), "id").String() != "a" {
+			t.Errorf("%s: %d %s", c.method, w.Code, w.Body)
+		}
+	}
+	body, headers := stateless("tools/call", `"name":"ask_cook_slowly","arguments":{"question":"2+2"},`)
+	if got := joined(data(t, ask(t, s, "POST", "/mcp", body, headers...)), "result.content.0.text"); got != "2 + 2 = 4." {
+		t.Errorf("a call that is answered by a stream says %q", got)
+	}
+	for name, other := range map[string]string{"method": "Mcp-Method: tools/call", "version": "MCP-Protocol-Version: 2026-12-01"} {
+		body, headers := stateless("tools/list", "")
+		if w := ask(t, s, "POST", "/mcp", body, append(headers, other)...); w.Code != 400 || gjson.Get(w.Body.String(), "error.code").Int() != rpcHeaderMismatch {
+			t.Errorf("another %s: %d %s", name, w.Code, w.Body)
+		}
+	}
+	body, headers = stateless("tools/list", "")
+	body = strings.Replace(body, mcpStateless, "2026-12-01", 1)
+	if w := ask(t, s, "POST", "/mcp", body, append(headers, "MCP-Protocol-Version: 2026-12-01")...); w.Code != 400 || gjson.Get(w.Body.String(), "error.data.supported.0").String() != mcpStateless {
+		t.Errorf("a later version: %d %s", w.Code, w.Body)
+	}
+}
+
 func TestMCPRefusals(t *testing.T) {
 	const both = "Accept: application/json, text/event-stream"
 	for _, test := range []struct {

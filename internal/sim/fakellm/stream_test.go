@@ -134,3 +134,30 @@ func TestMCPStreamOfTheServer(t *testing.T) {
 		t.Errorf("after the end: %d", w.Code)
 	}
 }
+
+func TestMCPListen(t *testing.T) {
+	for _, tools := range []bool{false, true} {
+		s := New(Options{})
+		server := httptest.NewServer(s)
+		s.Hold(true)
+		filter := `"notifications":{},`
+		if tools {
+			filter = `"notifications":{"toolsListChanged":true,"promptsListChanged":true},`
+		}
+		body, headers := stateless("subscriptions/listen", filter)
+		next, leave := open(t, server.URL+"/mcp", "POST", body, headers...)
+		said := next()
+		if !strings.Contains(said, "notifications/subscriptions/acknowledged") || !strings.Contains(said, `"io.modelcontextprotocol/subscriptionId":"a"`) ||
+			strings.Contains(said, "promptsListChanged") || strings.Contains(said, "toolsListChanged") != tools {
+			t.Errorf("said %q", said)
+		}
+		s.Hold(false)
+		if tools {
+			if said := next(); !strings.Contains(said, "notifications/tools/list_changed") || !strings.Contains(said, `"io.modelcontextprotocol/subscriptionId":"a"`) {
+				t.Errorf("went on with %q", said)
+			}
+		}
+		leave()
+		server.Close() // waits for its streams
+	}
+}
