@@ -228,7 +228,7 @@ func openAI() {
 	toolChoice.add(field{rule: other, shape: toolChoice}, "function", "custom", "allowed_tools")
 	toolChoice.add(fMention, "name", "server_label")
 	toolChoice.add(fSetting, "disable_parallel_tool_use")
-	toolChoice.add(field{rule: other, shape: toolChoice}, "tools")
+	toolChoice.add(field{rule: mention, shape: toolChoice}, "tools")
 
 	responseFormat.add(fEnum, "type", "verbosity")
 	responseFormat.add(fIdent, "voice")

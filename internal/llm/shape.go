@@ -67,6 +67,9 @@ type shape struct {
 	choice bool
 	// block says that each object is one content block, numbered in streams.
 	block bool
+	// delta says that each object is the new piece of what its clients have:
+	// its type, which may be another in each piece, parts no text from another.
+	delta bool
 	// counts says that numbers under any name that speaks of counting are
 	// structure: usage grows new members every month.
 	counts bool
@@ -75,6 +78,11 @@ type shape struct {
 	// stand beside one that means something, in upper or lower case, and all
 	// are content.
 	free bool
+
+	// each is what the value of a member means that is not listed, nil for
+	// content, name and value. Its name is content that no reader sees beside
+	// the value. Readers put the values together as they like: see join.
+	each *field
 
 	folds map[string]bool // the case folds of the fields' names
 }

@@ -26,7 +26,7 @@ var (
 	probsShape    = grammar(shape{}) // log probabilities
 	// deltaShape is the new part of a message in a stream: a message without
 	// its frame, whose text belongs to what came before.
-	deltaShape = grammar(shape{block: true})
+	deltaShape = grammar(shape{block: true, delta: true})
 )
 
 // allShapes are the shapes of the grammar.
@@ -90,6 +90,10 @@ func init() {
 	// are messages, parts and calls side by side. A delta is either, too.
 	inheritFields(messageShape, partShape)
 	inheritFields(deltaShape, messageShape)
+	inheritFields(toolErrorShape, errorShape)
+	inheritFields(itemShape, messageShape)
+	inheritFields(stepDeltaShape, deltaShape)
+	inheritFields(stepShape, answerShape)
 	inheritFields(extraRequest, requestShape)
 	inheritFields(extraAnswer, answerShape)
 	inheritFields(rpcElicited, rpcResult)

@@ -473,6 +473,7 @@ exhaustion resource resources cancellation minimum reasoning paid dynamic simila
 link get set form info notice critical alert emergency this servers accept decline keepalive keep alive heartbeat hybrid sync async parsed raw trace fallback queries query accurate contextual off fast allowed approximate duration encrypted uses confirmed
 notifications resources prompts templates roots progress subscribe unsubscribe elicitation initialized changed cancel tasks
 logging level resource capabilities
+interaction step chatkit thread realtime quoted widget google maps
 azure anthropic openai claude deployment fallback deny price browser never always candidates thoughts cached hit miss accepted rejected prediction upstream inference queue breakdown write creation input jpeg png pdf webp csv
 `)
 
