@@ -28,6 +28,7 @@ var conversationsAPI = api{
 	},
 	grammar: conversations,
 	refuse:  refuseOpenAI,
+	end:     endOpenAI,
 }
 
 // isItem reports whether v, in a list of what an API keeps, is an item of a

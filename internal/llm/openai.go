@@ -39,9 +39,10 @@ var (
 		format: OpenAIOther,
 		paths: []string{
 			"/embeddings", "/moderations", "/images/generations", "/images/edits", "/audio/speech", "/audio/transcriptions",
-			"/audio/translations",
+			"/audio/translations", "/tokenize", "/pooling", "/classify", "/score", // the last are vLLM's
 		},
 		prompts: "input prompt",
+		own:     "text_1 text_2 data_1 data_2 queries",
 		spelled: "input",
 		answers: "data results text embedding embeddings",
 		request: func(s signs) bool { return s.has("input") },

@@ -62,6 +62,8 @@ var (
 	fParts     = field{rule: text, kind: inherit, shape: partShape, slot: "text"}
 	fMessages  = field{rule: text, kind: inherit, role: RoleUser, shape: messageShape}
 	fSystem    = field{rule: text, kind: inherit, role: RoleSystem, shape: partShape}
+	fTemplate  = field{rule: text, kind: KindText, role: RoleSystem, slot: slotProgram} // what becomes of messages
+	fProgram   = field{rule: text, kind: KindToolDef, slot: slotProgram}                // what an answer may be
 	fName      = field{rule: other}
 	fSecret    = field{rule: secret}
 	fMention   = field{rule: mention}

@@ -678,7 +678,7 @@ func (r *reader) text(a at, f field, v int) {
 	t.part = a.listed && a.kind != KindToolCall && (a.kind != KindDocument || f.slot != "")
 	name := r.doc.Name(v)
 	t.direct = a.direct && (t.part || a.kind == KindToolCall) && (len(name) == 0 || string(name) == "text" || string(name) == "refusal")
-	if r.fixed && f.slot != slotTranscript && !r.doc.Halved(v) {
+	if r.fixed && f.slot != slotTranscript && f.slot != slotProgram && !r.doc.Halved(v) {
 		start, end := r.doc.Span(v)
 		t.Maskable = true
 		t.from = int32(len(r.msg.spans))
