@@ -17,7 +17,7 @@ var anthropicAPI = api{
 	prompts: "messages system",
 	answers: "type content content_block message delta usage error custom_id",
 	request: func(s signs) bool {
-		return s.has("messages") && (s.has("system") || s.has("anthropic_version") || s.has("context_management")) || s.first("requests", isBatched)
+		return s.has("messages") && (s.has("system") || s.has("anthropic_version") || s.has("context_management")) || s.begins("requests", isBatched)
 	},
 	answer: func(s signs) bool {
 		return s.has("content_block") || s.has("content") && s.has("role") || s.typed("message_") || s.typed("content_block_") ||

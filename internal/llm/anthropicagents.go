@@ -23,10 +23,10 @@ var agentsAPI = api{
 	},
 	asks: "initial_events",
 	request: func(s signs) bool {
-		return s.first("events", isSessionEvent) || s.has("agent") && s.has("environment_id") || s.isAgent()
+		return s.begins("events", isSessionEvent) || s.has("agent") && s.has("environment_id") || s.isAgent()
 	},
 	answer: func(s signs) bool {
-		return isSessionEvent(s.doc, s.root) || s.first("data", isSessionEvent) || s.typed("agent") || s.typed("session") || s.typed("event_")
+		return isSessionEvent(s.doc, s.root) || s.begins("data", isSessionEvent) || s.typed("agent") || s.typed("session") || s.typed("event_")
 	},
 	grammar: agents,
 	refuse:  refuseAnthropic,

@@ -26,6 +26,10 @@ type api struct {
 	// prompts are names of a request's root that make it a conversation or
 	// prompt. asks are other names there that only a model's API has.
 	prompts, asks string
+	// own are names of a request's root that say nothing by themselves, since
+	// requests of any kind have them. They count at the API's own paths, and
+	// where request recognises their values.
+	own string
 	// spelled are names, in lower case, that no other API is likely to have. In
 	// a root that no format knows, one of them in another case is refused.
 	spelled string
@@ -62,6 +66,7 @@ type api struct {
 var apis = []*api{
 	&compatibleAPIs,
 	&mcpAPI,
+	&interactionsAPI,
 	&geminiAPI,
 	&invokeAPI,
 	&agentsAPI,
@@ -71,6 +76,7 @@ var apis = []*api{
 	&converseAPI,
 	&anthropicAPI,
 	&chatAPI,
+	&conversationsAPI,
 	&responsesAPI,
 	&otherAPI,
 	&completionsAPI,
@@ -79,7 +85,7 @@ var apis = []*api{
 // surest are tried first on an answer, in this order, because their signs there
 // leave less doubt than those of the others, whatever their requests are like.
 // A format whose answers show one of these signs too has to stand here.
-var surest = []*api{&geminiAPI, &chatAPI, &anthropicAPI, &responsesAPI, &converseAPI}
+var surest = []*api{&interactionsAPI, &geminiAPI, &chatAPI, &anthropicAPI, &responsesAPI, &converseAPI}
 
 // known is the registry of all formats.
 var known = register(apis)
@@ -93,6 +99,8 @@ type registry struct {
 	streams, unlessTold []string
 
 	promptNames, askNames, spelledNames, answerNames map[string]bool
+
+	ownNames map[*api]map[string]bool
 }
 
 // A pathEnd is the end of a path that shows a format.
@@ -108,6 +116,7 @@ func register(all []*api) *registry {
 		answers:     slices.Clone(surest),
 		promptNames: make(map[string]bool), askNames: make(map[string]bool),
 		spelledNames: make(map[string]bool), answerNames: make(map[string]bool),
+		ownNames: make(map[*api]map[string]bool),
 	}
 	for _, a := range all {
 		for _, end := range a.paths {
@@ -115,6 +124,10 @@ func register(all []*api) *registry {
 		}
 		g.streams = append(g.streams, a.streams...)
 		g.unlessTold = append(g.unlessTold, a.unlessTold...)
+		if a.own != "" {
+			g.ownNames[a] = make(map[string]bool)
+			addWords(g.ownNames[a], a.own)
+		}
 		addWords(g.promptNames, a.prompts)
 		addWords(g.askNames, a.asks)
 		addWords(g.spelledNames, a.spelled)
@@ -143,6 +156,17 @@ func (g *registry) api(f Format) *api {
 	return nil
 }
 
+// tacit returns the format of a request that has none of the names by which
+// requests are known, where f is that of its path.
+func (g *registry) tacit(s signs, f Format) Format {
+	for _, a := range g.apis {
+		if names := g.ownNames[a]; names != nil && s.any(names) && (a.format == f || a.request(s)) {
+			return a.format
+		}
+	}
+	return Unknown
+}
+
 // piece reports whether a root in an array is one of a stream's pieces.
 func (g *registry) piece(s signs) bool {
 	for _, a := range g.apis {
@@ -162,15 +186,11 @@ type signs struct {
 // has reports whether there is a member of this name.
 func (s signs) has(name string) bool { return s.doc.Member(s.root, name) >= 0 }
 
-// first reports whether there is an array of this name whose first element is
-// what is says.
-func (s signs) first(name string, is func(*strictjson.Doc, int) bool) bool {
-	v := s.doc.Member(s.root, name)
-	if v < 0 || s.doc.Kind(v) != strictjson.Array {
-		return false
-	}
-	c := s.doc.First(v)
-	return c < s.doc.Next(v) && is(s.doc, c)
+// begins reports whether there is an array of this name whose first element is
+// an object that is what is says.
+func (s signs) begins(name string, is func(*strictjson.Doc, int) bool) bool {
+	of, ok := s.first(name)
+	return ok && is(of.doc, of.root)
 }
 
 // any reports whether there is a member with one of these names.
@@ -184,7 +204,29 @@ func (s signs) any(names map[string]bool) bool {
 }
 
 // typed reports whether the object's type begins with prefix.
-func (s signs) typed(prefix string) bool {
-	t := s.doc.Member(s.root, "type")
-	return t >= 0 && s.doc.Kind(t) == strictjson.String && strings.HasPrefix(string(s.doc.Bytes(t)), prefix)
+func (s signs) typed(prefix string) bool { return s.says("type", prefix) }
+
+// says reports whether the member of this name is a string that begins with
+// prefix.
+func (s signs) says(name, prefix string) bool {
+	v := s.doc.Member(s.root, name)
+	return v >= 0 && s.doc.Kind(v) == strictjson.String && strings.HasPrefix(string(s.doc.Bytes(v)), prefix)
+}
+
+// inner returns the signs of the object in the member of this name. It is not
+// ok where there is none.
+func (s signs) inner(name string) (of signs, ok bool) {
+	v := s.doc.Member(s.root, name)
+	return signs{s.doc, v}, v >= 0 && s.doc.Kind(v) == strictjson.Object
+}
+
+// first returns the signs of the first element of the array in the member of
+// this name. It is not ok where there is none that is an object.
+func (s signs) first(name string) (of signs, ok bool) {
+	v := s.doc.Member(s.root, name)
+	if v < 0 || s.doc.Kind(v) != strictjson.Array || s.doc.First(v) == s.doc.Next(v) {
+		return signs{}, false
+	}
+	of = signs{s.doc, s.doc.First(v)}
+	return of, s.doc.Kind(of.root) == strictjson.Object
 }

@@ -92,7 +92,8 @@ func cohere() {
 	a.add(fCited, "citations")
 	a.add(fCalls, "tool_calls", "tool_call", "tool_call_delta")
 	a.add(fVector, "embeddings", "embedding")
-	a.add(field{rule: text, kind: KindText}, "texts", "prompt")
+	a.add(field{rule: text, kind: KindText}, "texts")
+	a.add(field{rule: text, kind: KindText, shape: promptShape}, "prompt") // in an object it is Responses'
 	dataShape.add(fVector, "float", "int8", "uint8", "binary", "ubinary")
 	dataShape.add(fNumbers, "base64")
 	metaShape.add(field{rule: setting, shape: usageShape}, "billed_units", "tokens")

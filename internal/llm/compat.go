@@ -50,10 +50,27 @@ func compatible() {
 	choiceShape.add(fIdent, "native_finish_reason")
 
 	// vLLM, Groq, xAI and others.
+	r.add(fTemplate, "chat_template")
+	r.add(field{rule: other, shape: templateShape}, "chat_template_kwargs")
+	templateShape.each = &fTemplate // what the template makes of it is not known
 	r.add(fSchema, "guided_json")
-	r.add(field{rule: setting, shape: templateShape}, "chat_template_kwargs")
+	r.add(field{rule: text, kind: KindToolDef}, "guided_choice")
+	r.add(fProgram, "guided_regex", "guided_grammar", "guided_whitespace_pattern", "structural_tag")
+	r.add(field{rule: other, shape: structuredShape}, "structured_outputs")
+	r.add(fIdent, "guided_decoding_backend", "embed_dtype", "endianness")
+	r.add(fToken, "cache_salt")
+	r.add(fEnum, "truncation_side", "padding")
+	structuredShape.add(fSchema, "json")
+	structuredShape.add(field{rule: text, kind: KindToolDef}, "choice")
+	structuredShape.add(fProgram, "regex", "grammar", "whitespace_pattern", "structural_tag")
+	structuredShape.add(fSetting, "json_object", "disable_fallback", "disable_any_whitespace", "disable_additional_properties")
+	// Pairs of which one is compared with the other.
+	r.add(field{rule: text, kind: KindText, role: RoleUser, shape: messageShape}, "text_1", "text_2", "data_1", "data_2", "queries")
+	cohereDocument.add(fParts, "content")
+	dataShape.add(fSetting, "score", "probs", "num_classes")
 	r.add(fSetting, "stop_token_ids", "spaces_between_special_tokens", "truncate_prompt_tokens",
-		"prompt_logprobs", "add_special_tokens", "logits_processors", "disable_tool_validation", "deferred")
+		"prompt_logprobs", "add_special_tokens", "logits_processors", "disable_tool_validation", "deferred", "thinking_token_budget", "use_activation", "normalize",
+		"return_token_strs")
 	settingsShape.add(fSetting, "enable_thinking", "thinking")
 	settingsShape.add(fEnum, "reasoning_effort")
 	templateShape.add(fSetting, "enable_thinking", "thinking", "add_generation_prompt")
@@ -66,5 +83,6 @@ var (
 	contextShape    = grammar(shape{})
 	providerShape   = grammar(shape{})
 	priceShape      = grammar(shape{})
+	structuredShape = grammar(shape{})
 	templateShape   = grammar(shape{free: true}) // what a chat template's author likes to call it
 )

@@ -110,7 +110,7 @@ func (d *definition) entry(v int, callers bool) {
 		case kind != "" && hostedSettings[name] && d.isSetting(c):
 		case kind == "mcp" && name == "authorization" && d.isString(c):
 			d.secret(c)
-		case kind == "mcp" && name == "headers" && d.isObject(c):
+		case (kind == "mcp" || kind == "mcp_server") && name == "headers" && d.isObject(c):
 			d.headers(c)
 		default:
 			d.detail(c, name)
@@ -373,13 +373,15 @@ var (
 	// hostedTypes are the types of tools that providers run.
 	hostedTypes = wordSet(`mcp file_search web_search web_search_preview web_search_premium code_interpreter image_generation
 computer computer_use computer_use_preview local_shell shell apply_patch tool_search web_fetch code_execution bash text_editor memory
-tool_search_tool_regex tool_search_tool_bm mcp_toolset agent_toolset advisor x_search collections_search browser_search document_library`)
+tool_search_tool_regex tool_search_tool_bm mcp_toolset agent_toolset advisor x_search collections_search browser_search document_library
+mcp_server google_search google_maps url_context retrieval`)
 
 	// hostedSettings are the settings of those tools. They are structure when
 	// they are numbers, booleans, words of the APIs, sizes or ids.
 	hostedSettings = wordSet(`max_num_results score_threshold search_context_size display_width display_height display_width_px display_height_px
 display_number environment require_approval quality size output_format background partial_images input_fidelity moderation max_characters
-output_compression max_uses max_content_tokens vector_store_ids file_ids defer_loading strict model max_tokens allowed_callers mcp_server_name`)
+output_compression max_uses max_content_tokens vector_store_ids file_ids defer_loading strict model max_tokens allowed_callers mcp_server_name
+search_types retrieval_types enable_widget latitude longitude top_k file_search_store_names`)
 
 	// keyHeaders are the headers in which keys are sent.
 	keyHeaders = wordSet(`authorization proxy-authorization x-api-key api-key x-auth-token x-goog-api-key`)

@@ -52,12 +52,13 @@ func requestFormat(d *strictjson.Doc, path string) Format {
 		return Unknown
 	}
 	s := signs{d, strictjson.Root}
+	f, ok := formatOfPath(path)
 	if !s.any(known.promptNames) && !s.any(known.askNames) && !agentsAPI.request(s) {
-		return Unknown
+		return known.tacit(s, f)
 	}
 	// Messages of MCP are already known by their envelope. MCP's paths say
 	// nothing about any other body.
-	if f, ok := formatOfPath(path); ok && f != MCP {
+	if ok && f != MCP {
 		return f
 	}
 	for _, a := range known.apis {

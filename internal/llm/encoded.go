@@ -150,6 +150,10 @@ const slotTokens = "tokens"
 // reach.
 const slotTranscript = "transcript"
 
+// slotProgram marks a text that a program reads, such as a template of prompts:
+// with a mask in it, it would be another program.
+const slotProgram = "program"
+
 // inline reads string v, which should be base64 of media.
 func (r *reader) inline(a at, v int, s []byte) error {
 	if kind, data, ok := mediatype.DataURL(string(s)); ok {

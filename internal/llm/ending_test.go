@@ -62,6 +62,10 @@ func TestEndings(t *testing.T) {
 		{"gemini", Gemini, Events, nil, "", "-", map[string]string{
 			"error.code": "403", "error.message": "Response blocked by security policy", "error.status": "PERMISSION_DENIED", "error.details.0.rule": "house", "scan_id": "scan-91c2",
 		}},
+		{"conversations", OpenAIConversations, Events, nil, "", "", map[string]string{"error.message": "Response blocked by security policy", "error.type": "permission_error"}},
+		{"interactions", GeminiInteractions, Events, nil, "", "event: error", map[string]string{
+			"event_type": "error", "error.code": "policy_violation", "error.message": "Response blocked by security policy", "details.rule": "house", "scan_id": "scan-91c2",
+		}},
 		{"cohere v2", Cohere, Events, nil, "", "event: message-end", map[string]string{
 			"type": "message-end", "delta.finish_reason": "ERROR", "delta.error": "Response blocked by security policy", "message": "Response blocked by security policy",
 		}},

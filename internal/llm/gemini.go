@@ -21,7 +21,7 @@ var geminiAPI = api{
 	spelled: "contents systeminstruction",
 	answers: "candidates promptFeedback usageMetadata embedding embeddings predictions error",
 	request: func(s signs) bool {
-		return s.has("contents") || s.has("instances") || s.has("requests") && !s.first("requests", isBatched)
+		return s.has("contents") || s.has("instances") || s.has("requests") && !s.begins("requests", isBatched)
 	},
 	answer:  func(s signs) bool { return s.has("candidates") },
 	array:   true, // when it is not asked for events

@@ -103,7 +103,7 @@ func TestFreeNames(t *testing.T) {
 		{`{"model":"m","messages":[{"role":"user","content":"q"}],"documents":[{"id":"1","data":{"Title":"Reset","Data":"Here"}}]}`, RequestLeg, []string{"Title: Reset", "Data: Here"}},
 		{`{"message":"q","documents":[{"Title":"Reset","ID":"Here"}]}`, RequestLeg, []string{"ID: Here"}},
 		{`{"results":[{"index":0,"relevance_score":0.9,"document":{"Title":"Reset","Text":"Here"}}]}`, ResponseLeg, []string{"Text: Here"}},
-		{`{"prompt":{"id":"pmpt_1","variables":{"Name":"Here","NAME":"x"}},"input":"x"}`, RequestLeg, []string{"Name: Here", "NAME: x"}},
+		{`{"prompt":{"id":"pmpt_1","variables":{"Name":"Here","NAME":"x","the name":"y"}},"input":"x"}`, RequestLeg, []string{"Here", "the name"}},
 		{`{"messages":[{"role":"user","content":"x"}],"chat_template_kwargs":{"Thinking":true,"Enable_Thinking":"Here"}}`, RequestLeg, []string{"Thinking: true", "Here"}},
 		{`{"messages":[{"role":"user","content":"x"}],"logit_bias":{"1734":-100,"Here we go":1}}`, RequestLeg, []string{"Here we go"}},
 		{`{"id":"resp_1","object":"response","output":[],"metadata":{"Model":"Here","Content":"a"}}`, ResponseLeg, []string{"Model: Here", "Content: a"}},

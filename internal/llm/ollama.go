@@ -22,7 +22,7 @@ var ollamaAPI = api{
 // ollama adds what Ollama's chat, generate and embed APIs say.
 func ollama() {
 	r := requestShape
-	r.add(field{rule: text, kind: KindText, role: RoleSystem}, "template")
+	r.add(fTemplate, "template")
 	r.add(fSetting, "raw", "think", "context")
 	r.add(fIdent, "keep_alive")
 	r.add(fSchema, "format")

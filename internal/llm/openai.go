@@ -39,9 +39,10 @@ var (
 		format: OpenAIOther,
 		paths: []string{
 			"/embeddings", "/moderations", "/images/generations", "/images/edits", "/audio/speech", "/audio/transcriptions",
-			"/audio/translations",
+			"/audio/translations", "/tokenize", "/pooling", "/classify", "/score", // the last are vLLM's
 		},
 		prompts: "input prompt",
+		own:     "text_1 text_2 data_1 data_2 queries",
 		spelled: "input",
 		answers: "data results text embedding embeddings",
 		request: func(s signs) bool { return s.has("input") },
@@ -228,7 +229,7 @@ func openAI() {
 	toolChoice.add(field{rule: other, shape: toolChoice}, "function", "custom", "allowed_tools")
 	toolChoice.add(fMention, "name", "server_label")
 	toolChoice.add(fSetting, "disable_parallel_tool_use")
-	toolChoice.add(field{rule: other, shape: toolChoice}, "tools")
+	toolChoice.add(field{rule: mention, shape: toolChoice}, "tools")
 
 	responseFormat.add(fEnum, "type", "verbosity")
 	responseFormat.add(fIdent, "voice")

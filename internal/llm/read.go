@@ -391,7 +391,7 @@ func (r *reader) document(in Input) error {
 		m.Format = requestFormat(r.doc, in.Path)
 		m.Chat = conversational(r.doc)
 		m.Stream = asksForStream(r.doc, in.Path)
-		m.Keeps = keeps(r.doc) || m.Format == AnthropicAgents
+		m.Keeps = keeps(r.doc) || m.Format == AnthropicAgents || m.Format == OpenAIConversations
 	}
 	s := requestShape
 	if in.Leg == ResponseLeg {

@@ -55,7 +55,9 @@ func responses() {
 	r.add(fSetting, "max_output_tokens", "max_tool_calls", "reasoning")
 	r.add(fEnum, "truncation", "include")
 	promptShape.add(fIdent, "id", "version")
-	promptShape.add(field{rule: other, shape: variablesShape}, "variables")
+	promptShape.add(field{rule: text, kind: KindText, role: RoleUser, shape: variablesShape}, "variables")
+	// A variable's value stands in the prompt where its author put it.
+	variablesShape.each = &field{rule: text, kind: KindText, role: RoleUser, shape: partShape}
 	inheritFields(messageShape, promptShape)
 	safetyShape.add(fIdent, "id", "code")
 	safetyShape.add(field{rule: text, kind: KindOther}, "message")
@@ -70,7 +72,8 @@ func responses() {
 	p.add(fName, "filename")
 	p.add(fMention, "name", "server_label", "server_name")
 	p.add(fArgs, "operation")
-	p.add(fDocument, "reason", "revised_prompt")
+	p.add(fDocument, "revised_prompt")
+	p.add(field{rule: text, kind: KindText}, "reason") // whoever approves a call
 	p.add(fIdent, "size", "background")
 	p.add(fEnum, "quality", "output_format")
 	p.add(fSetting, "approve", "max_output_length", "output_compression")
@@ -78,7 +81,11 @@ func responses() {
 	outcomeShape.add(fEnum, "type")
 	outcomeShape.add(fSetting, "exit_code")
 	p.add(fToolText, "output", "outputs", "logs")
-	p.add(field{rule: text, kind: KindOther, shape: errorShape}, "error")
+	// What a tool or its server says when a call fails.
+	p.add(field{rule: text, kind: KindToolResult, role: RoleTool, shape: toolErrorShape}, "error")
+	toolErrorShape.add(fText, "message")
+	toolErrorShape.add(fIdent, "type")
+	toolErrorShape.add(fParts, "content")
 	p.add(fListing, "tools")
 	p.add(field{rule: text, kind: KindToolCall, shape: partShape}, "queries", "code")
 	p.add(field{rule: text, kind: KindDocument, shape: partShape}, "results")
@@ -122,4 +129,5 @@ var (
 	variablesShape = grammar(shape{free: true})
 	safetyShape    = grammar(shape{})
 	outcomeShape   = grammar(shape{})
+	toolErrorShape = grammar(shape{})
 )

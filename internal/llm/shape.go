@@ -70,6 +70,9 @@ type shape struct {
 	choice bool
 	// block says that each object is one content block, numbered in streams.
 	block bool
+	// delta says that each object is the new piece of what its clients have:
+	// its type, which may be another in each piece, parts no text from another.
+	delta bool
 	// counts says that numbers under any name that speaks of counting are
 	// structure: usage grows new members every month.
 	counts bool
@@ -79,9 +82,9 @@ type shape struct {
 	// are content.
 	free bool
 
-	// each is what a member means that is not listed, nil for content. Names are
-	// the sender's own there: ids, or else content. JSON-RPC's only, whose
-	// messages are never read in pieces.
+	// each is what the value of a member means that is not listed, nil for
+	// content, name and value. Its name is content that no reader sees beside
+	// the value. Readers put the values together as they like: see join.
 	each *field
 
 	folds map[string]bool // the case folds of the fields' names

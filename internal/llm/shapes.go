@@ -26,7 +26,7 @@ var (
 	probsShape    = grammar(shape{}) // log probabilities
 	// deltaShape is the new part of a message in a stream: a message without
 	// its frame, whose text belongs to what came before.
-	deltaShape = grammar(shape{block: true})
+	deltaShape = grammar(shape{block: true, delta: true})
 )
 
 // allShapes are the shapes of the grammar.
@@ -62,6 +62,8 @@ var (
 	fParts     = field{rule: text, kind: inherit, shape: partShape, slot: "text"}
 	fMessages  = field{rule: text, kind: inherit, role: RoleUser, shape: messageShape}
 	fSystem    = field{rule: text, kind: inherit, role: RoleSystem, shape: partShape}
+	fTemplate  = field{rule: text, kind: KindText, role: RoleSystem, slot: slotProgram} // what becomes of messages
+	fProgram   = field{rule: text, kind: KindToolDef, slot: slotProgram}                // what an answer may be
 	fName      = field{rule: other}
 	fSecret    = field{rule: secret}
 	fMention   = field{rule: mention}
@@ -92,6 +94,10 @@ func init() {
 	inheritFields(deltaShape, messageShape)
 	inheritFields(eventShape, messageShape)
 	inheritFields(eventShape, answerShape)
+	inheritFields(toolErrorShape, errorShape)
+	inheritFields(itemShape, messageShape)
+	inheritFields(stepDeltaShape, deltaShape)
+	inheritFields(stepShape, answerShape)
 	inheritFields(extraRequest, requestShape)
 	inheritFields(extraAnswer, answerShape)
 	inheritFields(rpcElicited, rpcResult)

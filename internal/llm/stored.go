@@ -43,7 +43,7 @@ var mediaWords = [...]string{"image", "audio", "video", "file", "document", "med
 // or its result, an approval, a reference.
 func carries(kind []byte) bool {
 	switch string(kind) {
-	case "", "message", "text", "input_text", "output_text", "refusal", "summary_text", "reasoning_text":
+	case "", "message", "text", "input_text", "output_text", "refusal", "summary_text", "reasoning_text", "user_input", "model_output", "thought":
 		return false // nothing but text
 	}
 	for _, end := range [...]string{"_call", "_output", "tool_use", "tool_result", "_request", "_response", "_reference"} {

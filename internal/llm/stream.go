@@ -163,6 +163,9 @@ func (m *assembler) thread(r *reader, slot string) (classID, pathID int32) {
 			}
 		case "delta", "content_block", "start", "contentBlockStart", "contentBlockDelta":
 			through = false
+		case "step", "content":
+			// Gemini's interactions: deltas continue what it begins.
+			through = !m.stepwise()
 		}
 	}
 	if slot == slotArguments && (m.begins || strings.HasSuffix(class, "call_arguments") || strings.HasSuffix(class, "call_input")) {

@@ -476,6 +476,7 @@ logging level resource capabilities discover listen subscriptions acknowledged u
 advisor addition removal summarize idle running rescheduled terminated interrupt confirmation thread coordinator multiagent
 span evaluation ongoing workflow phase compacted received sent define errored
 view str compact usage retrying connection repository overrides memory canceled processing allow ask
+interaction step chatkit thread realtime quoted widget google maps
 azure anthropic openai claude deployment fallback deny price browser never always candidates thoughts cached hit miss accepted rejected prediction upstream inference queue breakdown write creation input jpeg png pdf webp csv
 `)
 

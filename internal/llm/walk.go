@@ -119,17 +119,24 @@ func (r *reader) isString(v int) bool { return r.doc.Kind(v) == strictjson.Strin
 // object reads the members of object v, which has shape s.
 func (r *reader) object(a at, s *shape, v int) error {
 	d := r.doc
-	if s == rpcResult {
+	switch {
+	case s == rpcResult:
 		s = r.resultShape(v)
-	}
-	if s == dataShape && isSessionEvent(r.doc, v) {
+	case s == dataShape && isSessionEvent(r.doc, v):
 		s = eventShape
+	case s == dataShape && isItem(r.doc, v):
+		s = itemShape
+	case s == answerShape && r.asm != nil && r.asm.stepwise():
+		s = stepShape
 	}
 	if s == tokenShape {
 		r.token(&a, v)
 	}
 	a, call := r.enter(a, s, v)
-	outer := a.copy
+	outer, start := a.copy, len(r.msg.Turns)
+	if s.each != nil && s.each.rule == text {
+		a.listed, a.direct = true, false
+	}
 	var kind, media, file, kept string // what the object says of media in it
 	asked, askedKept := false, false
 	for c := d.First(v); c < d.Next(v); c = d.Next(c) {
@@ -143,8 +150,8 @@ func (r *reader) object(a at, s *shape, v int) error {
 		}
 		f, known := s.fields[string(name)]
 		if !known && s.each != nil {
-			r.key(a, name)
 			f, known = *s.each, true
+			r.called(a, name)
 		}
 		if !known {
 			if s.variant(name) {
@@ -180,6 +187,12 @@ func (r *reader) object(a at, s *shape, v int) error {
 			}
 			continue
 		}
+		switch {
+		case string(name) == "result" && f.rule == inline && (a.kind == KindToolResult || s.delta):
+			f = r.resultOf(c)
+		case string(name) == "uri" && f.rule == text && mediaTypes[r.member(v, "type")]:
+			f = fLink
+		}
 		if (f.rule == inline || f.rule == link) && d.Kind(c) == strictjson.String {
 			if !asked {
 				asked, media, kind = true, r.member(v, "media_type", "mimeType", "mime_type"), r.member(v, "type")
@@ -207,7 +220,23 @@ func (r *reader) object(a at, s *shape, v int) error {
 			return err
 		}
 	}
+	if s.each != nil && r.asm == nil {
+		r.join(start)
+	}
 	return nil
+}
+
+// called takes in the name that somebody gave to a value, where no reader of
+// the value sees it.
+func (r *reader) called(a at, name []byte) {
+	switch {
+	case isIdent(name):
+		r.note(name)
+	case r.asm != nil:
+		r.name(a, name)
+	default:
+		r.other(a.role, a.choice, string(name))
+	}
 }
 
 // callMembers are the members of an object that together are a tool call, -1
@@ -238,6 +267,12 @@ func (r *reader) enter(a at, s *shape, v int) (at, callMembers) {
 			r.callMember(&a, &call, s, name, c)
 		}
 	}
+	if s.message {
+		// A server that goes by roles may not look at types.
+		if by := speakerOfType([]byte(r.member(v, "type"))); by != RoleNone && d.Member(v, "role") < 0 && d.Member(v, "author") < 0 {
+			role = by
+		}
+	}
 	call = r.settleCall(&a, &role, call, v)
 	a.role = role
 	if r.asm == nil && role == RoleTool && a.kind == KindText { // a stream's role may come later
@@ -256,7 +291,7 @@ func (r *reader) speaker(a *at, role *Role, s *shape, name []byte, c int) bool {
 		}
 	case "type":
 		// Of a delta it says what is new, which its member's name says too.
-		if (s.message || s.block && s != deltaShape) && !a.joined && r.isString(c) {
+		if (s.message || s.block && !s.delta) && !a.joined && r.isString(c) {
 			kind := r.doc.Bytes(c)
 			r.carries = r.carries || carries(kind)
 			*role, a.kind = roleOfType(kind, *role, a.kind)
@@ -264,7 +299,7 @@ func (r *reader) speaker(a *at, role *Role, s *shape, name []byte, c int) bool {
 		}
 	case "thought":
 		// Gemini's; clients of deltas do not look at it.
-		if s.block && s != deltaShape && r.doc.Kind(c) == strictjson.True {
+		if s.block && !s.delta && r.doc.Kind(c) == strictjson.True {
 			a.kind = KindReasoning
 		}
 	default:
@@ -536,16 +571,6 @@ func (r *reader) phrase(a at, v int) {
 	r.reveal(a)
 }
 
-// key adds the name of a member whose names are the sender's own. One that looks
-// like an id is structure.
-func (r *reader) key(a at, name []byte) {
-	if isIdent(name) {
-		r.note(name)
-		return
-	}
-	r.other(a.role, a.choice, string(name))
-}
-
 // empty reports whether v says nothing.
 func (r *reader) empty(v int) bool {
 	switch r.doc.Kind(v) {
@@ -671,7 +696,7 @@ func (r *reader) text(a at, f field, v int) {
 	t.part = a.listed && a.kind != KindToolCall && (a.kind != KindDocument || f.slot != "")
 	name := r.doc.Name(v)
 	t.direct = a.direct && (t.part || a.kind == KindToolCall) && (len(name) == 0 || string(name) == "text" || string(name) == "refusal")
-	if r.fixed && f.slot != slotTranscript && !r.doc.Halved(v) {
+	if r.fixed && f.slot != slotTranscript && f.slot != slotProgram && !r.doc.Halved(v) {
 		start, end := r.doc.Span(v)
 		t.Maskable = true
 		t.from = int32(len(r.msg.spans))
@@ -836,14 +861,27 @@ func roleOf(s []byte, def Role) Role {
 	return def
 }
 
+// speakerOfType returns who speaks in items of a type that says nothing else,
+// RoleNone for other types: those of ChatKit and of Gemini's interactions.
+func speakerOfType(s []byte) Role {
+	switch string(s) {
+	case "chatkit.user_message", "user_input":
+		return RoleUser
+	case "chatkit.assistant_message", "model_output":
+		return RoleAssistant
+	}
+	return RoleNone
+}
+
 // roleOfType returns the role and kind that an item's type implies.
 func roleOfType(s []byte, role Role, kind Kind) (Role, Kind) {
 	switch {
-	case bytes.HasSuffix(s, []byte("_output")) || bytes.HasSuffix(s, []byte("tool_result")):
+	case speakerOfType(s) != RoleNone:
+	case bytes.HasSuffix(s, []byte("_output")) || bytes.HasSuffix(s, []byte("tool_result")) || resultTypes[string(s)]:
 		return RoleTool, KindToolResult
 	case bytes.HasSuffix(s, []byte("_call")) || bytes.HasSuffix(s, []byte("tool_use")):
 		return RoleAssistant, KindToolCall
-	case bytes.HasPrefix(s, []byte("reasoning")) || bytes.HasSuffix(s, []byte("thinking")):
+	case bytes.HasPrefix(s, []byte("reasoning")) || bytes.HasSuffix(s, []byte("thinking")) || string(s) == "thought":
 		return RoleAssistant, KindReasoning
 	case bytes.HasPrefix(s, []byte("user.")):
 		return RoleUser, kind

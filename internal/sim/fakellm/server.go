@@ -2,8 +2,8 @@
 
 // Package fakellm is a stand-in for the models behind the gateway, for tests
 // and for trying things out: OpenAI's chat completions, completions,
-// responses, embeddings and models, Anthropic's messages, Ollama's chat and an
-// MCP server. It is as strict as the real ones about paths, methods, types and
+// responses, conversations, embeddings and models, Anthropic's messages,
+// Google's interactions, Ollama's chat and an MCP server. It is as strict as the real ones about paths, methods, types and
 // required fields, answers in their shapes, and says what it says by the few
 // rules of reply.
 package fakellm
@@ -50,6 +50,7 @@ type Server struct {
 	mu       sync.Mutex
 	requests []Request
 	sessions map[string]chan struct{} // of MCP: each is closed when it ends
+	kept     []*conversation          // oldest first
 }
 
 // New makes a server.
@@ -83,6 +84,8 @@ var endpoints = map[string]endpoint{
 	"/v1/chat/completions": {http.MethodPost, openAIProblem, (*Server).chat},
 	"/v1/completions":      {http.MethodPost, openAIProblem, (*Server).completions},
 	"/v1/responses":        {http.MethodPost, openAIProblem, (*Server).responses},
+	"/v1/conversations":    {http.MethodPost, openAIProblem, (*Server).conversations},
+	"/v1beta/interactions": {http.MethodPost, interactionProblem, (*Server).interactions},
 	"/v1/embeddings":       {http.MethodPost, openAIProblem, (*Server).embeddings},
 	"/v1/models":           {http.MethodGet, openAIProblem, (*Server).models},
 	"/v1/messages":         {http.MethodPost, anthropicProblem, (*Server).messages},
@@ -125,6 +128,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	e, known := endpoints[r.URL.Path]
+	if !known && conversationOf(r.URL.Path) != "" && (r.Method == http.MethodGet || r.Method == http.MethodPost) {
+		e, known = endpoint{r.Method, openAIProblem, (*Server).conversationItems}, true
+	}
 	if !known {
 		c.problem = formOf(r.URL.Path)
 		c.fail(http.StatusNotFound, problem{message: fmt.Sprintf("Invalid URL (%s %s)", r.Method, r.URL.Path)})
@@ -148,6 +154,7 @@ func (s *Server) remember(c *call) {
 	header := c.r.Header.Clone()
 	header.Del("Authorization")
 	header.Del("X-Api-Key")
+	header.Del("X-Goog-Api-Key")
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.requests) == maxRequests {
@@ -161,8 +168,10 @@ func (s *Server) id(prefix string) string { return fmt.Sprintf("%s%024d", prefix
 
 // key returns the caller's API key.
 func key(r *http.Request) string {
-	if k := r.Header.Get("X-Api-Key"); k != "" {
-		return k
+	for _, name := range [...]string{"X-Api-Key", "X-Goog-Api-Key"} {
+		if k := r.Header.Get(name); k != "" {
+			return k
+		}
 	}
 	token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	return token

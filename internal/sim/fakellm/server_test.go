@@ -108,6 +108,26 @@ func TestAnswersOfEachProvider(t *testing.T) {
 			"messages after a tool", "/v1/messages", `{"model":"m","max_tokens":9,"messages":[{"role":"user","content":[{"type":"tool_result","tool_use_id":"t1","content":"sunny"}]}],"tools":[{"name":"f","input_schema":{}}]%s}`,
 			"content.0.text", "delta.text", "The tool says: sunny",
 		},
+		{
+			"interactions", "/v1beta/interactions", `{"model":"m","system_instruction":"Be kind.","input":"hi"%s}`,
+			"steps.0.content.0.text", "delta.text", "You said: hi",
+		},
+		{
+			"interactions of turns", "/v1beta/interactions", `{"model":"m","input":[{"role":"user","content":"hi"},{"role":"model","content":"Hello."},{"role":"user","content":[{"type":"text","text":"there"}]}]%s}`,
+			"steps.0.content.0.text", "delta.text", "You said: there",
+		},
+		{
+			"interactions of a content", "/v1beta/interactions", `{"model":"m","input":{"type":"text","text":"hi"}%s}`,
+			"steps.0.content.0.text", "delta.text", "You said: hi",
+		},
+		{
+			"interactions with a tool", "/v1beta/interactions", `{"model":"m","input":[{"type":"user_input","content":[{"type":"text","text":"Weather?"}]}],"tools":[{"type":"function","name":"weather","parameters":{` + weather + `}}]%s}`,
+			"steps.0.arguments", "delta.arguments", called,
+		},
+		{
+			"interactions after a tool", "/v1beta/interactions", `{"model":"m","input":[{"type":"function_result","call_id":"c1","name":"f","result":"sunny"}],"tools":[{"type":"function","name":"f"}]%s}`,
+			"steps.0.content.0.text", "delta.text", "The tool says: sunny",
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s := New(Options{})
@@ -162,6 +182,42 @@ func TestEmbeddingsModelsAndOllama(t *testing.T) {
 	}
 }
 
+func TestConversationsKeepItems(t *testing.T) {
+	s := New(Options{})
+	w := ask(t, s, "POST", "/v1/conversations", `{"items":[{"role":"user","content":"hi"}],"metadata":{"a":"b"}}`)
+	id := gjson.Get(w.Body.String(), "id").String()
+	if w.Code != 200 || gjson.Get(w.Body.String(), "object").String() != "conversation" || id == "" {
+		t.Fatalf("made %d %s", w.Code, w.Body)
+	}
+	items := "/v1/conversations/" + id + "/items"
+	w = ask(t, s, "POST", items, `{"items":[{"type":"message","role":"assistant","content":"Hello."},{"type":"function_call_output","call_id":"c1","output":"sunny"}]}`)
+	if n := gjson.Get(w.Body.String(), "data.#").Int(); n != 2 {
+		t.Errorf("added %d: %s", n, w.Body)
+	}
+	w = ask(t, s, "GET", items, "")
+	if got := gjson.Get(w.Body.String(), "data.#.content.0.text").Raw; got != `["hi","Hello."]` {
+		t.Errorf("listed %s: %s", got, w.Body)
+	}
+	if last := gjson.Get(w.Body.String(), "last_id").String(); last == "" || last != gjson.Get(w.Body.String(), "data.2.id").String() {
+		t.Errorf("the last is %q: %s", last, w.Body)
+	}
+	for path, body := range map[string]string{
+		"/v1/conversations/conv_none/items": `{"items":[{"role":"user","content":"hi"}]}`,
+		items:                               `{"items":[{"role":"nobody","content":"hi"}]}`,
+		"/v1/conversations":                 `{"messages":[]}`,
+	} {
+		if w := ask(t, s, "POST", path, body); w.Code < 400 || gjson.Get(w.Body.String(), "error.message").String() == "" {
+			t.Errorf("%s: %d %s", path, w.Code, w.Body)
+		}
+	}
+	for range 2 * maxItems / maxNewItems {
+		ask(t, s, "POST", items, `{"items":[`+strings.TrimSuffix(strings.Repeat(`{"role":"user","content":"hi"},`, maxNewItems), ",")+`]}`)
+	}
+	if n := gjson.Get(ask(t, s, "GET", items, "").Body.String(), "data.#").Int(); n != maxItems {
+		t.Errorf("%d items are kept", n)
+	}
+}
+
 func TestRefusalsHaveTheProvidersForm(t *testing.T) {
 	user := `"messages":[{"role":"user","content":"hi"}]`
 	for _, test := range []struct {
@@ -177,6 +233,7 @@ func TestRefusalsHaveTheProvidersForm(t *testing.T) {
 		{"unknown parameter", "POST", "/v1/chat/completions", `{"model":"m","mesages":1,` + user + `}`, "", 400, "error.param", "mesages"},
 		{"no model", "POST", "/v1/chat/completions", `{` + user + `}`, "", 400, "error.message", "you must provide a model parameter"},
 		{"unknown model", "POST", "/v1/chat/completions", `{"model":"no-such-model",` + user + `}`, "", 404, "error.code", "model_not_found"},
+		{"no input of an interaction", "POST", "/v1beta/interactions", `{"model":"m"}`, "", 400, "error.code", "invalid_request"},
 		{"no messages", "POST", "/v1/chat/completions", `{"model":"m","messages":[]}`, "", 400, "error.param", "messages"},
 		{"unknown role", "POST", "/v1/chat/completions", `{"model":"m","messages":[{"role":"boss","content":"hi"}]}`, "", 400, "error.param", "messages[0].role"},
 		{"bad content", "POST", "/v1/chat/completions", `{"model":"m","messages":[{"role":"user","content":7}]}`, "", 400, "error.param", "messages[0].content"},
