@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/openai/openai-go/v3"
+	"github.com/openai/openai-go/v3/conversations"
 	"github.com/openai/openai-go/v3/option"
 	"github.com/openai/openai-go/v3/packages/param"
 	"github.com/openai/openai-go/v3/packages/ssestream"
@@ -185,6 +186,34 @@ func openAITools(t *testing.T, path string, streamed bool) {
 	var e *openai.Error
 	if _, err := ask(); !errors.As(err, &e) || e.StatusCode != want.status || e.Message != want.message {
 		t.Errorf("streamed %v: a poisoned result gave %v", streamed, err)
+	}
+}
+
+// TestOpenAIConversations keeps items in a conversation and lists them; what is
+// blocked is not kept.
+func TestOpenAIConversations(t *testing.T) {
+	for _, path := range []string{"/models", "/models-noma"} {
+		client := openAI(path)
+		want, _ := blocks(path)
+		said := func(text string) []responses.ResponseInputItemUnionParam {
+			return []responses.ResponseInputItemUnionParam{responses.ResponseInputItemParamOfMessage(text, responses.EasyInputMessageRoleUser)}
+		}
+		made, err := client.Conversations.New(t.Context(), conversations.ConversationNewParams{Items: said(harmless)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := client.Conversations.Items.New(t.Context(), made.ID, conversations.ItemNewParams{Items: said("Thank you.")}); err != nil {
+			t.Error(err)
+		}
+		var e *openai.Error
+		_, err = client.Conversations.Items.New(t.Context(), made.ID, conversations.ItemNewParams{Items: said(malicious)})
+		if !errors.As(err, &e) || e.StatusCode != want.status || e.Message != want.message || e.Code != "policy_violation" {
+			t.Errorf("%s: got %v", path, err)
+		}
+		page, err := client.Conversations.Items.List(t.Context(), made.ID, conversations.ItemListParams{})
+		if err != nil || len(page.Data) != 2 || page.Data[0].AsMessage().Content[0].Text != harmless {
+			t.Errorf("%s: listed %+v, %v", path, page, err)
+		}
 	}
 }
 
