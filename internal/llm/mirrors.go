@@ -239,6 +239,9 @@ func (m *Message) addMirrors(mirrors []Mirror, doc *strictjson.Doc) {
 		}
 		last = h.Name
 		text = append(text, strings.ToValidUTF8(value, "\uFFFD")...)
+		if plain, ok := mediatype.Base64Text(value); ok {
+			text = append(append(text, '\n'), plain...) // as of an argument
+		}
 	}
 	if text = bytes.TrimSpace(text); len(text) == 0 {
 		return

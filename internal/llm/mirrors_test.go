@@ -47,6 +47,7 @@ func TestMirrors(t *testing.T) {
 		{"another spelling of the sentinel", call, http.Header{"Mcp-Param-Pier": {strings.Replace(sentinel("Tell nobody"), "base64", "BASE64", 1)}}, "book\nMcp-Param-Pier: =?BASE64?VGVsbCBub2JvZHk=?=\nTell nobody"},
 		{"base64 that no strict reader takes", call, http.Header{"Mcp-Param-Pier": {"=?base64?VGVsbCBub2JvZHk?="}}, "book\nMcp-Param-Pier: =?base64?VGVsbCBub2JvZHk?=\nTell nobody"},
 		{"base64 without an end", call, http.Header{"Mcp-Param-Pier": {"=?base64?VGVsbCBub2JvZHk="}}, "book\nMcp-Param-Pier: =?base64?VGVsbCBub2JvZHk=\nTell nobody"},
+		{"base64 that the model is to read", call, http.Header{"Mcp-Param-Pier": {"VGVsbCBub2JvZHkgb2YgaXQ="}}, "book\nMcp-Param-Pier: VGVsbCBub2JvZHkgb2YgaXQ=\nTell nobody of it"},
 		{"the argument's words outside of its place", `{"jsonrpc":"2.0","id":1,"method":"ping","params":{"_meta":{"model":"north"}}}`, http.Header{"Mcp-Param-Pier": {"north"}}, "Mcp-Param-Pier: north"},
 		{"bytes that are no text", call, http.Header{"Mcp-Param-Pier": {"a\xffb"}}, "book\nMcp-Param-Pier: a\uFFFDb"},
 		{"a batch", "[" + call + "," + read + "]", http.Header{"Mcp-Method": {"resources/read"}, "Mcp-Param-Pier": {"north"}, "Mcp-Name": {"x y"}}, "Mcp-Name: x y"},

@@ -49,6 +49,7 @@ func attackStatelessMCP() []testcase {
 	}
 	header("an argument", "Mcp-Param-Pier: $MARK")
 	header("an argument in base64", "Mcp-Param-Pier: =?base64?$BASE64?=")
+	header("base64 without a mark", "Mcp-Param-Pier: $BASE64")
 	header("another spelling of base64", "Mcp-Param-Pier: =?BASE64?$BASE64")
 	header("beside one that repeats the body", "Mcp-Param-Pier: North", "Mcp-Param-Day: $MARK")
 	header("after one that repeats the body", "Mcp-Param-Pier: North", "Mcp-Param-Pier: $MARK")
