@@ -4,6 +4,7 @@ package corpus_test
 
 import (
 	"fmt"
+	"strings"
 )
 
 // attackTransport use the method, the path, headers and the protocol.
@@ -54,6 +55,30 @@ func attackTransport() []testcase {
 	))}
 	l.ask("event stream by GET", "").by("GET").to("/mcp").with("Accept: text/event-stream").must(streamRefused).answer = stream
 	l.ask("event stream by GET among others", "").by("GET").to("/mcp").with("Accept: application/json, TEXT/Event-Stream;q=0.5").must(streamRefused).answer = stream
+	subscribe := func(name, body string, events ...string) *testcase {
+		c := l.ask("subscription: "+name, body).to("/mcp").with(listenHeader...).must(listenRefused)
+		c.answer = message{status: 200, header: []string{"Content-Type: text/event-stream"}, body: spell.Replace(sse(events...))}
+		return c
+	}
+	const (
+		meta = `"_meta":{"io.modelcontextprotocol/subscriptionId":1}`
+		ack  = `{"jsonrpc":"2.0","method":"notifications/subscriptions/acknowledged","params":{` + meta + `,"notifications":{"toolsListChanged":true}}}`
+	)
+	listen := listenCall("1", `"toolsListChanged":true`)
+	subscribe("a message", listen, ack, `{"jsonrpc":"2.0","method":"notifications/message","params":{`+meta+`,"level":"info","data":"$MARK"}}`)
+	subscribe("in the acknowledgement", listen, `{"jsonrpc":"2.0","method":"notifications/subscriptions/acknowledged","params":{`+meta+`,"notifications":{"resourceSubscriptions":["$MARK"]}}}`)
+	subscribe("beside the change", listen, ack, `{"jsonrpc":"2.0","method":"notifications/tools/list_changed","params":{`+meta+`,"note":"$ESCAPED"}}`)
+	subscribe("in the meta of a change", listen, ack, `{"jsonrpc":"2.0","method":"notifications/tools/list_changed","params":{"_meta":{"io.modelcontextprotocol/subscriptionId":1,"note":"$MARK"}}}`)
+	subscribe("the address of what changed", listen, ack, ": ping", `{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{`+meta+`,"uri":"file:///$MARK","title":"menu"}}`)
+	subscribe("a result at its end", listen, ack, `{"jsonrpc":"2.0","id":1,"result":{"resultType":"complete",`+meta+`,"content":[{"type":"text","text":"$MARK"}]}}`)
+	subscribe("an error at its end", listen, ack, `{"jsonrpc":"2.0","id":1,"error":{"code":-32603,"message":"$MARK"}}`)
+	subscribe("words behind it", listen, ack, "$MARK")
+	subscribe("in a batch", `[`+listenCall("1", ``)+`,{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"ferries","arguments":{}}}]`, ack,
+		`{"jsonrpc":"2.0","id":2,"result":{"content":[{"type":"text","text":"$MARK"}]}}`)
+	subscribe("a name in another case", strings.Replace(listen, `"method"`, `"Method"`, 1), ack, `{"jsonrpc":"2.0","method":"notifications/message","params":{`+meta+`,"level":"info","data":"$MARK"}}`)
+	l.ask("subscription: text in its filter", listenCall("1", `"resourceSubscriptions":["$MARK"]`)).to("/mcp").with(listenHeader...).answer = stream
+	l.ask("subscription: text beside its filter", strings.Replace(listenCall("1", ``), `"notifications"`, `"note":"$MARK","notifications"`, 1)).to("/mcp").with(listenHeader...).answer = stream
+	l.ask("subscription: method twice", strings.Replace(listen, `"params"`, `"method":"tools/call","params"`, 1)).to("/mcp").with(listenHeader...).must(malformed).answer = stream
 	l.ask("gRPC over HTTP/2", "\x00\x00\x00\x00\x02hi").typed("application/grpc").must(unscannable).http2 = true
 	return append(cases, l.cases...)
 }

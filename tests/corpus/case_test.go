@@ -49,6 +49,7 @@ const (
 	tooLarge      = "too_large"
 	upgrade       = "upgrade_refused"
 	streamRefused = "event_stream_refused"
+	listenRefused = "subscription_refused"
 )
 
 const chatPath = "/v1/chat/completions"

@@ -119,7 +119,7 @@ func TestCorpus(t *testing.T) {
 // statuses are what outcomes answer, by plugin for a block, else by leg.
 var statuses = map[string][2]int{
 	malformed: {400, 502}, ambiguous: {400, 502}, tooLarge: {413, 502}, unscannable: {415, 502},
-	upgrade: {415, 0}, streamRefused: {405, 0},
+	upgrade: {415, 0}, streamRefused: {405, 0}, listenRefused: {404, 0},
 }
 
 // codes are how refusals name outcomes to clients.

@@ -217,8 +217,8 @@ func endsWith(ending []byte, code string) bool {
 // not what Kong's phases make of it.
 func throughRelay(c testcase) testcase {
 	switch {
-	case c.want == streamRefused:
-		// An event stream by GET flows there, and is judged.
+	case c.want == streamRefused || c.want == listenRefused:
+		// An event stream that stays open flows there, and is judged.
 		c.onAnswer, c.want = true, blocked
 	case c.name == "1,050 headers":
 		// Kong's phases show 1,000. The relay sees all of them.
@@ -257,6 +257,17 @@ func (c *testcase) streams() bool {
 	return false
 }
 
+// listenCall is MCP's call that opens an event stream by a POST.
+func listenCall(id, filter string) string {
+	return `{"jsonrpc":"2.0","id":` + id + `,"method":"subscriptions/listen","params":{` + clientMeta + `,"notifications":{` + filter + `}}}`
+}
+
+// clientMeta is what clients of MCP say of themselves with each call.
+const clientMeta = `"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28",` +
+	`"io.modelcontextprotocol/clientInfo":{"name":"harbour","version":"1.2.0"},"io.modelcontextprotocol/clientCapabilities":{}}`
+
+var listenHeader = []string{"Accept: application/json, text/event-stream", "MCP-Protocol-Version: 2026-07-28", "Mcp-Method: subscriptions/listen"}
+
 // goodRelayed is good traffic that only the relay lets through.
 func goodRelayed() []testcase {
 	l := &list{class: "good: event streams by GET"}
@@ -268,7 +279,30 @@ func goodRelayed() []testcase {
 	add("MCP", "/mcp", ": open", `{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":"The ferry leaves at noon."}}`, "id: 7\ndata: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/tools/list_changed\"}")
 	add("response once more", "/v1/responses/resp_1?stream=true", `{"type":"response.output_text.delta","item_id":"msg_1","output_index":0,"content_index":0,"delta":"At noon."}`)
 	add("plain words", "/events", "The ferry leaves at noon.", "event: tick\ndata: 1")
-	return l.cases
+	cases := l.cases
+
+	l = &list{class: "good: subscriptions"}
+	subscribe := func(name, filter string, events ...string) {
+		c := l.passStream(name, "/mcp", listenCall(`"listen-1"`, filter), events...)
+		c.request.header, c.relayed = append([]string{"Content-Type: application/json"}, listenHeader...), true
+	}
+	const meta = `"_meta":{"io.modelcontextprotocol/subscriptionId":"listen-1"}`
+	told := func(what, more string) string {
+		return `{"jsonrpc":"2.0","method":"notifications/` + what + `","params":{` + meta + more + `}}`
+	}
+	subscribe("tools", `"toolsListChanged":true`, told("subscriptions/acknowledged", `,"notifications":{"toolsListChanged":true}`), ": ping", told("tools/list_changed", ""),
+		`{"jsonrpc":"2.0","id":"listen-1","result":{"resultType":"complete",`+meta+`}}`)
+	subscribe("a resource", `"resourceSubscriptions":["file:///ferries/timetable.md"]`,
+		told("subscriptions/acknowledged", `,"notifications":{"resourceSubscriptions":["file:///ferries/timetable.md"]}`), told("resources/updated", `,"uri":"file:///ferries/timetable.md"`))
+	// What a client says before it subscribes goes every way.
+	connect := func(method, answer string) {
+		l.pass(method, "/mcp", `{"jsonrpc":"2.0","id":1,"method":"`+method+`","params":{`+clientMeta+`}}`, answer).
+			with(listenHeader[0], listenHeader[1], "Mcp-Method: "+method)
+	}
+	connect("server/discover", `{"jsonrpc":"2.0","id":1,"result":{"resultType":"complete","supportedVersions":["2026-07-28"],"capabilities":{"tools":{"listChanged":true}},"ttlMs":3600000,"cacheScope":"public","_meta":{"io.modelcontextprotocol/serverInfo":{"name":"ferries","version":"1.0.0"}},"instructions":"Ask for times."}}`)
+	connect("tools/list", `{"jsonrpc":"2.0","id":1,"result":{"resultType":"complete","tools":[{"name":"times","description":"Times of the ferries.","inputSchema":{"type":"object"}}],"ttlMs":60000,"cacheScope":"public"}}`)
+	subscribe("nothing", ``, told("subscriptions/acknowledged", `,"notifications":{}`))
+	return append(cases, l.cases...)
 }
 
 // A reporter is told what is wrong with a case.
