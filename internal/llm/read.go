@@ -389,6 +389,7 @@ func (r *reader) document(in Input) error {
 		m.Chat = conversational(r.doc)
 		m.Stream = asksForStream(r.doc, in.Path)
 		m.Keeps = keeps(r.doc)
+		m.Asked = askedBy(r.doc, m.Format, in.Path)
 	}
 	s := requestShape
 	if in.Leg == ResponseLeg {
