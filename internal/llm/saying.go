@@ -84,7 +84,7 @@ func renderTurn(r *Refusal) (contentType string, body []byte) {
 // model's last words. It is nil where it is not known how.
 func endTurn(r *Refusal, f Framing, id string) []byte {
 	v := voiceOf(r.Asked)
-	if v == nil || f != r.framing() || r.Told == nil || r.Told.lost || r.Told.asked != r.Asked {
+	if v == nil || f != r.framing() || !r.Told.endable() || r.Told.asked != r.Asked {
 		return nil
 	}
 	s := saying{Refusal: r, framing: f, told: *r.Told, cut: true}

@@ -195,22 +195,28 @@ func TestNewStamp(t *testing.T) {
 }
 
 // cutStreams are streams of the test data and the requests that ask for such.
-var cutStreams = []struct{ path, body, stream string }{
-	{"/v1/chat/completions", `{"model":"m","stream":true,"messages":[{"role":"user","content":"x"}]}`, "openai/answer-plain-stream.sse"},
-	{"/v1/responses", `{"model":"m","stream":true,"input":"x"}`, "responses/answer-items-stream.sse"},
-	{"/v1/messages", `{"model":"m","stream":true,"messages":[{"role":"user","content":"x"}]}`, "anthropic/answer-stream.sse"},
-	{"/v1/messages", `{"model":"m","stream":true,"messages":[{"role":"user","content":"x"}]}`, "anthropic/answer-stream-plain.sse"},
-	{"/v1beta/models/m:streamGenerateContent", `{"contents":[{"parts":[{"text":"x"}]}]}`, "gemini/answer-stream.sse"},
-	{"/model/m/converse-stream", `{"messages":[{"role":"user","content":[{"text":"x"}]}]}`, "bedrock/answer-converse.frames"},
-	{"/model/m/invoke-with-response-stream", `{"anthropic_version":"v","messages":[{"role":"user","content":"x"}]}`, "bedrock/answer-invoke-anthropic.frames"},
-	{"/v2/chat", `{"model":"m","stream":true,"messages":[{"role":"user","content":"x"}]}`, "cohere/answer-v2-stream.sse"},
-	{"/v1/chat", `{"message":"x","stream":true}`, "cohere/answer-v1-stream.ndjson"},
-	{"/api/chat", `{"model":"m","messages":[{"role":"user","content":"x"}]}`, "ollama/answer-chat-stream.ndjson"},
+// ends says after each unit what ends them then: words or an error.
+var cutStreams = []struct{ path, body, stream, ends string }{
+	{"/v1/chat/completions", `{"model":"m","stream":true,"messages":[{"role":"user","content":"x"}]}`, "openai/answer-plain-stream.sse", "wwwwww"},
+	{"/v1/responses", `{"model":"m","stream":true,"input":"x"}`, "responses/answer-items-stream.sse", "wwwwwwwwweeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee"},
+	{"/v1/responses", `{"model":"m","stream":true,"input":"x"}`, "responses/answer-plain-stream.sse", "wwwwwwwwwww"},
+	{"/v1/chat/completions", `{"model":"m","stream":true,"messages":[{"role":"user","content":"x"}]}`, "openai/answer-tools-stream.sse", "eeeeee"},
+	{"/v1/completions", `{"model":"m","stream":true,"prompt":"x y"}`, "openai/answer-completions-stream.sse", "wwww"},
+	{"/api/generate", `{"model":"m","prompt":"x"}`, "ollama/answer-generate-stream.ndjson", "www"},
+	{"/v1/messages", `{"model":"m","stream":true,"messages":[{"role":"user","content":"x"}]}`, "anthropic/answer-stream.sse", "weeeewwwwwwweeeeeeeeeee"},
+	{"/v1/messages", `{"model":"m","stream":true,"messages":[{"role":"user","content":"x"}]}`, "anthropic/answer-stream-plain.sse", "wwwwwwww"},
+	{"/v1beta/models/m:streamGenerateContent", `{"contents":[{"parts":[{"text":"x"}]}]}`, "gemini/answer-stream.sse", "wwwe"},
+	{"/model/m/converse-stream", `{"messages":[{"role":"user","content":[{"text":"x"}]}]}`, "bedrock/answer-converse.frames", "weeewwwweeeeee"},
+	{"/model/m/invoke-with-response-stream", `{"anthropic_version":"v","messages":[{"role":"user","content":"x"}]}`, "bedrock/answer-invoke-anthropic.frames", "wwwwwww"},
+	{"/v2/chat", `{"model":"m","stream":true,"messages":[{"role":"user","content":"x"}]}`, "cohere/answer-v2-stream.sse", "wwweeeeeeeeeeee"},
+	{"/v1/chat", `{"message":"x","stream":true}`, "cohere/answer-v1-stream.ndjson", "wwwwwwee"},
+	{"/api/chat", `{"model":"m","messages":[{"role":"user","content":"x"}]}`, "ollama/answer-chat-stream.ndjson", "wwwwee"},
 }
 
 // TestTurnsAreEnded ends streams after each of their units with a turn's last
 // words: what went out and they are read as one answer, which says so. No block
-// is begun twice or left open.
+// is begun twice or left open. Where a call has gone out, or a thought is not
+// ended, it ends with an error.
 func TestTurnsAreEnded(t *testing.T) {
 	for _, tt := range cutStreams {
 		t.Run(tt.stream, func(t *testing.T) {
@@ -222,7 +228,7 @@ func TestTurnsAreEnded(t *testing.T) {
 			m := asked(t, tt.path, tt.body)
 			r := refusedTurn(m, true)
 			r.Told = NewTold(m.Asked)
-			from := 0
+			from, ends := 0, ""
 			for _, end := range unitEnds(t, framing, body) {
 				r.Told.Note(framing, body[from:end])
 				from = end
@@ -232,15 +238,20 @@ func TestTurnsAreEnded(t *testing.T) {
 				if err != nil {
 					t.Fatalf("after %d bytes: %v", end, err)
 				}
+				if bytes.Contains(ending, []byte("policy_violation")) {
+					ends += "e"
+					continue
+				}
+				ends += "w"
 				if !slices.ContainsFunc(read.Turns, func(turn Turn) bool {
 					return turn.Role == RoleAssistant && turn.Kind == KindText && strings.HasSuffix(turn.Text, refusedText)
 				}) {
 					t.Fatalf("after %d bytes, not said in: %s", end, dump(read))
 				}
-				if bytes.Contains(ending, []byte("policy_violation")) {
-					t.Fatalf("after %d bytes, an error: %q", end, ending)
-				}
 				checkBlocks(t, framing, whole)
+			}
+			if ends != tt.ends {
+				t.Errorf("ends %s, not %s", ends, tt.ends)
 			}
 		})
 	}
@@ -317,6 +328,27 @@ func TestTurnThatCannotBeEnded(t *testing.T) {
 	}
 }
 
+// TestTold: what looks like a call and is none does not keep a turn from being
+// ended, and what is one does.
+func TestTold(t *testing.T) {
+	chat := asked(t, "/v1/chat/completions", `{"model":"m","stream":true,"messages":[{"role":"user","content":"x"}]}`)
+	for delta, want := range map[string]bool{
+		`{"content":"fine","tool_calls":null,"function_call":null}`: true,
+		`{"content":"fine","tool_calls":[]}`:                        true,
+		`{"content":"call \"tool_calls\":[1] of type tool_use"}`:    true,
+		`{"tool_calls":[{"index":0}]}`:                              false,
+		`{"tool\u005fcalls":[{"index":0}]}`:                         false,
+		`{"function_call":{"name":"a"}}`:                            false,
+		`{"content":[{"type":"server_tool_use"}]}`:                  false,
+	} {
+		told := NewTold(chat.Asked)
+		told.Note(Events, []byte("data: {\"choices\":[{\"delta\":"+delta+"}]}\n\ndata: [DONE]\n\n"))
+		if told.endable() != want {
+			t.Errorf("%s: %+v", delta, told)
+		}
+	}
+}
+
 // FuzzTurn: whatever a stream has told and a refusal says, its last words are
 // whole units of the stream and say it.
 func FuzzTurn(f *testing.F) {
@@ -336,7 +368,7 @@ func FuzzTurn(f *testing.F) {
 		if len(ending) == 0 || len(ending) > 8192+20*len(message) {
 			t.Fatalf("%d bytes", len(ending))
 		}
-		if r.Told.lost || !utf8.ValidString(message) || strings.TrimSpace(message) == "" {
+		if !r.Told.endable() || !utf8.ValidString(message) || strings.TrimSpace(message) == "" {
 			return
 		}
 		read, err := Read(Input{Leg: ResponseLeg, Path: tt.path, Body: ending, Request: m, ContentType: map[Framing]string{Frames: framesType}[framing]}, testLimits)

@@ -3,6 +3,7 @@
 package llm
 
 import (
+	"bytes"
 	"encoding/base64"
 	"strconv"
 
@@ -17,12 +18,24 @@ type Told struct {
 	// begun says that the answer's first event has gone out.
 	begun bool
 	// open is the block that has begun and not ended, counted from 1; 0 for
-	// none. next is the number of the next.
+	// none. sealed says that it is one which only the API can end: a thought
+	// without its signature is refused when it comes back. next is the number of
+	// the next.
 	open, next int
+	sealed     bool
 	// sequence is the number of the next event, where events have one.
 	sequence int
+	// called says that a call of a tool has gone out. A turn that ends without
+	// waiting for its result is refused when it comes back, and one that waits
+	// would have a call run that belongs to a blocked answer.
+	called bool
 	// lost says that something went out that could not be read.
 	lost bool
+}
+
+// endable reports whether the stream can be ended as a turn.
+func (t *Told) endable() bool {
+	return t != nil && !t.lost && !t.called && (t.open == 0 || !t.sealed)
 }
 
 // NewTold returns what is told of an answer of which nothing has gone out. It is
@@ -46,10 +59,14 @@ func (t *Told) Note(f Framing, units []byte) {
 	if t == nil || t.lost {
 		return
 	}
-	switch {
-	case t.asked.Format != AnthropicMessages && t.asked.Format != BedrockConverse && t.asked.Format != OpenAIResponses && t.asked.Format != Cohere:
-		return // nothing of it is numbered
-	case f == Events:
+	switch f {
+	case Lines:
+		for line := range bytes.Lines(units) {
+			if line = bytes.TrimSpace(line); len(line) > 0 {
+				t.event("", line)
+			}
+		}
+	case Events:
 		r := eventstream.NewReader(units)
 		for r.Next() {
 			if e := r.Event(); len(e.Data) > 0 {
@@ -57,7 +74,7 @@ func (t *Told) Note(f Framing, units []byte) {
 			}
 		}
 		t.lost = t.lost || r.Err() != nil
-	case f == Frames:
+	case Frames:
 		r := eventstream.NewFrameReader(units)
 		for r.Next() {
 			t.frame(r.Frame(), units)
@@ -106,20 +123,23 @@ func (t *Told) event(name string, data []byte) {
 		t.lost = true
 		return
 	}
+	t.called = t.called || calls(d)
 	if v := d.Member(strictjson.Root, "type"); name == "" && v >= 0 && d.Kind(v) == strictjson.String {
 		name = string(d.Bytes(v))
 	}
 	switch name {
 	case "message_start", "messageStart", "message-start", "response.created":
 		t.begun = true
-	case "content_block_start", "content-start":
+	case "content_block_start":
 		t.opens(d, "index")
-	case "contentBlockStart", "contentBlockDelta":
+		t.sealed = member(d, "content_block", "type") != "text"
+	case "content-start":
+		t.opens(d, "index")
+		t.sealed = false
+	case "contentBlockDelta":
 		t.opens(d, "contentBlockIndex")
-	case "tool-call-start", "citation-start":
-		open := t.open
-		t.opens(d, "index")
-		t.open = open
+		delta := d.Member(strictjson.Root, "delta")
+		t.sealed = delta < 0 || d.Member(delta, "text") < 0
 	case "content_block_stop", "contentBlockStop", "content-end":
 		t.open = 0
 	case "response.output_item.added":
@@ -150,4 +170,40 @@ func (t *Told) number(d *strictjson.Doc, name string) (n int, ok bool) {
 		return 0, false
 	}
 	return n, true
+}
+
+// member returns a string in an object in the root, "" if there is none.
+func member(d *strictjson.Doc, object, name string) string {
+	v := d.Member(strictjson.Root, object)
+	if v < 0 || d.Kind(v) != strictjson.Object {
+		return ""
+	}
+	if v = d.Member(v, name); v < 0 || d.Kind(v) != strictjson.String {
+		return ""
+	}
+	return string(d.Bytes(v))
+}
+
+// calls reports whether there is a call of a tool in an event: a member that
+// holds one, or a part of such a type.
+func calls(d *strictjson.Doc) bool {
+	for v := range d.Len() {
+		switch string(d.Name(v)) {
+		case "tool_calls", "function_call", "functionCall", "toolUse", "executableCode":
+			if d.Kind(v) != strictjson.Null && (d.Kind(v) != strictjson.Array || d.First(v) < d.Next(v)) {
+				return true
+			}
+		case "type":
+			if d.Kind(v) == strictjson.String && callType(d.Bytes(v)) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// callType reports whether an item or part of such a type is a call, as
+// "tool_use", "mcp_tool_use", "tool-call-start" and "function_call" are.
+func callType(t []byte) bool {
+	return bytes.HasSuffix(t, []byte("tool_use")) || bytes.HasSuffix(t, []byte("_call")) || bytes.HasPrefix(t, []byte("tool-call"))
 }
