@@ -105,6 +105,10 @@ func TestCheckTellsWhatIsWrong(t *testing.T) {
 			"stream_release has no effect: response_mode is monitor", "prompt_scan has no effect: request_mode is monitor",
 		}, not: []string{"is at_once:", "is beside:"}},
 		{name: "nothing to relay", vendor: "airs", file: `{"api_key":"k","profile_name":"p","request_mode":"off","response_mode":"off","relay":"on"}`, want: []string{"relay has no effect: neither requests nor answers are scanned"}},
+		{name: "a refused prompt comes again", vendor: "airs", file: `{"api_key":"k","profile_name":"p","refusal_style":"message"}`, want: []string{"refusal_style message keeps a session alive but not clean"}},
+		{name: "a refused prompt is not looked at again", vendor: "noma", file: `{"api_key":"k","refusal_style":"message","scan_scope":"last_user"}`, want: []string{"refusal_style is message"}, not: []string{"not clean"}},
+		{name: "nothing is refused", vendor: "airs", file: `{"api_key":"k","profile_name":"p","monitor_mode":true,"refusal_style":"message"}`, want: []string{"refusal_style has no effect: nothing is enforced"}, not: []string{"refusal_style is message"}},
+		{name: "requests are not read", vendor: "airs", file: `{"api_key":"k","profile_name":"p","request_mode":"off","refusal_style":"message"}`, want: []string{"refusal_style has no effect: request_mode is off"}},
 		{name: "masks wait", vendor: "airs", file: `{"api_key":"k","profile_name":"p","mask_sensitive_data":true,"prompt_scan":"beside"}`, want: []string{
 			"prompt_scan has no effect: requests may be masked",
 		}, not: []string{"prompt_scan is beside"}},
@@ -169,6 +173,7 @@ func TestCheckWarnsOfEveryWeakSetting(t *testing.T) {
 		`"relay":"on","relay_tls_verify":false`:   "relay_tls_verify is false",
 		`"relay":"on","stream_release":"at_once"`: "stream_release is at_once",
 		`"prompt_scan":"beside"`:                  "prompt_scan is beside",
+		`"refusal_style":"message"`:               "refusal_style is message",
 	} {
 		_, out := check(t, plugin(t, "airs", nil), `{"api_key":"k","profile_name":"p",`+setting+`}`)
 		if !strings.Contains(out, warning) {

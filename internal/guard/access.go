@@ -142,6 +142,7 @@ func (p *phase) fetchRequest(in *incoming) error {
 		return err
 	}
 	x.method, x.path, in.head.Protocol = splitRequestLine(requestLine)
+	x.events = asksForEvents(requestLine)
 	header, err := headers.Headers()
 	if err != nil {
 		return err

@@ -95,3 +95,16 @@ func splitRequestLine(line string) (method, path, protocol string) {
 	path, _, _ = strings.Cut(rest, "?")
 	return method, path, protocol
 }
+
+// asksForEvents reports whether a request's line or target says in its query
+// that a stream is to come as server-sent events, as Google's APIs have it.
+func asksForEvents(target string) bool {
+	_, query, _ := strings.Cut(target, "?")
+	query, _, _ = strings.Cut(query, " ")
+	for pair := range strings.SplitSeq(query, "&") {
+		if pair == "alt=sse" || pair == "$alt=sse" || pair == "%24alt=sse" {
+			return true
+		}
+	}
+	return false
+}

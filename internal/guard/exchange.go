@@ -18,7 +18,9 @@ import (
 type exchange struct {
 	requestID    string
 	method, path string
-	identity     scan.Identity
+	// events is as in policy.Exchange.
+	events   bool
+	identity scan.Identity
 	// named says who calls what, for the log line of a monitored leg: no event
 	// is left then to ask Kong. Unlike identity it may lack what could not be
 	// read.
@@ -97,7 +99,7 @@ func (x *exchange) size() int64 {
 // leaves out the turns and everything else that keeps the body in memory.
 func outline(m *llm.Message) *llm.Message {
 	o := &llm.Message{
-		Leg: m.Leg, Format: m.Format, Model: m.Model, ID: m.ID, Chat: m.Chat, Stream: m.Stream,
+		Leg: m.Leg, Format: m.Format, Model: m.Model, ID: m.ID, Chat: m.Chat, Stream: m.Stream, Asked: m.Asked,
 	}
 	if m.RPC != nil {
 		rpc := *m.RPC
@@ -118,5 +120,5 @@ func outline(m *llm.Message) *llm.Message {
 
 // known is what policy needs to know of the exchange.
 func (x *exchange) known() policy.Exchange {
-	return policy.Exchange{RequestID: x.requestID, Path: x.path, Request: x.request}
+	return policy.Exchange{RequestID: x.requestID, Path: x.path, Events: x.events, Request: x.request, Stamp: llm.NewStamp}
 }

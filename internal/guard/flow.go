@@ -72,6 +72,9 @@ type flow struct {
 	whole  *llm.Message
 	id     string
 	format llm.Format
+	// told is what has gone out of it, nil unless a block can be told as the
+	// model's last words.
+	told *llm.Told
 
 	// verdicts has the finding of the scan under way, if scanning.
 	verdicts chan policy.Finding
@@ -221,6 +224,9 @@ func (f *flow) run() error {
 	now := time.Now()
 	rules, context := StreamRules(&f.engine.settings)
 	f.machine, f.context = release.New(rules, now), context
+	if request := f.p.exchange.request; request != nil && f.engine.settings.RefuseAsMessage {
+		f.told = llm.NewTold(request.Asked)
+	}
 	for i := range f.units {
 		f.machine.Read([]llm.Unit{f.units[i].Unit}, now)
 	}
@@ -522,6 +528,7 @@ func (f *flow) release(now time.Time) error {
 	if len(out) == 0 {
 		return nil
 	}
+	f.told.Note(f.stream.Framing(), out)
 	f.writeHead()
 	if _, err := f.w.Write(out); err != nil {
 		return f.gone()
@@ -579,6 +586,7 @@ func (f *flow) end(d policy.Decision) error {
 	d.Finding.Scans = f.scans
 	f.p.note(&d.Finding)
 	said, known := f.spoken(d.Refusal.Said)
+	said.Told = f.told
 	if _, err := f.w.Write(llm.RenderEnding(said, f.stream.Framing(), f.id)); err != nil {
 		return f.gone()
 	}

@@ -197,6 +197,7 @@ func (c *carriage) learn() {
 	if c.r.RequestURI != "" {
 		x.path, _, _ = strings.Cut(c.r.RequestURI, "?") // as it came
 	}
+	x.events = asksForEvents(c.r.RequestURI)
 	if id := c.r.Header.Get("X-Kong-Request-Id"); x.requestID == "" && plainID(id) {
 		x.requestID = id
 	}

@@ -137,6 +137,7 @@ func (p *phase) fetchAgain(b *body) error {
 		return err
 	}
 	x.method, x.path, _ = splitRequestLine(requestLine)
+	x.events = asksForEvents(requestLine)
 	if err := p.identify(&who); err != nil {
 		return err
 	}

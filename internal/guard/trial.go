@@ -38,6 +38,11 @@ func (e *Engine) Try(ctx context.Context, in llm.Input, requestID string) Trial 
 	if ok {
 		f = e.judge(ctx, in, &exchange{requestID: requestID, path: in.Path}, allowance{until: e.deadline(time.Now())})
 	}
+	status := 0
+	if f.Outcome.Refuses(in.Leg) {
+		x := policy.Exchange{RequestID: requestID, Path: in.Path}
+		status = policy.Refuse(&e.vendor, &e.settings, in.Leg, &x, f).Refusal.Status
+	}
 	picked := f.Picked
 	if picked == nil && f.Message != nil {
 		for i := range f.Message.Turns {
@@ -45,7 +50,7 @@ func (e *Engine) Try(ctx context.Context, in llm.Input, requestID string) Trial 
 		}
 	}
 	return Trial{
-		Outcome: f.Outcome.String(), Status: f.Outcome.Status(&e.vendor, in.Leg), NoVerdict: f.Outcome.Severity() == policy.Failure,
+		Outcome: f.Outcome.String(), Status: status, NoVerdict: f.Outcome.Severity() == policy.Failure,
 		Reason: f.Reason, Place: f.Place, Hint: f.Hint, Verdict: f.Verdict, Message: f.Message, Picked: picked, Latency: f.Latency,
 	}
 }

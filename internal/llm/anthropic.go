@@ -26,6 +26,7 @@ var anthropicAPI = api{
 	grammar: anthropic,
 	refuse:  refuseAnthropic,
 	end:     endAnthropic,
+	voice:   &voice{[]string{"/messages"}, messagesAsked, Events, sayMessage, flowMessage},
 }
 
 func refuseAnthropic(o *object, r *Refusal) {
@@ -60,6 +61,77 @@ func endAnthropic(r *Refusal, body []byte, f Framing, _ string) []byte {
 // isBatched reports whether v is one of a batch's requests.
 func isBatched(d *strictjson.Doc, v int) bool {
 	return d.Kind(v) == strictjson.Object && d.Member(v, "custom_id") >= 0 && d.Member(v, "params") >= 0
+}
+
+func messagesAsked(s signs, _ string) *Asked {
+	if !s.has("messages") {
+		return nil
+	}
+	return &Asked{}
+}
+
+// noAnthropicTokens is the use of tokens of what no model has said.
+const noAnthropicTokens = `{"input_tokens":0,"output_tokens":0}`
+
+// message writes what a message has besides its text.
+func (s *saying) message(o *object, content string, stop string) {
+	o.str("id", s.id("msg_"))
+	o.str("type", "message")
+	o.str("role", "assistant")
+	o.text("model", s.Model)
+	o.raw("content", content)
+	o.raw("stop_reason", stop)
+	o.raw("stop_sequence", "null")
+	o.raw("usage", noAnthropicTokens)
+}
+
+func sayMessage(s *saying) {
+	part := object{}
+	part.str("type", "text")
+	part.text("text", s.Message)
+	o := object{}
+	s.message(&o, "["+string(part.end())+"]", `"end_turn"`)
+	s.out = o.end()
+}
+
+// flowMessage says it in a block of its own, behind those that have gone out.
+func flowMessage(s *saying) {
+	if !s.told.begun {
+		s.typed("message_start", func(o *object) {
+			o.open("message")
+			s.message(o, "[]", "null")
+			o.close()
+		})
+	}
+	if s.told.open > 0 {
+		s.typed("content_block_stop", func(o *object) { o.number("index", int64(s.told.open-1)) })
+	}
+	index := int64(s.told.next)
+	s.typed("content_block_start", func(o *object) {
+		o.number("index", index)
+		o.raw("content_block", `{"type":"text","text":""}`)
+	})
+	s.typed("content_block_delta", func(o *object) {
+		o.number("index", index)
+		o.open("delta")
+		o.str("type", "text_delta")
+		o.text("text", s.Message)
+		o.close()
+	})
+	s.typed("content_block_stop", func(o *object) { o.number("index", index) })
+	s.typed("message_delta", func(o *object) {
+		o.raw("delta", `{"stop_reason":"end_turn","stop_sequence":null}`)
+		o.raw("usage", `{"output_tokens":0}`)
+	})
+	s.typed("message_stop", func(*object) {})
+}
+
+// typed writes an event that has its name for its type too.
+func (s *saying) typed(name string, rest func(*object)) {
+	o := object{}
+	o.str("type", name)
+	rest(&o)
+	s.event(name, &o)
 }
 
 func anthropicType(status int) string {

@@ -56,6 +56,9 @@ type api struct {
 	// before a stream. It is nil where they do so for an event called "error",
 	// or a line, that says the same.
 	end func(r *Refusal, body []byte, f Framing, id string) []byte
+
+	// voice is how it says what a model says, nil if no model speaks in it.
+	voice *voice
 }
 
 // apis lists all formats that are known by name. Formats resemble each other,

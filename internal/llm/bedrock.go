@@ -28,6 +28,7 @@ var (
 		answer:  func(s signs) bool { return s.has("output") || s.has("contentBlockIndex") },
 		grammar: bedrock, // of both
 		refuse:  refuseAWS,
+		voice:   &voice{[]string{"/converse", "/converse-stream"}, messagesAsked, Frames, sayConverse, flowConverse},
 	}
 	invokeAPI = api{
 		format:  BedrockInvoke,
@@ -41,8 +42,62 @@ var (
 			return s.has("outputText") || s.has("generation") || s.has("inputTextTokenCount") || s.has("outputs")
 		},
 		refuse: refuseAWS,
+		// Its models answer each in its own way.
+		voice: &voice{paths: []string{"/invoke", "/invoke-with-response-stream"}, asked: invokeAsked},
 	}
 )
+
+// invokeAsked knows Anthropic's models, which coding programs call so.
+func invokeAsked(s signs, _ string) *Asked {
+	if !s.has("anthropic_version") || !s.has("messages") {
+		return nil
+	}
+	return &Asked{Format: AnthropicMessages, carried: true}
+}
+
+func sayConverse(s *saying) {
+	part, o := object{}, object{}
+	part.text("text", s.Message)
+	o.open("output")
+	o.open("message")
+	o.str("role", "assistant")
+	o.raw("content", "["+string(part.end())+"]")
+	o.close()
+	o.close()
+	o.str("stopReason", "end_turn")
+	s.converseUsage(&o)
+	s.out = o.end()
+}
+
+func (s *saying) converseUsage(o *object) {
+	o.raw("usage", `{"inputTokens":0,"outputTokens":0,"totalTokens":0}`)
+	o.raw("metrics", `{"latencyMs":0}`)
+}
+
+// flowConverse says it in a block of its own, behind those that have gone out.
+func flowConverse(s *saying) {
+	event := func(name string, write func(*object)) {
+		o := object{}
+		write(&o)
+		s.event(name, &o)
+	}
+	if !s.told.begun {
+		event("messageStart", func(o *object) { o.str("role", "assistant") })
+	}
+	if s.told.open > 0 {
+		event("contentBlockStop", func(o *object) { o.number("contentBlockIndex", int64(s.told.open-1)) })
+	}
+	index := int64(s.told.next)
+	event("contentBlockDelta", func(o *object) {
+		o.number("contentBlockIndex", index)
+		o.open("delta")
+		o.text("text", s.Message)
+		o.close()
+	})
+	event("contentBlockStop", func(o *object) { o.number("contentBlockIndex", index) })
+	event("messageStop", func(o *object) { o.str("stopReason", "end_turn") })
+	event("metadata", s.converseUsage)
+}
 
 // arrayOfTexts reports whether the first message's content is an array of
 // objects without a type, as Converse has them.

@@ -18,6 +18,106 @@ var cohereAPI = api{
 	grammar: cohere,
 	refuse:  func(o *object, r *Refusal) { o.json("details", r.Details) }, // its errors are a message alone
 	end:     endCohere,
+	voice:   &voice{[]string{"/v2/chat", "/v1/chat"}, cohereAsked, Events, sayCohere, flowCohere},
+}
+
+func cohereAsked(s signs, path string) *Asked {
+	switch {
+	case endsIn(path, "/v2/chat") && s.has("messages"):
+		return &Asked{}
+	case endsIn(path, "/v1/chat") && s.has("message"):
+		return &Asked{first: true}
+	}
+	return nil
+}
+
+// noCohereTokens is the use of tokens of what no model has said.
+const noCohereTokens = `{"billed_units":{"input_tokens":0,"output_tokens":0},"tokens":{"input_tokens":0,"output_tokens":0}}`
+
+func sayCohere(s *saying) {
+	o := object{}
+	if s.Asked.first {
+		s.cohereFirst(&o)
+		s.out = o.end()
+		return
+	}
+	part := object{}
+	part.str("type", "text")
+	part.text("text", s.Message)
+	o.str("id", s.id(""))
+	o.str("finish_reason", "COMPLETE")
+	o.open("message")
+	o.str("role", "assistant")
+	o.raw("content", "["+string(part.end())+"]")
+	o.close()
+	o.raw("usage", noCohereTokens)
+	s.out = o.end()
+}
+
+// cohereFirst writes the answer of the API's first version.
+func (s *saying) cohereFirst(o *object) {
+	o.text("text", s.Message)
+	o.str("generation_id", s.id(""))
+	o.str("finish_reason", "COMPLETE")
+}
+
+func flowCohere(s *saying) {
+	if s.Asked.first {
+		s.flowCohereFirst()
+		return
+	}
+	if !s.told.begun {
+		s.typed("message-start", func(o *object) {
+			o.str("id", s.id(""))
+			o.raw("delta", `{"message":{"role":"assistant","content":[],"tool_plan":"","tool_calls":[],"citations":[]}}`)
+		})
+	}
+	if s.told.open > 0 {
+		s.typed("content-end", func(o *object) { o.number("index", int64(s.told.open-1)) })
+	}
+	index := int64(s.told.next)
+	s.typed("content-start", func(o *object) {
+		o.number("index", index)
+		o.raw("delta", `{"message":{"content":{"type":"text","text":""}}}`)
+	})
+	s.typed("content-delta", func(o *object) {
+		o.number("index", index)
+		o.open("delta")
+		o.open("message")
+		o.open("content")
+		o.text("text", s.Message)
+		o.close()
+		o.close()
+		o.close()
+	})
+	s.typed("content-end", func(o *object) { o.number("index", index) })
+	s.typed("message-end", func(o *object) {
+		o.open("delta")
+		o.str("finish_reason", "COMPLETE")
+		o.raw("usage", noCohereTokens)
+		o.close()
+	})
+	s.out = append(s.out, "data: "+lastEvent+"\n\n"...)
+}
+
+func (s *saying) flowCohereFirst() {
+	event := func(kind, finished string, rest func(*object)) {
+		o := object{}
+		o.raw("is_finished", finished)
+		o.str("event_type", kind)
+		rest(&o)
+		s.event("", &o)
+	}
+	if !s.cut {
+		event("stream-start", "false", func(o *object) { o.str("generation_id", s.id("")) })
+	}
+	event("text-generation", "false", func(o *object) { o.text("text", s.words()) })
+	event("stream-end", "true", func(o *object) {
+		o.str("finish_reason", "COMPLETE")
+		o.open("response")
+		s.cohereFirst(o)
+		o.close()
+	})
 }
 
 // endCohere ends a stream of either version of the API with the event that ends

@@ -15,7 +15,16 @@ import (
 //
 // An event stream of no known API ends with an event called "error". Some
 // clients ignore that, so its connection has to be cut.
+//
+// A refusal with Asked ends the stream as the model's last words, where what Told
+// says allows it.
 func RenderEnding(r Refusal, f Framing, id string) []byte {
+	if r.Asked != nil && f != Whole {
+		if out := endTurn(&r, f, id); out != nil {
+			return out
+		}
+		r.Asked = nil
+	}
 	end := endNamed
 	switch {
 	case f == Whole:

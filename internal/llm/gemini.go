@@ -36,7 +36,38 @@ var geminiAPI = api{
 		}
 		o.close()
 	},
-	end: endGemini,
+	end:   endGemini,
+	voice: &voice{[]string{":generateContent", ":streamGenerateContent"}, geminiAsked, Events, sayGemini, flowGemini},
+}
+
+func geminiAsked(s signs, _ string) *Asked {
+	if !s.has("contents") {
+		return nil
+	}
+	return &Asked{}
+}
+
+func sayGemini(s *saying) { s.out = s.candidate().end() }
+
+func flowGemini(s *saying) { s.event("", s.candidate()) }
+
+// candidate is an answer of one candidate, whole or the last piece of it.
+func (s *saying) candidate() *object {
+	part := object{}
+	part.text("text", s.words())
+	o := &object{}
+	o.list("candidates", 1, func(_ int, o *object) {
+		o.open("content")
+		o.raw("parts", "["+string(part.end())+"]")
+		o.str("role", "model")
+		o.close()
+		o.str("finishReason", "STOP")
+		o.raw("index", "0")
+	})
+	o.raw("usageMetadata", `{"promptTokenCount":0,"candidatesTokenCount":0,"totalTokenCount":0}`)
+	o.str("modelVersion", s.Model)
+	o.str("responseId", s.id(""))
+	return o
 }
 
 // endGemini ends a stream as Google's servers do: with an error that is no

@@ -2,6 +2,11 @@
 
 package llm
 
+import (
+	"strconv"
+	"time"
+)
+
 // Ollama is the format of Ollama's own API.
 const Ollama Format = "ollama"
 
@@ -17,6 +22,48 @@ var ollamaAPI = api{
 		o.str("error", r.Message)
 		o.json("details", r.Details)
 	},
+	voice: &voice{[]string{"/api/chat", "/api/generate"}, ollamaAsked, Lines, sayOllama, flowOllama},
+}
+
+// ollamaAsked leaves out what is to be put into a text, such as code.
+func ollamaAsked(s signs, path string) *Asked {
+	switch {
+	case endsIn(path, "/api/chat") && s.has("messages"):
+		return &Asked{}
+	case endsIn(path, "/api/generate") && s.has("prompt") && !s.has("suffix"):
+		return &Asked{first: true}
+	}
+	return nil
+}
+
+func sayOllama(s *saying) { s.out = s.ollama(s.Message, true).end() }
+
+func flowOllama(s *saying) {
+	s.event("", s.ollama(s.words(), false))
+	s.event("", s.ollama("", true))
+}
+
+// ollama is an answer, or a line of one.
+func (s *saying) ollama(text string, last bool) *object {
+	o := &object{}
+	o.text("model", s.Model)
+	o.str("created_at", s.Stamp.At.UTC().Format(time.RFC3339Nano))
+	if s.Asked.first {
+		o.text("response", text)
+	} else {
+		o.open("message")
+		o.str("role", "assistant")
+		o.text("content", text)
+		o.close()
+	}
+	o.raw("done", strconv.FormatBool(last))
+	if last {
+		o.str("done_reason", "stop")
+		for _, name := range []string{"total_duration", "load_duration", "prompt_eval_count", "prompt_eval_duration", "eval_count", "eval_duration"} {
+			o.raw(name, "0")
+		}
+	}
+	return o
 }
 
 // ollama adds what Ollama's chat, generate and embed APIs say.

@@ -23,6 +23,7 @@ var (
 		answer:  func(s signs) bool { return s.has("choices") },
 		refuse:  refuseOpenAI,
 		end:     endOpenAI,
+		voice:   &voice{[]string{"/chat/completions"}, chatAsked, Events, sayChat, flowChat},
 	}
 	completionsAPI = api{
 		format:  OpenAICompletions,
@@ -34,6 +35,7 @@ var (
 		grammar: openAI, // of all three: the most general of all grammars
 		refuse:  refuseOpenAI,
 		end:     endOpenAI,
+		voice:   &voice{[]string{"/completions"}, completionsAsked, Events, sayCompletion, flowCompletion},
 	}
 	otherAPI = api{
 		format: OpenAIOther,
@@ -75,6 +77,102 @@ func openAIType(status int) string {
 		return "server_error"
 	}
 	return "invalid_request_error"
+}
+
+// lastEvent ends a stream of OpenAI's, and of Cohere's.
+const lastEvent = "[DONE]"
+
+// noTokens is the use of tokens of what no model has said.
+const noTokens = `{"prompt_tokens":0,"completion_tokens":0,"total_tokens":0}`
+
+func chatAsked(s signs, path string) *Asked {
+	if !s.has("messages") || !endsIn(path, "/chat/completions") && !s.has("model") {
+		return nil // other APIs have messages, and add them to what they keep
+	}
+	return &Asked{Choices: s.count("n")}
+}
+
+// completionsAsked leaves out what is to be put into a text, such as code.
+func completionsAsked(s signs, path string) *Asked {
+	if !s.has("prompt") || s.has("suffix") || !endsIn(path, "/completions") {
+		return nil
+	}
+	return &Asked{Choices: s.count("n") * s.elements("prompt")}
+}
+
+// chunk writes what all answers have and all chunks of one.
+func (s *saying) chunk(prefix, kind string) *object {
+	o := &object{}
+	o.str("id", s.id(prefix))
+	o.str("object", kind)
+	o.number("created", s.Stamp.At.Unix())
+	o.text("model", s.Model)
+	return o
+}
+
+func sayChat(s *saying) {
+	o := s.chunk("chatcmpl-", "chat.completion")
+	o.list("choices", s.Asked.Choices, func(i int, o *object) {
+		o.number("index", int64(i))
+		o.open("message")
+		o.str("role", "assistant")
+		o.text("content", s.Message)
+		o.raw("refusal", "null")
+		o.close()
+		o.raw("logprobs", "null")
+		o.str("finish_reason", "stop")
+	})
+	o.raw("usage", noTokens)
+	s.out = o.end()
+}
+
+func flowChat(s *saying) {
+	for i := range s.Asked.Choices {
+		s.chatChunk(i, "null", func(o *object) {
+			if !s.cut {
+				o.str("role", "assistant")
+			}
+			o.text("content", s.words())
+		})
+		s.chatChunk(i, `"stop"`, func(*object) {})
+	}
+	s.out = append(s.out, "data: "+lastEvent+"\n\n"...)
+}
+
+func (s *saying) chatChunk(choice int, finish string, delta func(*object)) {
+	o := s.chunk("chatcmpl-", "chat.completion.chunk")
+	o.list("choices", 1, func(_ int, o *object) {
+		o.number("index", int64(choice))
+		o.open("delta")
+		delta(o)
+		o.close()
+		o.raw("logprobs", "null")
+		o.raw("finish_reason", finish)
+	})
+	s.event("", o)
+}
+
+func sayCompletion(s *saying) {
+	o := s.chunk("cmpl-", "text_completion")
+	o.list("choices", s.Asked.Choices, func(i int, o *object) { completionChoice(o, i, s.Message) })
+	o.raw("usage", noTokens)
+	s.out = o.end()
+}
+
+func flowCompletion(s *saying) {
+	for i := range s.Asked.Choices {
+		o := s.chunk("cmpl-", "text_completion")
+		o.list("choices", 1, func(_ int, o *object) { completionChoice(o, i, s.words()) })
+		s.event("", o)
+	}
+	s.out = append(s.out, "data: "+lastEvent+"\n\n"...)
+}
+
+func completionChoice(o *object, i int, text string) {
+	o.text("text", text)
+	o.number("index", int64(i))
+	o.raw("logprobs", "null")
+	o.str("finish_reason", "stop")
 }
 
 // openAI adds what OpenAI's chat completions, completions, embeddings,

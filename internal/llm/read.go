@@ -392,6 +392,7 @@ func (r *reader) document(in Input) error {
 		m.Chat = conversational(r.doc)
 		m.Stream = asksForStream(r.doc, in.Path)
 		m.Keeps = keeps(r.doc) || m.Format == AnthropicAgents || m.Format == OpenAIConversations
+		m.Asked = askedBy(r.doc, m.Format, in.Path)
 	}
 	s := requestShape
 	if in.Leg == ResponseLeg {

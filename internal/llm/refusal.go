@@ -27,7 +27,12 @@ const rpcNoMethod = -32601
 // that its clients raise their normal errors. The message also stands at the
 // top level, where Kong's own answers have it. JSON-RPC is the exception: its
 // messages have no room for it.
+//
+// A refusal with Asked is written as the model's turn instead.
 func Render(r Refusal) (contentType string, body []byte) {
+	if r.Asked.Answerable() {
+		return renderTurn(&r)
+	}
 	if r.RPC != nil || r.Format == MCP {
 		return "application/json", renderRPC(&r)
 	}

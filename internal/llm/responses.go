@@ -21,6 +21,121 @@ var responsesAPI = api{
 	grammar: responses,
 	refuse:  refuseOpenAI,
 	end:     endResponses,
+	voice:   &voice{[]string{"/responses"}, responsesAsked, Events, sayResponse, flowResponse},
+}
+
+func responsesAsked(s signs, _ string) *Asked {
+	return &Asked{previous: s.ident("previous_response_id")}
+}
+
+// responseID is the id of a response that we give. The API knows none that we
+// make up, and a client that names it in its next request would find nothing.
+// So where a response follows a stored one, it has that one's id: what the
+// client asks next follows on that, as if this had never been said.
+func (s *saying) responseID() string {
+	if s.known == "" && s.Asked.previous != "" {
+		return s.Asked.previous
+	}
+	return s.id("resp_")
+}
+
+// response writes the response as it stands: with its output, or before that.
+func (s *saying) response(o *object, status string, output []byte) {
+	o.str("id", s.responseID())
+	o.str("object", "response")
+	o.number("created_at", s.Stamp.At.Unix())
+	o.str("status", status)
+	o.raw("error", "null")
+	o.raw("incomplete_details", "null")
+	o.raw("instructions", "null")
+	o.raw("metadata", "{}")
+	o.text("model", s.Model)
+	o.raw("output", "["+string(output)+"]")
+	o.raw("parallel_tool_calls", "true")
+	if s.Asked.previous != "" {
+		o.str("previous_response_id", s.Asked.previous)
+	}
+	o.raw("temperature", "1")
+	o.str("tool_choice", "auto")
+	o.raw("tools", "[]")
+	o.raw("top_p", "1")
+	if len(output) > 0 {
+		o.raw("usage", `{"input_tokens":0,"input_tokens_details":{"cached_tokens":0},"output_tokens":0,"output_tokens_details":{"reasoning_tokens":0},"total_tokens":0}`)
+	}
+}
+
+// item returns the output, without its content while parts is "".
+func (s *saying) item(status, parts string) []byte {
+	o := object{}
+	o.str("id", "msg_"+s.Stamp.ID)
+	o.str("type", "message")
+	o.str("status", status)
+	o.str("role", "assistant")
+	o.raw("content", "["+parts+"]")
+	return o.end()
+}
+
+func outputText(text string) string {
+	o := object{}
+	o.str("type", "output_text")
+	o.text("text", text)
+	o.raw("annotations", "[]")
+	o.raw("logprobs", "[]")
+	return string(o.end())
+}
+
+func sayResponse(s *saying) {
+	o := object{}
+	s.response(&o, "completed", s.item("completed", outputText(s.Message)))
+	s.out = o.end()
+}
+
+// flowResponse says it in an item of its own, behind those that have gone out.
+func flowResponse(s *saying) {
+	event := func(name string, rest func(*object)) {
+		s.typed(name, func(o *object) {
+			o.number("sequence_number", int64(s.told.sequence))
+			s.told.sequence++
+			rest(o)
+		})
+	}
+	state := func(status string, output []byte) func(*object) {
+		return func(o *object) {
+			o.open("response")
+			s.response(o, status, output)
+			o.close()
+		}
+	}
+	index := int64(s.told.next)
+	item := func(status, parts string) func(*object) {
+		return func(o *object) {
+			o.number("output_index", index)
+			o.raw("item", string(s.item(status, parts)))
+		}
+	}
+	part := func(name, value string) func(*object) {
+		return func(o *object) {
+			o.str("item_id", "msg_"+s.Stamp.ID)
+			o.number("output_index", index)
+			o.raw("content_index", "0")
+			o.raw(name, value)
+			if name != "part" {
+				o.raw("logprobs", "[]")
+			}
+		}
+	}
+	text := string(strictjson.AppendQuote(nil, s.Message))
+	if !s.told.begun {
+		event("response.created", state("in_progress", nil))
+		event("response.in_progress", state("in_progress", nil))
+	}
+	event("response.output_item.added", item("in_progress", ""))
+	event("response.content_part.added", part("part", outputText("")))
+	event("response.output_text.delta", part("delta", text))
+	event("response.output_text.done", part("text", text))
+	event("response.content_part.done", part("part", outputText(s.Message)))
+	event("response.output_item.done", item("completed", outputText(s.Message)))
+	event("response.completed", state("completed", s.item("completed", outputText(s.Message))))
 }
 
 // endResponses ends a stream as the API does, with the response that failed.

@@ -151,6 +151,9 @@ type Message struct {
 	Stream bool
 	// RPC is set when the body is a JSON-RPC message of MCP.
 	RPC *RPC
+	// Asked is what a request wants of its answer, nil if that is not what a
+	// model says.
+	Asked *Asked
 	// Cut is the value of the member that Input.Cut named, as raw JSON; nil if
 	// there was none. What the Message says is without it, and so is what
 	// Replace returns.
@@ -318,6 +321,18 @@ type Refusal struct {
 	// element of Gemini's, JSON-RPC's error.data.details. Else it stands beside
 	// message.
 	Details []byte
+
+	// Asked makes the refusal what the model says in answer to such a request,
+	// with the message alone; nil for an error. The members below are for that.
+	Asked *Asked
+	// Model is the model's name, "" if it is not known.
+	Model string
+	// Events says that a stream that could come as an array is to come as
+	// server-sent events.
+	Events bool
+	Stamp  Stamp
+	// Told is what has gone out of the stream that the refusal ends.
+	Told *Told
 }
 
 // String returns the kind's name as it stands in explanations.

@@ -10,6 +10,7 @@ import (
 	"math"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"kong-ai-guard/internal/llm"
@@ -21,8 +22,12 @@ type Exchange struct {
 	RequestID string
 	// Path is the request's path, without its query.
 	Path string
+	// Events says that its query asks for server-sent events.
+	Events bool
 	// Request is what the request said; nil when it is not known.
 	Request *llm.Message
+	// Stamp makes what tells an answer of ours from another; nil for none.
+	Stamp func() llm.Stamp
 }
 
 // A Decision is what becomes of one enforced leg. Whoever speaks with the
@@ -111,6 +116,9 @@ func refusal(v *Vendor, s *Settings, leg llm.Leg, x *Exchange, f *Finding) *Refu
 	if f.Outcome == Blocked {
 		rendered.Details = f.Verdict.Details
 	}
+	if s.RefuseAsMessage && f.Outcome == Blocked {
+		status = asMessage(&rendered, leg, x, f.Message)
+	}
 	contentType, body := llm.Render(rendered)
 	header := http.Header{"Content-Type": {contentType}, "Cache-Control": {"no-store"}}
 	for name, values := range f.Verdict.Header {
@@ -118,6 +126,9 @@ func refusal(v *Vendor, s *Settings, leg llm.Leg, x *Exchange, f *Finding) *Refu
 	}
 	if v.ScanIDHeader != "" && f.Verdict.ScanID != "" {
 		header[v.ScanIDHeader] = []string{f.Verdict.ScanID}
+	}
+	if rendered.Asked != nil {
+		header[RefusedHeader] = []string{refusedBy(v, &rendered)}
 	}
 	if r.retry {
 		header["Retry-After"] = []string{strconv.Itoa(retryAfter(f.RetryAfter))}
@@ -129,6 +140,49 @@ func refusal(v *Vendor, s *Settings, leg llm.Leg, x *Exchange, f *Finding) *Refu
 		header["Allow"] = []string{"POST, DELETE"}
 	}
 	return &Refusal{Status: status, Header: header, Body: body, Said: rendered}
+}
+
+// RefusedHeader marks an answer of ours that looks like the model's. Its value is
+// a structured field (RFC 9651): the plugin, with the request's and the scan's id
+// as parameters. It is a mark for clients and proves nothing: an upstream can
+// send it too.
+const RefusedHeader = "X-Ai-Guard-Refused"
+
+// asMessage makes a block what the model says, if the request asks for that, and
+// returns the status of the answer. Only a block is: nothing that we could not
+// do or read is the model's to say. m is what was read of this leg.
+func asMessage(r *llm.Refusal, leg llm.Leg, x *Exchange, m *llm.Message) (status int) {
+	if leg == llm.ResponseLeg {
+		m = x.Request
+	}
+	if m == nil || !m.Asked.Answerable() {
+		return r.Status
+	}
+	r.Asked, r.Model, r.Events = m.Asked, m.Model, x.Events
+	if x.Stamp != nil {
+		r.Stamp = x.Stamp()
+	}
+	return http.StatusOK
+}
+
+func refusedBy(v *Vendor, r *llm.Refusal) string {
+	value := v.Plugin
+	for _, id := range []struct{ name, value string }{{"request_id", r.RequestID}, {"scan_id", r.ScanID}} {
+		if id.value != "" {
+			value += "; " + id.name + `="` + quotable(id.value) + `"`
+		}
+	}
+	return value
+}
+
+// quotable is an id as it can stand between quotes in a header.
+func quotable(id string) string {
+	return strings.Map(func(c rune) rune {
+		if c < ' ' || c > '~' || c == '"' || c == '\\' {
+			return '_'
+		}
+		return c
+	}, id[:min(len(id), 128)])
 }
 
 // calledAPI returns the API in whose error format the client is answered: that

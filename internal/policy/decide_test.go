@@ -128,3 +128,61 @@ func TestBlockMessage(t *testing.T) {
 		}
 	}
 }
+
+// TestBlockAsMessage: what the service blocks is answered as a turn of the
+// model's where the request asked for one, on either leg. Nothing else is.
+func TestBlockAsMessage(t *testing.T) {
+	s := policy.Settings{RequestMode: policy.Enforce, ResponseMode: policy.Enforce, RefuseAsMessage: true, BlockFailures: true, BlockFailuresResponse: true}
+	read := func(path, body string) *llm.Message {
+		m, err := llm.Read(llm.Input{Leg: llm.RequestLeg, Path: path, Body: []byte(body)}, llm.Limits{DecodedBytes: 1 << 20, Ratio: 100, Depth: 64})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m
+	}
+	chat := read("/v1/chat/completions", `{"model":"gpt-5","messages":[{"role":"user","content":"x"}]}`)
+	stamp := func() llm.Stamp { return llm.Stamp{ID: "1f"} }
+	verdict := scan.Verdict{ScanID: "s-1\"\r\n", Details: []byte(`{"rule":"house"}`)}
+	for o := range policy.Outcomes {
+		for _, leg := range []llm.Leg{llm.RequestLeg, llm.ResponseLeg} {
+			x := &policy.Exchange{RequestID: "r-1", Path: "/v1/chat/completions", Stamp: stamp}
+			f := policy.Finding{Outcome: o, Verdict: verdict, Message: chat}
+			if leg == llm.ResponseLeg {
+				x.Request, f.Message = chat, nil
+			}
+			r := policy.Refuse(&vendor, &s, leg, x, f).Refusal
+			mark := r.Header.Get("X-AI-Guard-Refused")
+			if o != policy.Blocked {
+				if r.Status < 400 || mark != "" {
+					t.Errorf("%s on the %s: %d, marked %q", o, leg, r.Status, mark)
+				}
+				continue
+			}
+			var body struct {
+				ID, Model string
+				Choices   []struct {
+					Message struct{ Role, Content string }
+				}
+			}
+			if err := json.Unmarshal(r.Body, &body); err != nil || len(body.Choices) != 1 || body.Choices[0].Message.Content != vendor.BlockMessage[leg] || body.Choices[0].Message.Role != "assistant" || body.ID != "chatcmpl-1f" || body.Model != "gpt-5" {
+				t.Errorf("on the %s: %s", leg, r.Body)
+			}
+			if r.Status != 200 || mark != `p; request_id="r-1"; scan_id="s-1___"` || r.Header.Get("Cache-Control") != "no-store" || r.Header.Get("Content-Type") != "application/json" {
+				t.Errorf("on the %s: %d %v", leg, r.Status, r.Header)
+			}
+		}
+	}
+	for name, x := range map[string]*policy.Exchange{
+		"nothing is known of the request": {Path: "/v1/chat/completions", Stamp: stamp},
+		"no turn was asked for":           {Path: "/v1/embeddings", Request: read("/v1/embeddings", `{"model":"m","input":"x"}`), Stamp: stamp},
+		"a tool was called":               {Path: "/mcp", Request: read("/mcp", `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a"}}`), Stamp: stamp},
+	} {
+		if r := policy.Refuse(&vendor, &s, llm.ResponseLeg, x, policy.Finding{Outcome: policy.Blocked}).Refusal; r.Status != 451 || r.Header.Get("X-AI-Guard-Refused") != "" {
+			t.Errorf("%s: %d %v", name, r.Status, r.Header)
+		}
+	}
+	s.RefuseAsMessage = false
+	if r := policy.Refuse(&vendor, &s, llm.RequestLeg, &policy.Exchange{Stamp: stamp}, policy.Finding{Outcome: policy.Blocked, Message: chat}).Refusal; r.Status != 451 {
+		t.Errorf("answered with %d", r.Status)
+	}
+}

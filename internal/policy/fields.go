@@ -88,6 +88,8 @@ func (s *Settings) Declare(timeout time.Duration) (fields kongschema.Record, res
 			Describe("Characters before the new ones that each scan of a relayed stream shows again, so that what is spread over pieces is seen. More make scans larger. The last scan shows the whole answer in any case."),
 		kongschema.Choice("prompt_scan", &s.PromptBeside, kongschema.Is("before", false), kongschema.Is("beside", true)).Default("before").
 			Describe("When enforced requests go on: `before` waits for the verdict; `beside` sends them on at once and holds the answer until it is in, which saves the time of a scan. The model then works on prompts that turn out to be blocked, and is paid. What a block could not undo always waits: calls of MCP, what the API keeps for other requests (conversations, files, `store`), requests of no known API, and everything where masking is on. Without the relay it has no effect where no scan holds the answer back."),
+		kongschema.Choice("refusal_style", &s.RefuseAsMessage, kongschema.Is("error", false), kongschema.Is("message", true)).Default("error").
+			Describe("How a client is told that the service blocked a request or an answer: `error` with the status of a block; `message` as a turn of the model's with status 200 and the header `X-AI-Guard-Refused`, whole or streamed as it was asked for, so that programs which end a session over an error go on. Only conversations and completions are answered so; every other refusal stays an error."),
 		kongschema.Bool("allow_early_mask", &s.AllowEarlyMask).Default(false).
 			Describe("Mask an answer although a later scanning plugin of the route then does not see it. False blocks such an answer."),
 		kongschema.Bool("mark_requests", &s.MarkRequests).Default(false).
@@ -210,6 +212,7 @@ func (s *Settings) Warnings() []string {
 	warn(s.Relay && !s.RelayTLSVerify, "relay_tls_verify is false: anyone on the way can read what relayed exchanges say, and answer in the model's place")
 	warn(s.Relay && s.ReleaseAtOnce && s.ResponseMode == Enforce, "stream_release is at_once: the text of relayed streams goes out before its verdict, which only cuts off what comes after")
 	warn(s.ScansBeside() && (s.Relay || s.ResponseMode == Enforce), "prompt_scan is beside: the model gets prompts before their verdict, works on them and is paid; a block keeps only the answer back")
+	warn(s.RefuseAsMessage && s.EnforcesAny(), "refusal_style is message: a block has status 200, so whoever goes by the status takes it for an answer of the model")
 	return warnings
 }
 
@@ -247,6 +250,15 @@ func (s *Settings) Idle() []string {
 		say(true, "prompt_scan has an effect on relayed exchanges alone: response_mode is %s, so elsewhere nothing holds the answer back", s.ResponseMode)
 	default:
 		say(s.ResponseMode != Enforce, "prompt_scan has no effect: response_mode is %s and relay is off, so nothing holds the answer back", s.ResponseMode)
+	}
+	switch {
+	case !s.RefuseAsMessage:
+	case !s.EnforcesAny():
+		say(true, "refusal_style has no effect: nothing is enforced, so nothing is refused")
+	case s.RequestMode != Off && (s.Scope == llm.Everything || s.Scope == llm.Conversation || s.Scope == llm.User):
+		say(true, "refusal_style message keeps a session alive but not clean: clients send a refused prompt again with each later turn, where this scan_scope judges it again")
+	case s.RequestMode == Off:
+		say(true, "refusal_style has no effect: request_mode is off, so it is not known what requests ask for")
 	}
 	return idle
 }

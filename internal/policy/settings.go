@@ -85,6 +85,9 @@ type Settings struct {
 	ScopedToRoute, ScopedToConsumer bool
 	// BlockMessage is what clients read of a block, "" for the vendor's.
 	BlockMessage string
+	// RefuseAsMessage answers a block as a turn of the model's, with status 200,
+	// where a model's turn was asked for. False answers with an error.
+	RefuseAsMessage bool
 	// Relay takes exchanges through a listener of the plugin server's.
 	Relay bool
 	// RelayUpstream is where relayed requests go, whatever Kong's service says;

@@ -52,6 +52,7 @@ func TestWarningsAsDocumented(t *testing.T) {
 		{names: []string{"allow_early_mask: true"}, plugins: both, config: map[string]any{"allow_early_mask": true}, lines: []string{"allow_early_mask is true"}},
 		{names: []string{"relay_tls_verify: false"}, plugins: both, config: map[string]any{"relay": "on", "relay_tls_verify": false}, lines: []string{"relay_tls_verify is false"}},
 		{names: []string{"stream_release: at_once"}, plugins: both, config: map[string]any{"relay": "on", "stream_release": "at_once"}, lines: []string{"stream_release is at_once"}},
+		{names: []string{"refusal_style: message"}, plugins: both, config: map[string]any{"refusal_style": "message"}, lines: []string{"refusal_style is message"}},
 		{names: []string{"prompt_scan: beside"}, plugins: both, config: map[string]any{"prompt_scan": "beside"}, lines: []string{"prompt_scan is beside"}},
 		{names: []string{"ssl_verify: false"}, plugins: both, config: map[string]any{"ssl_verify": false}, lines: []string{"ssl_verify is false"}},
 		{names: []string{"scan_sse_responses: false"}, plugins: []string{airs}, config: map[string]any{"scan_sse_responses": false}, lines: []string{"scan_sse_responses is false"}},

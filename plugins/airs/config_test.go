@@ -100,6 +100,8 @@ func TestDecode(t *testing.T) {
 			c.RelayUpstream = &url.URL{Scheme: "https", Host: "llm.example:8443", Path: "/openai//v1", RawPath: "/openai/%2Fv1"}
 			c.ReleaseAtOnce, c.StreamScanChars, c.StreamContextChars, c.PromptBeside = true, 100, 100, true
 		}},
+		{"blocks as messages", `,"refusal_style":"message"`, func(c *airs.Config) { c.RefuseAsMessage = true }},
+		{"blocks as errors", `,"refusal_style":"error"`, func(*airs.Config) {}},
 		{"the relay, its defaults written out", `,"relay":"off","relay_tls_verify":true,"stream_release":"scanned","stream_scan_chars":400,"stream_context_chars":2000,"prompt_scan":"before"`, func(*airs.Config) {}},
 		{"of a service", `,"service_id":"3f0"`, func(c *airs.Config) { c.Scoped = true }},
 		{"of a route", `,"route_id":"3f0"`, func(c *airs.Config) { c.Scoped, c.ScopedToRoute = true, true }},
@@ -172,6 +174,7 @@ func TestDecodeErrors(t *testing.T) {
 		{"windows too small", string(config(`,"stream_scan_chars":99`)), "config.stream_scan_chars must be between 100 and 10000"},
 		{"context too large", string(config(`,"stream_context_chars":20001`)), "config.stream_context_chars must be between 100 and 20000"},
 		{"prompt scan", string(config(`,"prompt_scan":"after"`)), "config.prompt_scan must be one of: before, beside"},
+		{"refusal style", string(config(`,"refusal_style":"turn"`)), "config.refusal_style must be one of: error, message"},
 		{"timeout below", string(config(`,"timeout_ms":99`)), "config.timeout_ms must be between 100 and 45000"},
 		{"timeout above", string(config(`,"timeout_ms":45001`)), "config.timeout_ms must be between 100 and 45000"},
 		{"mode", string(config(`,"request_mode":"block"`)), "config.request_mode must be one of: enforce, monitor, off"},
@@ -270,6 +273,7 @@ func TestDocumentedFields(t *testing.T) {
 		"stream_scan_chars":       {"type": "integer", "default": 400.0, "between": []any{100.0, 10000.0}},
 		"stream_context_chars":    {"type": "integer", "default": 2000.0, "between": []any{100.0, 20000.0}},
 		"prompt_scan":             {"type": "string", "default": "before", "one_of": []any{"before", "beside"}},
+		"refusal_style":           {"type": "string", "default": "error", "one_of": []any{"error", "message"}},
 	}
 	if diff := cmp.Diff(want, fields); diff != "" {
 		t.Error(diff)

@@ -300,6 +300,12 @@ return {
           default = "before",
           one_of = { "before", "beside" },
         } },
+        { refusal_style = {
+          description = "How a client is told that the service blocked a request or an answer: `error` with the status of a block; `message` as a turn of the model's with status 200 and the header `X-AI-Guard-Refused`, whole or streamed as it was asked for, so that programs which end a session over an error go on. Only conversations and completions are answered so; every other refusal stays an error.",
+          type = "string",
+          default = "error",
+          one_of = { "error", "message" },
+        } },
         { allow_early_mask = {
           description = "Mask an answer although a later scanning plugin of the route then does not see it. False blocks such an answer.",
           type = "boolean",

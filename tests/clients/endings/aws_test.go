@@ -81,7 +81,7 @@ func TestBedrockInvoke(t *testing.T) {
 		chunk(`{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"The ferry "}}`),
 		chunk(`{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"leaves "}}`),
 	}, ask: func(ctx context.Context, url string) (text string, err error) {
-		out, err := bedrock(url).InvokeModelWithResponseStream(ctx, &bedrockruntime.InvokeModelWithResponseStreamInput{ModelId: aws.String("m"), Body: []byte(`{"prompt":"When?"}`)})
+		out, err := bedrock(url).InvokeModelWithResponseStream(ctx, &bedrockruntime.InvokeModelWithResponseStreamInput{ModelId: aws.String("m"), Body: []byte(`{"anthropic_version":"bedrock-2023-05-31","max_tokens":100,"messages":[{"role":"user","content":"When?"}]}`)})
 		if err != nil {
 			return "", err
 		}

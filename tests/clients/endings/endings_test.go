@@ -9,6 +9,8 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -35,6 +37,8 @@ type client struct {
 	// broken and refused return what is wrong with the error, "" for nothing: of
 	// a stream that was broken off, and of a refusal with status 403.
 	broken, refused func(err error) string
+	// id is the id of the answer said.
+	id string
 	// atOnce is for a client that finds an empty event where the next one has
 	// not arrived yet.
 	atOnce bool
@@ -73,6 +77,60 @@ func run(t *testing.T, c client) {
 			}
 		})
 	}
+	for name, began := range map[string]bool{"a turn in mid-stream": true, "a turn before the stream": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) { serveTurn(t, w, req, &c, began) }))
+			defer server.Close()
+			text, err := c.ask(ctx, server.URL)
+			if err != nil {
+				t.Fatalf("%T %v", err, err)
+			}
+			// Where a turn has blocks, the last words are one of their own.
+			want := []string{message}
+			if began {
+				want = []string{said + message, said + "\n\n" + message}
+			}
+			if !slices.Contains(want, text) {
+				t.Errorf("streamed %q", text)
+			}
+		})
+	}
+}
+
+// serveTurn answers a request with a block as the model's turn, or ends a stream
+// so that has begun.
+func serveTurn(t *testing.T, w http.ResponseWriter, req *http.Request, c *client, began bool) {
+	body, err := io.ReadAll(req.Body)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	asked, err := llm.Read(llm.Input{Leg: llm.RequestLeg, Path: req.URL.Path, Body: body}, llm.Limits{DecodedBytes: 1 << 20, Ratio: 100, Depth: 64})
+	if err != nil || !asked.Asked.Answerable() {
+		t.Errorf("%s %s: %v", req.URL.Path, body, err)
+		return
+	}
+	r := llm.Refusal{
+		Format: asked.Format, Status: http.StatusForbidden, Message: message, Code: "policy_violation", Policy: true,
+		Asked: asked.Asked, Model: asked.Model, Events: req.URL.Query().Get("alt") == "sse", Stamp: llm.NewStamp(), Told: llm.NewTold(asked.Asked),
+	}
+	if !began {
+		kind, body := llm.Render(r)
+		w.Header().Set("Content-Type", kind)
+		w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+		_, _ = w.Write(body)
+		return
+	}
+	w.Header().Set("Content-Type", contentTypes[c.framing])
+	for _, event := range c.events {
+		r.Told.Note(c.framing, []byte(event))
+		_, _ = io.WriteString(w, event)
+		_ = http.NewResponseController(w).Flush()
+	}
+	_, _ = w.Write(llm.RenderEnding(r, c.framing, c.id))
 }
 
 var contentTypes = map[llm.Framing]string{

@@ -5,6 +5,7 @@ package endings
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"testing"
 
@@ -57,7 +58,7 @@ func refusedOpenAI(err error) string {
 }
 
 func TestOpenAIChat(t *testing.T) {
-	run(t, client{framing: llm.Events, events: chatEvents, ask: func(ctx context.Context, url string) (text string, err error) {
+	run(t, client{framing: llm.Events, events: chatEvents, id: "chatcmpl-1", ask: func(ctx context.Context, url string) (text string, err error) {
 		c := openAI(url)
 		stream := c.Chat.Completions.NewStreaming(ctx, openai.ChatCompletionNewParams{Model: "m", Messages: []openai.ChatCompletionMessageParamUnion{openai.UserMessage("When?")}})
 		defer stream.Close()
@@ -69,7 +70,7 @@ func TestOpenAIChat(t *testing.T) {
 }
 
 func TestOpenAICompletions(t *testing.T) {
-	run(t, client{framing: llm.Events, events: completionEvents, ask: func(ctx context.Context, url string) (text string, err error) {
+	run(t, client{framing: llm.Events, events: completionEvents, id: "cmpl-1", ask: func(ctx context.Context, url string) (text string, err error) {
 		c := openAI(url)
 		stream := c.Completions.NewStreaming(ctx, openai.CompletionNewParams{Model: "m", Prompt: openai.CompletionNewParamsPromptUnion{OfString: openai.String("When?")}})
 		defer stream.Close()
@@ -81,7 +82,7 @@ func TestOpenAICompletions(t *testing.T) {
 }
 
 func TestOpenAIResponses(t *testing.T) {
-	run(t, client{framing: llm.Events, events: responseEvents, ask: func(ctx context.Context, url string) (text string, err error) {
+	run(t, client{framing: llm.Events, events: responseEvents, id: "resp_1", ask: func(ctx context.Context, url string) (text string, err error) {
 		c := openAI(url)
 		stream := c.Responses.NewStreaming(ctx, responses.ResponseNewParams{Model: "m", Input: responses.ResponseNewParamsInputUnion{OfString: openai.String("When?")}})
 		defer stream.Close()
@@ -97,7 +98,7 @@ func TestOpenAIResponses(t *testing.T) {
 // TestCommunityOpenAI asks with a client that collects the lines before an
 // error's data and reads them with it.
 func TestCommunityOpenAI(t *testing.T) {
-	run(t, client{framing: llm.Events, events: chatEvents, ask: func(ctx context.Context, url string) (text string, err error) {
+	run(t, client{framing: llm.Events, events: chatEvents, id: "chatcmpl-1", ask: func(ctx context.Context, url string) (text string, err error) {
 		config := community.DefaultConfig("any")
 		config.BaseURL = url + "/v1"
 		stream, err := community.NewClientWithConfig(config).CreateChatCompletionStream(ctx, community.ChatCompletionRequest{
@@ -109,6 +110,9 @@ func TestCommunityOpenAI(t *testing.T) {
 		defer stream.Close()
 		for {
 			chunk, err := stream.Recv()
+			if errors.Is(err, io.EOF) {
+				return text, nil
+			}
 			if err != nil {
 				return text, err
 			}
