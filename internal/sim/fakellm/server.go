@@ -2,7 +2,7 @@
 
 // Package fakellm is a stand-in for the models behind the gateway, for tests
 // and for trying things out: OpenAI's chat completions, completions,
-// responses, embeddings and models, Anthropic's messages, Ollama's chat and an
+// responses, embeddings and models, Anthropic's messages and batches of them, Ollama's chat and an
 // MCP server. It is as strict as the real ones about paths, methods, types and
 // required fields, answers in their shapes, and says what it says by the few
 // rules of reply.
@@ -50,6 +50,7 @@ type Server struct {
 	mu       sync.Mutex
 	requests []Request
 	sessions map[string]chan struct{} // of MCP: each is closed when it ends
+	batches  map[string]string        // of messages: their results
 }
 
 // New makes a server.
@@ -86,6 +87,7 @@ var endpoints = map[string]endpoint{
 	"/v1/embeddings":       {http.MethodPost, openAIProblem, (*Server).embeddings},
 	"/v1/models":           {http.MethodGet, openAIProblem, (*Server).models},
 	"/v1/messages":         {http.MethodPost, anthropicProblem, (*Server).messages},
+	"/v1/messages/batches": {http.MethodPost, anthropicProblem, (*Server).makeBatch},
 	"/api/chat":            {http.MethodPost, ollamaProblem, (*Server).ollamaChat},
 }
 
@@ -125,6 +127,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	e, known := endpoints[r.URL.Path]
+	if id, ok := resultsOf(r.URL.Path); ok {
+		known = true
+		e = endpoint{http.MethodGet, anthropicProblem, func(s *Server, c *call) { s.batchResults(c, id) }}
+	}
 	if !known {
 		c.problem = formOf(r.URL.Path)
 		c.fail(http.StatusNotFound, problem{message: fmt.Sprintf("Invalid URL (%s %s)", r.Method, r.URL.Path)})
