@@ -37,6 +37,8 @@ type Record struct {
 	Model     string   `json:"model,omitempty"`
 	Format    string   `json:"format,omitempty"`
 	Detectors []string `json:"detectors,omitempty"`
+	// Alert says that the leg was allowed although something fired in it.
+	Alert bool `json:"alert,omitempty"`
 	// LatencyMS is how long the leg took, in milliseconds.
 	LatencyMS float64 `json:"latency_ms"`
 	// Characters is how many were scanned, in Scans scans.

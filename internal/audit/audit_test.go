@@ -114,7 +114,7 @@ func TestFile(t *testing.T) {
 	full := audit.Record{
 		Time: time.Date(2026, 1, 2, 3, 4, 5, 6000, time.FixedZone("", 3600)), Plugin: "p", RequestID: "r-1", Leg: "response", Mode: "enforce",
 		Transport: "phases", Action: "block", Outcome: "policy_block", Reason: "why", Unscanned: "media", ScanID: "s", ReportID: "R",
-		Service: "svc", Route: "rt", Consumer: "alice", Subject: "strict", Model: "gpt", Format: "openai.chat", Detectors: []string{"a", "b"},
+		Service: "svc", Route: "rt", Consumer: "alice", Subject: "strict", Model: "gpt", Format: "openai.chat", Detectors: []string{"a", "b"}, Alert: true,
 		LatencyMS: 1.25, Characters: 7, Scans: 2, Released: 3,
 	}
 	l := open(t, path)
@@ -133,7 +133,7 @@ func TestFile(t *testing.T) {
 	first, second, _ := bytes.Cut(b, []byte("\n"))
 	const want = `{"time":"2026-01-02T02:04:05.000006Z","plugin":"p","request_id":"r-1","leg":"response","mode":"enforce","transport":"phases",` +
 		`"action":"block","outcome":"policy_block","reason":"why","unscanned":"media","scan_id":"s","report_id":"R","service":"svc","route":"rt",` +
-		`"consumer":"alice","subject":"strict","model":"gpt","format":"openai.chat","detectors":["a","b"],"latency_ms":1.25,"characters":7,"scans":2,"released":3}`
+		`"consumer":"alice","subject":"strict","model":"gpt","format":"openai.chat","detectors":["a","b"],"alert":true,"latency_ms":1.25,"characters":7,"scans":2,"released":3}`
 	if string(first) != want {
 		t.Errorf("got  %s\nwant %s", first, want)
 	}

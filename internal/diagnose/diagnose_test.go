@@ -78,7 +78,7 @@ func TestCheckTellsWhatIsWrong(t *testing.T) {
 		{name: "bare configuration in JSON", vendor: "airs", file: `{"api_key":"k","profile_name":"p"}`, want: []string{"the configuration of prisma-airs-intercept", "0 errors", "api_key stands in the file in plain text"}},
 		{name: "bare configuration in YAML", vendor: "airs", file: "api_key: '{vault://env/k}'\nprofile_name: p\n", want: []string{"config.api_key is not known here: it comes from {vault://env/k}"}, not: []string{"plain text"}},
 		{name: "plugin entity", vendor: "noma", file: `{"name":"noma-runtime-protection","config":{"client_id":"{vault://hcv/noma/id}","client_secret":"{vault://hcv/noma/secret}"}}`, want: []string{"one plugin", "config.client_id is not known here", "0 errors"}},
-		{name: "missing", vendor: "airs", file: `{}`, code: 2, want: []string{"config.profile_name is required: set it", "config.api_key is required: set it, or api_key_file"}},
+		{name: "missing", vendor: "airs", file: `{}`, code: 2, want: []string{"config.api_key is required: set it, or api_key_file, or oauth_client_id and its secret"}},
 		{name: "unknown field", vendor: "airs", file: `{"api_key":"k","profile_nme":"p","profile_name":"p"}`, code: 2, want: []string{"config.profile_nme: unknown field: did you mean profile_name?"}},
 		{name: "bounds", vendor: "airs", file: `{"api_key":"k","profile_name":"p","timeout_ms":7}`, code: 2, want: []string{"config.timeout_ms must be between 100 and 45000 (Kong: value should be between 100 and 45000)"}},
 		{name: "type", vendor: "airs", file: `{"api_key":"k","profile_name":"p","ssl_verify":"yes"}`, code: 2, want: []string{"config.ssl_verify must be true or false (Kong: expected a boolean)"}},
@@ -432,8 +432,8 @@ func TestExplainUnderAConfiguration(t *testing.T) {
 	if code != 0 || strings.Count(out, "NOT SCANNED") != 1 {
 		t.Errorf("code %d:\n%s", code, out)
 	}
-	code, out = explain(t, body, write(t, `{"api_key":"k"}`))
-	if code != 2 || !strings.Contains(out, "profile_name is required") {
+	code, out = explain(t, body, write(t, `{"profile_name":"p"}`))
+	if code != 2 || !strings.Contains(out, "api_key is required") {
 		t.Errorf("code %d:\n%s", code, out)
 	}
 	code, out = explain(t, diagnose.Body{Bytes: []byte(`{"a":1,"a":2}`)}, "")

@@ -124,7 +124,7 @@ func TestExplainStreamCoversTheTestData(t *testing.T) {
 // A configuration that cannot be used and a body of another coding are told as
 // Explain tells them.
 func TestExplainStreamFaults(t *testing.T) {
-	if code, out := explainStream(t, diagnose.Body{Bytes: []byte("data: {}\n\n")}, write(t, `{"api_key":"k"}`), diagnose.Pace{}); code != diagnose.ExitUsage || !strings.Contains(out, "profile_name is required") {
+	if code, out := explainStream(t, diagnose.Body{Bytes: []byte("data: {}\n\n")}, write(t, `{"profile_name":"p"}`), diagnose.Pace{}); code != diagnose.ExitUsage || !strings.Contains(out, "api_key is required") {
 		t.Errorf("code %d: %s", code, out)
 	}
 	for coding, want := range map[string]string{"snappy": "unscannable", "gzip": "malformed"} {

@@ -59,6 +59,7 @@ func (e *Engine) audit(f *policy.Finding, l ended) {
 		Route:    cmp.Or(l.names.Route, x.identity.Route, x.named.Route, known(e.route.Load())),
 		Consumer: cmp.Or(called(&l.names.Consumer), called(&x.identity.Consumer), called(&x.named.Consumer)),
 		Subject:  f.Verdict.Subject, Detectors: f.Verdict.Detections[:min(len(f.Verdict.Detections), maxDetectors)],
+		Alert:     f.Alerts(),
 		LatencyMS: milliseconds(l.took), Scans: l.scans, Characters: l.characters, Released: l.released,
 	}
 	if f.Message != nil {

@@ -85,6 +85,10 @@ func TestRecords(t *testing.T) {
 			Model: "gpt-4o", Format: "openai.chat", Detectors: []string{"prompt_injection", "dlp"}, Characters: chars, Scans: 1,
 		}
 	}
+	alerted := func(r audit.Record) audit.Record {
+		r.Alert, r.Detectors, r.Route, r.Consumer = true, []string{"dlp"}, "chat", "alice" // its line names them
+		return r
+	}
 	const asked, answered = len("what is the capital of France?"), len("Paris.")
 	for _, tc := range []struct {
 		name     string
@@ -97,6 +101,12 @@ func TestRecords(t *testing.T) {
 		{
 			name: "allowed", settings: strict(), scanner: both(nil),
 			want: []audit.Record{allowed("request", "enforce", asked), allowed("response", "enforce", answered)},
+		},
+		{
+			name: "allowed with an alert", settings: strict(), scanner: both(func(context.Context, *scan.Scan) (scan.Verdict, error) {
+				return scan.Verdict{Action: scan.Allow, ScanID: "scan-1", Alert: true, Detections: []string{"dlp"}}, nil
+			}),
+			want: []audit.Record{alerted(allowed("request", "enforce", asked)), alerted(allowed("response", "enforce", answered))},
 		},
 		{
 			name: "blocked", settings: strict(), scanner: &scanner{request: block},
@@ -199,6 +209,15 @@ func TestRecords(t *testing.T) {
 				}
 				k.run(newEngine(w.Process, prisma(), settings, tc.scanner))
 				w.Flush(context.Background())
+				alerts := 0
+				for _, r := range tc.want {
+					if r.Alert {
+						alerts++
+					}
+				}
+				if n := w.metric("alerts_total"); n != float64(alerts) {
+					t.Errorf("%v alerts are counted, not %d", n, alerts)
+				}
 				return k, records()
 			}
 			k, got := runs(true)

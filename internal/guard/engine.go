@@ -69,6 +69,7 @@ type Engine struct {
 	warnedGet, warnedMedia atomic.Bool
 
 	legs        [2][policy.Outcomes]prometheus.Counter
+	alerts      [2]prometheus.Counter
 	scanSeconds [2]prometheus.Observer
 	legSeconds  [2]prometheus.Observer
 	bodyBytes   [2]prometheus.Observer
@@ -86,6 +87,7 @@ func New(p *Process, c Config) *Engine {
 		name := llm.Leg(leg).String()
 		e.scanSeconds[leg] = p.metrics.ScanSeconds.WithLabelValues(name)
 		e.legSeconds[leg] = p.metrics.LegSeconds.WithLabelValues(name, string(mode))
+		e.alerts[leg] = p.metrics.Alerts.WithLabelValues(name)
 		e.bodyBytes[leg] = p.metrics.BodyBytes.WithLabelValues(name)
 		e.inFlight[leg] = p.metrics.InFlight.WithLabelValues(name)
 		for o := range policy.Outcomes {

@@ -23,6 +23,9 @@ func (p *phase) countFor(leg *run, f *policy.Finding) {
 // count notes how a leg ended in the metrics.
 func (e *Engine) count(leg llm.Leg, f *policy.Finding) {
 	e.legs[leg][f.Outcome].Inc()
+	if f.Alerts() {
+		e.alerts[leg].Inc()
+	}
 	e.process.metrics.Reason(leg.String(), f.Outcome.String(), f.Reason)
 }
 

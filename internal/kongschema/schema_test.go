@@ -187,6 +187,7 @@ func TestSharedFieldsAreTheSame(t *testing.T) {
 		"api_key", "api_key_file", "profile_name", "app_name", "api_endpoint", "max_retries", "mask_sensitive_data", "session_id_header",
 		"profile_id", "profile_claim", "profile_claim_map", "fallback_profile_name", "allowed_profiles", "profile_claim_header",
 		"app_user_source", "send_user_ip", "block_message", "set_observability_headers",
+		"oauth_client_id", "oauth_client_secret", "oauth_token_url", "oauth_scope", "alert_only_detectors",
 		"scan_sse_responses", "sse_provider", "sse_max_scan_chars", "sse_truncation_fail_closed", "sse_set_observability_headers",
 		"API_base", "application_ID", "client_ID", "client_secret", "client_secret_file", "api_base", "application_id", "client_id",
 		"token_url", "scan_path", "anonymize_input", "trust_client_application_id", "block_details", "send_client_ip",

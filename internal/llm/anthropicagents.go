@@ -83,7 +83,8 @@ func agents() {
 	g.add(field{rule: other, shape: skillShape}, "skills")
 	g.add(field{rule: other, shape: metadataShape}, "metadata")
 	g.add(field{rule: other, shape: agentShape}, "agents", "predefined_agents", "multiagent", "execution_identity", "subagents", "workflows", "inline_agents", "advisor")
-	modelShape.add(fModel, "id", "model")
+	modelShape.add(fIdent, "id") // not by the rule for models, which takes more words
+	modelShape.add(fModel, "model")
 	modelShape.add(fEnum, "speed", "type")
 	modelShape.add(fIdent, "inference_geo")
 	modelShape.add(field{rule: enum, shape: modelShape}, "effort")

@@ -79,6 +79,9 @@ const (
 	ReasonCut         = "answer cut off by the upstream"
 )
 
+// Alerts reports whether the leg went on although something fired in it.
+func (f *Finding) Alerts() bool { return f.Outcome == Allowed && f.Verdict.Alert }
+
 // Severity is the level of the line about a leg, quiet for none.
 func (f *Finding) Severity() Severity {
 	if f.Outcome == Unscanned {
@@ -87,7 +90,7 @@ func (f *Finding) Severity() Severity {
 		}
 		return f.Was.Severity()
 	}
-	if f.Outcome == Allowed && f.Verdict.Alert {
+	if f.Alerts() {
 		return Warning
 	}
 	return f.Outcome.Severity()

@@ -18,6 +18,8 @@ type Metrics struct {
 	Registry *prometheus.Registry
 	// Legs counts finished legs by leg, mode and outcome.
 	Legs *prometheus.CounterVec
+	// Alerts counts legs that were allowed although something fired, by leg.
+	Alerts *prometheus.CounterVec
 	// Bodies counts the bodies that were read by leg and format, "unreadable"
 	// for those that were refused.
 	Bodies *prometheus.CounterVec
@@ -115,6 +117,7 @@ func NewMetrics(plugin string) *Metrics {
 		return c
 	}
 	m.Legs = counter("legs_total", "Finished legs of exchanges.", "leg", "mode", "outcome")
+	m.Alerts = counter("alerts_total", "Legs that were allowed although something fired.", "leg")
 	m.Unscanned = counter("unscanned_total", "Legs that went on without a verdict because the configuration says so.", "leg", "reason")
 	m.UnscannedAnswers = counter("unscanned_answers_total", "Answers that were to be scanned and whose response event never came.").WithLabelValues()
 	m.RecordsDropped = counter("records_dropped_total", "Exchange records that went before their answer came.", "cause")

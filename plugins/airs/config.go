@@ -17,6 +17,10 @@ const (
 	maxProfile      = 100
 	scanPath        = "/v1/scan/sync/request"
 	defaultEndpoint = "https://service.api.aisecurity.paloaltonetworks.com" + scanPath
+	// defaultTokenURL is where the vendor's public clients get tokens for
+	// service accounts.
+	defaultTokenURL = "https://auth.apps.paloaltonetworks.com/oauth2/access_token"
+	maxScope        = 500
 )
 
 // Config is one plugin instance's configuration, checked and with its
@@ -27,9 +31,15 @@ type Config struct {
 	APIKey string
 	// APIKeyFile is the path of a file that holds the key, "" for none.
 	APIKeyFile string
+	// OAuthClientID and OAuthClientSecret are client credentials, "" for none.
+	// OAuthTokenURL gives bearer tokens for them, with OAuthScope if that is not
+	// "". Where there is an API key too, calls carry both.
+	OAuthClientID, OAuthClientSecret string
+	OAuthTokenURL, OAuthScope        string
 	// ProfileName or ProfileID is the AI security profile that scans are
-	// judged under; the id is sent when both are set. Names have 1 to 100
-	// bytes.
+	// judged under; the id is sent when both are set, and none when both are
+	// "": the service then takes the profile that the key is linked to. Names
+	// have 1 to 100 bytes.
 	ProfileName, ProfileID string
 	// ProfileClaim names the claim of a verified token that chooses a profile
 	// per request. ProfileClaimHeader names the header that holds it instead.
@@ -55,6 +65,9 @@ type Config struct {
 	// MaskSensitiveData asks to rewrite a leg with the service's masked text
 	// instead of blocking it, where nothing else was found in it.
 	MaskSensitiveData bool
+	// AlertOnly are the detectors, by the service's names, on which alone no
+	// block may rest: what only they have found is reported and goes on.
+	AlertOnly []string
 	// SessionIDHeader is the request header that names a conversation, "" for
 	// none but MCP's own.
 	SessionIDHeader string
@@ -75,8 +88,7 @@ func Schema() kongschema.Plugin {
 		NoConsumer: true,
 		Config:     fields,
 		Checks: []kongschema.EntityCheck{
-			kongschema.AtLeastOneOf("profile_name", "profile_id"),
-			kongschema.AtLeastOneOf("api_key", "api_key_file"),
+			kongschema.AtLeastOneOf("api_key", "api_key_file", "oauth_client_id"),
 			kongschema.MutuallyExclusive("api_key", "api_key_file"),
 		},
 	}
@@ -100,11 +112,19 @@ func (c *Config) declare() (fields kongschema.Record, resolve func(kongschema.Gi
 	shared, resolveShared := c.Settings.Declare(5 * time.Second)
 	fields = append(kongschema.Record{
 		kongschema.String("api_key", &c.APIKey).Referenceable().Encrypted().
-			Describe("Prisma AIRS API key, sent as `x-pan-token`. Required unless `api_key_file` is set."),
+			Describe("Prisma AIRS API key, sent as `x-pan-token`. Required unless `api_key_file` or `oauth_client_id` is set."),
 		kongschema.String("api_key_file", &c.APIKeyFile).StartsWith("/").
 			Describe("Absolute path of a file that holds the API key. It is read again when it changes, so that a rotated key needs no new configuration."),
+		kongschema.String("oauth_client_id", &c.OAuthClientID).Referenceable().
+			Describe("Id of a client for which `oauth_token_url` gives bearer tokens. Scans then carry a token instead of the API key, or beside it where a key is set too."),
+		kongschema.String("oauth_client_secret", &c.OAuthClientSecret).Referenceable().Encrypted().
+			Describe("Secret of `oauth_client_id`."),
+		kongschema.String("oauth_token_url", &c.OAuthTokenURL).Referenceable().
+			Describe("URL that gives tokens by OAuth's client credentials grant. Unset: `" + defaultTokenURL + "`. It is asked with the credentials in the header, and in the body where that is refused."),
+		kongschema.String("oauth_scope", &c.OAuthScope).Len(1, maxScope).
+			Describe("Scope that tokens are asked for, such as `tsg_id:1234567890`. Unset: none."),
 		kongschema.String("profile_name", &c.ProfileName).Len(1, maxProfile).
-			Describe("Name of the AI security profile that scans are judged under. Required unless `profile_id` is set."),
+			Describe("Name of the AI security profile that scans are judged under. When neither this nor `profile_id` is set, the service takes the profile that the API key is linked to, and refuses scans where there is none."),
 		kongschema.String("profile_id", &c.ProfileID).Match("^"+strings.Repeat("%x", 8)+strings.Repeat("%-"+strings.Repeat("%x", 4), 3)+"%-"+strings.Repeat("%x", 12)+"$", isUUID).
 			Describe("Id (a UUID) of the AI security profile, which stays when its name changes. Sent instead of `profile_name` when both are set."),
 		kongschema.String("profile_claim", &c.ProfileClaim).Len(1, maxProfile).
@@ -129,6 +149,8 @@ func (c *Config) declare() (fields kongschema.Record, resolve func(kongschema.Gi
 			Describe("How often a scan is repeated after a connection error or a status 502, 503 or 504, within `timeout_ms`."),
 		kongschema.Bool("mask_sensitive_data", &c.MaskSensitiveData).Default(false).
 			Describe("Rewrite a prompt or an answer with the service's masked text when sensitive data is all that was found and its place is certain. Everything else is blocked as without it."),
+		kongschema.Set("alert_only_detectors", &c.AlertOnly, kongschema.Each().OneOf(knownDetectors...)).
+			Describe("Detectors that report and do not block: a block by the service for which only these fired goes on, with a warning in the log. What any other detector found, and a block for which none is named, is blocked. `mask_sensitive_data` still masks."),
 		kongschema.String("session_id_header", &c.SessionIDHeader).Len(1, 100).
 			Describe("Request header that names the conversation, reported to the service as `session_id`. Unset: `Mcp-Session-Id` where a client sends it and its version of MCP has sessions (up to 2025-11-25), else the task that an MCP call is about."),
 		kongschema.String("block_message", &c.BlockMessage).Len(1, 500).
@@ -153,12 +175,10 @@ func (c *Config) declare() (fields kongschema.Record, resolve func(kongschema.Gi
 		if maxChars < apiLimit {
 			c.Streams.MaxChars = int(maxChars)
 		}
-		if c.ProfileName == "" && c.ProfileID == "" {
-			problems.Add("profile_name", "is required: set it, or profile_id")
-		}
+		c.resolveOAuth(&problems)
 		switch {
-		case c.APIKey == "" && c.APIKeyFile == "":
-			problems.Add("api_key", "is required: set it, or api_key_file")
+		case c.APIKey == "" && c.APIKeyFile == "" && c.OAuthClientID == "":
+			problems.Add("api_key", "is required: set it, or api_key_file, or oauth_client_id and its secret")
 		case c.APIKey != "" && c.APIKeyFile != "":
 			problems.Add("api_key", "and api_key_file are both set: remove one of them")
 		case c.APIKey != "":
@@ -175,6 +195,31 @@ func (c *Config) declare() (fields kongschema.Record, resolve func(kongschema.Gi
 		}
 		return problems
 	}
+}
+
+// resolveOAuth completes the client credentials, if there are any.
+func (c *Config) resolveOAuth(problems *kongschema.Problems) {
+	c.OAuthClientSecret = strings.TrimRight(c.OAuthClientSecret, "\r\n") // as in a file
+	switch {
+	case c.OAuthClientID == "" && c.OAuthClientSecret == "":
+		for name, value := range map[string]string{"oauth_token_url": c.OAuthTokenURL, "oauth_scope": c.OAuthScope} {
+			if value != "" {
+				problems.Add(name, "is of no use without oauth_client_id and oauth_client_secret")
+			}
+		}
+		return
+	case c.OAuthClientID == "":
+		problems.Add("oauth_client_id", "is required beside oauth_client_secret")
+	case c.OAuthClientSecret == "":
+		problems.Add("oauth_client_secret", "is required beside oauth_client_id")
+	case strings.Contains(c.OAuthClientID, ":"):
+		problems.Add("oauth_client_id", "must not hold a colon, which ends it in a header")
+	}
+	if c.OAuthTokenURL == "" {
+		c.OAuthTokenURL = defaultTokenURL
+	}
+	_, problem := policy.CheckURL(c.OAuthTokenURL, false)
+	problems.Add("oauth_token_url", problem)
 }
 
 // checkKey returns what is wrong with an API key, which travels in a header.
@@ -216,13 +261,15 @@ func (c *Config) ReloadKey() {
 // Warnings names the choices that are weaker than they could be, one sentence
 // each, for operators.
 func (c *Config) Warnings() []string {
-	warnings := policy.WarnPlain("api_endpoint", c.APIEndpoint)
+	warnings := append(policy.WarnPlain("api_endpoint", c.APIEndpoint), policy.WarnPlain("oauth_token_url", c.OAuthTokenURL)...)
 	warn := func(weak bool, text string) {
 		if weak {
 			warnings = append(warnings, text)
 		}
 	}
 	claims := c.choosesProfile() && len(c.ProfileClaimMap) == 0 && len(c.AllowedProfiles) == 0
+	warn(c.ProfileName == "" && c.ProfileID == "", "profile_name and profile_id are not set: scans are judged under the profile that the API key is linked to at the service, and refused where there is none")
+	warn(len(c.AlertOnly) > 0, "alert_only_detectors is set: what only these detectors find is reported and passes: "+strings.Join(c.AlertOnly, ", "))
 	warn(c.ProfileClaimHeader != "", "profile_claim_header is trusted: who can send that header chooses the profile, so the authentication plugin has to overwrite it in every request")
 	warn(claims, "profile_claim is of no effect: without profile_claim_map and allowed_profiles every request gets the fallback")
 	warn(c.PassStreams, "scan_sse_responses is false: answers to requests for a stream pass unscanned")

@@ -63,6 +63,14 @@ func TestDecode(t *testing.T) {
 		{"retries, masks and sessions", `,"max_retries":0,"mask_sensitive_data":true,"session_id_header":"X-Conversation"`, func(c *airs.Config) {
 			c.MaxRetries, c.MaskSensitiveData, c.MayMask, c.SessionIDHeader = 0, true, true, "X-Conversation"
 		}},
+		{"client credentials", `,"oauth_client_id":"me@1.iam.example","oauth_client_secret":"s3cret\n"`, func(c *airs.Config) {
+			c.OAuthClientID, c.OAuthClientSecret = "me@1.iam.example", "s3cret"
+			c.OAuthTokenURL = "https://auth.apps.paloaltonetworks.com/oauth2/access_token"
+		}},
+		{"client credentials, elsewhere", `,"oauth_client_id":"me","oauth_client_secret":"s","oauth_token_url":"https://idp.example/token","oauth_scope":"tsg_id:7"`, func(c *airs.Config) {
+			c.OAuthClientID, c.OAuthClientSecret, c.OAuthTokenURL, c.OAuthScope = "me", "s", "https://idp.example/token", "tsg_id:7"
+		}},
+		{"detectors that only alert", `,"alert_only_detectors":["dlp","agent"]`, func(c *airs.Config) { c.AlertOnly = []string{"dlp", "agent"} }},
 		{"a profile by its id", `,"profile_id":"12345678-0000-1234-1234-12345678901F"`, func(c *airs.Config) { c.ProfileID = "12345678-0000-1234-1234-12345678901F" }},
 		{"a profile by claim", `,"profile_claim":"tier","profile_claim_map":{"high":"strict","low":"loose"},"fallback_profile_name":"strict","allowed_profiles":["a","b","a"],"profile_claim_header":"X-Tier"`, func(c *airs.Config) {
 			c.ProfileClaim, c.ProfileClaimMap, c.FallbackProfile = "tier", map[string]string{"high": "strict", "low": "loose"}, "strict"
@@ -121,6 +129,20 @@ func TestDecode(t *testing.T) {
 	}
 }
 
+// TestNoProfileIsTold: a configuration without a profile is taken, with a word
+// about what it means.
+func TestNoProfileIsTold(t *testing.T) {
+	for _, fields := range []string{`{"api_key":"key"}`, `{"oauth_client_id":"a","oauth_client_secret":"b"}`} {
+		c, err := airs.Decode([]byte(fields))
+		if err != nil || c.ProfileName+c.ProfileID != "" {
+			t.Fatalf("%+v, %v", c, err)
+		}
+		if w := c.Warnings(); len(w) != 1 || !strings.Contains(w[0], "profile_name and profile_id are not set") {
+			t.Errorf("%s warns of %q", fields, w)
+		}
+	}
+}
+
 func TestDecodeTrimsTheKeyLikeAFile(t *testing.T) {
 	c, err := airs.Decode([]byte(`{"api_key":"key\r\n","profile_name":"p"}`))
 	if err != nil {
@@ -133,7 +155,15 @@ func TestDecodeTrimsTheKeyLikeAFile(t *testing.T) {
 
 func TestDecodeErrors(t *testing.T) {
 	for _, c := range []struct{ name, config, want string }{
-		{"nothing", `{}`, "config.profile_name is required"},
+		{"nothing", `{}`, "config.api_key is required: set it, or api_key_file, or oauth_client_id"},
+		{"a client without a secret", `{"oauth_client_id":"me"}`, "config.oauth_client_secret is required beside oauth_client_id"},
+		{"a secret without a client", string(config(`,"oauth_client_secret":"s"`)), "config.oauth_client_id is required beside oauth_client_secret"},
+		{"a client with a colon", `{"oauth_client_id":"a:b","oauth_client_secret":"s"}`, "config.oauth_client_id must not hold a colon"},
+		{"a token URL that is none", `{"oauth_client_id":"a","oauth_client_secret":"s","oauth_token_url":"idp.example"}`, "config.oauth_token_url must be an http or https URL"},
+		{"a token URL without a client", string(config(`,"oauth_token_url":"https://idp.example"`)), "config.oauth_token_url is of no use without"},
+		{"a scope without a client", string(config(`,"oauth_scope":"x"`)), "config.oauth_scope is of no use without"},
+		{"an unresolved secret", `{"oauth_client_id":"a","oauth_client_secret":"{vault://env/k}"}`, "config.oauth_client_secret still holds a vault reference"},
+		{"a detector that nobody knows", string(config(`,"alert_only_detectors":["prompt"]`)), "config.alert_only_detectors"},
 		{"a profile id that is none", `{"api_key":"k","profile_id":"strict"}`, "config.profile_id must match"},
 		{"a claim's profile without a name", string(config(`,"profile_claim_map":{"a":""}`)), "config.profile_claim_map has a value that must not be empty"},
 		{"a stream's format that is none", string(config(`,"sse_provider":"gemini"`)), "config.sse_provider must be one of: auto, openai_chat, openai_responses, anthropic_messages, raw"},
@@ -227,6 +257,11 @@ func TestDocumentedFields(t *testing.T) {
 		"timeout_ms":   {"type": "integer", "default": 5000.0, "between": []any{100.0, 45000.0}},
 		"debug":        {"type": "boolean", "default": false},
 
+		"oauth_client_id":               {"type": "string", "referenceable": true},
+		"oauth_client_secret":           {"type": "string", "referenceable": true, "encrypted": true},
+		"oauth_token_url":               {"type": "string", "referenceable": true},
+		"oauth_scope":                   {"type": "string", "len_min": 1.0, "len_max": 500.0},
+		"alert_only_detectors":          {"type": "set", "elements": map[string]any{"type": "string", "one_of": []any{"dlp", "injection", "url_cats", "toxic_content", "malicious_code", "source_code", "agent", "topic_violation", "db_security", "ungrounded"}}},
 		"profile_id":                    {"type": "string", "match": "^%x%x%x%x%x%x%x%x%-%x%x%x%x%-%x%x%x%x%-%x%x%x%x%-%x%x%x%x%x%x%x%x%x%x%x%x$"},
 		"profile_claim":                 {"type": "string", "len_min": 1.0, "len_max": 100.0},
 		"profile_claim_map":             {"type": "map", "keys": map[string]any{"type": "string"}, "values": map[string]any{"type": "string", "len_min": 1.0, "len_max": 100.0}},
@@ -285,8 +320,7 @@ func TestDocumentedFields(t *testing.T) {
 		t.Error("attachable to a consumer")
 	}
 	checks := []map[string][]string{
-		{"at_least_one_of": {"config.profile_name", "config.profile_id"}},
-		{"at_least_one_of": {"config.api_key", "config.api_key_file"}},
+		{"at_least_one_of": {"config.api_key", "config.api_key_file", "config.oauth_client_id"}},
 		{"mutually_exclusive": {"config.api_key", "config.api_key_file"}},
 	}
 	if diff := cmp.Diff(checks, dump.Checks); diff != "" {
@@ -312,6 +346,9 @@ func TestWarnings(t *testing.T) {
 		{`,"profile_claim":"tier","allowed_profiles":["a"]`, []string{media}},
 		{`,"profile_claim_header":"X-Tier","profile_claim_map":{"a":"b"}`, []string{"profile_claim_header", media}},
 		{`,"scan_sse_responses":false,"sse_truncation_fail_closed":false,"set_observability_headers":true`, []string{"scan_sse_responses", "sse_truncation_fail_closed", "set_observability_headers", media}},
+		{`,"alert_only_detectors":["dlp"]`, []string{"alert_only_detectors", media}},
+		{`,"alert_only_detectors":[]`, []string{media}},
+		{`,"oauth_client_id":"a","oauth_client_secret":"b","oauth_token_url":"http://idp.example/"`, []string{"oauth_token_url", media}},
 		{`,"unscannable":"allow","scan_scope":"user","mcp_get_stream":"pass","allow_early_mask":true`, []string{"unscannable", "scan_scope", "mcp_get_stream", "allow_early_mask", media}},
 		{`,"relay":"on","relay_tls_verify":false,"stream_release":"at_once","prompt_scan":"beside"`, []string{"relay_tls_verify", "stream_release", "prompt_scan", media}},
 		{`,"relay_tls_verify":false,"stream_release":"at_once"`, []string{media}},

@@ -179,10 +179,13 @@ func envelope(p profile, c *Config, s *scan.Scan) []byte {
 		b = appendMember(b, "tr_id", shortID(s.RequestID))
 	}
 	b = appendMember(b, "transaction_id", shortID(s.RequestID))
-	b = append(b, `"ai_profile":{`...)
-	b = appendMember(b, "profile_id", p.id)
-	b = closeObject(appendMember(b, "profile_name", p.name))
-	b = append(b, `,"metadata":{`...)
+	// Without it the service takes the profile that the key is linked to.
+	if p.id != "" || p.name != "" {
+		b = append(b, `"ai_profile":{`...)
+		b = appendMember(b, "profile_id", p.id)
+		b = append(closeObject(appendMember(b, "profile_name", p.name)), ',')
+	}
+	b = append(b, `"metadata":{`...)
 	b = appendMember(b, "app_name", appName(c))
 	b = appendMember(b, "app_user", clip(appUser(c, s)))
 	b = appendMember(b, "ai_model", clip(s.Model))

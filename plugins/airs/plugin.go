@@ -8,6 +8,7 @@ package airs
 import (
 	"net/http"
 
+	"kong-ai-guard/internal/bearer"
 	"kong-ai-guard/internal/guard"
 	"kong-ai-guard/internal/policy"
 	"kong-ai-guard/internal/program"
@@ -36,15 +37,16 @@ func Plugin() program.Plugin {
 		Priority:  1000,
 		Schema:    Schema,
 		Configure: configure,
+		Metrics:   bearer.Metrics,
 	}
 }
 
-func configure(data []byte, _ program.Notice) (program.Instance, error) {
+func configure(data []byte, notice program.Notice) (program.Instance, error) {
 	config, err := Decode(data)
 	if err != nil {
 		return program.Instance{}, err
 	}
-	scanner, err := NewScanner(config)
+	scanner, err := NewScanner(config, notice)
 	if err != nil {
 		return program.Instance{}, err
 	}

@@ -13,10 +13,14 @@ import (
 )
 
 // A profile is the AI security profile of one scan: either its id or its name,
-// and the field of the configuration that it comes from.
+// and the field of the configuration that it comes from. With neither, the
+// service chooses it by the key.
 type profile struct{ id, name, field string }
 
-func (p profile) String() string { return cmp.Or(p.id, p.name) }
+func (p profile) String() string { return cmp.Or(p.id, p.name, keysProfile) }
+
+// keysProfile is what the profile is called that the service chooses by the key.
+const keysProfile = "default"
 
 // choosesProfile reports whether requests may be judged under different
 // profiles.

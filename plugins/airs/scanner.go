@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"kong-ai-guard/internal/bearer"
 	"kong-ai-guard/internal/scan"
 	"kong-ai-guard/internal/scanhttp"
 	"kong-ai-guard/internal/strictjson"
@@ -32,38 +33,64 @@ const (
 type Scanner struct {
 	config *Config
 	client *scanhttp.Client
-	// header belongs to the key that was used last: it is made once a key.
+	// header belongs to the key and token that were used last: it is made once
+	// for them.
 	header atomic.Pointer[keyedHeader]
+	// source is where bearer tokens come from and creds is how. Both are nil
+	// when calls carry the API key alone.
+	source *bearer.Source
+	creds  *bearer.Credentials
 }
 
 type keyedHeader struct {
-	key    string
-	header http.Header
+	key, token string
+	header     http.Header
 }
 
-// NewScanner returns the scanner of one configuration. Connections and breakers
-// are shared with the process's other scanners that have the same options and
-// the same key. The error is a *scan.Failure that names the field that cannot
-// work.
-func NewScanner(c *Config) (*Scanner, error) {
-	client, err := scanhttp.For(scanhttp.Options{
+// NewScanner returns the scanner of one configuration. Connections, tokens and
+// breakers are shared with the process's other scanners that have the same
+// options and the same key. What happens outside any scan goes to notice, where
+// err marks a failure. The error is a *scan.Failure that names the field that
+// cannot work.
+func NewScanner(c *Config, notice func(err bool, text string)) (*Scanner, error) {
+	options := scanhttp.Options{
 		SSLVerify: c.SSLVerify, CAFile: c.CAFile, HTTPProxy: c.HTTPProxy,
 		Account:       account(c),
-		EndpointField: "api_endpoint", SecretField: cmp.Or(field(c.APIKeyFile, "api_key_file"), "api_key"),
-	})
+		EndpointField: "api_endpoint", SecretField: cmp.Or(field(c.APIKeyFile, "api_key_file"), field(c.APIKey, "api_key"), credentialFields),
+	}
+	client, err := scanhttp.For(options)
 	if err != nil {
 		return nil, err
 	}
-	return &Scanner{config: c, client: client}, nil
+	s := &Scanner{config: c, client: client}
+	if c.OAuthClientID == "" {
+		return s, nil
+	}
+	options.EndpointField, options.SecretField = "oauth_token_url or http_proxy", credentialFields
+	if client, err = scanhttp.For(options); err != nil {
+		return nil, err
+	}
+	s.creds = &bearer.Credentials{
+		ClientID: c.OAuthClientID, Scope: c.OAuthScope,
+		Secret: func() (string, error) { return c.OAuthClientSecret, nil }, Reload: func() {}, SecretField: "oauth_client_secret",
+		Client: client, EndpointField: "oauth_token_url", Notice: notice,
+		Endpoints: []bearer.Endpoint{{URL: c.OAuthTokenURL, Form: bearer.Basic}, {URL: c.OAuthTokenURL, Form: bearer.Post}},
+	}
+	s.source = bearer.SourceFor(c.OAuthTokenURL, c.OAuthClientID, c.OAuthClientSecret, c.OAuthScope)
+	return s, nil
 }
 
-// account tells keys apart without revealing them. The service counts quota by
-// key.
+// credentialFields are the fields to look at when a client's credentials are
+// refused.
+const credentialFields = "oauth_client_id and oauth_client_secret"
+
+// account tells keys and clients apart without revealing them. The service
+// counts quota by key.
 func account(c *Config) string {
 	if c.APIKeyFile != "" {
 		return "file " + c.APIKeyFile
 	}
-	sum := sha256.Sum256([]byte("prisma-airs-intercept " + c.APIKey))
+	sum := sha256.Sum256([]byte("prisma-airs-intercept " + cmp.Or(c.APIKey, "client "+c.OAuthClientID)))
 	return hex.EncodeToString(sum[:8])
 }
 
@@ -97,7 +124,7 @@ func (s *Scanner) Scan(ctx context.Context, sc *scan.Scan) (scan.Verdict, error)
 	}
 	v := r.Verdict
 	if s.config.MaskSensitiveData {
-		v = r.mask(p, sc)
+		v = r.mask(p, sc, s.config.AlertOnly)
 	}
 	v.Alert = v.Action == scan.Allow && (len(v.Detections) > 0 || v.Category != "" && v.Category != benign)
 	v.Subject, v.Partial = p.profile.String(), p.partial
@@ -111,21 +138,29 @@ func (s *Scanner) judge(ctx context.Context, sc *scanhttp.Scan, p profile, paylo
 	if err != nil {
 		return result{}, err
 	}
-	return decide(body)
+	r, err := decide(body)
+	r.soften(s.config)
+	return r, err
 }
 
 // call posts a payload. It posts it a second time when the service refused the
-// key and the key's file now holds another one.
+// key or the token and there is another one now: the key's file was changed, or
+// a new token was issued. The service answers 403 to what it knows no more.
 func (s *Scanner) call(ctx context.Context, sc *scanhttp.Scan, p profile, body []byte) ([]byte, error) {
-	header, err := s.keyHeader()
+	header, err := s.keyHeader(ctx)
 	if err != nil {
 		return nil, err
 	}
 	resp, err := s.post(ctx, sc, header, body)
 	if resp.Status == http.StatusUnauthorized || resp.Status == http.StatusForbidden {
 		s.config.ReloadKey()
-		if again, keyErr := s.keyHeader(); keyErr == nil && again != header {
+		if s.source != nil {
+			s.source.Drop(header.token)
+		}
+		if again, keyErr := s.keyHeader(ctx); keyErr == nil && again != header {
 			resp, err = s.post(ctx, sc, again, body)
+		} else if keyErr != nil && s.source != nil {
+			return nil, keyErr // no new token: why is in it
 		}
 	}
 	if resp.Status == http.StatusBadRequest && namesProfile(resp.Body) {
@@ -152,21 +187,33 @@ func (s *Scanner) post(ctx context.Context, sc *scanhttp.Scan, header *keyedHead
 	})
 }
 
-// keyHeader returns the headers of a call with the key as it is now.
-func (s *Scanner) keyHeader() (*keyedHeader, error) {
+// keyHeader returns the headers of a call with the key and the token as they are
+// now.
+func (s *Scanner) keyHeader(ctx context.Context) (*keyedHeader, error) {
 	key, err := s.config.Key()
 	if err != nil {
 		return nil, &scan.Failure{Kind: scan.Misconfigured, Reason: reasonKey, Hint: "api_key_file"}
 	}
-	if h := s.header.Load(); h != nil && h.key == key {
+	token := ""
+	if s.source != nil {
+		if token, err = s.source.Get(ctx, s.config.Timeout, s.creds); err != nil {
+			return nil, err
+		}
+	}
+	if h := s.header.Load(); h != nil && h.key == key && h.token == token {
 		return h, nil
 	}
-	h := &keyedHeader{key: key, header: http.Header{
-		"X-Pan-Token":  {key},
+	h := &keyedHeader{key: key, token: token, header: http.Header{
 		"Content-Type": {"application/json"},
 		"Accept":       {"application/json"},
 		"User-Agent":   {userAgent},
 	}}
+	if key != "" {
+		h.header["X-Pan-Token"] = []string{key}
+	}
+	if token != "" {
+		h.header["Authorization"] = []string{"Bearer " + token}
+	}
 	s.header.Store(h)
 	return h, nil
 }

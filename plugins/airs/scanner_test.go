@@ -33,7 +33,7 @@ func service(t testing.TB, change func(*Config)) (*fakeairs.Server, *Scanner) {
 	if change != nil {
 		change(c)
 	}
-	s, err := NewScanner(c)
+	s, err := NewScanner(c, func(bool, string) {})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -326,7 +326,7 @@ func TestConfigurationFailures(t *testing.T) {
 			}
 		})
 	}
-	if _, err := NewScanner(&Config{Settings: policy.Settings{CAFile: "/nowhere/ca.pem"}}); err == nil {
+	if _, err := NewScanner(&Config{Settings: policy.Settings{CAFile: "/nowhere/ca.pem"}}, nil); err == nil {
 		t.Error("a CA file that is not there")
 	}
 }
@@ -390,7 +390,7 @@ func BenchmarkScan(b *testing.B) {
 	answer := []byte(`{"action":"allow","category":"benign","timeout":false,"error":false,"errors":[],"scan_id":"2f0db789-1b35-4fe7-9930-e892888fa102","prompt_detected":{"dlp":false,"injection":false},"response_detected":{},"tool_detected":{}}`)
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(answer) }))
 	defer srv.Close()
-	s, err := NewScanner(&Config{APIKey: secret, ProfileName: "p", APIEndpoint: srv.URL})
+	s, err := NewScanner(&Config{APIKey: secret, ProfileName: "p", APIEndpoint: srv.URL}, nil)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -40,9 +40,30 @@ type result struct {
 	// maskedPrompt and maskedResponse are the texts with what is sensitive
 	// replaced, "" if there are none.
 	maskedPrompt, maskedResponse string
-	// onlyDLP says that something fired and all that fired is the detector
-	// of sensitive data.
-	onlyDLP bool
+	// fired are the known detectors that fired, each once. more says that the
+	// answer shows something else, or asks for an action that nobody knows.
+	fired []string
+	more  bool
+	// threats says that the answer names threats.
+	threats bool
+}
+
+// restsOn reports whether something fired and all that fired is in the list, or
+// is sensitive data where also is "dlp".
+func (r *result) restsOn(list []string, also string) bool {
+	return !r.more && len(r.fired) > 0 && !slices.ContainsFunc(r.fired, func(name string) bool {
+		return name != also && !slices.Contains(list, name)
+	})
+}
+
+// soften makes an allow of a block that rests on detectors alone which are only
+// to report. Where sensitive data is to be masked, a leg that has some is masked
+// or blocked as ever: see mask.
+func (r *result) soften(c *Config) {
+	masks := c.MaskSensitiveData && slices.Contains(r.fired, "dlp")
+	if r.Action == scan.Block && !masks && r.restsOn(c.AlertOnly, "") {
+		r.Action = scan.Allow
+	}
 }
 
 // decide reads the body of a 200. It accepts any type in any field, but only
@@ -86,7 +107,7 @@ func decide(body []byte) (result, error) {
 	case "block":
 	default:
 		r.Detections = append(r.Detections, unrecognised)
-		r.onlyDLP = false
+		r.more = true
 	}
 	return r, nil
 }
@@ -127,17 +148,22 @@ func failedDetector(doc *strictjson.Doc, errors int) string {
 }
 
 // readDetections collects what fired: the names of flags that are set, known
-// to us or not, and the threats that tool scans name.
+// to us or not, and the threats that tool scans name. Threats say what the
+// flags beside them have found.
 func (r *result) readDetections(doc *strictjson.Doc) {
-	all, dlp := 0, 0
-	add := func(name string) {
-		all++
-		if name == "dlp" {
-			dlp++
-		}
-		if len(r.Detections) < maxDetections && name != "" && !slices.Contains(r.Detections, name) {
+	tell := func(name string) {
+		if name = printable(name); len(r.Detections) < maxDetections && name != "" && !slices.Contains(r.Detections, name) {
 			r.Detections = append(r.Detections, name)
 		}
+	}
+	add := func(name string) {
+		switch {
+		case !slices.Contains(knownDetectors, name):
+			r.more = true
+		case !slices.Contains(r.fired, name):
+			r.fired = append(r.fired, name)
+		}
+		tell(name)
 	}
 	for _, name := range []string{"prompt_detected", "response_detected"} {
 		v := doc.Member(strictjson.Root, name)
@@ -149,25 +175,35 @@ func (r *result) readDetections(doc *strictjson.Doc) {
 		}
 		for c := doc.First(v); c < doc.Next(v); c = doc.Next(c) {
 			if fired(doc, c) {
-				add(printable(string(doc.Name(c))))
+				add(string(doc.Name(c)))
 			}
 		}
 	}
-	if v := doc.Member(strictjson.Root, "tool_detected"); v >= 0 {
-		// The subtree lies in one stretch of the index.
-		inThreats := 0
-		for c := doc.First(v); c < doc.Next(v); c++ {
-			switch {
-			case doc.Kind(c) == strictjson.True:
-				add(printable(string(doc.Name(c))))
-			case doc.Kind(c) == strictjson.Array && string(doc.Name(c)) == "threats":
-				inThreats = doc.Next(c)
-			case c < inThreats && doc.Kind(c) == strictjson.String:
-				add(printable(string(doc.Bytes(c))))
-			}
+	v := doc.Member(strictjson.Root, "tool_detected")
+	if v < 0 {
+		return
+	}
+	r.more = r.more || doc.Kind(v) != strictjson.Object && fired(doc, v)
+	// The subtree lies in one stretch of the index.
+	inThreats, inFlags, flags := 0, 0, false
+	for c := doc.First(v); c < doc.Next(v); c++ {
+		name := string(doc.Name(c))
+		switch {
+		case doc.Kind(c) == strictjson.True:
+			add(name)
+			flags = true
+		case name == "detections" && doc.Kind(c) == strictjson.Object:
+			inFlags = doc.Next(c)
+		case name == "detections", c < inFlags:
+			r.more = r.more || fired(doc, c) // no flag, whatever it says
+		case doc.Kind(c) == strictjson.Array && name == "threats":
+			inThreats = doc.Next(c)
+		case c < inThreats && doc.Kind(c) == strictjson.String:
+			tell(string(doc.Bytes(c)))
+			r.threats = true
 		}
 	}
-	r.onlyDLP = all > 0 && all == dlp
+	r.more = r.more || r.threats && !flags
 }
 
 // maskedText returns the text of a masked_data member, "" if there is none.
@@ -222,10 +258,10 @@ func printable(s string) string {
 
 // mask makes a mask from a result that offers one for the leg's own text. The
 // mask is certain only if that text is one turn and nothing but sensitive data
-// was found: a text with an injection in it stays an attack when its card
+// was found, or what is only to be reported: a text with an injection in it stays an attack when its card
 // numbers are gone. Where it is not certain, the leg is blocked, even when the
 // service allowed it in the belief that we would insert its masked text.
-func (r result) mask(p plan, sc *scan.Scan) scan.Verdict {
+func (r result) mask(p plan, sc *scan.Scan, alertOnly []string) scan.Verdict {
 	text := r.maskedPrompt
 	if p.inResponse {
 		text = r.maskedResponse
@@ -233,7 +269,7 @@ func (r result) mask(p plan, sc *scan.Scan) scan.Verdict {
 	v := r.Verdict
 	switch {
 	case text == "" || len(sc.Turns) == 1 && text == sc.Turns[0].Text:
-	case p.maskable && r.onlyDLP:
+	case p.maskable && !r.threats && slices.Contains(r.fired, "dlp") && r.restsOn(alertOnly, "dlp"):
 		v.Action, v.Masked = scan.Mask, []llm.Replacement{{Turn: 0, Text: text}}
 	default:
 		v.Action = scan.Block

@@ -110,8 +110,8 @@ func TestDecideRealAnswers(t *testing.T) {
 			if d := cmp.Diff(tc.want, j.Verdict); d != "" {
 				t.Error(d)
 			}
-			if j.onlyDLP != tc.only {
-				t.Errorf("onlyDLP = %v", j.onlyDLP)
+			if got := j.restsOn([]string{"dlp"}, ""); got != tc.only {
+				t.Errorf("rests on dlp alone: %v", got)
 			}
 		})
 	}
@@ -148,8 +148,8 @@ func TestDetectionsAreBounded(t *testing.T) {
 	}
 	b.WriteString("}}")
 	j, err := decide([]byte(b.String()))
-	if err != nil || len(j.Detections) > maxDetections || j.onlyDLP {
-		t.Errorf("%d detections, onlyDLP %v, %v", len(j.Detections), j.onlyDLP, err)
+	if err != nil || len(j.Detections) > maxDetections || j.restsOn([]string{"dlp"}, "") {
+		t.Errorf("%d detections, %q, %v", len(j.Detections), j.fired, err)
 	}
 	for _, d := range j.Detections {
 		if len(d) > maxName {

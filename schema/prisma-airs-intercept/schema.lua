@@ -24,7 +24,7 @@ return {
       required = true,
       fields = {
         { api_key = {
-          description = "Prisma AIRS API key, sent as `x-pan-token`. Required unless `api_key_file` is set.",
+          description = "Prisma AIRS API key, sent as `x-pan-token`. Required unless `api_key_file` or `oauth_client_id` is set.",
           type = "string",
           referenceable = true,
           encrypted = true,
@@ -34,8 +34,30 @@ return {
           type = "string",
           starts_with = "/",
         } },
+        { oauth_client_id = {
+          description = "Id of a client for which `oauth_token_url` gives bearer tokens. Scans then carry a token instead of the API key, or beside it where a key is set too.",
+          type = "string",
+          referenceable = true,
+        } },
+        { oauth_client_secret = {
+          description = "Secret of `oauth_client_id`.",
+          type = "string",
+          referenceable = true,
+          encrypted = true,
+        } },
+        { oauth_token_url = {
+          description = "URL that gives tokens by OAuth's client credentials grant. Unset: `https://auth.apps.paloaltonetworks.com/oauth2/access_token`. It is asked with the credentials in the header, and in the body where that is refused.",
+          type = "string",
+          referenceable = true,
+        } },
+        { oauth_scope = {
+          description = "Scope that tokens are asked for, such as `tsg_id:1234567890`. Unset: none.",
+          type = "string",
+          len_min = 1,
+          len_max = 500,
+        } },
         { profile_name = {
-          description = "Name of the AI security profile that scans are judged under. Required unless `profile_id` is set.",
+          description = "Name of the AI security profile that scans are judged under. When neither this nor `profile_id` is set, the service takes the profile that the API key is linked to, and refuses scans where there is none.",
           type = "string",
           len_min = 1,
           len_max = 100,
@@ -113,6 +135,14 @@ return {
           description = "Rewrite a prompt or an answer with the service's masked text when sensitive data is all that was found and its place is certain. Everything else is blocked as without it.",
           type = "boolean",
           default = false,
+        } },
+        { alert_only_detectors = {
+          description = "Detectors that report and do not block: a block by the service for which only these fired goes on, with a warning in the log. What any other detector found, and a block for which none is named, is blocked. `mask_sensitive_data` still masks.",
+          type = "set",
+          elements = {
+            type = "string",
+            one_of = { "dlp", "injection", "url_cats", "toxic_content", "malicious_code", "source_code", "agent", "topic_violation", "db_security", "ungrounded" },
+          },
         } },
         { session_id_header = {
           description = "Request header that names the conversation, reported to the service as `session_id`. Unset: `Mcp-Session-Id` where a client sends it and its version of MCP has sessions (up to 2025-11-25), else the task that an MCP call is about.",
@@ -330,8 +360,7 @@ return {
     } },
   },
   entity_checks = {
-    { at_least_one_of = { "config.profile_name", "config.profile_id" } },
-    { at_least_one_of = { "config.api_key", "config.api_key_file" } },
+    { at_least_one_of = { "config.api_key", "config.api_key_file", "config.oauth_client_id" } },
     { mutually_exclusive = { "config.api_key", "config.api_key_file" } },
   },
 }

@@ -11,8 +11,8 @@ import (
 	"mime"
 	"net/http"
 	"slices"
-	"strings"
 	"sync"
+	"time"
 )
 
 // Path is where the service takes scans.
@@ -36,6 +36,8 @@ type Options struct {
 	DefaultProfile string
 	// BlockedTopic is a word that the profiles allow in no text, "" for none.
 	BlockedTopic string
+	// Client may get tokens, nobody if it has no id.
+	Client Client
 	// AlertOnly makes the profiles report what they find and allow it.
 	AlertOnly bool
 }
@@ -56,6 +58,8 @@ type Server struct {
 	fault    Fault
 	calls    int
 	requests []Request
+	tokens   map[string]time.Time // and when they end
+	issued   int
 }
 
 // New starts a service without faults.
@@ -84,14 +88,24 @@ func (s *Server) Requests() []Request {
 
 // ServeHTTP answers a call.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	s.mu.Lock()
-	s.calls++
-	s.mu.Unlock()
+	if r.URL.Path != TokenPath {
+		s.mu.Lock()
+		s.calls++
+		s.mu.Unlock()
+	}
 
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	var tooLarge *http.MaxBytesError
 	if err != nil && !errors.As(err, &tooLarge) {
 		return // the caller left
+	}
+	if r.URL.Path == TokenPath {
+		s.mu.Lock()
+		options := s.options
+		s.mu.Unlock()
+		status, answer := s.token(options, r, body)
+		Fault{}.send(w, r, status, answer)
+		return
 	}
 	s.mu.Lock()
 	options, fault := s.options, s.fault.take(body)
@@ -119,10 +133,11 @@ func (s *Server) answer(o Options, r *http.Request, body []byte, tooLarge bool, 
 		return problem(http.StatusNotFound, "Resource is not found")
 	case r.Method != http.MethodPost:
 		return problem(http.StatusMethodNotAllowed, "The method is not allowed")
-	case key(r) == "":
-		return problem(http.StatusUnauthorized, "Not Authenticated")
-	case len(o.Keys) > 0 && !slices.Contains(o.Keys, key(r)):
-		return problem(http.StatusForbidden, "Invalid API Key or OAuth Token")
+	}
+	if status, message := s.admits(o, r); status != 0 {
+		return problem(status, message)
+	}
+	switch {
 	case mediaType(r) != "application/json":
 		return problem(http.StatusUnsupportedMediaType, "The media type is not supported")
 	case tooLarge:
@@ -136,15 +151,6 @@ func (s *Server) answer(o Options, r *http.Request, body []byte, tooLarge bool, 
 		return problem(http.StatusBadRequest, what)
 	}
 	return http.StatusOK, judge(o, q, d)
-}
-
-// key returns the caller's API key or token.
-func key(r *http.Request) string {
-	if k := r.Header.Get("X-Pan-Token"); k != "" {
-		return k
-	}
-	token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	return token
 }
 
 func mediaType(r *http.Request) string {

@@ -66,6 +66,57 @@ func scan(t *testing.T, url, contents string) gjson.Result {
 	return gjson.Parse(body)
 }
 
+func TestTokens(t *testing.T) {
+	client := fakeairs.Client{ID: "me@1.iam.example", Secret: "s3cret", Scope: "tsg_id:7"}
+	const form = "application/x-www-form-urlencoded"
+	inForm := "grant_type=client_credentials&scope=tsg_id%3A7&client_id=me%401.iam.example&client_secret=s3cret"
+	basic := "Basic bWVAMS5pYW0uZXhhbXBsZTpzM2NyZXQ="
+	for _, c := range []struct {
+		name, body, kind, authorization string
+		change                          func(*fakeairs.Client)
+		status                          int
+		says                            string
+	}{
+		{"in the header", "grant_type=client_credentials&scope=tsg_id%3A7", form, basic, nil, 200, ""},
+		{"in the form", inForm, form, "", nil, 200, ""},
+		{"in both", inForm, form, basic, nil, 400, "invalid_request"},
+		{"in neither", "grant_type=client_credentials&scope=tsg_id%3A7", form, "", nil, 401, "invalid_client"},
+		{"not in this form", inForm, form, "", func(c *fakeairs.Client) { c.NotInForm = true }, 401, "invalid_client"},
+		{"not in the header", "grant_type=client_credentials&scope=tsg_id%3A7", form, basic, func(c *fakeairs.Client) { c.NotInHeader = true }, 401, "invalid_client"},
+		{"another secret", inForm, form, "", func(c *fakeairs.Client) { c.Secret = "x" }, 401, "invalid_client"},
+		{"another scope", inForm, form, "", func(c *fakeairs.Client) { c.Scope = "x" }, 400, "invalid_scope"},
+		{"another grant", strings.Replace(inForm, "client_credentials", "password", 1), form, "", nil, 400, "unsupported_grant_type"},
+		{"a name twice", inForm + "&scope=x", form, "", nil, 400, "invalid_request"},
+		{"as JSON", `{}`, "application/json", "", nil, 400, "invalid_request"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			o := fakeairs.Options{Client: client, Profiles: []string{"p"}}
+			if c.change != nil {
+				c.change(&o.Client)
+			}
+			s, url := start(t, o)
+			status, body := call(t, "POST", url+fakeairs.TokenPath, c.body, "X-Pan-Token", "", "Content-Type", c.kind, "Authorization", c.authorization)
+			if status != c.status || gjson.Get(body, "error").Str != c.says {
+				t.Fatalf("%d %s", status, body)
+			}
+			if c.status != 200 {
+				return
+			}
+			ask := func() int {
+				status, _ := call(t, "POST", url+fakeairs.Path, `{`+profile+`,"contents":[{"prompt":"hi"}]}`, "X-Pan-Token", "", "Authorization", "Bearer "+gjson.Get(body, "access_token").Str)
+				return status
+			}
+			if status := ask(); status != 200 || s.Issued() != 1 {
+				t.Errorf("%d with one of %d tokens", status, s.Issued())
+			}
+			s.Revoke()
+			if status := ask(); status != 403 {
+				t.Errorf("%d with a token that was revoked", status)
+			}
+		})
+	}
+}
+
 // with is a body with one member set.
 func with(body, path string, value any) string {
 	changed, err := sjson.Set(body, path, value)
@@ -89,7 +140,8 @@ func TestRefusals(t *testing.T) {
 	}{
 		{"sound", "POST", fakeairs.Path, sound, nil, 200, ""},
 		{"charset", "POST", fakeairs.Path, sound, []string{"Content-Type", "application/json; charset=utf-8"}, 200, ""},
-		{"bearer token", "POST", fakeairs.Path, sound, []string{"X-Pan-Token", "", "Authorization", "Bearer key"}, 200, ""},
+		{"key as a bearer token", "POST", fakeairs.Path, sound, []string{"X-Pan-Token", "", "Authorization", "Bearer key"}, 403, "Invalid API Key or OAuth Token"},
+		{"token beside the key that is none", "POST", fakeairs.Path, sound, []string{"Authorization", "Bearer x"}, 403, "Invalid API Key or OAuth Token"},
 		{"another path", "POST", "/v1/scan/async/request", sound, nil, 404, "Resource is not found"},
 		{"no path", "POST", "/", sound, nil, 404, "Resource is not found"},
 		{"GET", "GET", fakeairs.Path, "", nil, 405, "The method is not allowed"},
@@ -260,7 +312,7 @@ func TestWhatIsRemembered(t *testing.T) {
 	scan(t, url, `{"prompt":"hi"}`)
 	call(t, "POST", url+fakeairs.Path, "{", "Authorization", "Bearer secret")
 	got := s.Requests()
-	if len(got) != 2 || s.Calls() != 2 || got[0].Status != 200 || got[1].Status != 400 || string(got[1].Body) != "{" {
+	if len(got) != 2 || s.Calls() != 2 || got[0].Status != 200 || got[1].Status != 403 || string(got[1].Body) != "{" {
 		t.Fatalf("%+v", got)
 	}
 	for _, r := range got {

@@ -87,16 +87,22 @@ func (s *Server) messages(c *call) {
 		c.fail(http.StatusNotFound, problem{message: "model: " + q.Model})
 		return
 	}
-	a := messageAnswer{id: s.id("msg_"), model: q.Model, text: last.reply(), in: tokens(string(c.body))}
-	if len(q.Tools) > 0 && !last.tool {
-		a.function, a.toolID = &function{q.Tools[0].Name, q.Tools[0].Schema}, s.id("toolu_")
-	}
+	a := s.messageAnswer(&q, last, string(c.body))
 	c.w.Header().Set("Request-Id", s.id("req_"))
 	if q.Stream {
 		a.stream(s.stream(c, eventStream))
 		return
 	}
 	c.send(a.json())
+}
+
+// messageAnswer answers a sound request, whose last turn this is.
+func (s *Server) messageAnswer(q *messageRequest, last turn, body string) messageAnswer {
+	a := messageAnswer{id: s.id("msg_"), model: q.Model, text: last.reply(), in: tokens(body)}
+	if len(q.Tools) > 0 && !last.tool {
+		a.function, a.toolID = &function{q.Tools[0].Name, q.Tools[0].Schema}, s.id("toolu_")
+	}
+	return a
 }
 
 // A messageAnswer is a message that is to be written.

@@ -2,8 +2,9 @@
 
 // Package fakellm is a stand-in for the models behind the gateway, for tests
 // and for trying things out: OpenAI's chat completions, completions,
-// responses, conversations, embeddings and models, Anthropic's messages,
-// Google's interactions, Ollama's chat and an MCP server. It is as strict as the real ones about paths, methods, types and
+// responses, conversations, embeddings and models, Anthropic's messages and
+// batches of them, Google's interactions, Ollama's chat and an MCP server. It is
+// as strict as the real ones about paths, methods, types and
 // required fields, answers in their shapes, and says what it says by the few
 // rules of reply.
 package fakellm
@@ -51,6 +52,7 @@ type Server struct {
 	requests []Request
 	sessions map[string]chan struct{} // of MCP: each is closed when it ends
 	kept     []*conversation          // oldest first
+	batches  map[string]string        // of messages: their results
 }
 
 // New makes a server.
@@ -89,6 +91,7 @@ var endpoints = map[string]endpoint{
 	"/v1/embeddings":       {http.MethodPost, openAIProblem, (*Server).embeddings},
 	"/v1/models":           {http.MethodGet, openAIProblem, (*Server).models},
 	"/v1/messages":         {http.MethodPost, anthropicProblem, (*Server).messages},
+	"/v1/messages/batches": {http.MethodPost, anthropicProblem, (*Server).makeBatch},
 	"/api/chat":            {http.MethodPost, ollamaProblem, (*Server).ollamaChat},
 }
 
@@ -130,6 +133,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	e, known := endpoints[r.URL.Path]
 	if !known && conversationOf(r.URL.Path) != "" && (r.Method == http.MethodGet || r.Method == http.MethodPost) {
 		e, known = endpoint{r.Method, openAIProblem, (*Server).conversationItems}, true
+	}
+	if id, ok := resultsOf(r.URL.Path); ok {
+		known = true
+		e = endpoint{http.MethodGet, anthropicProblem, func(s *Server, c *call) { s.batchResults(c, id) }}
 	}
 	if !known {
 		c.problem = formOf(r.URL.Path)
