@@ -122,6 +122,9 @@ func (r *reader) object(a at, s *shape, v int) error {
 	if s == tokenShape {
 		r.token(&a, v)
 	}
+	if s == requestShape || s == extraRequest {
+		r.referInRoot(v)
+	}
 	a, call := r.enter(a, s, v)
 	outer := a.copy
 	var kind, media, file, kept string // what the object says of media in it
@@ -155,6 +158,9 @@ func (r *reader) object(a at, s *shape, v int) error {
 			}
 			if r.empty(c) {
 				r.note(name)
+			}
+			if !s.free {
+				r.referBelow(c)
 			}
 			depth := r.push(name)
 			err := r.unknown(a, c)
@@ -212,6 +218,9 @@ func (r *reader) enter(a at, s *shape, v int) (at, callMembers) {
 		a.message = r.messages
 		r.messages++
 		r.carries = r.carries || r.refers(v)
+		if r.isReference(v) && string(r.doc.Name(v)) != "prompt" {
+			r.refer(UnseenResponse, v)
+		}
 	}
 	if s.choice && r.asm != nil {
 		a.joined, a.block, a.call, a.kind, a.role = true, 0, 0, KindText, RoleAssistant
@@ -349,6 +358,9 @@ func (r *reader) value(a at, f field, v int) error {
 	}
 	if (f.kind == KindToolCall || f.kind == KindToolResult) && r.nonempty(v) {
 		r.carries = true
+	}
+	if f.unseen != 0 {
+		r.refer(f.unseen, v)
 	}
 	switch f.rule {
 	case args, result:
