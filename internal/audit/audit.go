@@ -29,11 +29,11 @@ type Record struct {
 	Unscanned string `json:"unscanned,omitempty"`
 	// UnseenContext names what a request refers to that its API keeps.
 	UnseenContext string `json:"unseen_context,omitempty"`
-	ScanID    string `json:"scan_id,omitempty"`
-	ReportID  string `json:"report_id,omitempty"`
-	Service   string `json:"service,omitempty"`
-	Route     string `json:"route,omitempty"`
-	Consumer  string `json:"consumer,omitempty"`
+	ScanID        string `json:"scan_id,omitempty"`
+	ReportID      string `json:"report_id,omitempty"`
+	Service       string `json:"service,omitempty"`
+	Route         string `json:"route,omitempty"`
+	Consumer      string `json:"consumer,omitempty"`
 	// Subject is the profile or application.
 	Subject   string   `json:"subject,omitempty"`
 	Model     string   `json:"model,omitempty"`
