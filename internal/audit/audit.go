@@ -27,11 +27,13 @@ type Record struct {
 	Reason    string    `json:"reason,omitempty"`
 	// Unscanned names what nobody has judged of a leg that went on.
 	Unscanned string `json:"unscanned,omitempty"`
-	ScanID    string `json:"scan_id,omitempty"`
-	ReportID  string `json:"report_id,omitempty"`
-	Service   string `json:"service,omitempty"`
-	Route     string `json:"route,omitempty"`
-	Consumer  string `json:"consumer,omitempty"`
+	// UnseenContext names what a request refers to that its API keeps.
+	UnseenContext string `json:"unseen_context,omitempty"`
+	ScanID        string `json:"scan_id,omitempty"`
+	ReportID      string `json:"report_id,omitempty"`
+	Service       string `json:"service,omitempty"`
+	Route         string `json:"route,omitempty"`
+	Consumer      string `json:"consumer,omitempty"`
 	// Subject is the profile or application.
 	Subject   string   `json:"subject,omitempty"`
 	Model     string   `json:"model,omitempty"`
@@ -58,7 +60,7 @@ const maxDetectors = 400
 func (r *Record) line() []byte {
 	r.Time = r.Time.UTC()
 	for _, s := range []*string{
-		&r.Plugin, &r.RequestID, &r.Leg, &r.Mode, &r.Transport, &r.Action, &r.Outcome, &r.Reason, &r.Unscanned,
+		&r.Plugin, &r.RequestID, &r.Leg, &r.Mode, &r.Transport, &r.Action, &r.Outcome, &r.Reason, &r.Unscanned, &r.UnseenContext,
 		&r.ScanID, &r.ReportID, &r.Service, &r.Route, &r.Consumer, &r.Subject, &r.Model, &r.Format,
 	} {
 		*s = telemetry.Clean(*s)

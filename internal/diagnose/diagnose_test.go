@@ -99,7 +99,7 @@ func TestCheckTellsWhatIsWrong(t *testing.T) {
 		{name: "CA file of upstreams that nobody reads", vendor: "noma", file: `{"api_key":"k","relay_ca_file":"/no/such/ca.pem"}`, want: []string{"note     relay_ca_file has no effect: relay is off"}, not: []string{"cannot be used"}},
 		{name: "upstream that is none", vendor: "airs", file: `{"api_key":"k","profile_name":"p","relay":"on","relay_upstream":"https://my-secret@llm.example"}`, code: 2, want: []string{"config.relay_upstream must be a URL without a user and password"}, not: []string{"my-secret"}},
 		{name: "no effect", vendor: "airs", file: `{"api_key":"k","profile_name":"p","relay_upstream":"https://llm.example","relay_tls_verify":false,"stream_release":"at_once","stream_scan_chars":401,"stream_context_chars":100}`, want: []string{
-			"relay_upstream has no effect", "relay_tls_verify has no effect", "stream_release has no effect", "stream_scan_chars has no effect", "stream_context_chars has no effect", "0 errors, 2 warnings",
+			"relay_upstream has no effect", "relay_tls_verify has no effect", "stream_release has no effect", "stream_scan_chars has no effect", "stream_context_chars has no effect", "0 errors, 3 warnings",
 		}},
 		{name: "no effect for its mode", vendor: "airs", file: `{"api_key":"k","profile_name":"p","monitor_mode":true,"relay":"on","stream_release":"at_once","prompt_scan":"beside"}`, want: []string{
 			"stream_release has no effect: response_mode is monitor", "prompt_scan has no effect: request_mode is monitor",
@@ -164,6 +164,7 @@ func TestCheckWarnsOfEveryWeakSetting(t *testing.T) {
 		`"ssl_verify":false`:                "ssl_verify is false",
 		`"unscannable":"allow"`:             "unscannable is allow",
 		`"media_parts":"allow"`:             "media_parts is allow",
+		`"stored_context":"allow"`:          "stored_context is allow",
 		`"scan_scope":"user"`:               "scan_scope is narrower",
 		`"mcp_get_stream":"pass"`:           "mcp_get_stream is pass",
 		`"allow_early_mask":true`:           "allow_early_mask is true",
@@ -179,7 +180,7 @@ func TestCheckWarnsOfEveryWeakSetting(t *testing.T) {
 		if !strings.Contains(out, warning) {
 			t.Errorf("%s: no %q in\n%s", setting, warning, out)
 		}
-		if _, strict := check(t, plugin(t, "airs", nil), `{"api_key":"k","profile_name":"p","media_parts":"block","scan_error_answers":true}`); strings.Contains(strict, warning) {
+		if _, strict := check(t, plugin(t, "airs", nil), `{"api_key":"k","profile_name":"p","media_parts":"block","stored_context":"block","scan_error_answers":true}`); strings.Contains(strict, warning) {
 			t.Errorf("a strict configuration is warned of: %s", warning)
 		}
 	}

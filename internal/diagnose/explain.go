@@ -46,6 +46,9 @@ func Explain(ctx context.Context, p *Plugin, file, name string, body Body, stdou
 	for i := range m.Turns {
 		describeTurn(stdout, i, &m.Turns[i], slices.Contains(picked, i))
 	}
+	if m.Unseen != 0 {
+		fmt.Fprintf(stdout, "\nunseen       %s: the API keeps it, and the model reads it\n", m.Unseen)
+	}
 	for _, part := range m.Media {
 		fmt.Fprintf(stdout, "\nmedia        %s\n", strings.TrimSpace(clean(part.Type)+" "+clean(shorten(part.URL))))
 	}

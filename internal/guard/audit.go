@@ -64,6 +64,7 @@ func (e *Engine) audit(f *policy.Finding, l ended) {
 	}
 	if f.Message != nil {
 		r.Model, r.Format = f.Message.Model, string(f.Message.Format)
+		r.UnseenContext = f.Message.Unseen.String()
 	}
 	if x.request != nil {
 		r.Model = cmp.Or(x.request.Model, r.Model)

@@ -165,6 +165,9 @@ func accessLog(plugin string, request, response *policy.Report) pdk.Call {
 		if leg.r.Unscanned != "" {
 			s.Text("unscanned", leg.r.Unscanned)
 		}
+		if leg.r.Unseen != 0 {
+			s.Text("unseen_context", leg.r.Unseen.String())
+		}
 		if leg.r.ScanID != "" {
 			s.Text("scan_id", clean(leg.r.ScanID))
 		}

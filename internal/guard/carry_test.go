@@ -207,6 +207,15 @@ func TestEachOutcomeOnBothLegs(t *testing.T) {
 			request: want{action: "allow", reason: "nothing_to_scan", notice: "media that the scan service does not judge"},
 		},
 		{
+			name:      "stored context that is not allowed",
+			settings:  func(s *policy.Settings) { s.BlockStoredContext, s.AllowUnscannable = true, true },
+			requestIn: func(k *fakeKong) { k.body = `{"model":"m","input":"Why?","previous_response_id":"resp_1"}` },
+			request: want{
+				403, "stored_context_not_allowed", "The request refers to stored content, which cannot be checked and is not allowed here: previous_response",
+				"refuse", "stored_context_refused", "warn", "", "", "",
+			},
+		},
+		{
 			name:      "upgrade to WebSocket",
 			requestIn: func(k *fakeKong) { k.set("upgrade", "WebSocket") },
 			request:   want{415, "upgrade_not_supported", "", "refuse", "upgrade_refused", "warn", "", "", ""},

@@ -66,7 +66,7 @@ type Engine struct {
 	service, route atomic.Pointer[string]
 	consumer       atomic.Pointer[scan.Consumer]
 	// What was warned of, since each warning is written once.
-	warnedGet, warnedMedia atomic.Bool
+	warnedGet, warnedMedia, warnedUnseen atomic.Bool
 
 	legs        [2][policy.Outcomes]prometheus.Counter
 	alerts      [2]prometheus.Counter

@@ -123,6 +123,7 @@ func (e *Engine) text(what, unjudged string, f *policy.Finding, requestID string
 		}
 	}
 	add("unscanned", unjudged)
+	add("unseen_context", f.Unseen().String())
 	add("scan_id", f.Verdict.ScanID)
 	add("report_id", f.Verdict.ReportID)
 	add("request_id", requestID)

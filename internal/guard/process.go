@@ -145,6 +145,9 @@ func (p *Process) export() {
 		m.Unscanned.WithLabelValues(leg.String(), policy.Unscannable.String())
 		m.Unscanned.WithLabelValues(leg.String(), policy.ReasonMedia)
 	}
+	for _, kind := range llm.UnseenKinds() {
+		m.UnseenContext.WithLabelValues(kind.String())
+	}
 	for _, o := range []jobOutcome{jobQueued, jobSent, jobAgain, jobFailed, jobDropped} {
 		m.MonitorJobs.WithLabelValues(string(o))
 	}

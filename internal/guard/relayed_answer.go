@@ -329,6 +329,7 @@ func showVerdicts(h http.Header, request, response *policy.Report) {
 		b = appendPair(b, leg.name, leg.r.Outcome.Action())
 		b = appendPair(b, "reason", leg.r.Reason)
 		b = appendPair(b, "unscanned", leg.r.Unscanned)
+		b = appendPair(b, "unseen_context", leg.r.Unseen.String())
 		b = appendPair(b, "scan_id", leg.r.ScanID)
 	}
 	h.Set(verdictHeader, string(b))

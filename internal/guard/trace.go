@@ -22,6 +22,7 @@ func (p *phase) countFor(leg *run, f *policy.Finding) {
 
 // count notes how a leg ended in the metrics.
 func (e *Engine) count(leg llm.Leg, f *policy.Finding) {
+	e.countUnseen(f)
 	e.legs[leg][f.Outcome].Inc()
 	if f.Alerts() {
 		e.alerts[leg].Inc()
@@ -39,6 +40,23 @@ func (e *Engine) countMedia(leg llm.Leg, f *policy.Finding) {
 	e.process.metrics.Unscanned.WithLabelValues(leg.String(), policy.ReasonMedia).Inc()
 	if e.warnedMedia.CompareAndSwap(false, true) {
 		e.process.Notice(false, "media that the scan service does not judge pass unscanned in "+leg.String()+"s, as media_parts says; later ones are only counted")
+	}
+}
+
+// countUnseen counts a request that refers to what its API keeps, whatever has
+// become of it, and tells of the first one of the instance that goes on.
+func (e *Engine) countUnseen(f *policy.Finding) {
+	unseen := f.Unseen()
+	if unseen == 0 {
+		return
+	}
+	for _, kind := range llm.UnseenKinds() {
+		if unseen&kind != 0 {
+			e.process.metrics.UnseenContext.WithLabelValues(kind.String()).Inc()
+		}
+	}
+	if f.Outcome != policy.ContextRefused && e.warnedUnseen.CompareAndSwap(false, true) {
+		e.process.Notice(false, "requests refer to what their API keeps and no request shows ("+unseen.String()+"), as stored_context allows; later ones are only counted")
 	}
 }
 

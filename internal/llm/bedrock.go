@@ -195,7 +195,7 @@ func bedrock() {
 
 	sourceShape.add(field{rule: inline, shape: sourceShape}, "source")
 	sourceShape.add(fDocument, "name", "context")
-	sourceShape.add(fLink, "s3Location")
+	sourceShape.add(field{rule: link, shape: sourceShape, unseen: UnseenFile}, "s3Location")
 	sourceShape.add(fIdent, "bucketOwner", "format")
 	sourceShape.add(field{rule: setting, shape: settingsShape}, "citations")
 	citationShape.add(field{rule: setting, shape: locationShape}, "location")

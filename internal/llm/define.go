@@ -94,6 +94,9 @@ func (d *definition) entry(v int, callers bool) {
 	}
 	for c := d.doc.First(v); c < d.doc.Next(v); c = d.doc.Next(c) {
 		name := string(d.doc.Name(c))
+		if callers && !schemasOfTools[name] && !ownEntries[name] {
+			d.referBelow(c)
+		}
 		switch {
 		case name == "type" && (kind != "" || d.one(c, entryTypes)):
 		case name == "function" || name == "custom" || name == "toolSpec":
@@ -388,6 +391,10 @@ search_types retrieval_types enable_widget latitude longitude top_k file_search_
 
 	// entryTypes are the other types of entries.
 	entryTypes = wordSet(`function custom`)
+
+	// ownEntries are the members of an entry that are entries or schemas of the
+	// caller's own.
+	ownEntries = wordSet(`function custom toolSpec functionDeclarations function_declarations parameter_definitions`)
 
 	// schemasOfTools are the members of an entry that are schemas.
 	schemasOfTools = wordSet(`parameters input_schema inputSchema output_schema outputSchema parameters_json_schema parametersJsonSchema

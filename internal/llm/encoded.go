@@ -134,6 +134,9 @@ func (r *reader) link(a at, v int, s []byte) error {
 	}
 	if !a.found {
 		r.addMedia(a, a.mediaKind(r.doc.Name(v)), string(s))
+		if isStoredURL(s) {
+			r.refer(UnseenFile, v)
+		}
 	}
 	return r.unknown(a, v)
 }

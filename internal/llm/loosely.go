@@ -126,7 +126,10 @@ func (l *loose) read(in Input, contentType, text string, lim Limits) bool {
 	case err != nil && !errors.As(err, &bad):
 		l.fail(err)
 		return true
-	case err != nil || len(m.Turns) == 0:
+	case err != nil:
+		return false
+	}
+	if l.msg.Unseen |= m.Unseen; len(m.Turns) == 0 {
 		return false
 	}
 	l.msg.Format, l.msg.Model, l.msg.Chat, l.msg.RPC = m.Format, m.Model, m.Chat, m.RPC

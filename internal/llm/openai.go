@@ -236,7 +236,7 @@ func openAI() {
 	sourceShape.add(fDocument, "text")
 	sourceShape.add(fParts, "content")
 
-	audioShape.add(fIdent, "id")
+	audioShape.add(field{rule: ident, unseen: UnseenResponse}, "id") // of a sound that the API has
 	audioShape.add(fNumbers, "data")
 	audioShape.add(field{rule: text, kind: inherit, slot: slotTranscript}, "transcript")
 	audioShape.add(fSetting, "expires_at")

@@ -128,6 +128,9 @@ func (r *reader) conclude(in Input, err error, again func(strictjson.Reading) (*
 	m.Turns = append(slices.Grow(m.Turns, len(r.others)), r.others...)
 	// Asked for nothing, Ollama loads its model.
 	m.Carries = in.Leg == RequestLeg && (r.carries || m.Format == Ollama && r.messages == 0)
+	if in.Leg == RequestLeg && m.RPC == nil && m.Format != None {
+		m.Unseen |= unseenInPath(in.Path)
+	}
 	if m.Model == "" && in.Request != nil {
 		m.Model = in.Request.Model
 	}
@@ -412,6 +415,8 @@ func (r *reader) document(in Input) error {
 		}
 		// A container is made of skills, as OpenAI's tools are.
 		r.defining = in.Leg == RequestLeg && r.doc.Member(root, "skills") >= 0
+		r.referInRoot(root)
+		r.referBelow(root)
 		err := r.unknown(a, root)
 		r.defining = false
 		r.tellArchives(RoleNone)
@@ -437,6 +442,7 @@ func (r *reader) document(in Input) error {
 		r.text(a, fText, root)
 		return nil
 	}
+	r.referBelow(root)
 	return r.unknown(a, root)
 }
 

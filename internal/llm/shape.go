@@ -48,6 +48,8 @@ type field struct {
 	slot string
 	// numbered says that an array's elements are blocks, by their place.
 	numbered bool
+	// unseen is what a request refers to with it.
+	unseen Unseen
 	// joined says that readers join the texts of an array's elements, as they
 	// do with parts. See join.
 	joined bool

@@ -56,7 +56,7 @@ var (
 	fNumbers   = field{rule: inline, slot: slotNumbers}
 	fArgs      = field{rule: args, slot: "arguments"}
 	fResult    = field{rule: result}
-	fStored    = field{rule: stored}
+	fStored    = field{rule: stored, unseen: UnseenFile}
 	fVector    = field{rule: vector, shape: dataShape}
 	fUsage     = field{rule: setting, shape: usageShape}
 	fParts     = field{rule: text, kind: inherit, shape: partShape, slot: "text"}

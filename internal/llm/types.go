@@ -146,6 +146,9 @@ type Message struct {
 	// requests can find it: in a conversation, a session or a container that is
 	// named, or in a store.
 	Keeps bool
+	// Unseen is what a request refers to that its API keeps, so that the model
+	// reads what is not in Turns.
+	Unseen Unseen
 	// Stream says, on the request leg, that the caller asks for an event stream
 	// and, on the response leg, that the answer is one.
 	Stream bool

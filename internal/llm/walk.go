@@ -132,6 +132,9 @@ func (r *reader) object(a at, s *shape, v int) error {
 	if s == tokenShape {
 		r.token(&a, v)
 	}
+	if s == requestShape || s == extraRequest {
+		r.referInRoot(v)
+	}
 	a, call := r.enter(a, s, v)
 	outer, start := a.copy, len(r.msg.Turns)
 	if s.each != nil && s.each.rule == text {
@@ -172,6 +175,9 @@ func (r *reader) object(a at, s *shape, v int) error {
 			}
 			if r.empty(c) {
 				r.note(name)
+			}
+			if !s.free {
+				r.referBelow(c)
 			}
 			depth := r.push(name)
 			err := r.unknown(a, c)
@@ -255,6 +261,9 @@ func (r *reader) enter(a at, s *shape, v int) (at, callMembers) {
 		a.message = r.messages
 		r.messages++
 		r.carries = r.carries || r.refers(v)
+		if r.isReference(v) && string(r.doc.Name(v)) != "prompt" {
+			r.refer(UnseenResponse, v)
+		}
 	}
 	if s.choice && r.asm != nil {
 		a.joined, a.block, a.call, a.kind, a.role = true, 0, 0, KindText, RoleAssistant
@@ -403,6 +412,9 @@ func (r *reader) value(a at, f field, v int) error {
 	}
 	if (f.kind == KindToolCall || f.kind == KindToolResult) && r.nonempty(v) {
 		r.carries = true
+	}
+	if f.unseen != 0 {
+		r.refer(f.unseen, v)
 	}
 	switch f.rule {
 	case args, result:

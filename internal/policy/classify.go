@@ -132,6 +132,9 @@ func BeforeScan(v *Vendor, s *Settings, in *llm.Input, m *llm.Message, method st
 	switch {
 	case s.BlockMedia && len(m.Media) > 0:
 		f.Outcome = MediaRefused
+	case s.BlockStoredContext && m.Unseen != 0:
+		// The reason stands in a metric, so it names one alone.
+		f.Outcome, f.Reason = ContextRefused, m.Unseen.First().String()
 	case len(m.Turns) > 0, judged:
 		return f, true
 	case v.RefuseMissingPrompt && in.Leg == llm.RequestLeg && promptMissing(m, in, method):

@@ -103,6 +103,8 @@ func refusal(v *Vendor, s *Settings, leg llm.Leg, x *Exchange, f *Finding) *Refu
 		message = s.BlockMessage
 	case message == "":
 		message = v.BlockMessage[leg]
+	case f.Outcome == ContextRefused:
+		message += ": " + f.Unseen().String()
 	case leg == llm.RequestLeg && status < 500 && f.Reason != "":
 		message += ": " + f.Reason
 	}
@@ -219,8 +221,10 @@ type Report struct {
 	// Unscanned names what nobody has judged of the leg although it passed, ""
 	// for nothing.
 	Unscanned string
-	ScanID    string
-	Latency   time.Duration
+	// Unseen is what the leg refers to that its API keeps.
+	Unseen  llm.Unseen
+	ScanID  string
+	Latency time.Duration
 }
 
 // Report is the finding as the access log shows it, took after the leg began.
@@ -234,7 +238,7 @@ func (f *Finding) Report(s *Settings, leg llm.Leg, took time.Duration) Report {
 	case f.Outcome != Allowed && f.Outcome != Masked && f.Outcome != Pending:
 		reason = f.Outcome.String()
 	}
-	r := Report{Outcome: f.Outcome, Reason: reason, ScanID: f.Verdict.ScanID, Latency: took}
+	r := Report{Outcome: f.Outcome, Reason: reason, Unseen: f.Unseen(), ScanID: f.Verdict.ScanID, Latency: took}
 	if f.MediaPass(s, leg) {
 		r.Unscanned = ReasonMedia
 	}

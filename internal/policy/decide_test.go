@@ -47,7 +47,7 @@ func TestNothingPassesWithoutAReason(t *testing.T) {
 					passes = leg == llm.RequestLeg && !s.BlockFailures || leg == llm.ResponseLeg && !s.BlockFailuresResponse
 				case policy.Unscannable:
 					passes = s.AllowUnscannable
-				case policy.MissingPrompt, policy.UpgradeRefused, policy.StreamRefused, policy.ListenRefused, policy.HTTP2Refused:
+				case policy.MissingPrompt, policy.ContextRefused, policy.UpgradeRefused, policy.StreamRefused, policy.ListenRefused, policy.HTTP2Refused:
 					if leg == llm.ResponseLeg {
 						continue // an answer cannot have it
 					}

@@ -62,6 +62,8 @@ func (s *Settings) Declare(timeout time.Duration) (fields kongschema.Record, res
 			Describe("What becomes of content that cannot be read, such as an unknown encoding: `block` or, unscanned, `allow`."),
 		kongschema.Choice("media_parts", &s.BlockMedia, kongschema.Is("allow", false), kongschema.Is("block", true)).Default("allow").
 			Describe("What becomes of images, audio, video and other binary files that the scan service does not judge. Their URLs and names are scanned in any case."),
+		kongschema.Choice("stored_context", &s.BlockStoredContext, kongschema.Is("allow", false), kongschema.Is("block", true)).Default("allow").
+			Describe("What becomes of requests that refer to what their API keeps (an earlier answer by its id, a conversation, a stored prompt, an uploaded file, a vector store, a container, a cache). The model reads that, and no request shows it: `allow` lets them pass and counts them, `block` refuses them."),
 		kongschema.Bool("scan_error_answers", &s.ScanErrorAnswers).Default(false).
 			Describe("Scan upstream answers with status 400 and above too. Those of MCP exchanges always are."),
 		kongschema.Choice("scan_scope", &s.Scope,
@@ -180,10 +182,14 @@ func validPort(port string) bool {
 // Warnings does. It is for those who ask. A log line at each start that
 // nobody's choice has caused would only teach operators to look away.
 func (s *Settings) OpenByDefault() []string {
-	if s.BlockMedia {
-		return nil
+	var open []string
+	if !s.BlockMedia {
+		open = append(open, "media_parts is allow: images, audio, video and binary files that the scan service does not judge pass unscanned")
 	}
-	return []string{"media_parts is allow: images, audio, video and binary files that the scan service does not judge pass unscanned"}
+	if !s.BlockStoredContext && s.RequestMode != Off {
+		open = append(open, "stored_context is allow: requests may refer to what their API keeps (earlier answers, conversations, files), which is not scanned with them")
+	}
+	return open
 }
 
 // Warnings names the choices that are weaker than the defaults, one sentence
@@ -240,6 +246,7 @@ func (s *Settings) Idle() []string {
 	}
 	say(s.Relay && s.RequestMode == Off && s.ResponseMode == Off, "relay has no effect: neither requests nor answers are scanned")
 	say(s.Relay && s.ReleaseAtOnce && s.ResponseMode != Enforce, "stream_release has no effect: response_mode is %s", s.ResponseMode)
+	say(s.BlockStoredContext && s.RequestMode == Off, "stored_context has no effect: request_mode is off")
 	switch {
 	case !s.PromptBeside:
 	case s.RequestMode != Enforce:

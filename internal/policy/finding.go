@@ -100,7 +100,7 @@ func (f *Finding) Severity() Severity {
 // scan of all that it says.
 func (f *Finding) Unread() bool {
 	switch f.Outcome {
-	case Malformed, Ambiguous, TooLarge, Unscannable, MediaRefused:
+	case Malformed, Ambiguous, TooLarge, Unscannable, MediaRefused, ContextRefused:
 		return true
 	}
 	return false
@@ -109,6 +109,15 @@ func (f *Finding) Unread() bool {
 // MediaPass reports whether media go on that nobody has judged.
 func (f *Finding) MediaPass(s *Settings, leg llm.Leg) bool {
 	return f.Unjudged && (s.Mode(leg) == Monitor || !f.Outcome.Refuses(leg))
+}
+
+// Unseen is what the leg refers to that its API keeps, nothing for a leg that
+// could not be read.
+func (f *Finding) Unseen() llm.Unseen {
+	if f.Message == nil {
+		return 0
+	}
+	return f.Message.Unseen
 }
 
 // Rewrites reports whether the body has to become another one.

@@ -25,6 +25,7 @@ const (
 	TooLarge
 	Unscannable
 	MediaRefused
+	ContextRefused
 	UpgradeRefused
 	StreamRefused
 	ListenRefused
@@ -134,6 +135,11 @@ var rules = [Outcomes]rule{
 		name: "media_refused", action: actionRefuse, severity: Warning,
 		status: [2]int{415, 502}, code: "media_not_allowed",
 		message: [2]string{"The request holds media, which is not allowed here", "The answer of the upstream holds media, which is not allowed here"},
+	},
+	ContextRefused: {
+		name: "stored_context_refused", action: actionRefuse, severity: Warning,
+		status: [2]int{403, 0}, code: "stored_context_not_allowed",
+		message: [2]string{"The request refers to stored content, which cannot be checked and is not allowed here", ""},
 	},
 	UpgradeRefused: {
 		name: "upgrade_refused", action: actionRefuse, severity: Warning,

@@ -50,6 +50,9 @@ type Settings struct {
 	// BlockMedia refuses images, audio, video and binary files. False lets
 	// them pass when the service does not judge them.
 	BlockMedia bool
+	// BlockStoredContext refuses requests that refer to what their API keeps,
+	// which the model reads and no request shows. False lets them pass.
+	BlockStoredContext bool
 	// ScanErrorAnswers scans upstream answers with status 400 and above too.
 	// True is the strict choice.
 	ScanErrorAnswers bool

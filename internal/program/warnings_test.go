@@ -62,6 +62,7 @@ func TestWarningsAsDocumented(t *testing.T) {
 		{names: []string{"set_observability_headers: true"}, plugins: []string{airs}, config: map[string]any{"set_observability_headers": true}, lines: []string{"set_observability_headers is true"}},
 		{names: []string{"block_details: detectors"}, plugins: []string{noma}, config: map[string]any{"block_details": "detectors"}, lines: []string{"block_details is detectors"}},
 		{names: []string{"media_parts: allow"}, plugins: both, body: picture, lines: []string{"media that the scan service does not judge pass unscanned in requests, as media_parts says"}},
+		{names: []string{"stored_context: allow"}, plugins: both, body: `{"model":"m","input":"Why?","previous_response_id":"resp_1"}`, lines: []string{"requests refer to what their API keeps and no request shows (previous_response), as stored_context allows"}},
 	}
 	page, err := os.ReadFile("../../docs/security-model.md")
 	if err != nil {

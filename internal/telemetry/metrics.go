@@ -34,6 +34,9 @@ type Metrics struct {
 	// Unscanned counts legs that went on without a verdict because the
 	// configuration says so, by leg and reason.
 	Unscanned *prometheus.CounterVec
+	// UnseenContext counts requests that refer to what their API keeps, by what
+	// that is: see llm.Unseen.
+	UnseenContext *prometheus.CounterVec
 	// UnscannedAnswers counts answers that were to be scanned and whose
 	// response event never came.
 	UnscannedAnswers prometheus.Counter
@@ -119,6 +122,7 @@ func NewMetrics(plugin string) *Metrics {
 	m.Legs = counter("legs_total", "Finished legs of exchanges.", "leg", "mode", "outcome")
 	m.Alerts = counter("alerts_total", "Legs that were allowed although something fired.", "leg")
 	m.Unscanned = counter("unscanned_total", "Legs that went on without a verdict because the configuration says so.", "leg", "reason")
+	m.UnseenContext = counter("unseen_context_total", "Requests that refer to what their API keeps, by what that is.", "kind")
 	m.UnscannedAnswers = counter("unscanned_answers_total", "Answers that were to be scanned and whose response event never came.").WithLabelValues()
 	m.RecordsDropped = counter("records_dropped_total", "Exchange records that went before their answer came.", "cause")
 	m.MonitorJobs = counter("monitor_jobs_total", "Monitored legs by what became of them.", "result")

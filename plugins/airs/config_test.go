@@ -99,8 +99,8 @@ func TestDecode(t *testing.T) {
 		{"limits", `,"max_request_body_bytes":1024,"max_response_body_bytes":67108864,"timeout_ms":45000`, func(c *airs.Config) {
 			c.MaxRequestBytes, c.MaxResponseBytes, c.Timeout = 1024, 64<<20, 45*time.Second
 		}},
-		{"every other choice", `,"keep_buffering":true,"unscannable":"allow","media_parts":"block","scan_error_answers":true,"scan_scope":"last_user","mcp_get_stream":"pass","allow_early_mask":true`, func(c *airs.Config) {
-			c.KeepBuffering, c.AllowUnscannable, c.BlockMedia, c.ScanErrorAnswers = true, true, true, true
+		{"every other choice", `,"keep_buffering":true,"unscannable":"allow","media_parts":"block","stored_context":"block","scan_error_answers":true,"scan_scope":"last_user","mcp_get_stream":"pass","allow_early_mask":true`, func(c *airs.Config) {
+			c.KeepBuffering, c.AllowUnscannable, c.BlockMedia, c.BlockStoredContext, c.ScanErrorAnswers = true, true, true, true, true
 			c.Scope, c.PassMCPGetStream, c.AllowEarlyMask = llm.LastUser, true, true
 		}},
 		{"the relay", `,"relay":"on","relay_upstream":"HTTPS://llm.example:8443/openai/%2Fv1//?","relay_tls_verify":false,"relay_ca_file":"/etc/llm.pem","stream_release":"at_once","stream_scan_chars":100,"stream_context_chars":100,"prompt_scan":"beside"`, func(c *airs.Config) {
@@ -294,6 +294,7 @@ func TestDocumentedFields(t *testing.T) {
 		"session_id_header":       {"type": "string", "len_min": 1.0, "len_max": 100.0},
 		"unscannable":             {"type": "string", "default": "block", "one_of": []any{"block", "allow"}},
 		"media_parts":             {"type": "string", "default": "allow", "one_of": []any{"allow", "block"}},
+		"stored_context":          {"type": "string", "default": "allow", "one_of": []any{"allow", "block"}},
 		"scan_error_answers":      {"type": "boolean", "default": false},
 		"scan_scope":              {"type": "string", "default": "everything", "one_of": []any{"everything", "conversation", "user", "last_user"}},
 		"mcp_get_stream":          {"type": "string", "default": "refuse", "one_of": []any{"refuse", "pass"}},
@@ -329,29 +330,31 @@ func TestDocumentedFields(t *testing.T) {
 }
 
 func TestWarnings(t *testing.T) {
-	const media = "media_parts"
+	const media, stored = "media_parts", "stored_context"
 	for _, c := range []struct {
 		fields string
 		want   []string
 	}{
-		{``, []string{media}},
-		{`,"media_parts":"block"`, nil},
-		{`,"api_endpoint":"HTTP://airs.example"`, []string{"api_endpoint", media}},
-		{`,"ssl_verify":false`, []string{"ssl_verify", media}},
-		{`,"block_failures":false`, []string{"block_failures", "block_failures_response", media}},
-		{`,"block_failures_response":false`, []string{"block_failures_response", media}},
-		{`,"monitor_mode":true`, []string{"request_mode", "response_mode", media}},
-		{`,"response_mode":"off"`, []string{"response_mode", media}},
-		{`,"profile_claim":"tier"`, []string{"profile_claim", media}},
-		{`,"profile_claim":"tier","allowed_profiles":["a"]`, []string{media}},
-		{`,"profile_claim_header":"X-Tier","profile_claim_map":{"a":"b"}`, []string{"profile_claim_header", media}},
-		{`,"scan_sse_responses":false,"sse_truncation_fail_closed":false,"set_observability_headers":true`, []string{"scan_sse_responses", "sse_truncation_fail_closed", "set_observability_headers", media}},
-		{`,"alert_only_detectors":["dlp"]`, []string{"alert_only_detectors", media}},
-		{`,"alert_only_detectors":[]`, []string{media}},
-		{`,"oauth_client_id":"a","oauth_client_secret":"b","oauth_token_url":"http://idp.example/"`, []string{"oauth_token_url", media}},
-		{`,"unscannable":"allow","scan_scope":"user","mcp_get_stream":"pass","allow_early_mask":true`, []string{"unscannable", "scan_scope", "mcp_get_stream", "allow_early_mask", media}},
-		{`,"relay":"on","relay_tls_verify":false,"stream_release":"at_once","prompt_scan":"beside"`, []string{"relay_tls_verify", "stream_release", "prompt_scan", media}},
-		{`,"relay_tls_verify":false,"stream_release":"at_once"`, []string{media}},
+		{``, []string{media, stored}},
+		{`,"media_parts":"block"`, []string{stored}},
+		{`,"media_parts":"block","stored_context":"block"`, nil},
+		{`,"media_parts":"block","request_mode":"off"`, []string{"request_mode"}},
+		{`,"api_endpoint":"HTTP://airs.example"`, []string{"api_endpoint", media, stored}},
+		{`,"ssl_verify":false`, []string{"ssl_verify", media, stored}},
+		{`,"block_failures":false`, []string{"block_failures", "block_failures_response", media, stored}},
+		{`,"block_failures_response":false`, []string{"block_failures_response", media, stored}},
+		{`,"monitor_mode":true`, []string{"request_mode", "response_mode", media, stored}},
+		{`,"response_mode":"off"`, []string{"response_mode", media, stored}},
+		{`,"profile_claim":"tier"`, []string{"profile_claim", media, stored}},
+		{`,"profile_claim":"tier","allowed_profiles":["a"]`, []string{media, stored}},
+		{`,"profile_claim_header":"X-Tier","profile_claim_map":{"a":"b"}`, []string{"profile_claim_header", media, stored}},
+		{`,"scan_sse_responses":false,"sse_truncation_fail_closed":false,"set_observability_headers":true`, []string{"scan_sse_responses", "sse_truncation_fail_closed", "set_observability_headers", media, stored}},
+		{`,"alert_only_detectors":["dlp"]`, []string{"alert_only_detectors", media, stored}},
+		{`,"alert_only_detectors":[]`, []string{media, stored}},
+		{`,"oauth_client_id":"a","oauth_client_secret":"b","oauth_token_url":"http://idp.example/"`, []string{"oauth_token_url", media, stored}},
+		{`,"unscannable":"allow","scan_scope":"user","mcp_get_stream":"pass","allow_early_mask":true`, []string{"unscannable", "scan_scope", "mcp_get_stream", "allow_early_mask", media, stored}},
+		{`,"relay":"on","relay_tls_verify":false,"stream_release":"at_once","prompt_scan":"beside"`, []string{"relay_tls_verify", "stream_release", "prompt_scan", media, stored}},
+		{`,"relay_tls_verify":false,"stream_release":"at_once"`, []string{media, stored}},
 	} {
 		config, err := airs.Decode(config(c.fields))
 		if err != nil {

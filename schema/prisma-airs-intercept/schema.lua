@@ -262,6 +262,12 @@ return {
           default = "allow",
           one_of = { "allow", "block" },
         } },
+        { stored_context = {
+          description = "What becomes of requests that refer to what their API keeps (an earlier answer by its id, a conversation, a stored prompt, an uploaded file, a vector store, a container, a cache). The model reads that, and no request shows it: `allow` lets them pass and counts them, `block` refuses them.",
+          type = "string",
+          default = "allow",
+          one_of = { "allow", "block" },
+        } },
         { scan_error_answers = {
           description = "Scan upstream answers with status 400 and above too. Those of MCP exchanges always are.",
           type = "boolean",

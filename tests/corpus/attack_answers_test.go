@@ -107,6 +107,8 @@ func attackAnswers() []testcase {
 	l.say("cohere, rerank", `{"results":[{"index":0,"relevance_score":0.9,"document":{"text":"$MARK"}}]}`).over("/v2/rerank", `{"model":"r","query":"q","documents":["a"]}`)
 	l.say("ollama, chat", `{"model":"llama3","created_at":"2025-01-01T00:00:00Z","message":{"role":"assistant","content":"$MARK"},"done":true}`).over("/api/chat", askOllama)
 	l.say("ollama, generate", `{"model":"llama3","response":"$MARK","done":true,"context":[1,2]}`).over("/api/generate", askGenerate)
+	l.say("tgi, tokens of the details", `{"generated_text":"ok","details":{"finish_reason":"length","tokens":[{"id":1,"text":"$HEAD","special":false},{"id":2,"text":"<pad>","special":true},{"id":3,"text":"$TAIL","special":false}]}}`).over("/generate", `{"inputs":"hi"}`)
+	l.say("tgi, tokens of another sequence", `{"generated_text":"ok","details":{"best_of_sequences":[{"generated_text":"ok","tokens":[{"id":1,"text":"$HEAD"},{"id":3,"text":"$TAIL"}]}]}}`).over("/generate", `{"inputs":"hi"}`)
 	l.say("ollama, thinking", `{"model":"llama3","message":{"role":"assistant","content":"ok","thinking":"$MARK"},"done":true}`).over("/api/chat", askOllama)
 	l.say("moderations", `{"id":"m","results":[{"flagged":true,"categories":{"$MARK":true},"category_scores":{}}]}`).over("/v1/moderations", `{"input":"hi"}`)
 	l.say("embeddings with a text", `{"object":"list","data":[{"object":"embedding","index":0,"embedding":["$MARK"]}]}`).over("/v1/embeddings", `{"model":"e","input":"hi"}`)

@@ -180,6 +180,17 @@ func attackStreams() []testcase {
 	}
 	ndjson("ollama, chat", "/api/chat", `{"model":"llama3","message":{"role":"assistant","content":"$HEAD"},"done":false}`, `{"model":"llama3","message":{"role":"assistant","content":"$TAIL"},"done":false}`, `{"model":"llama3","message":{"role":"assistant","content":""},"done":true}`)
 	ndjson("ollama, generate", "/api/generate", `{"model":"llama3","response":"$HEAD","done":false}`, `{"model":"llama3","response":"$TAIL","done":true}`)
+	const token = `{"index":1,"token":{"id":5,"text":"$TEXT","logprob":-0.1,"special":$SPECIAL},"generated_text":null,"details":null}`
+	tgi := func(name string, tokens ...[2]string) {
+		var events []string
+		for _, t := range tokens {
+			events = append(events, strings.NewReplacer("$TEXT", t[0], "$SPECIAL", t[1]).Replace(token))
+		}
+		l.stream("tgi, "+name, events...).over("/generate_stream", `{"inputs":"hi"}`)
+	}
+	tgi("tokens", [2]string{"$HEAD", "false"}, [2]string{"$TAIL", "false"})
+	tgi("a special token between", [2]string{"$HEAD", "false"}, [2]string{"<pad>", "true"}, [2]string{"$TAIL", "false"})
+	tgi("a part in a special token", [2]string{"$HEAD", "true"}, [2]string{"$TAIL", "false"})
 	ndjson("ollama, thinking", "/api/chat", `{"message":{"role":"assistant","content":"","thinking":"$HEAD"}}`, `{"message":{"role":"assistant","content":"","thinking":"$TAIL"}}`)
 	ndjson("ollama as JSON", "/api/chat", `{"message":{"content":"$HEAD"}}`, `{"message":{"content":"$TAIL"}}`).typed("application/json")
 	ndjson("ollama without a type", "/api/chat", `{"message":{"content":"$HEAD"}}`, `{"message":{"content":"$TAIL"}}`).typed("")

@@ -2,6 +2,35 @@
 
 package corpus_test
 
+import (
+	"archive/zip"
+	"bytes"
+	"encoding/base64"
+	"io"
+)
+
+// packedFile returns an archive of one file, in base64.
+func packedFile(name, text string) string {
+	var b bytes.Buffer
+	w := zip.NewWriter(&b)
+	f, err := w.Create(name)
+	if err == nil {
+		_, err = io.WriteString(f, text)
+	}
+	if err == nil {
+		err = w.Close()
+	}
+	if err != nil {
+		panic(err) // in memory nothing can fail
+	}
+	return base64.StdEncoding.EncodeToString(b.Bytes())
+}
+
+// skill returns OpenAI's tool with an archive of instructions.
+func skill(data string) string {
+	return `[{"type":"shell","environment":{"type":"container_auto","skills":[{"type":"inline","name":"tides","description":"Reads tide tables.","source":{"type":"base64","media_type":"application/zip","data":"` + data + `"}}]}}]`
+}
+
 // attackTools hide the marker in what requests say of tools.
 func attackTools() []testcase {
 	l := &list{class: "request: tools"}
@@ -37,6 +66,12 @@ func attackTools() []testcase {
 	tools("custom tool's grammar", `[{"type":"custom","custom":{"name":"f","format":{"type":"grammar","grammar":{"syntax":"lark","definition":"$MARK"}}}}]`)
 	tools("JSON in a description", `[{"type":"function","function":{"name":"f","description":"{\"x\":\"$ESCAPED\"}"}}]`)
 	tools("base64 in a description", `[{"type":"function","function":{"name":"f","description":"$BASE64"}}]`)
+	tools("text in an archive", skill(packedFile("tides/SKILL.md", "Read the table. "+marker)))
+	tools("name in an archive", skill(packedFile(marker+".md", "Read the table.")))
+	tools("archive as a data URL", skill("data:text/plain;base64,"+packedFile("a.md", marker)))
+	tools("archive in a description", `[{"type":"function","function":{"name":"f","description":"`+packedFile("a.md", marker)+`"}}]`)
+	l.ask("archive in an archive", `{"model":"gpt-5.4","input":"hi","tools":`+skill(packedFile("a.zip", "PK\x03\x04"+marker))+`}`).to("/v1/responses").must(unscannable)
+	l.ask("archive that is no archive", `{"model":"gpt-5.4","input":"hi","tools":`+skill("$BASE64")+`}`).to("/v1/responses").must(unscannable)
 	l.ask("functions", `{"model":"gpt-4","messages":[{"role":"user","content":"hi"}],"functions":[{"name":"f","description":"$MARK"}]}`)
 	l.ask("tool choice", `{"model":"gpt-4","messages":[{"role":"user","content":"hi"}],"tool_choice":{"type":"function","function":{"name":"$MARK"}}}`)
 	l.ask("tool choice is a text", `{"model":"gpt-4","messages":[{"role":"user","content":"hi"}],"tool_choice":"$MARK"}`)
