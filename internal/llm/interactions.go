@@ -90,8 +90,7 @@ func (r *reader) resultOf(v int) field {
 // interactions adds what the Interactions API says.
 func interactions() {
 	r := requestShape
-	r.add(fIdent, "previous_interaction_id", "response_mime_type", "environment_id")
-	r.add(fModel, "agent")
+	r.add(fIdent, "agent", "previous_interaction_id", "response_mime_type", "environment_id")
 	r.add(fOpaque, "continuation_token")
 	r.add(fEnum, "response_modalities")
 	r.add(field{rule: other, shape: metadataShape}, "labels")
@@ -127,8 +126,7 @@ func interactions() {
 	a.add(field{rule: text, kind: KindText, role: RoleAssistant, shape: messageShape, slot: "text"}, "step")
 	a.add(field{rule: other, shape: answerShape}, "interaction")
 	a.add(fSystem, "system_instruction")
-	a.add(fIdent, "created", "updated", "event_id", "interaction_id", "previous_interaction_id", "environment_id")
-	a.add(fModel, "agent")
+	a.add(fIdent, "agent", "created", "updated", "event_id", "interaction_id", "previous_interaction_id", "environment_id")
 	a.add(fOpaque, "continuation_token")
 	a.add(fEnum, "response_modalities")
 	a.add(fUsage, "step_usage")
