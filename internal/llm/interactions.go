@@ -91,7 +91,7 @@ func (r *reader) resultOf(v int) field {
 func interactions() {
 	r := requestShape
 	r.add(fIdent, "previous_interaction_id", "response_mime_type", "environment_id")
-	r.add(field{rule: model, shape: agentShape}, "agent") // an object is of Anthropic's
+	r.add(field{rule: ident, shape: agentShape}, "agent") // an object is of Anthropic's
 	r.add(fOpaque, "continuation_token")
 	r.add(fEnum, "response_modalities")
 	r.add(field{rule: other, shape: metadataShape}, "labels")
@@ -128,7 +128,7 @@ func interactions() {
 	a.add(field{rule: other, shape: answerShape}, "interaction")
 	a.add(fSystem, "system_instruction")
 	a.add(fIdent, "created", "updated", "event_id", "interaction_id", "previous_interaction_id", "environment_id")
-	a.add(field{rule: model, shape: agentShape}, "agent")
+	a.add(field{rule: ident, shape: agentShape}, "agent")
 	a.add(fOpaque, "continuation_token")
 	a.add(fEnum, "response_modalities")
 	a.add(fUsage, "step_usage")

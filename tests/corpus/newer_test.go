@@ -63,7 +63,6 @@ func attackNewer() []testcase {
 	l.ask("score, second text", `{"model":"m","text_1":"hi","text_2":["ok","$MARK"]}`).to("/score")
 	l.ask("score, queries and items", `{"model":"m","queries":"$MARK","items":["ok"]}`).to("/score")
 	l.ask("rerank, content of a document", `{"model":"m","query":"hi","documents":[{"content":[{"type":"text","text":"$MARK"}]}]}`).to("/rerank")
-	l.ask("embeddings as a prompt", `{"model":"m","prompt_embeds":"k05VTVBZ"}`).to("/v1/completions").must(unscannable)
 	cases := l.cases
 
 	l = &list{class: "answer: newer APIs"}
