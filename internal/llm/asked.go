@@ -20,15 +20,14 @@ type Asked struct {
 	Stream bool
 	// Choices is how many answers are wanted, 1 to 128.
 	Choices int
-
-	// first says that it is the first version of an API, or the simpler of
+	// First says that it is the first version of an API, or the simpler of
 	// two that it has.
-	first bool
-	// carried says that Amazon Bedrock's InvokeModel carries the answer.
-	carried bool
-	// previous is the id of the stored answer that this one is to follow, ""
+	First bool
+	// Carried says that Amazon Bedrock's InvokeModel carries the answer.
+	Carried bool
+	// Previous is the id of the stored answer that this one is to follow, ""
 	// for none.
-	previous string
+	Previous string
 }
 
 // maxChoices is how many answers OpenAI's API gives to one request.

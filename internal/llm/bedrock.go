@@ -52,7 +52,7 @@ func invokeAsked(s signs, _ string) *Asked {
 	if !s.has("anthropic_version") || !s.has("messages") {
 		return nil
 	}
-	return &Asked{Format: AnthropicMessages, carried: true}
+	return &Asked{Format: AnthropicMessages, Carried: true}
 }
 
 func sayConverse(s *saying) {

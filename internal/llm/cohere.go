@@ -26,7 +26,7 @@ func cohereAsked(s signs, path string) *Asked {
 	case endsIn(path, "/v2/chat") && s.has("messages"):
 		return &Asked{}
 	case endsIn(path, "/v1/chat") && s.has("message"):
-		return &Asked{first: true}
+		return &Asked{First: true}
 	}
 	return nil
 }
@@ -36,7 +36,7 @@ const noCohereTokens = `{"billed_units":{"input_tokens":0,"output_tokens":0},"to
 
 func sayCohere(s *saying) {
 	o := object{}
-	if s.Asked.first {
+	if s.Asked.First {
 		s.cohereFirst(&o)
 		s.out = o.end()
 		return
@@ -62,7 +62,7 @@ func (s *saying) cohereFirst(o *object) {
 }
 
 func flowCohere(s *saying) {
-	if s.Asked.first {
+	if s.Asked.First {
 		s.flowCohereFirst()
 		return
 	}

@@ -31,7 +31,7 @@ func ollamaAsked(s signs, path string) *Asked {
 	case endsIn(path, "/api/chat") && s.has("messages"):
 		return &Asked{}
 	case endsIn(path, "/api/generate") && s.has("prompt") && !s.has("suffix"):
-		return &Asked{first: true}
+		return &Asked{First: true}
 	}
 	return nil
 }
@@ -48,7 +48,7 @@ func (s *saying) ollama(text string, last bool) *object {
 	o := &object{}
 	o.text("model", s.Model)
 	o.str("created_at", s.Stamp.At.UTC().Format(time.RFC3339Nano))
-	if s.Asked.first {
+	if s.Asked.First {
 		o.text("response", text)
 	} else {
 		o.open("message")

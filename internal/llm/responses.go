@@ -25,7 +25,7 @@ var responsesAPI = api{
 }
 
 func responsesAsked(s signs, _ string) *Asked {
-	return &Asked{previous: s.ident("previous_response_id")}
+	return &Asked{Previous: s.ident("previous_response_id")}
 }
 
 // responseID is the id of a response that we give. The API knows none that we
@@ -33,8 +33,8 @@ func responsesAsked(s signs, _ string) *Asked {
 // So where a response follows a stored one, it has that one's id: what the
 // client asks next follows on that, as if this had never been said.
 func (s *saying) responseID() string {
-	if s.known == "" && s.Asked.previous != "" {
-		return s.Asked.previous
+	if s.known == "" && s.Asked.Previous != "" {
+		return s.Asked.Previous
 	}
 	return s.id("resp_")
 }
@@ -52,8 +52,8 @@ func (s *saying) response(o *object, status string, output []byte) {
 	o.text("model", s.Model)
 	o.raw("output", "["+string(output)+"]")
 	o.raw("parallel_tool_calls", "true")
-	if s.Asked.previous != "" {
-		o.str("previous_response_id", s.Asked.previous)
+	if s.Asked.Previous != "" {
+		o.str("previous_response_id", s.Asked.Previous)
 	}
 	o.raw("temperature", "1")
 	o.str("tool_choice", "auto")

@@ -49,9 +49,9 @@ func (r *Refusal) framing() Framing {
 	switch {
 	case v == nil || !r.Asked.Stream || r.Asked.Format == Gemini && !r.Events:
 		return Whole
-	case r.Asked.carried:
+	case r.Asked.Carried:
 		return Frames
-	case r.Asked.Format == Cohere && r.Asked.first:
+	case r.Asked.Format == Cohere && r.Asked.First:
 		return Lines
 	}
 	return v.framing
@@ -129,7 +129,7 @@ func (s *saying) event(name string, o *object) {
 	switch {
 	case s.framing != Frames:
 		s.out = append(s.out, framed(s.framing, name, data)...)
-	case s.Asked.carried:
+	case s.Asked.Carried:
 		chunk := object{}
 		chunk.str("bytes", base64.StdEncoding.EncodeToString(data))
 		s.out = appendEventFrame(s.out, "chunk", chunk.end())

@@ -90,7 +90,7 @@ func (t *Told) frame(f *eventstream.Frame, units []byte) {
 			name = string(h.Value)
 		}
 	}
-	if !t.asked.carried {
+	if !t.asked.Carried {
 		t.event(name, f.Payload.In(units))
 		return
 	}
