@@ -84,8 +84,8 @@ type reader struct {
 	mentioned  []Turn // names that may stand elsewhere already
 	messages   int    // how many messages have begun
 	talk       talkReader
-	visited    int    // the last member or element, in the order of the document
-	inner      int    // layers of JSON in strings above
+	visited    int // the last member or element, in the order of the document
+	inner      int // layers of JSON in strings above
 	noted      noted
 	joined     []int32
 	numbered   map[int]bool // choices of a stream that token ids were seen of
