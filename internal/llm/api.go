@@ -66,6 +66,7 @@ type api struct {
 var apis = []*api{
 	&compatibleAPIs,
 	&mcpAPI,
+	&a2aAPI,
 	&interactionsAPI,
 	&geminiAPI,
 	&invokeAPI,
