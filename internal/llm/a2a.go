@@ -48,8 +48,10 @@ SetTaskPushNotificationConfig DeleteTaskPushNotificationConfig GetExtendedAgentC
 	sharedMethods = wordSet(`tasks/get tasks/cancel tasks/list`)
 
 	// mcpBegins are the beginnings of the methods that only MCP has.
-	mcpBegins = [...]string{"tools/", "prompts/", "resources/", "initialize", "ping", "completion/", "logging/", "sampling/", "elicitation/", "roots/",
-		"subscriptions/", "notifications/", "server/"}
+	mcpBegins = [...]string{
+		"tools/", "prompts/", "resources/", "initialize", "ping", "completion/", "logging/", "sampling/", "elicitation/", "roots/",
+		"subscriptions/", "notifications/", "server/",
+	}
 
 	a2aKinds = wordSet(`task message status-update artifact-update`)
 )

@@ -32,7 +32,7 @@ type assembler struct {
 	told    bool
 	threads map[uint64]int
 	begun   int
-	*watch // of a stream that flows
+	*watch  // of a stream that flows
 }
 
 // A threadKey tells the texts of a stream apart. Who speaks is not part of it:
