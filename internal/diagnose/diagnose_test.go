@@ -166,6 +166,7 @@ func TestCheckWarnsOfEveryWeakSetting(t *testing.T) {
 		`"media_parts":"allow"`:             "media_parts is allow",
 		`"stored_context":"allow"`:          "stored_context is allow",
 		`"scan_scope":"user"`:               "scan_scope is narrower",
+		`"strip_scaffolding":true`:          "strip_scaffolding is true",
 		`"mcp_get_stream":"pass"`:           "mcp_get_stream is pass",
 		`"allow_early_mask":true`:           "allow_early_mask is true",
 		`"scan_error_answers":false`:        "scan_error_answers is false",

@@ -182,6 +182,7 @@ func (e *Engine) scan(event context.Context, c *content, x *exchange, allowed al
 	if m.Leg == llm.ResponseLeg {
 		s.Prompt, s.Request = x.prompt, x.request
 	}
+	apart := e.separate(s, c.picked)
 	scans = 1
 	v, err := e.scanner.Scan(ctx, s)
 	if err != nil {
@@ -190,6 +191,9 @@ func (e *Engine) scan(event context.Context, c *content, x *exchange, allowed al
 			e.process.failed.Store(time.Now().UnixNano())
 		}
 		return f
+	}
+	if apart != nil {
+		v.Masked = apart.Restore(v.Masked)
 	}
 	switch v.Action {
 	case scan.Allow:
@@ -201,4 +205,24 @@ func (e *Engine) scan(event context.Context, c *content, x *exchange, allowed al
 	default:
 		return policy.Finding{Outcome: policy.OwnFault, Reason: policy.ReasonNoAction, Verdict: v}
 	}
+}
+
+// separate takes the scaffolding of clients out of what users say, where that is
+// wanted. It returns nil where none of the texts to be judged had any.
+func (e *Engine) separate(s *scan.Scan, picked []int) *llm.Separated {
+	if !e.settings.StripScaffolding {
+		return nil
+	}
+	if s.Leg == llm.ResponseLeg {
+		var known *llm.Message // it is gone
+		if before := known.Separate(s.Prompt, nil); before != nil {
+			s.Prompt = before.Turns
+		}
+		return nil
+	}
+	apart := s.Message.Separate(s.Turns, picked)
+	if apart != nil {
+		s.Turns = apart.Turns
+	}
+	return apart
 }

@@ -69,9 +69,9 @@ func (m *Message) Replace(rs []Replacement) ([]byte, error) {
 }
 
 // Detach lets go of the body, which may be memory that is another's soon. What
-// the Message says stays; Replace finds no place in it any more.
+// the Message says stays; Replace finds no place in it any more, Separate does.
 func (m *Message) Detach() {
-	m.body, m.spans, m.shares, m.partial = nil, nil, nil, true
+	m.body, m.spans, m.partial = nil, nil, true
 }
 
 // appendText appends a text in the notation of the place it goes to. The

@@ -58,6 +58,10 @@ type Settings struct {
 	ScanErrorAnswers bool
 	// Scope says how much of a request is scanned.
 	Scope llm.Scope
+	// StripScaffolding takes text that the client's own program wrote out of what
+	// users say, and has it scanned as a part of its own. False scans users'
+	// messages as they are.
+	StripScaffolding bool
 	// PassMCPGetStream lets MCP's streams that stay open pass unscanned: those
 	// by GET, and by subscriptions/listen.
 	PassMCPGetStream bool

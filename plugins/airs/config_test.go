@@ -99,6 +99,7 @@ func TestDecode(t *testing.T) {
 		{"limits", `,"max_request_body_bytes":1024,"max_response_body_bytes":67108864,"timeout_ms":45000`, func(c *airs.Config) {
 			c.MaxRequestBytes, c.MaxResponseBytes, c.Timeout = 1024, 64<<20, 45*time.Second
 		}},
+		{"what coding programs send", `,"scan_scope":"new","strip_scaffolding":true`, func(c *airs.Config) { c.Scope, c.StripScaffolding = llm.New, true }},
 		{"every other choice", `,"keep_buffering":true,"unscannable":"allow","media_parts":"block","stored_context":"block","scan_error_answers":true,"scan_scope":"last_user","mcp_get_stream":"pass","allow_early_mask":true`, func(c *airs.Config) {
 			c.KeepBuffering, c.AllowUnscannable, c.BlockMedia, c.BlockStoredContext, c.ScanErrorAnswers = true, true, true, true, true
 			c.Scope, c.PassMCPGetStream, c.AllowEarlyMask = llm.LastUser, true, true
@@ -297,6 +298,7 @@ func TestDocumentedFields(t *testing.T) {
 		"stored_context":          {"type": "string", "default": "allow", "one_of": []any{"allow", "block"}},
 		"scan_error_answers":      {"type": "boolean", "default": false},
 		"scan_scope":              {"type": "string", "default": "everything", "one_of": []any{"everything", "conversation", "user", "last_user", "new"}},
+		"strip_scaffolding":       {"type": "boolean", "default": false},
 		"mcp_get_stream":          {"type": "string", "default": "refuse", "one_of": []any{"refuse", "pass"}},
 		"allow_early_mask":        {"type": "boolean", "default": false},
 		"mark_requests":           {"type": "boolean", "default": false},

@@ -279,6 +279,11 @@ return {
           default = "everything",
           one_of = { "everything", "conversation", "user", "last_user", "new" },
         } },
+        { strip_scaffolding = {
+          description = "Take the text that coding programs put into users' messages by themselves (`<system-reminder>`, `<environment_context>` and the like, where they stand on lines of their own) out of what users say, and have it scanned as system text beside it. In tool results such text stays what it is.",
+          type = "boolean",
+          default = false,
+        } },
         { mcp_get_stream = {
           description = "What becomes of an event stream that MCP clients keep open, which Kong's phases cannot scan. By a GET: `refuse` with 405, which they take as \"no stream here\", or `pass` it unscanned. By `subscriptions/listen` of MCP 2026-07-28: `refuse` with 404 and JSON-RPC's -32601 (\"no such method\"), or `pass`. Relayed streams flow and are judged, whatever stands here.",
           type = "string",
