@@ -69,6 +69,7 @@ type api struct {
 var apis = []*api{
 	&compatibleAPIs,
 	&mcpAPI,
+	&a2aAPI,
 	&interactionsAPI,
 	&geminiAPI,
 	&invokeAPI,

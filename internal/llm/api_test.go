@@ -93,7 +93,7 @@ func TestAddAFormat(t *testing.T) {
 // models that the sandbox plays against each other.
 func TestFormatsAreComplete(t *testing.T) {
 	noAPI := []Format{None, Unknown, Text, Form, Media}
-	noModel := []Format{Gemini, BedrockConverse, BedrockInvoke, Cohere, AnthropicAgents, TGI} // the sandbox has none of these
+	noModel := []Format{Gemini, BedrockConverse, BedrockInvoke, Cohere, AnthropicAgents, TGI, A2A} // the sandbox has none of these
 	golden := goldenFormats(t)
 	played := sourceOf(t, "fakellm")
 
@@ -230,6 +230,7 @@ func TestRefusalTypes(t *testing.T) {
 		{Ollama, "error", map[int]string{400: "No.", 503: "No."}},
 		{TGI, "error", map[int]string{400: "No.", 503: "No."}},
 		{Cohere, "message", map[int]string{400: "No.", 503: "No."}},
+		{A2A, "error.status", map[int]string{403: "PERMISSION_DENIED", 503: "UNAVAILABLE"}},
 		{MCP, "error.code", map[int]string{400: "-31003", 503: "-31003"}},
 	} {
 		for status, want := range tt.want {

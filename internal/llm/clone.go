@@ -46,6 +46,7 @@ func (m *assembler) clone(r *reader) *assembler {
 		byKey: make(map[threadKey]*streamed, len(m.byKey)), paths: m.paths.clone(), class: m.class, classID: m.classID,
 		classes: maps.Clone(m.classes), begins: m.begins, event: m.event, watch: w,
 	}
+	one.told, one.threads, one.begun = m.told, maps.Clone(m.threads), m.begun
 	one.pieces = m.pieces
 	one.pieces.buf, one.pieces.broken = slices.Clip(m.pieces.buf), slices.Clip(m.pieces.broken)
 	if m.calls != nil {

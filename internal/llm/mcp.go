@@ -28,6 +28,8 @@ func endRPC(r *Refusal, _ []byte, f Framing, _ string) (out []byte) {
 		}
 	case r.RPC != nil && r.RPC.ID != nil:
 		message(rpcRefusal(r, r.RPC.ID))
+	case r.Format == A2A:
+		message(rpcRefusal(r, nil)) // its clients know no notifications
 	default:
 		o := object{}
 		o.str("jsonrpc", "2.0")
@@ -237,9 +239,12 @@ func (r *reader) isRPC() bool {
 	return true
 }
 
-// walkRPC reads a document of JSON-RPC messages.
-func (r *reader) walkRPC() error {
+// walkRPC reads a document of JSON-RPC messages, those of A2A if told says so.
+func (r *reader) walkRPC(told bool) error {
 	const root = 0
+	if r.msg.Format = MCP; told {
+		r.msg.Format = A2A
+	}
 	rpc := &RPC{}
 	if r.msg.RPC == nil {
 		r.msg.RPC = rpc
@@ -249,7 +254,7 @@ func (r *reader) walkRPC() error {
 		first = r.doc.First(root)
 	}
 	for v := first; v < end; v = r.doc.Next(v) {
-		if err := r.walkEnvelope(rpc, v); err != nil {
+		if err := r.walkEnvelope(rpc, v, told); err != nil {
 			return err
 		}
 	}
@@ -257,7 +262,7 @@ func (r *reader) walkRPC() error {
 }
 
 // walkEnvelope reads one JSON-RPC message.
-func (r *reader) walkEnvelope(rpc *RPC, v int) error {
+func (r *reader) walkEnvelope(rpc *RPC, v int, told bool) error {
 	var a at
 	r.afresh(&a)
 	m := r.envelopeMembers(v)
@@ -272,13 +277,19 @@ func (r *reader) walkEnvelope(rpc *RPC, v int) error {
 		rpc.ID, rpc.Method, rpc.Tool = m.ID, m.Method, m.Tool
 		if p := r.doc.Member(v, "params"); p >= 0 {
 			rpc.Params = clone(r.doc.Raw(p))
-			if strings.HasPrefix(m.Method, "tasks/") {
+			if strings.HasPrefix(m.Method, "tasks/") && !told {
 				rpc.Task = r.member(p, "taskId")
 			}
 		}
 		if p := r.doc.Member(v, "result"); p >= 0 {
 			rpc.Result = clone(r.doc.Raw(p))
 		}
+	}
+	if told {
+		if r.msg.Leg == ResponseLeg {
+			a.role = RoleAssistant
+		}
+		return r.object(a, a2aRPC, v)
 	}
 	return r.object(a, rpcShape, v)
 }

@@ -364,9 +364,9 @@ func namesTokens(name []byte, request bool) bool {
 const minVector = 8
 
 // hasVectors reports whether vectors are told from text in this body: in an
-// answer, but not in an MCP server's, which an agent reads.
+// answer, but not in an MCP server's or another agent's, which an agent reads.
 func (r *reader) hasVectors() bool {
-	return r.msg.Leg == ResponseLeg && r.msg.Format != MCP
+	return r.msg.Leg == ResponseLeg && r.msg.Format != MCP && r.msg.Format != A2A
 }
 
 // vector reports whether v is an array of nothing but numbers, most of them

@@ -382,11 +382,17 @@ func (r *reader) document(in Input) error {
 		return err
 	}
 	if r.isRPC() {
-		m.Format = MCP
-		return r.walkRPC()
+		return r.walkRPC(r.speaksA2A(in))
 	}
 	const root = strictjson.Root
 	a := at{kind: KindText, message: -1}
+	if s := r.plainA2A(in); s != nil {
+		m.Format, m.Chat, m.Stream = A2A, s == a2aParams, s == a2aParams && asksForStream(r.doc, in.Path)
+		if s == a2aResult {
+			a.role = RoleAssistant
+		}
+		return r.object(a, s, root)
+	}
 	if in.Leg == ResponseLeg {
 		a.role = RoleAssistant
 		m.Format = answerFormat(r.doc, in.Request)

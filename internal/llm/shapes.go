@@ -102,6 +102,7 @@ func init() {
 	inheritFields(extraAnswer, answerShape)
 	inheritFields(rpcElicited, rpcResult)
 	inheritFields(rpcSampled, rpcResult)
+	inheritA2A()
 	for _, s := range allShapes {
 		s.foldNames()
 	}

@@ -27,7 +27,12 @@ type assembler struct {
 	event  int32 // counts the events
 	pieces plainText
 	calls  map[callKey]*streamedCall
-	*watch // of a stream that flows
+	// told says that the event is one of A2A. Of its threads begun counts the
+	// texts, and threads says at which one each is.
+	told    bool
+	threads map[uint64]int
+	begun   int
+	*watch  // of a stream that flows
 }
 
 // A threadKey tells the texts of a stream apart. Who speaks is not part of it:
@@ -72,7 +77,7 @@ func newAssembler() *assembler { return &assembler{byKey: make(map[threadKey]*st
 
 // begin prepares for the next event, of a class.
 func (m *assembler) begin(class string, begins bool) {
-	m.class, m.begins, m.classID = class, begins, -1
+	m.class, m.begins, m.classID, m.told = class, begins, -1, false
 	m.event++
 }
 
@@ -145,7 +150,7 @@ func (m *assembler) classOf(r *reader, class string) int32 {
 // APIs whose clients go by the type.
 func (m *assembler) thread(r *reader, slot string) (classID, pathID int32) {
 	path := r.path
-	class, through := m.class, len(path) > 0
+	class, through := m.class, len(path) > 0 && !m.told
 	if through {
 		switch root := path[0].name; string(root) {
 		case "choices", "candidates":

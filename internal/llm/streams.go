@@ -180,15 +180,23 @@ func (r *reader) chunk(in Input, data []byte, base int, fixed bool) error {
 		asm.plain(r, data, false)
 	}
 	rpc := r.isRPC()
-	if rpc {
+	told := rpc && r.speaksA2A(in)
+	if rpc && !told {
 		r.asm = nil // each message stands for itself
 	}
 	if err := r.checkTokens(in); err != nil {
 		return err
 	}
 	if rpc {
-		r.msg.Format = MCP
-		return r.walkRPC()
+		if r.path = r.path[:0]; told {
+			asm.tell()
+		}
+		return r.walkRPC(told)
+	}
+	if s := r.plainA2A(in); s != nil {
+		asm.tell()
+		r.msg.Format, r.path = A2A, r.path[:0]
+		return r.object(at{kind: KindText, message: -1, role: RoleAssistant}, s, strictjson.Root)
 	}
 	if f := answerFormat(r.doc, in.Request); r.msg.Format == None || r.msg.Format == Unknown {
 		r.msg.Format = f

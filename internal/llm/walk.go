@@ -53,6 +53,11 @@ type at struct {
 	// the text, and call the part of it: see eventOf.
 	event bool
 	copy  uint64 // of names that stand twice: see copyOf
+	// task and thread tell what agents tell apart, and more says that a thread
+	// goes on: see a2aPlace.
+	task   string
+	thread uint64
+	more   bool
 	// listed says that an array above joins its texts. direct says that it is
 	// the next one above.
 	listed, direct bool
@@ -128,12 +133,17 @@ func (r *reader) object(a at, s *shape, v int) error {
 		s = itemShape
 	case s == answerShape && r.asm != nil && r.asm.stepwise():
 		s = stepShape
+	case s == a2aResult && d.Member(v, "parts") >= 0:
+		s = a2aMessage
 	}
 	if s == tokenShape {
 		r.token(&a, v)
 	}
 	if s == requestShape || s == extraRequest {
 		r.referInRoot(v)
+	}
+	if r.asm != nil {
+		a = r.a2aPlace(a, s, v)
 	}
 	a, call := r.enter(a, s, v)
 	outer, start := a.copy, len(r.msg.Turns)
@@ -294,7 +304,11 @@ func (r *reader) enter(a at, s *shape, v int) (at, callMembers) {
 func (r *reader) speaker(a *at, role *Role, s *shape, name []byte, c int) bool {
 	switch string(name) {
 	case "role", "author":
-		if s.message && r.isString(c) {
+		switch {
+		case s == a2aSent:
+		case s == a2aMessage && r.isString(c):
+			*role = a2aRole(string(r.doc.Bytes(c)), *role)
+		case s.message && r.isString(c):
 			*role = roleOf(r.doc.Bytes(c), *role)
 			r.carries = r.carries || *role == RoleTool // an empty result is one
 		}
@@ -330,7 +344,7 @@ func (r *reader) position(a *at, s *shape, name []byte, c int) bool {
 			}
 		case s == callShape:
 			a.call = n
-		case r.asm != nil && a.event:
+		case r.asm != nil && a.event && !a.joined:
 			a.call = n
 		case r.asm != nil && !a.joined:
 			a.block = n
@@ -486,6 +500,9 @@ func (r *reader) array(a at, f field, v int) error {
 			if a.event && f.shape == partShape {
 				a.call = n
 			}
+			if f.shape == a2aPart && n > 0 {
+				a.block = r.asm.a2aBlock(&r.budget, a.thread, false)
+			}
 			if f.numbered {
 				a.block, a.apart = n, !f.joined
 			}
@@ -621,7 +638,7 @@ func (r *reader) str(a at, f field, v int) error {
 	}
 	switch f.rule {
 	case setting, enum:
-		if isEnum(s) {
+		if isEnum(s) || a2aWords[string(s)] {
 			return nil
 		}
 	case ident:

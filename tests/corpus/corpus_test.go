@@ -25,8 +25,8 @@ func all() []testcase {
 	var cases []testcase
 	for _, part := range []func() []testcase{
 		attackRequests, attackTools, attackJSON, attackBytes, attackForms, attackTransport,
-		attackAnswers, attackStreams, attackMCP, attackStatelessMCP, attackDisguises, attackSchemas, attackPieces, attackOrder, attackReadings, attackFiles, attackBrokenStreams, attackValues, attackThreads, attackWhole, attackAnthropic, attackNewer,
-		goodRequests, goodAnswers, goodStreams, goodMCP, goodStatelessMCP, goodTransport, goodFreeNames, goodReadings, goodFiles, goodValues, goodThreads, goodNewer, goodRelayed, goodAnthropic,
+		attackAnswers, attackStreams, attackMCP, attackStatelessMCP, attackDisguises, attackSchemas, attackPieces, attackOrder, attackReadings, attackFiles, attackBrokenStreams, attackValues, attackThreads, attackWhole, attackAnthropic, attackNewer, attackA2A,
+		goodRequests, goodAnswers, goodStreams, goodMCP, goodStatelessMCP, goodTransport, goodFreeNames, goodReadings, goodFiles, goodValues, goodThreads, goodNewer, goodRelayed, goodAnthropic, goodA2A,
 	} {
 		cases = append(cases, part()...)
 	}
