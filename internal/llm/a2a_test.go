@@ -63,6 +63,9 @@ func TestA2AOrMCP(t *testing.T) {
 		if m.Format != c.want || !strings.Contains(dump(m), "the heron hides") {
 			t.Errorf("%s: not %s but\n%s", c.body, c.want, dump(m))
 		}
+		if c.leg == RequestLeg && c.want == A2A && m.RPC == nil && !m.Keeps {
+			t.Errorf("%s: an agent that works on it is not waited for", c.body)
+		}
 	}
 }
 

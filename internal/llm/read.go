@@ -388,6 +388,7 @@ func (r *reader) document(in Input) error {
 	a := at{kind: KindText, message: -1}
 	if s := r.plainA2A(in); s != nil {
 		m.Format, m.Chat, m.Stream = A2A, s == a2aParams, s == a2aParams && asksForStream(r.doc, in.Path)
+		m.Keeps = in.Leg == RequestLeg // in a task, on which an agent works at once
 		if s == a2aResult {
 			a.role = RoleAssistant
 		}
