@@ -62,6 +62,10 @@ type Engine struct {
 	// relaying is nil when nothing is relayed.
 	relaying *relaying
 
+	// known are the definitions that the service has allowed, nil unless the
+	// scope leaves them out.
+	known *knownTexts
+
 	// The names, once known, of what the instance is scoped to.
 	service, route atomic.Pointer[string]
 	consumer       atomic.Pointer[scan.Consumer]
@@ -80,6 +84,9 @@ type Engine struct {
 func New(p *Process, c Config) *Engine {
 	e := &Engine{process: p, vendor: c.Vendor, needs: c.Needs, settings: c.Settings, scanner: c.Scanner}
 	e.relaying = newRelaying(p, &c)
+	if c.Settings.Scope == llm.New && !c.Needs.Token {
+		e.known = new(knownTexts)
+	}
 	if claimer, ok := c.Scanner.(scan.Claimer); ok {
 		e.claimer, e.claimMember = claimer, claimer.ClaimMember()
 	}

@@ -54,7 +54,9 @@ func (e *Engine) inScope(m *llm.Message) (turns []llm.Turn, picked []int) {
 // read reads a body of either leg.
 func (e *Engine) read(ctx context.Context, in llm.Input, x *exchange, allowed allowance) (c content, err error) {
 	if in.Leg == llm.RequestLeg {
-		c, err = e.readRequest(ctx, in, x.header, allowed)
+		if c, err = e.readRequest(ctx, in, x.header, allowed); err == nil {
+			e.leaveOutKnown(&c, x)
+		}
 	} else {
 		in.Path = x.path
 		if c.message, err = llm.ReadContext(ctx, in, e.limits(in.Leg, allowed)); err == nil {
@@ -92,6 +94,9 @@ func (e *Engine) prepare(ctx context.Context, in llm.Input, x *exchange, allowed
 // ask lets the service scan what was read. before is what reading found.
 func (e *Engine) ask(ctx context.Context, c *content, before policy.Finding, x *exchange, allowed allowance) policy.Finding {
 	f := e.scan(ctx, c, x, allowed)
+	if f.Outcome == policy.Allowed && !f.Verdict.Partial {
+		e.keepKnown(c, x)
+	}
 	f.Message, f.Turns, f.Picked, f.Unjudged, f.Claim = c.message, c.turns, c.picked, before.Unjudged, c.claim
 	return f
 }

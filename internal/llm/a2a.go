@@ -3,7 +3,7 @@
 package llm
 
 import (
-	"hash/fnv"
+	"hash/maphash"
 	"strconv"
 	"strings"
 
@@ -221,14 +221,12 @@ func (r *reader) a2aPlace(a at, s *shape, v int) at {
 	return a
 }
 
+// threadSeed is another one in each process: an agent that could make two threads
+// one would have its words read among others.
+var threadSeed = maphash.MakeSeed()
+
 func threadOf(kind, task, id string) uint64 {
-	h := fnv.New64a()
-	for _, s := range [...]string{kind, task, id} {
-		_, _ = h.Write([]byte(strconv.Itoa(len(s))))
-		_, _ = h.Write([]byte{' '})
-		_, _ = h.Write([]byte(s))
-	}
-	return h.Sum64()
+	return maphash.Comparable(threadSeed, [3]string{kind, task, id})
 }
 
 // tell prepares for an event of A2A.

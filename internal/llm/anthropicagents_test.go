@@ -22,7 +22,7 @@ func TestAnthropicPaths(t *testing.T) {
 		"/v1/sessions/sesn_1/threads/sthr_1/events":  AnthropicAgents,
 		"/v1/sessions//events":                       OpenAIChat,
 		"/v1/sessions/a/b/events":                    OpenAIChat,
-		"/v1/realtime/sessions":                      OpenAIChat,
+		"/v1/realtime/sessions":                      OpenAIConversations,
 		"/v1/agents":                                 OpenAIChat,
 		"/events":                                    OpenAIChat,
 		"/v1/other/sesn_1/events":                    OpenAIChat,

@@ -25,6 +25,10 @@ func (m *Message) Select(scope Scope) []int {
 	if last < 0 {
 		last = lastDef // nobody speaks
 	}
+	from, to := 0, 0
+	if scope == New {
+		from, to = m.judged()
+	}
 	picked := make([]int, 0, len(m.Turns))
 	for i := range m.Turns {
 		t := &m.Turns[i]
@@ -34,7 +38,7 @@ func (m *Message) Select(scope Scope) []int {
 			}
 			continue
 		}
-		if t.Kind == KindOther || t.Beside || m.together(i, last) || takes(scope, t, m.together(i, lastUser)) {
+		if t.Kind == KindOther || t.Beside || m.together(i, last) || takes(scope, t, m.together(i, lastUser)) && !(t.Message >= from && t.Message < to && t.Role != RoleSystem) {
 			picked = append(picked, i)
 		}
 	}

@@ -165,6 +165,7 @@ type Message struct {
 	// ReadLoosely leaves anything out.
 	Partial bool
 
+	talk   talk
 	body   []byte // decoded, what spans point into
 	spans  []span
 	shares []share
@@ -298,6 +299,10 @@ const (
 	Conversation              // turns, tool calls and results, system text
 	User                      // the user's turns
 	LastUser                  // the user's last turn
+	// New is what came after the model's last turn. What came before was judged
+	// when it came, if the caller did not make it up. System text, definitions
+	// and all that is no conversation's message are always taken.
+	New
 )
 
 // Refusal is an answer of ours to a caller, to be written in its format.

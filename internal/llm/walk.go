@@ -88,8 +88,9 @@ type reader struct {
 	mentions   map[string]bool
 	mentioned  []Turn // names that may stand elsewhere already
 	messages   int    // how many messages have begun
-	visited    int    // the last member or element, in the order of the document
-	inner      int    // layers of JSON in strings above
+	talk       talkReader
+	visited    int // the last member or element, in the order of the document
+	inner      int // layers of JSON in strings above
 	noted      noted
 	joined     []int32
 	numbered   map[int]bool // choices of a stream that token ids were seen of
@@ -225,6 +226,9 @@ func (r *reader) object(a at, s *shape, v int) error {
 			}
 			a.media = kept
 		}
+		if v == strictjson.Root && r.inner == 0 && f.shape == messageShape && r.isArray(c) {
+			r.talk.begin(d, c)
+		}
 		at := a
 		if r.asm != nil && (s == eventShape || s == answerShape) {
 			at = r.eventOf(a, s, v, c)
@@ -269,6 +273,7 @@ func (r *reader) enter(a at, s *shape, v int) (at, callMembers) {
 	}
 	if s.message && r.asm == nil { // a stream is one message, in pieces
 		a.message = r.messages
+		r.talk.message(r.doc, v, r.messages)
 		r.messages++
 		r.carries = r.carries || r.refers(v)
 		if r.isReference(v) && string(r.doc.Name(v)) != "prompt" {

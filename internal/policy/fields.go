@@ -68,8 +68,8 @@ func (s *Settings) Declare(timeout time.Duration) (fields kongschema.Record, res
 			Describe("Scan upstream answers with status 400 and above too. Those of MCP exchanges always are."),
 		kongschema.Choice("scan_scope", &s.Scope,
 			kongschema.Is("everything", llm.Everything), kongschema.Is("conversation", llm.Conversation),
-			kongschema.Is("user", llm.User), kongschema.Is("last_user", llm.LastUser)).Default("everything").
-			Describe("How much of a request is scanned: `everything` the model could read, tool definitions included; the `conversation` (turns, tool calls and results, system text); the `user` turns; or the `last_user` turn. The last turn, and text in places that the format does not know, always are."),
+			kongschema.Is("user", llm.User), kongschema.Is("last_user", llm.LastUser), kongschema.Is("new", llm.New)).Default("everything").
+			Describe("How much of a request is scanned: `everything` the model could read, tool definitions included; the `conversation` (turns, tool calls and results, system text); the `user` turns; the `last_user` turn; or what is `new` after the model's last turn, tool results included, with system text and definitions that were not scanned before. The last turn, and text in places that the format does not know, always are."),
 		kongschema.Choice("mcp_get_stream", &s.PassMCPGetStream, kongschema.Is("refuse", false), kongschema.Is("pass", true)).Default("refuse").
 			Describe("What becomes of an event stream that MCP clients keep open, which Kong's phases cannot scan. By a GET: `refuse` with 405, which they take as \"no stream here\", or `pass` it unscanned. By `subscriptions/listen` of MCP 2026-07-28: `refuse` with 404 and JSON-RPC's -32601 (\"no such method\"), or `pass`. Relayed streams flow and are judged, whatever stands here."),
 		kongschema.Choice("monitor_streams", &s.BufferMonitoredStreams, kongschema.Is("pass", false), kongschema.Is("buffer", true)).Default("pass").
@@ -212,7 +212,8 @@ func (s *Settings) Warnings() []string {
 	warn(!s.BlockFailuresResponse, "block_failures_response is false: answers pass unscanned while the scan service cannot be reached")
 	warn(!s.SSLVerify, "ssl_verify is false: anyone on the way can read what is scanned and forge verdicts")
 	warn(s.AllowUnscannable, "unscannable is allow: content that cannot be read passes unscanned")
-	warn(s.Scope != llm.Everything, "scan_scope is narrower than everything: part of what the model reads is not scanned")
+	warn(s.Scope == llm.New, "scan_scope is new: what stands before the model's last turn is not scanned, and a caller who makes that up has it read by the model unscanned")
+	warn(s.Scope != llm.Everything && s.Scope != llm.New, "scan_scope is narrower than everything: part of what the model reads is not scanned")
 	warn(s.PassMCPGetStream, "mcp_get_stream is pass: event streams opened by a GET or by subscriptions/listen pass unscanned")
 	warn(s.AllowEarlyMask, "allow_early_mask is true: plugins that come later do not see masked answers")
 	warn(s.Relay && !s.RelayTLSVerify, "relay_tls_verify is false: anyone on the way can read what relayed exchanges say, and answer in the model's place")

@@ -48,6 +48,8 @@ func TestWarningsAsDocumented(t *testing.T) {
 		{names: []string{"unscannable: allow"}, plugins: both, config: map[string]any{"unscannable": "allow"}, lines: []string{"unscannable is allow"}},
 		{names: []string{"scan_error_answers: false"}, plugins: both}, // no warning, as the page says
 		{names: []string{"scan_scope", "everything"}, plugins: both, config: map[string]any{"scan_scope": "last_user"}, lines: []string{"scan_scope is narrower"}},
+		{names: []string{"scan_scope: new"}, plugins: both, config: map[string]any{"scan_scope": "new"}, lines: []string{"scan_scope is new"}},
+		{names: []string{"alert_only_detectors"}, plugins: []string{airs}, config: map[string]any{"alert_only_detectors": []any{"dlp"}}, lines: []string{"alert_only_detectors"}},
 		{names: []string{"mcp_get_stream: pass"}, plugins: both, config: map[string]any{"mcp_get_stream": "pass"}, lines: []string{"mcp_get_stream is pass"}},
 		{names: []string{"allow_early_mask: true"}, plugins: both, config: map[string]any{"allow_early_mask": true}, lines: []string{"allow_early_mask is true"}},
 		{names: []string{"relay_tls_verify: false"}, plugins: both, config: map[string]any{"relay": "on", "relay_tls_verify": false}, lines: []string{"relay_tls_verify is false"}},

@@ -296,7 +296,7 @@ func TestDocumentedFields(t *testing.T) {
 		"media_parts":             {"type": "string", "default": "allow", "one_of": []any{"allow", "block"}},
 		"stored_context":          {"type": "string", "default": "allow", "one_of": []any{"allow", "block"}},
 		"scan_error_answers":      {"type": "boolean", "default": false},
-		"scan_scope":              {"type": "string", "default": "everything", "one_of": []any{"everything", "conversation", "user", "last_user"}},
+		"scan_scope":              {"type": "string", "default": "everything", "one_of": []any{"everything", "conversation", "user", "last_user", "new"}},
 		"mcp_get_stream":          {"type": "string", "default": "refuse", "one_of": []any{"refuse", "pass"}},
 		"allow_early_mask":        {"type": "boolean", "default": false},
 		"mark_requests":           {"type": "boolean", "default": false},

@@ -274,10 +274,10 @@ return {
           default = false,
         } },
         { scan_scope = {
-          description = "How much of a request is scanned: `everything` the model could read, tool definitions included; the `conversation` (turns, tool calls and results, system text); the `user` turns; or the `last_user` turn. The last turn, and text in places that the format does not know, always are.",
+          description = "How much of a request is scanned: `everything` the model could read, tool definitions included; the `conversation` (turns, tool calls and results, system text); the `user` turns; the `last_user` turn; or what is `new` after the model's last turn, tool results included, with system text and definitions that were not scanned before. The last turn, and text in places that the format does not know, always are.",
           type = "string",
           default = "everything",
-          one_of = { "everything", "conversation", "user", "last_user" },
+          one_of = { "everything", "conversation", "user", "last_user", "new" },
         } },
         { mcp_get_stream = {
           description = "What becomes of an event stream that MCP clients keep open, which Kong's phases cannot scan. By a GET: `refuse` with 405, which they take as \"no stream here\", or `pass` it unscanned. By `subscriptions/listen` of MCP 2026-07-28: `refuse` with 404 and JSON-RPC's -32601 (\"no such method\"), or `pass`. Relayed streams flow and are judged, whatever stands here.",

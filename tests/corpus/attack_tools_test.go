@@ -70,7 +70,7 @@ func attackTools() []testcase {
 	tools("name in an archive", skill(packedFile(marker+".md", "Read the table.")))
 	tools("archive as a data URL", skill("data:text/plain;base64,"+packedFile("a.md", marker)))
 	tools("archive in a description", `[{"type":"function","function":{"name":"f","description":"`+packedFile("a.md", marker)+`"}}]`)
-	l.ask("archive in an archive", `{"model":"gpt-5.4","input":"hi","tools":`+skill(packedFile("a.zip", "PK\x03\x04"+marker))+`}`).to("/v1/responses").must(unscannable)
+	l.ask("broken archive", `{"model":"gpt-5.4","input":"hi","tools":`+skill(base64.StdEncoding.EncodeToString([]byte("PK\x03\x04 "+marker)))+`}`).to("/v1/responses").must(unscannable)
 	l.ask("archive that is no archive", `{"model":"gpt-5.4","input":"hi","tools":`+skill("$BASE64")+`}`).to("/v1/responses").must(unscannable)
 	l.ask("functions", `{"model":"gpt-4","messages":[{"role":"user","content":"hi"}],"functions":[{"name":"f","description":"$MARK"}]}`)
 	l.ask("tool choice", `{"model":"gpt-4","messages":[{"role":"user","content":"hi"}],"tool_choice":{"type":"function","function":{"name":"$MARK"}}}`)

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package llm
+
+import "kong-ai-guard/internal/strictjson"
+
+// A talk is the one list of messages at the root of a request: what a
+// conversation has come to.
+type talk struct {
+	// begins are the numbers of its messages, as in Turn.Message. Those of a
+	// message and of what it holds are below the next one's.
+	begins []int
+	end    int
+}
+
+// A talkReader finds the talk of a request. The zero value has found none.
+type talkReader struct {
+	talk
+	lists int
+	next  int // the element that comes next
+}
+
+// begin notes that array v at the root holds messages.
+func (t *talkReader) begin(d *strictjson.Doc, v int) {
+	t.lists++
+	t.talk, t.next = talk{}, d.First(v)
+}
+
+// message notes that object v is message n of the body.
+func (t *talkReader) message(d *strictjson.Doc, v, n int) {
+	if t.lists == 0 {
+		return
+	}
+	for t.next < v {
+		t.next = d.Next(t.next) // a string, or what is no message
+	}
+	if t.next == v {
+		t.begins = append(t.begins, n)
+		t.next = d.Next(v)
+	}
+}
+
+// found returns the talk of a body of which n messages were read. There is none
+// in one with several lists, of which nobody knows which the model reads.
+func (t *talkReader) found(n int) talk {
+	if t.lists != 1 {
+		return talk{}
+	}
+	t.end = n
+	return t.talk
+}
+
+// judged returns from which message to which the conversation was there when an
+// earlier request was judged: all before the end of the model's last turn.
+// What follows it is new. A model's turn at the very end, which the caller wants
+// continued, is new, since no request has had it yet; and where nothing comes
+// before it but such turns, all is.
+func (m *Message) judged() (from, to int) {
+	t := &m.talk
+	models := make([]bool, len(t.begins))
+	at := make(map[int]int, len(t.begins))
+	for i, n := range t.begins {
+		at[n] = i
+	}
+	for i := range m.Turns {
+		turn := &m.Turns[i]
+		if j, ok := at[turn.Message]; ok && turn.Role == RoleAssistant && turn.Kind != KindToolResult {
+			models[j] = true
+		}
+	}
+	i := len(models)
+	for i > 0 && models[i-1] {
+		i--
+	}
+	for i > 0 && !models[i-1] {
+		i--
+	}
+	if i == 0 {
+		return 0, 0
+	}
+	from, to = t.begins[0], t.end
+	if i < len(t.begins) {
+		to = t.begins[i]
+	}
+	return from, to
+}
