@@ -57,7 +57,7 @@ func (c *testcase) answersAlone() bool {
 	in := func(body string) bool {
 		return slices.ContainsFunc(markers, func(mark string) bool { return strings.Contains(body, mark) })
 	}
-	return !c.onAnswer && in(c.answer.body) && !in(c.request.body)
+	return !c.onAnswer && !in(c.request.body) && (c.want == listenRefused || in(c.answer.body))
 }
 
 // TestMonitoredCorpus plays every attack through both plugins in monitor mode, by

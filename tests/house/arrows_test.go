@@ -20,6 +20,7 @@ const module = "kong-ai-guard/"
 var layers = [][]string{
 	{"internal/strictjson", "internal/eventstream", "internal/mediatype", "internal/secretfile", "internal/kongschema", "internal/kongrules", "internal/pdk", "internal/telemetry", "internal/tracing", "internal/relay", "internal/sim/procfs"},
 	{"internal/contentcoding", "internal/formdata", "internal/audit"},
+	{"internal/archive"},
 	{"internal/sim/awsframe", "internal/sim/fakeairs", "internal/sim/fakellm", "internal/sim/fakenoma", "internal/sim/kongtest", "internal/sim/realkong", "internal/sim/recording"},
 	{"internal/llm"},
 	{"internal/scan", "internal/release"},

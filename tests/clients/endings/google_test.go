@@ -49,7 +49,7 @@ type interactionError struct{ code, message string }
 func (e *interactionError) Error() string { return e.code + ": " + e.message }
 
 func TestGoogleInteractions(t *testing.T) {
-	run(t, client{framing: llm.Events, events: []string{
+	run(t, client{errorsOnly: true, framing: llm.Events, events: []string{
 		"event: interaction.created\ndata: {\"event_type\":\"interaction.created\",\"interaction\":{\"id\":\"v1_1\",\"object\":\"interaction\",\"model\":\"m\",\"status\":\"in_progress\"}}\n\n",
 		"event: step.start\ndata: {\"event_type\":\"step.start\",\"index\":0,\"step\":{\"type\":\"model_output\"}}\n\n",
 		"event: step.delta\ndata: {\"event_type\":\"step.delta\",\"index\":0,\"delta\":{\"type\":\"text\",\"text\":\"The ferry \"}}\n\n",
