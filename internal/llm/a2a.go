@@ -153,6 +153,14 @@ func (r *reader) isTold(v int) bool {
 	return r.isTask(v) || r.isMessage(v)
 }
 
+// wrapsTold reports whether object v holds what an agent tells as its result. Clients
+// take an envelope that JSON-RPC forbids, with a member too many or without a
+// version.
+func (r *reader) wrapsTold(v int) bool {
+	result := r.doc.Member(v, "result")
+	return result >= 0 && r.isObject(result) && r.isTold(result)
+}
+
 // isTask reports whether object v is a task, of which MCP's has no state.
 func (r *reader) isTask(v int) bool {
 	s := r.doc.Member(v, "status")
@@ -183,7 +191,7 @@ func (r *reader) plainA2A(in Input) *shape {
 	case in.Leg == ResponseLeg && in.Request != nil && in.Request.Format == A2A, in.Leg == ResponseLeg && f == A2A:
 		return a2aResult
 	case in.Leg == ResponseLeg:
-		if (in.Request == nil || in.Request.Format == None || in.Request.Format == Unknown) && r.isTold(root) {
+		if (in.Request == nil || in.Request.Format == None || in.Request.Format == Unknown) && (r.isTold(root) || r.wrapsTold(root)) {
 			return a2aResult
 		}
 		return nil
@@ -196,9 +204,12 @@ func (r *reader) plainA2A(in Input) *shape {
 }
 
 // a2aPlace returns the place of what object v says in a stream, as clients put it
-// together: an artifact goes on in events that append to it, a message in those
-// that have its id, and nothing else does. Texts are numbered as they begin, so
-// that what a client shows one after the other is one text, too.
+// together. An artifact goes on in events that append to it, whatever task they
+// name (a2a-python, client/artifact_aggregator): see assembler.add. What the agent
+// says of its work is one text, since agents send a sentence in several messages,
+// each with an id of its own, and other events between them. Nobody adds to a
+// history. Texts are numbered as they begin, those of artifacts behind all others,
+// so that what a client shows one after the other is one text, too.
 func (r *reader) a2aPlace(a at, s *shape, v int) at {
 	switch s {
 	case a2aResult:
@@ -206,27 +217,36 @@ func (r *reader) a2aPlace(a at, s *shape, v int) at {
 		if id := r.member(v, "taskId", "task_id", "id"); id != "" {
 			a.task = id
 		}
+		// Parsers that convert values take "true" and 1 for true.
 		more := r.doc.Member(v, "append")
-		a.more = more >= 0 && r.doc.Kind(more) == strictjson.True
+		a.more = more >= 0 && r.doc.Kind(more) != strictjson.False && r.doc.Kind(more) != strictjson.Null
 	case a2aArtifact:
-		a.joined = true
-		a.thread = threadOf("artifact", a.task, r.member(v, "artifactId", "artifact_id"))
+		a.joined, a.thread = true, artifactThread(r.member(v, "artifactId", "artifact_id"))
 		a.block = r.asm.a2aBlock(&r.budget, a.thread, a.more)
 	case a2aMessage:
-		a.joined = true
-		id := r.member(v, "messageId", "message_id")
-		a.thread = threadOf("message", a.task, id)
-		a.block = r.asm.a2aBlock(&r.budget, a.thread, id != "")
+		if a.joined, a.thread = true, messageThread; r.inArray(v) {
+			a.thread = historyThread
+		}
+		a.block = r.asm.a2aBlock(&r.budget, a.thread, a.thread == messageThread)
 	}
 	return a
 }
+
+// The threads of A2A: one of what the agent says, one of histories, and those of
+// artifacts, whose texts are numbered from artifactBlocks on.
+const (
+	messageThread   uint64 = 1
+	historyThread   uint64 = 2
+	artifactThreads uint64 = 1 << 63
+	artifactBlocks         = 1 << 40
+)
 
 // threadSeed is another one in each process: an agent that could make two threads
 // one would have its words read among others.
 var threadSeed = maphash.MakeSeed()
 
-func threadOf(kind, task, id string) uint64 {
-	return maphash.Comparable(threadSeed, [3]string{kind, task, id})
+func artifactThread(id string) uint64 {
+	return maphash.String(threadSeed, id) | artifactThreads
 }
 
 // tell prepares for an event of A2A.
@@ -249,8 +269,12 @@ func (m *assembler) a2aBlock(b *budget, thread uint64, more bool) int {
 		b.take(groupBytes)
 	}
 	m.begun++
-	m.threads[thread] = m.begun
-	return m.begun
+	n = m.begun
+	if thread >= artifactThreads {
+		n += artifactBlocks
+	}
+	m.threads[thread] = n
+	return n
 }
 
 // a2a adds what agents say to each other.
@@ -285,6 +309,7 @@ func a2a() {
 	t.add(fIdent, "id", "taskId", "task_id", "contextId", "context_id", "nextPageToken", "next_page_token", "createdAt", "lastModified")
 	t.add(fSetting, "append", "lastChunk", "last_chunk", "final", "pageSize", "page_size", "totalSize", "total_size", "historyLength")
 	t.add(field{rule: enum, shape: a2aStatus}, "status")
+	t.add(field{rule: other, shape: a2aResult}, "result") // of an envelope that is none: see wrapsTold
 	t.add(field{rule: other, shape: a2aArtifact}, "artifact", "artifacts")
 	t.add(field{rule: text, kind: KindText, role: RoleAssistant, shape: a2aMessage, slot: "text"}, "message", "history")
 	t.add(field{rule: other, shape: a2aResult}, "task", "tasks", "statusUpdate", "status_update", "artifactUpdate", "artifact_update")
@@ -304,7 +329,7 @@ func a2a() {
 		m.add(field{rule: other}, "metadata")
 	}
 	a2aArtifact.add(field{rule: text, kind: KindText, role: RoleAssistant, shape: a2aPart, slot: "text", joined: true}, "parts")
-	a2aArtifact.add(fDocument, "name", "description")
+	a2aArtifact.add(field{rule: text, kind: KindDocument, slot: slotRepeated}, "name", "description")
 
 	a2aPart.add(fEnum, "kind", "type")
 	a2aPart.add(field{rule: other, shape: a2aFile}, "file")

@@ -93,7 +93,7 @@ func TestAddAFormat(t *testing.T) {
 // models that the sandbox plays against each other.
 func TestFormatsAreComplete(t *testing.T) {
 	noAPI := []Format{None, Unknown, Text, Form, Media}
-	noModel := []Format{Gemini, BedrockConverse, BedrockInvoke, Cohere, AnthropicAgents, TGI, A2A} // the sandbox has none of these
+	noModel := []Format{Gemini, BedrockConverse, BedrockInvoke, Cohere, AnthropicAgents, TGI} // the sandbox has none of these
 	golden := goldenFormats(t)
 	played := sourceOf(t, "fakellm")
 

@@ -98,6 +98,9 @@ func rpcRefusal(r *Refusal, id []byte) []byte {
 	o.raw("code", strconv.Itoa(code))
 	o.str("message", r.Message)
 	o.open("data")
+	if r.Format == A2A {
+		o.str("error", r.Message) // all that a2a-go tells of an error whose code it does not know
+	}
 	o.names(r)
 	o.json("details", r.Details)
 	o.close()

@@ -186,7 +186,11 @@ func (m *assembler) thread(r *reader, slot string) (classID, pathID int32) {
 func (m *assembler) add(r *reader, a at, slot string, v int) {
 	s, _ := m.text(r, a, slot)
 	if slot != "" {
-		s.under(r, m.paths.names(&r.budget, r.path), a.role)
+		name := m.paths.names(&r.budget, r.path)
+		if m.told { // clients that go by an artifact's task read its pieces alone
+			name = m.paths.child(&r.budget, name, []byte(a.task), -1)
+		}
+		s.under(r, name, a.role)
 	}
 	s.piece(r, v)
 	if slot == slotTranscript || strings.HasSuffix(m.class, "audio_transcript") {
@@ -241,6 +245,8 @@ const (
 	slotProbs        = "logprobs"
 	slotAlternatives = "alternatives"
 	slotNames        = "names"
+	// slotRepeated is of what each event says once more, and nobody joins.
+	slotRepeated = "repeated"
 )
 
 // piece adds every string and number below v. Where its meaning is not known,
@@ -305,6 +311,13 @@ func (r *reader) pieces(a at, f field, v int, l label) error {
 		}
 	case strictjson.String:
 		s := r.labelled(a, f.slot, l)
+		if r.asm.told && l.size > 0 { // each event repeats what belongs to all
+			said := d.Bytes(v)
+			if len(said) > 0 && bytes.Equal(s.buf[s.last:], said) {
+				return nil
+			}
+			s.last = len(s.buf)
+		}
 		if f.slot != "" {
 			s.under(r, r.asm.paths.names(&r.budget, r.path), a.role)
 		}
@@ -357,6 +370,20 @@ func (r *reader) label(l label) []byte {
 		}
 	}
 	return out
+}
+
+// once adds a text that nobody joins to another, unless it was said.
+func (r *reader) once(a at, text []byte) {
+	if len(text) == 0 {
+		return
+	}
+	a.block, a.call, a.apart = 0, 0, true
+	m := r.asm
+	s, made := m.of(r, threadKey{kind: a.kind, slot: slotRepeated, path: m.paths.child(&r.budget, namesRoot, text, -1), choice: a.choice, copy: a.copy}, a)
+	if made {
+		r.take(len(text))
+		s.buf, s.fixed = append(s.buf, text...), false
+	}
 }
 
 // name adds names that have no value to stand beside.

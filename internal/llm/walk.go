@@ -326,8 +326,8 @@ func (r *reader) speaker(a *at, role *Role, s *shape, name []byte, c int) bool {
 			a.found = a.found || bytes.HasSuffix(kind, []byte("search_result"))
 		}
 	case "thought":
-		// Gemini's; clients of deltas do not look at it.
-		if s.block && !s.delta && r.doc.Kind(c) == strictjson.True {
+		// Gemini's; clients of deltas and of A2A do not look at it.
+		if s.block && !s.delta && s != a2aPart && r.doc.Kind(c) == strictjson.True {
 			a.kind = KindReasoning
 		}
 	default:
@@ -701,7 +701,9 @@ func (r *reader) str(a at, f field, v int) error {
 // one.
 func (r *reader) text(a at, f field, v int) {
 	if r.asm != nil {
-		if len(r.doc.Raw(v)) > len(`""`) {
+		if f.slot == slotRepeated {
+			r.once(a, r.doc.Bytes(v))
+		} else if len(r.doc.Raw(v)) > len(`""`) {
 			slot := f.slot
 			if slot == "text" && a.kind == KindToolCall {
 				slot = slotArguments

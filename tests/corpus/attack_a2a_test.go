@@ -103,6 +103,17 @@ func attackA2A() []testcase {
 		a2aResult(`{"artifact_update":{"task_id":"t","artifact":{"artifact_id":"a","parts":[{"text":"$TAIL"}]},"append":true}}`))
 	stream("status after status", a2aStatus("m-1", "$HEAD"), a2aStatus("m-2", "$TAIL"))
 	stream("one message in pieces", a2aStatus("m-1", "$HEAD"), a2aArtifact("a", text("ok"), "false"), a2aStatus("m-1", "$TAIL"))
+	other := a2aArtifact("b", text("and so on, "), "false")
+	again := func(name, old, more string) {
+		stream(name, a2aArtifact("a", text("$HEAD"), "false"), other, strings.Replace(a2aArtifact("a", text("$TAIL"), "true"), old, more, 1))
+	}
+	again("append is a text", `"append":true`, `"append":"true"`)
+	again("another task's id", a2aTask, `"taskId":"t-2"`)
+	again("a thought", `"kind":"text"`, `"kind":"text","thought":true`)
+	again("a member beside the result", `"id":"q-1"`, `"id":"q-1","trace":1`)
+	again("no version", `"jsonrpc":"2.0",`, ``)
+	stream("status messages around an artifact", a2aStatus("m-1", "$HEAD"), other, a2aStatus("m-2", "$TAIL"))
+	stream("artifacts around a status message", a2aArtifact("a", text("$HEAD"), "false"), a2aStatus("m-1", "still at it"), a2aArtifact("c", text("$TAIL"), "false"))
 	stream("data", a2aArtifact("a", `{"kind":"data","data":{"a":"$MARK"}}`, "false"))
 	stream("metadata", a2aResult(`{"kind":"status-update",`+a2aTask+`,"status":{"state":"working"},"metadata":{"a":"$MARK"}}`))
 	l.stream("by its own path", `{"artifactUpdate":{`+a2aTask+`,"artifact":{"artifactId":"a","parts":[{"text":"$HEAD"}]}}}`,
@@ -126,6 +137,11 @@ func goodA2A() []testcase {
 		`{"jsonrpc":"2.0","id":4,"result":{"taskId":"t-1","pushNotificationConfig":{"id":"p-1","url":"https://hooks.example/a2a"}}}`)
 	l.pass("card", "/.well-known/agent-card.json", "", `{"protocolVersion":"0.3.0","name":"Ferry agent","description":"Books ferries.","url":"https://agent.example/a2a","version":"1.0.0","capabilities":{"streaming":true},"defaultInputModes":["text/plain"],"defaultOutputModes":["text/plain"],"skills":[{"id":"book","name":"Book","description":"Books a seat.","tags":["ferry"],"examples":["Book the ferry at noon."]}]}`).by("GET")
 	l.pass("by its own path", "/v1/message:send", `{"message":{"role":"ROLE_USER","messageId":"m-1","parts":[{"text":"When?"}]}}`, `{"message":{"role":"ROLE_AGENT","messageId":"m-2","parts":[{"text":"At noon."}]}}`)
+	said := make([]string, 40) // what each event says of its artifact is the same
+	for i := range said {
+		said[i] = a2aResult(`{"kind":"artifact-update",` + a2aTask + `,"metadata":{"agent":"ferry-agent"},"artifact":{"artifactId":"a","name":"Times of the ferry","description":"When it leaves.","parts":[` + text("noon, ") + `]},"append":` + []string{"false", "true"}[min(i, 1)] + `}`)
+	}
+	l.passStream("a stream of many events", a2aPath, strings.Replace(a2aSend, "message/send", "message/stream", 1), said...)
 	l.passStream("stream", a2aPath, strings.Replace(a2aSend, "message/send", "message/stream", 1),
 		a2aResult(`{"kind":"task","id":"363422be-b0f9-4692-a24d-278670e7c7f1","contextId":"c-1","status":{"state":"submitted"}}`), a2aStatus("m-2", "Looking it up."),
 		a2aArtifact("a", text("At no"), "false"), a2aArtifact("a", text("on."), "true"),

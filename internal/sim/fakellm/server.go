@@ -3,9 +3,9 @@
 // Package fakellm is a stand-in for the models behind the gateway, for tests
 // and for trying things out: OpenAI's chat completions, completions,
 // responses, conversations, embeddings and models, Anthropic's messages and
-// batches of them, Google's interactions, Ollama's chat and an MCP server. It is
-// as strict as the real ones about paths, methods, types and
-// required fields, answers in their shapes, and says what it says by the few
+// batches of them, Google's interactions, Ollama's chat, an MCP server and an
+// agent that speaks A2A. It is as strict as the real ones about paths, methods,
+// types and required fields, answers in their shapes, and says what it says by the few
 // rules of reply.
 package fakellm
 
@@ -93,6 +93,11 @@ var endpoints = map[string]endpoint{
 	"/v1/messages":         {http.MethodPost, anthropicProblem, (*Server).messages},
 	"/v1/messages/batches": {http.MethodPost, anthropicProblem, (*Server).makeBatch},
 	"/api/chat":            {http.MethodPost, ollamaProblem, (*Server).ollamaChat},
+	a2aPath:                {http.MethodPost, a2aProblem, (*Server).a2a},
+	"/v1/message:send":     {http.MethodPost, a2aProblem, (*Server).a2aSend},
+	"/v1/message:stream":   {http.MethodPost, a2aProblem, (*Server).a2aSendStreaming},
+
+	"/.well-known/agent-card.json": {http.MethodGet, a2aProblem, (*Server).a2aCard},
 }
 
 // A call is one request and where its answer goes.
