@@ -133,7 +133,9 @@ func serveTurn(t *testing.T, w http.ResponseWriter, req *http.Request, c *client
 	for _, event := range c.events {
 		r.Told.Note(c.framing, []byte(event))
 		_, _ = io.WriteString(w, event)
-		_ = http.NewResponseController(w).Flush()
+		if !c.atOnce {
+			_ = http.NewResponseController(w).Flush()
+		}
 	}
 	_, _ = w.Write(llm.RenderEnding(r, c.framing, c.id))
 }
