@@ -328,6 +328,8 @@ func a2a() {
 		m.add(field{rule: text, kind: inherit, shape: a2aPart, slot: "text", joined: true}, "parts")
 		m.add(field{rule: other}, "metadata")
 	}
+	// What an agent keeps of a context or a task it reads again.
+	a2aSent.add(field{rule: ident, unseen: UnseenConversation}, "contextId", "context_id", "taskId", "task_id", "referenceTaskIds", "reference_task_ids")
 	a2aArtifact.add(field{rule: text, kind: KindText, role: RoleAssistant, shape: a2aPart, slot: "text", joined: true}, "parts")
 	a2aArtifact.add(field{rule: text, kind: KindDocument, slot: slotRepeated}, "name", "description")
 

@@ -138,3 +138,33 @@ func TestA2AStreamsAreJoinedAsClientsDo(t *testing.T) {
 		})
 	}
 }
+
+// TestA2APartsAreJoinedAsClientsDo is the same for parts of one message, in
+// requests and answers that are no streams.
+func TestA2APartsAreJoinedAsClientsDo(t *testing.T) {
+	for _, beside := range []string{
+		`"kind":"text"`, `"type":"thinking"`, `"type":"tool_use"`, `"type":"x_call","name":"f"`, `"type":"tool_result"`, `"type":"reasoning"`,
+		`"thought":true`, `"role":"tool"`, `"tool_call_id":"c"`, `"metadata":{"thought":true}`, `"mediaType":"text/plain"`, `"filename":"a.txt"`, `"index":4`,
+		`"annotations":{}`, `"cache_control":{"type":"ephemeral"}`, `"id":"p"`,
+	} {
+		parts := `"role":"agent","messageId":"m","parts":[{"kind":"text","text":"the grey he"},{` + beside + `,"text":"ron hides"}]`
+		for _, tt := range []struct {
+			leg  Leg
+			body string
+		}{
+			{RequestLeg, `{"jsonrpc":"2.0","id":1,"method":"message/send","params":{"message":{` + parts + `}}}`},
+			{ResponseLeg, `{"jsonrpc":"2.0","id":1,"result":{"kind":"message",` + parts + `}}`},
+			{ResponseLeg, `{"jsonrpc":"2.0","id":1,"result":{"task":{"id":"t","status":{"state":"TASK_STATE_WORKING","message":{` + parts + `}}}}}`},
+			{ResponseLeg, `{"artifactUpdate":{"artifact":{"artifactId":"a",` + parts + `}}}`},
+		} {
+			m, err := Read(Input{Leg: tt.leg, Path: "/", Body: []byte(tt.body)}, testLimits)
+			if err != nil {
+				t.Errorf("%s: %v", tt.body, err)
+				continue
+			}
+			if !slices.ContainsFunc(m.Turns, func(turn Turn) bool { return strings.Contains(turn.Text, a2aSaid) }) {
+				t.Errorf("%s: %q is in none of %+v", tt.body, a2aSaid, m.Turns)
+			}
+		}
+	}
+}

@@ -56,6 +56,10 @@ func TestUnseen(t *testing.T) {
 		{"Ollama's context", "/api/generate", `{"model":"m","prompt":"hi","context":[1,2,3]}`, "conversation"},
 		{"Cohere's conversation", "/v1/chat", `{"message":"hi","conversation_id":"c1","connectors":[{"id":"web"}]}`, "conversation store"},
 
+		{"a context of A2A", "/", `{"jsonrpc":"2.0","id":1,"method":"message/send","params":{"message":{"role":"user","messageId":"m","contextId":"c-1","parts":[]}}}`, "conversation"},
+		{"tasks of A2A", "/v1/message:send", `{"message":{"role":"ROLE_USER","messageId":"m","parts":[{"text":"hi"}],"referenceTaskIds":["t-1"]}}`, "conversation"},
+		{"a new task of A2A", "/", `{"jsonrpc":"2.0","id":1,"method":"message/send","params":{"message":{"role":"user","messageId":"m","contextId":"","referenceTaskIds":[],"parts":[]}}}`, ""},
+
 		{"nothing", chat, `{"model":"m","messages":[{"role":"user","content":"hi"}]}`, ""},
 		{"null and empty", responses, `{"model":"m","input":"hi","previous_response_id":null,"conversation":"","container":null,"tools":[{"type":"file_search","vector_store_ids":[]}]}`, ""},
 		{"a caller's tool", chat, `{"model":"m","messages":[{"role":"user","content":"hi"}],"tools":[{"type":"function","function":{"name":"f","parameters":{"type":"object","properties":{"file_id":{"type":"string","default":"x"},"container":{"const":"a"}}}}}]}`, ""},

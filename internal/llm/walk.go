@@ -271,6 +271,9 @@ func (r *reader) enter(a at, s *shape, v int) (at, callMembers) {
 	if !s.message && !s.block && !s.choice && r.asm == nil {
 		return a, call
 	}
+	if s == a2aPart { // its clients look at nothing but what it holds
+		return a, call
+	}
 	if s.message && r.asm == nil { // a stream is one message, in pieces
 		a.message = r.messages
 		r.talk.message(r.doc, v, r.messages)
@@ -326,8 +329,8 @@ func (r *reader) speaker(a *at, role *Role, s *shape, name []byte, c int) bool {
 			a.found = a.found || bytes.HasSuffix(kind, []byte("search_result"))
 		}
 	case "thought":
-		// Gemini's; clients of deltas and of A2A do not look at it.
-		if s.block && !s.delta && s != a2aPart && r.doc.Kind(c) == strictjson.True {
+		// Gemini's; clients of deltas do not look at it.
+		if s.block && !s.delta && r.doc.Kind(c) == strictjson.True {
 			a.kind = KindReasoning
 		}
 	default:
