@@ -73,6 +73,11 @@ func TestPayloads(t *testing.T) {
 			s.Header = http.Header{"Mcp-Session-Id": {strings.Repeat("s", 101)}}
 			return s
 		}},
+		{name: "scaffolding-apart", scan: func() *scan.Scan {
+			s := scanOf(t, chatPath, `{"messages":[{"role":"user","content":[{"type":"text","text":"Mend it."},{"type":"text","text":"<system-reminder>\nBe brief.\n</system-reminder>"}]}]}`, "")
+			s.Turns = s.Message.Separate(s.Turns, nil).Turns
+			return s
+		}},
 		{name: "nothing-known", scan: func() *scan.Scan {
 			s := scanOf(t, chatPath, `{"messages":[{"role":"user","content":"hi"}]}`, "")
 			s.Identity, s.RequestID = scan.Identity{}, ""

@@ -31,6 +31,12 @@ func sent(t *testing.T, applicationID string, s *scan.Scan) fakenoma.Request {
 	return calls[0]
 }
 
+// apart is a scan in which scaffolding stands apart from what users say.
+func apart(s *scan.Scan) *scan.Scan {
+	s.Turns = s.Message.Separate(s.Turns, nil).Turns
+	return s
+}
+
 func decoded(t *testing.T, text string) any {
 	t.Helper()
 	var v any
@@ -76,6 +82,10 @@ func TestInput(t *testing.T) {
 			{"type":"message","role":"assistant","content":[{"type":"output_text","text":"ok"}]},
 			{"type":"message","role":"user","content":[{"type":"input_text","text":"Second user message"}]}]`},
 		{"TV03 TV76 an answer", answer(reply(0, "I'm doing well, thank you!")), `[{"type":"message","role":"assistant","content":[{"type":"output_text","text":"I'm doing well, thank you!"}]}]`},
+		{"scaffolding apart", apart(request(prompt(0, "<system-reminder>\nBe brief.\n</system-reminder>\nMend it."), prompt(1, "Now."))), `[
+			{"type":"message","role":"system","content":[{"type":"input_text","text":"<system-reminder>\nBe brief.\n</system-reminder>"}]},
+			{"type":"message","role":"user","content":[{"type":"input_text","text":"\nMend it."}]},
+			{"type":"message","role":"user","content":[{"type":"input_text","text":"Now."}]}]`},
 		{"TV23 an image", media(request(), picture(0, url)), `[{"type":"message","role":"user","content":[{"type":"input_image","image_url":"https://example.com/image.jpg","detail":"auto"}]}]`},
 		{"TV24 text and image", media(request(prompt(0, "What's in this image?")), picture(0, url)), `[{"type":"message","role":"user","content":[{"type":"input_text","text":"What's in this image?"},{"type":"input_image","image_url":"https://example.com/image.jpg","detail":"auto"}]}]`},
 		{"TV25 two images", media(request(prompt(0, "Compare")), picture(0, url), picture(0, data)), `[{"type":"message","role":"user","content":[{"type":"input_text","text":"Compare"},{"type":"input_image","image_url":"https://example.com/image.jpg","detail":"auto"},{"type":"input_image","image_url":"data:image/jpeg;base64,/9j/4AAQSkZJRg==","detail":"auto"}]}]`},
