@@ -224,15 +224,30 @@ func (s *Separated) add(from, end int) {
 				}
 			}
 		case s.joined[i] != nil:
-			if t := s.source[i]; len(s.joined[i]) > 0 {
-				if t.Text = s.rejoined(i, nil); strings.TrimSpace(t.Text) != "" {
-					s.put(t, origin{i, -1})
-				}
+			if s.speaking(i) > 1 { // else it says what one of the others says
+				t := s.source[i]
+				t.Text = s.rejoined(i, nil)
+				s.put(t, origin{i, -1})
 			}
 		default:
 			s.put(s.source[i], origin{i, -1})
 		}
 	}
+}
+
+// speaking is of how many turns a joined one has somebody's words.
+func (s *Separated) speaking(joined int) int {
+	n := 0
+	for _, seam := range s.joined[joined] {
+		said := s.source[seam.turn].Text
+		if s.parts[seam.turn] != nil {
+			said = s.words(seam.turn, nil)
+		}
+		if strings.TrimSpace(said) != "" {
+			n++
+		}
+	}
+	return n
 }
 
 func (s *Separated) put(t Turn, from origin) {
