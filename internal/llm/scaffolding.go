@@ -14,13 +14,14 @@ import (
 // wrappers are the names of the elements around such text. Each is one that its
 // program writes by itself and no user types.
 var wrappers = []string{
-	"system-reminder", // Claude Code; OpenCode (packages/opencode/src/session/prompt.ts)
+	"system-reminder", // Claude Code and OpenCode, as programs say that read their sessions
 
-	// Codex: codex-rs/protocol/src/protocol.rs; the permissions are in its models.rs.
+	// Codex: the first two are in openai/codex, codex-rs/protocol/src/protocol.rs,
+	// the others in programs that read its sessions.
 	"environment_context", "user_instructions", "permissions instructions", "collaboration_mode",
 	"apps_instructions", "skills_instructions", "plugins_instructions",
 
-	"environment_details", // Cline (src/core/task/index.ts), and those made from it
+	"environment_details", // Cline, and those made from it
 }
 
 // A segment is a piece of a text, which is scaffolding or somebody's words.
