@@ -93,13 +93,24 @@ func apartOf(m *Message) []Turn {
 	return slices.DeleteFunc(slices.Clone(m.Turns), func(t Turn) bool { return t.Joined })
 }
 
+// isOneText reports whether a text is read as itself alone: one can look like
+// another in base64, which is then read too.
+func isOneText(text string) bool {
+	body, err := json.Marshal(map[string]any{"choices": []any{map[string]any{"index": 0, "message": map[string]any{"role": "assistant", "content": text}}}})
+	if err != nil {
+		return false
+	}
+	m, err := Read(Input{Leg: ResponseLeg, Body: body, ContentType: "application/json"}, testLimits)
+	return err == nil && len(m.Turns) == 1
+}
+
 // TestStreamsAreWhole: however a text is cut into pieces, and however the
 // pieces of several texts are mixed, each text is read whole and once.
 func TestStreamsAreWhole(t *testing.T) {
 	for _, d := range dialects {
 		t.Run(d.name, func(t *testing.T) {
 			rapid.Check(t, func(t *rapid.T) {
-				texts := rapid.SliceOfNDistinct(rapid.StringMatching(`[a-zé"\\ ]{0,20}[a-z][a-z0-9 \n]{0,20}😀?`), 1, 3, rapid.ID[string]).Draw(t, "texts")
+				texts := rapid.SliceOfNDistinct(rapid.StringMatching(`[a-zé"\\ ]{0,20}[a-z][a-z0-9 \n]{0,20}😀?`).Filter(isOneText), 1, 3, rapid.ID[string]).Draw(t, "texts")
 				var b strings.Builder
 				left := make([]string, len(texts))
 				copy(left, texts)
