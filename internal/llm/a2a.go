@@ -4,7 +4,6 @@ package llm
 
 import (
 	"hash/maphash"
-	"strconv"
 	"strings"
 
 	"kong-ai-guard/internal/strictjson"
@@ -24,16 +23,7 @@ var a2aAPI = api{
 	paths:   []string{"/message:send", "/message:stream", "/.well-known/agent-card.json", "/.well-known/agent.json", "/extendedAgentCard"},
 	streams: []string{"/message:stream"},
 	grammar: a2a,
-	refuse: func(o *object, r *Refusal) {
-		o.open("error")
-		o.raw("code", strconv.Itoa(r.Status))
-		o.str("message", r.Message)
-		o.str("status", googleStatus(r.Status))
-		if r.Details != nil {
-			o.raw("details", "["+string(r.Details)+"]")
-		}
-		o.close()
-	},
+	refuse:  refuseGoogle,
 }
 
 var (

@@ -26,18 +26,21 @@ var geminiAPI = api{
 	answer:  func(s signs) bool { return s.has("candidates") },
 	array:   true, // when it is not asked for events
 	grammar: gemini,
-	refuse: func(o *object, r *Refusal) {
-		o.open("error")
-		o.raw("code", strconv.Itoa(r.Status))
-		o.str("message", r.Message)
-		o.str("status", googleStatus(r.Status))
-		if r.Details != nil {
-			o.raw("details", "["+string(r.Details)+"]")
-		}
-		o.close()
-	},
-	end:   endGemini,
-	voice: &voice{[]string{":generateContent", ":streamGenerateContent"}, geminiAsked, Events, sayGemini, flowGemini},
+	refuse:  refuseGoogle,
+	end:     endGemini,
+	voice:   &voice{[]string{":generateContent", ":streamGenerateContent"}, geminiAsked, Events, sayGemini, flowGemini},
+}
+
+// refuseGoogle writes an error as Google's APIs have it.
+func refuseGoogle(o *object, r *Refusal) {
+	o.open("error")
+	o.raw("code", strconv.Itoa(r.Status))
+	o.str("message", r.Message)
+	o.str("status", googleStatus(r.Status))
+	if r.Details != nil {
+		o.raw("details", "["+string(r.Details)+"]")
+	}
+	o.close()
 }
 
 func geminiAsked(s signs, _ string) *Asked {
