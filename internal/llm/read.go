@@ -131,7 +131,9 @@ func (r *reader) conclude(in Input, err error, again func(strictjson.Reading) (*
 	if in.Leg == RequestLeg && m.RPC == nil && m.Format != None {
 		m.Unseen |= unseenInPath(in.Path)
 	}
-	m.talk = r.talk.found(r.messages)
+	if !isAdded(m.Format, in.Path) {
+		m.talk = r.talk.found(r.messages)
+	}
 	if m.Model == "" && in.Request != nil {
 		m.Model = in.Request.Model
 	}

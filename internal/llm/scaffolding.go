@@ -14,13 +14,14 @@ import (
 // wrappers are the names of the elements around such text. Each is one that its
 // program writes by itself and no user types.
 var wrappers = []string{
-	"system-reminder", // Claude Code; OpenCode (packages/opencode/src/session/prompt.ts)
+	"system-reminder", // Claude Code and OpenCode, as programs say that read their sessions
 
-	// Codex: codex-rs/protocol/src/protocol.rs; the permissions are in its models.rs.
+	// Codex: the first two are in openai/codex, codex-rs/protocol/src/protocol.rs,
+	// the others in programs that read its sessions.
 	"environment_context", "user_instructions", "permissions instructions", "collaboration_mode",
 	"apps_instructions", "skills_instructions", "plugins_instructions",
 
-	"environment_details", // Cline (src/core/task/index.ts), and those made from it
+	"environment_details", // Cline, and those made from it
 }
 
 // maxWrappers bounds the wrappers that are taken out of one body, far above what a
@@ -232,15 +233,30 @@ func (s *Separated) add(from, end int) {
 				}
 			}
 		case s.joined[i] != nil:
-			if t := s.source[i]; len(s.joined[i]) > 0 {
-				if t.Text = s.rejoined(i, nil); strings.TrimSpace(t.Text) != "" {
-					s.put(t, origin{i, -1})
-				}
+			if s.speaking(i) > 1 { // else it says what one of the others says
+				t := s.source[i]
+				t.Text = s.rejoined(i, nil)
+				s.put(t, origin{i, -1})
 			}
 		default:
 			s.put(s.source[i], origin{i, -1})
 		}
 	}
+}
+
+// speaking is of how many turns a joined one has somebody's words.
+func (s *Separated) speaking(joined int) int {
+	n := 0
+	for _, seam := range s.joined[joined] {
+		said := s.source[seam.turn].Text
+		if s.parts[seam.turn] != nil {
+			said = s.words(seam.turn, nil)
+		}
+		if strings.TrimSpace(said) != "" {
+			n++
+		}
+	}
+	return n
 }
 
 func (s *Separated) put(t Turn, from origin) {

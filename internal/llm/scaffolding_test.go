@@ -137,6 +137,12 @@ func TestSeparateParts(t *testing.T) {
 		t.Errorf("turns %+v", s.Turns)
 	}
 
+	// What is joined of one part alone has been said.
+	_, s = separated(t, `{"messages":[{"role":"user","content":[{"type":"text","text":"mend"},{"type":"text","text":"<system-reminder>\nbe brief\n</system-reminder>"}]}]}`)
+	if d := cmp.Diff([]string{"system <system-reminder>\nbe brief\n</system-reminder>", "user mend"}, lines(s.Turns)); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+
 	// Without the message it is not known of what a turn is joined.
 	var gone *Message
 	if before := gone.Separate(m.Turns, nil); before == nil || slices.ContainsFunc(before.Turns, func(t Turn) bool { return t.Joined }) || len(before.Turns) != 3 {

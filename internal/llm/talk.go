@@ -2,7 +2,11 @@
 
 package llm
 
-import "kong-ai-guard/internal/strictjson"
+import (
+	"strings"
+
+	"kong-ai-guard/internal/strictjson"
+)
 
 // A talk is the one list of messages at the root of a request: what a
 // conversation has come to.
@@ -10,6 +14,7 @@ type talk struct {
 	// begins are the numbers of its messages, as in Turn.Message. Those of a
 	// message and of what it holds are below the next one's.
 	begins []int
+	others []int // those that somebody else than the model says, by their role
 	end    int
 }
 
@@ -18,6 +23,19 @@ type talkReader struct {
 	talk
 	lists int
 	next  int // the element that comes next
+	// goesOn says that the request names what its messages are added to.
+	goesOn bool
+}
+
+// goesOn are the members of a request's root that name what the messages beside
+// them go on with. The API keeps that, so none of those messages was there when
+// an earlier request was judged.
+var goesOn = wordSet(`previous_response_id previous_interaction_id conversation`)
+
+// isAdded reports whether the messages of a request are added to what its API
+// keeps: a conversation or thread of that path, or one that it makes.
+func isAdded(f Format, path string) bool {
+	return f == OpenAIConversations || unseenInPath(path)&UnseenConversation != 0 || strings.HasSuffix(strings.TrimRight(path, "/"), "/threads")
 }
 
 // begin notes that array v at the root holds messages.
@@ -26,8 +44,9 @@ func (t *talkReader) begin(d *strictjson.Doc, v int) {
 	t.talk, t.next = talk{}, d.First(v)
 }
 
-// message notes that object v is message n of the body.
-func (t *talkReader) message(d *strictjson.Doc, v, n int) {
+// message notes that object v is message n of the body. Own says that its role is
+// the model's, or that it has none.
+func (t *talkReader) message(d *strictjson.Doc, v, n int, own bool) {
 	if t.lists == 0 {
 		return
 	}
@@ -36,14 +55,18 @@ func (t *talkReader) message(d *strictjson.Doc, v, n int) {
 	}
 	if t.next == v {
 		t.begins = append(t.begins, n)
+		if !own {
+			t.others = append(t.others, n)
+		}
 		t.next = d.Next(v)
 	}
 }
 
 // found returns the talk of a body of which n messages were read. There is none
-// in one with several lists, of which nobody knows which the model reads.
+// in one with several lists, of which nobody knows which the model reads, and none
+// where the conversation is not in the request.
 func (t *talkReader) found(n int) talk {
-	if t.lists != 1 {
+	if t.lists != 1 || t.goesOn {
 		return talk{}
 	}
 	t.end = n
@@ -67,6 +90,9 @@ func (m *Message) judged() (from, to int) {
 		if j, ok := at[turn.Message]; ok && turn.Role == RoleAssistant && turn.Kind != KindToolResult {
 			models[j] = true
 		}
+	}
+	for _, n := range t.others { // with a part that is usually the model's
+		models[at[n]] = false
 	}
 	i := len(models)
 	for i > 0 && models[i-1] {

@@ -38,6 +38,15 @@ func TestNew(t *testing.T) {
 		{"a batch beside a conversation", "/v1/messages", `{"requests":[{"custom_id":"a","params":{"messages":[{"role":"user","content":"one"}]}}],"model":"m","max_tokens":9,"messages":[{"role":"user","content":"two"},{"role":"assistant","content":"three"},{"role":"user","content":"four"}]}`, "two,three"},
 		{"messages in a text", "/v1/completions", `{"prompt":"{\"messages\":[{\"role\":\"user\",\"content\":\"one\"},{\"role\":\"assistant\",\"content\":\"two\"},{\"role\":\"user\",\"content\":\"three\"}]}"}`, ""},
 		{"a tool's result called the model's", "/v1/messages", `{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"one"},{"role":"assistant","content":[{"type":"tool_result","tool_use_id":"t","content":"two"}]}]}`, ""},
+		{"items of a new conversation", "/v1/conversations", `{"items":[{"role":"user","content":"one"},{"role":"assistant","content":"two"},{"role":"user","content":"three"}]}`, ""},
+		{"items for a conversation", "/v1/conversations/conv_1/items", `{"items":[{"type":"message","role":"user","content":"one"},{"type":"message","role":"assistant","content":"two"},{"type":"message","role":"user","content":"three"}]}`, ""},
+		{"messages of a new thread", "/v1/threads", `{"messages":[{"role":"user","content":"one"},{"role":"assistant","content":"two"},{"role":"user","content":"three"}]}`, ""},
+		{"after a response that is kept", "/v1/responses", `{"model":"m","previous_response_id":"resp_1","input":[{"role":"user","content":"one"},{"role":"assistant","content":"two"},{"role":"user","content":"three"}]}`, ""},
+		{"in a conversation that is kept", "/v1/responses", `{"model":"m","conversation":{"id":"conv_1"},"input":[{"role":"user","content":"one"},{"role":"assistant","content":"two"},{"role":"user","content":"three"}]}`, ""},
+		{"after an interaction that is kept", "/v1beta/interactions", `{"model":"m","previous_interaction_id":"v1_a","input":[{"type":"user_input","content":[{"type":"text","text":"one"}]},{"type":"model_output","content":[{"type":"text","text":"two"}]},{"type":"user_input","content":[{"type":"text","text":"three"}]}]}`, ""},
+		{"after no response", "/v1/responses", `{"model":"m","previous_response_id":null,"conversation":"","input":[{"role":"user","content":"one"},{"role":"assistant","content":"two"},{"role":"user","content":"three"}]}`, "one,two"},
+		{"a part of the model's in a user's turn", "/v1beta/models/g:generateContent", `{"contents":[{"role":"user","parts":[{"text":"one"}]},{"role":"model","parts":[{"text":"two"}]},{"role":"user","parts":[{"executableCode":{"language":"PYTHON","code":"print(1)"}},{"text":"three"}]},{"role":"user","parts":[{"text":"four"}]}]}`, "one,two"},
+		{"two names for who speaks", "/v1/chat/completions", `{"messages":[{"role":"user","content":"one"},{"role":"assistant","content":"two"},{"role":"user","author":"assistant","content":"three"},{"role":"user","content":"four"}]}`, "one,two"},
 		{"bare strings", "/v1/responses", `{"model":"m","input":["one",{"role":"assistant","content":"two"},"three",{"role":"user","content":"four"}]}`, "two"},
 	} {
 		m, err := Read(Input{Path: tc.path, Body: []byte(tc.body)}, testLimits)

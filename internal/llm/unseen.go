@@ -80,9 +80,14 @@ var rootRefs = map[string]Unseen{
 // refer notes that a request refers to what member v of it names, unless that is
 // nothing.
 func (r *reader) refer(u Unseen, v int) {
-	if r.msg.Leg == RequestLeg && !r.empty(v) && r.doc.Kind(v) != strictjson.False && (!r.isString(v) || len(bytes.TrimSpace(r.doc.Bytes(v))) > 0) {
+	if r.msg.Leg == RequestLeg && r.names(v) {
 		r.msg.Unseen |= u
 	}
+}
+
+// names reports whether v is the name of something.
+func (r *reader) names(v int) bool {
+	return !r.empty(v) && r.doc.Kind(v) != strictjson.False && (!r.isString(v) || len(bytes.TrimSpace(r.doc.Bytes(v))) > 0)
 }
 
 // referInRoot looks for references in v, the root of a request.
@@ -92,6 +97,9 @@ func (r *reader) referInRoot(v int) {
 	}
 	for c := r.doc.First(v); c < r.doc.Next(v); c = r.doc.Next(c) {
 		name := r.doc.Name(c)
+		if v == strictjson.Root && r.inner == 0 && goesOn[string(name)] && r.names(c) {
+			r.talk.goesOn = true
+		}
 		if u := rootRefs[string(name)] | refs[string(name)]; u != 0 {
 			r.refer(u, c)
 			continue

@@ -276,7 +276,8 @@ func (r *reader) enter(a at, s *shape, v int) (at, callMembers) {
 	}
 	if s.message && r.asm == nil { // a stream is one message, in pieces
 		a.message = r.messages
-		r.talk.message(r.doc, v, r.messages)
+		by := roleOf([]byte(r.member(v, "role")), RoleNone)
+		r.talk.message(r.doc, v, r.messages, by == RoleNone || by == RoleAssistant)
 		r.messages++
 		r.carries = r.carries || r.refers(v)
 		if r.isReference(v) && string(r.doc.Name(v)) != "prompt" {
