@@ -24,6 +24,10 @@ var wrappers = []string{
 	"environment_details", // Cline, and those made from it
 }
 
+// maxWrappers bounds the wrappers that are taken out of one body, far above what a
+// long session has. Each becomes a turn, which takes more memory than it took text.
+const maxWrappers = 4000
+
 // A segment is a piece of a text, which is scaffolding or somebody's words.
 type segment struct {
 	text     string
@@ -33,8 +37,8 @@ type segment struct {
 // divide returns the segments of a text, nil where nothing is certainly scaffolding: each
 // wrapper has to have lines of its own from its start to its end and must not hold
 // another, and nothing in the text may look like a wrapper that it is not. Put
-// together, the segments are the text.
-func divide(text string) []segment {
+// together, the segments are the text. One with more than most wrappers stays whole.
+func divide(text string, most int) []segment {
 	var found []segment
 	done, open := 0, -1 // open is where the wrapper that is open starts
 	name := ""
@@ -55,6 +59,9 @@ func divide(text string) []segment {
 			open, name = at, which
 			at += len(which) + len("<>")
 		case end && open >= 0 && which == name && blankAfter(text[at+len(which)+len("</>"):]):
+			if most--; most < 0 {
+				return nil
+			}
 			at += len(which) + len("</>")
 			if done < open {
 				found = append(found, segment{text: text[done:open]})
@@ -140,14 +147,18 @@ type seamed struct {
 // in them was not put there by the user's program.
 func (m *Message) Separate(turns []Turn, picked []int) *Separated {
 	parts := make([][]segment, len(turns))
-	any := false
+	room := maxWrappers
 	for i := range turns {
 		if t := &turns[i]; t.Role == RoleUser && t.Kind == KindText && !t.Joined && !t.Beside {
-			parts[i] = divide(t.Text)
-			any = any || parts[i] != nil
+			parts[i] = divide(t.Text, room)
+			for _, p := range parts[i] {
+				if p.scaffold {
+					room--
+				}
+			}
 		}
 	}
-	if !any {
+	if room == maxWrappers {
 		return nil
 	}
 	s := &Separated{source: turns, parts: parts, joined: make([][]seamed, len(turns))}
@@ -165,6 +176,12 @@ func (m *Message) Separate(turns []Turn, picked []int) *Separated {
 
 // findSeams notes for the joined turns what they have of divided ones.
 func (m *Message) findSeams(s *Separated, picked []int) {
+	divided := make(map[int]bool) // by message
+	for i, p := range s.parts {
+		if p != nil {
+			divided[s.source[i].Message] = true
+		}
+	}
 	for i := range s.source {
 		t := &s.source[i]
 		if !t.Joined {
@@ -172,7 +189,7 @@ func (m *Message) findSeams(s *Separated, picked []int) {
 		}
 		if m == nil || int(t.to) > len(m.shares) {
 			// Its parts are not known, and say it all.
-			if divided(s, t.Message) {
+			if divided[t.Message] {
 				s.joined[i] = []seamed{}
 			}
 			continue
@@ -194,15 +211,6 @@ func (m *Message) findSeams(s *Separated, picked []int) {
 			s.joined[i] = seams
 		}
 	}
-}
-
-func divided(s *Separated, message int) bool {
-	for i := range s.source {
-		if s.parts[i] != nil && s.source[i].Message == message {
-			return true
-		}
-	}
-	return false
 }
 
 // add adds the turns of one message, scaffolding first.

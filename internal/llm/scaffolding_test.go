@@ -3,6 +3,7 @@
 package llm
 
 import (
+	"encoding/json"
 	"slices"
 	"strings"
 	"testing"
@@ -210,7 +211,7 @@ func FuzzSeparate(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		parts := divide(text)
+		parts := divide(text, maxWrappers)
 		if parts == nil {
 			return
 		}
@@ -222,7 +223,7 @@ func FuzzSeparate(f *testing.F) {
 			if p.text == "" {
 				t.Error("an empty segment")
 			}
-			if !p.scaffold && divide(p.text) != nil {
+			if !p.scaffold && divide(p.text, maxWrappers) != nil {
 				t.Errorf("%q is left with words", p.text)
 			}
 			if !p.scaffold {
@@ -237,4 +238,140 @@ func FuzzSeparate(f *testing.F) {
 			t.Errorf("%q became %q", text, whole.String())
 		}
 	})
+}
+
+// TestSeparateMany: beyond the bound texts stay whole, and those before it do not.
+func TestSeparateMany(t *testing.T) {
+	const note = "<system-reminder>x</system-reminder>\n"
+	for _, tc := range []struct {
+		name  string
+		texts []string
+		want  []bool // which of them are divided
+	}{
+		{"as many as may be", []string{strings.Repeat(note, maxWrappers)}, []bool{true}},
+		{"one more", []string{strings.Repeat(note, maxWrappers+1)}, []bool{false}},
+		{"over two messages", []string{strings.Repeat(note, maxWrappers-1), note + note + "hi", note + "hi", note}, []bool{true, false, true, false}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			m := &Message{}
+			for i, text := range tc.texts {
+				m.Turns = append(m.Turns, Turn{Role: RoleUser, Message: i, Text: text})
+			}
+			s := m.Separate(m.Turns, nil)
+			for i := range tc.texts {
+				whole := s == nil || slices.ContainsFunc(s.Turns, func(t Turn) bool { return t.Role == RoleUser && t.Text == tc.texts[i] })
+				if whole == tc.want[i] {
+					t.Errorf("text %d is whole: %v", i, whole)
+				}
+			}
+			if s != nil && len(s.Turns) > 2*maxWrappers+len(tc.texts) {
+				t.Errorf("%d turns", len(s.Turns))
+			}
+		})
+	}
+}
+
+// FuzzSeparateParts: whatever the parts of a message say, all of it is still there,
+// only scaffolding is the system's, and each place is found again.
+func FuzzSeparateParts(f *testing.F) {
+	const note = "<system-reminder>\nx\n</system-reminder>"
+	for _, s := range []string{
+		"re|" + note + "|veal", note + "|fix|" + note + "\nit", "<system-|reminder>x</system-reminder>|" + note,
+		"a\n" + note + "|b|c\n" + note + "\nd", note + "|" + note, strings.Repeat("long ", 2000) + "\n" + note + "|end",
+	} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		var content []string
+		for part := range strings.SplitSeq(text, "|") {
+			quoted, err := json.Marshal(part)
+			if err != nil {
+				t.Skip()
+			}
+			content = append(content, `{"type":"text","text":`+string(quoted)+`}`)
+		}
+		m, err := Read(Input{Path: "/v1/messages", Body: []byte(`{"messages":[{"role":"user","content":[` + strings.Join(content, ",") + `]}]}`)}, testLimits)
+		if err != nil {
+			t.Skip()
+		}
+		before := slices.Clone(m.Turns)
+		s := m.Separate(m.Turns, nil)
+		if d := cmp.Diff(lines(before), lines(m.Turns)); d != "" {
+			t.Fatalf("the message was changed:\n%s", d)
+		}
+		if s == nil {
+			return
+		}
+		said := make([]map[int]string, len(m.Turns)) // by turn and segment
+		masks := make([]Replacement, len(s.Turns))
+		for i := range s.Turns {
+			turn, from := &s.Turns[i], s.from[i]
+			if said[from.turn] == nil {
+				said[from.turn] = make(map[int]string)
+			}
+			said[from.turn][from.segment] = turn.Text
+			masks[i] = Replacement{i, turn.Text}
+			if parts := s.parts[from.turn]; parts == nil {
+				if turn.Role != m.Turns[from.turn].Role {
+					t.Errorf("%q became the %s's", turn.Text, turn.Role)
+				}
+			} else if scaffold := parts[from.segment].scaffold; scaffold != (turn.Role == RoleSystem) {
+				t.Errorf("%q is the %s's", turn.Text, turn.Role)
+			}
+		}
+		for i := range m.Turns {
+			old := &m.Turns[i]
+			switch {
+			case old.Joined && s.joined[i] != nil: // its parts are below
+			case s.parts[i] == nil:
+				if said[i][-1] != old.Text {
+					t.Errorf("%q became %q", old.Text, said[i][-1])
+				}
+			default:
+				rest := old.Text
+				for n, p := range s.parts[i] {
+					if said[i][n] != p.text && strings.TrimSpace(p.text) != "" {
+						t.Errorf("%q is not scanned", p.text)
+					}
+					rest = strings.TrimPrefix(rest, p.text)
+				}
+				if rest != "" {
+					t.Errorf("%q is missing of %q", rest, old.Text)
+				}
+			}
+		}
+		for _, r := range s.Restore(masks) {
+			if r.Turn >= len(m.Turns) || r.Text != m.Turns[r.Turn].Text {
+				t.Errorf("what is masked by itself became %+v", r)
+			}
+		}
+	})
+}
+
+// TestSeparateWithoutMessage: of what is not known any more in a message, turns
+// that are joined of divided ones are left out, and only those.
+func TestSeparateWithoutMessage(t *testing.T) {
+	m := &Message{}
+	for i := range 100 {
+		text := "a"
+		if i%3 == 0 {
+			text = "<system-reminder>x</system-reminder>"
+		}
+		m.Turns = append(m.Turns, Turn{Role: RoleUser, Message: i, Text: text},
+			Turn{Role: RoleUser, Message: i, Text: "b"}, Turn{Role: RoleUser, Message: i, Text: text + "b", Joined: true})
+	}
+	var gone *Message
+	s := gone.Separate(m.Turns, nil)
+	joined := 0
+	for i := range s.Turns {
+		if s.Turns[i].Joined {
+			joined++
+			if s.Turns[i].Message%3 == 0 {
+				t.Errorf("message %d is joined", s.Turns[i].Message)
+			}
+		}
+	}
+	if joined != 66 || len(s.Turns) != 266 {
+		t.Errorf("%d joined of %d turns", joined, len(s.Turns))
+	}
 }
