@@ -57,11 +57,12 @@ func (k *knownTexts) put(sum textSum) {
 }
 
 // sumOf is the sum of a definition. The service may judge by the application, so
-// what it allowed to one caller is known for him alone.
+// what it allowed to one caller, or under the name of one of Kong's services, is
+// known there alone.
 func sumOf(t *llm.Turn, c *content, x *exchange) (sum textSum) {
 	h := sha256.New()
 	for _, s := range [...]string{
-		c.claim, x.identity.Consumer.ID, x.identity.Consumer.Username, x.identity.Consumer.CustomID, c.message.Model, string(t.Role), t.Text,
+		c.claim, x.identity.Consumer.ID, x.identity.Consumer.Username, x.identity.Consumer.CustomID, x.identity.Service, c.message.Model, string(t.Role), t.Text,
 	} {
 		_ = binary.Write(h, binary.LittleEndian, int64(len(s)))
 		h.Write([]byte(s))

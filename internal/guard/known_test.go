@@ -155,3 +155,24 @@ func TestDefinitionsAreScannedOnce(t *testing.T) {
 		t.Error("what one instance allowed is not scanned by another")
 	}
 }
+
+// TestDefinitionsOfAnotherService: where scans name Kong's service, as those for
+// Prisma AIRS do, what was allowed under one name is scanned under another.
+func TestDefinitionsOfAnotherService(t *testing.T) {
+	settings := strict()
+	settings.Scope = llm.New
+	w, sc := newWorld(t), &scanner{}
+	e := newEngine(w.Process, prisma(), settings, sc)
+	for _, c := range []struct {
+		service string
+		scanned bool
+	}{{"one", true}, {"one", false}, {"another", true}, {"another", false}, {"one", false}} {
+		k := chatRequest(t)
+		k.service, k.body = c.service, `{"model":"m","messages":[{"role":"user","content":"x"}],"tools":[`+tool("f", "tooling-1-")+`]}`
+		k.run(e)
+		scans := sc.seen(llm.RequestLeg)
+		if got := mentions(&scans[len(scans)-1], "tooling-1-"); got != c.scanned {
+			t.Errorf("for service %s: scanned %v", c.service, got)
+		}
+	}
+}

@@ -340,6 +340,9 @@ func TestTold(t *testing.T) {
 		`{"tool\u005fcalls":[{"index":0}]}`:                         false,
 		`{"function_call":{"name":"a"}}`:                            false,
 		`{"content":[{"type":"server_tool_use"}]}`:                  false,
+		`{"item":{"type":"mcp_approval_request","name":"a"}}`:       false,
+		`{"tool_call_delta":{"name":"a"}}`:                          false,
+		`{"tool_call_delta":null}`:                                  true,
 	} {
 		told := NewTold(chat.Asked)
 		told.Note(Events, []byte("data: {\"choices\":[{\"delta\":"+delta+"}]}\n\ndata: [DONE]\n\n"))

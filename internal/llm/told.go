@@ -189,7 +189,7 @@ func member(d *strictjson.Doc, object, name string) string {
 func calls(d *strictjson.Doc) bool {
 	for v := range d.Len() {
 		switch string(d.Name(v)) {
-		case "tool_calls", "function_call", "functionCall", "toolUse", "executableCode":
+		case "tool_calls", "tool_call_delta", "function_call", "functionCall", "toolUse", "executableCode":
 			if d.Kind(v) != strictjson.Null && (d.Kind(v) != strictjson.Array || d.First(v) < d.Next(v)) {
 				return true
 			}
@@ -203,7 +203,8 @@ func calls(d *strictjson.Doc) bool {
 }
 
 // callType reports whether an item or part of such a type is a call, as
-// "tool_use", "mcp_tool_use", "tool-call-start" and "function_call" are.
+// "tool_use", "mcp_tool_use", "tool-call-start" and "function_call" are, or one
+// that waits for somebody's leave.
 func callType(t []byte) bool {
-	return bytes.HasSuffix(t, []byte("tool_use")) || bytes.HasSuffix(t, []byte("_call")) || bytes.HasPrefix(t, []byte("tool-call"))
+	return string(t) == "mcp_approval_request" || bytes.HasSuffix(t, []byte("tool_use")) || bytes.HasSuffix(t, []byte("_call")) || bytes.HasPrefix(t, []byte("tool-call"))
 }
