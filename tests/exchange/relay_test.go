@@ -357,16 +357,21 @@ func TestNoContentFromHTTPInTheLog(t *testing.T) {
 			return
 		}
 		defer conn.Close()
-		_, _ = io.WriteString(conn, "HTTP/1.1 204 No Content\r\n\r\n"+stray)
+		_, _ = io.WriteString(conn, "HTTP/1.1 204 No Content\r\n\r\n"+stray+"\n")
 		_, _ = io.Copy(io.Discard, conn) // until the plugin server has seen it
 	}))
 	t.Cleanup(model.Close)
 	for _, plugin := range []string{name, second} {
 		r := route(t, nil, map[string]map[string]any{plugin: {"relay_upstream": model.URL}})
+		// A request that goes out on the connection before what came behind the
+		// answer was seen there takes it for its own answer, which it is not.
+		got := map[int]int{}
 		for range 4 {
-			if status, _, _ := r.ask(harmless, true); status != http.StatusNoContent {
-				t.Errorf("%s: answered %d", plugin, status)
-			}
+			status, _, _ := r.ask(harmless, true)
+			got[status]++
+		}
+		if got[http.StatusNoContent] == 0 || got[http.StatusNoContent]+got[http.StatusBadGateway] != 4 {
+			t.Errorf("%s: answered %v", plugin, got)
 		}
 		if err := r.Close(); err != nil {
 			t.Error(err)
