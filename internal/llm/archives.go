@@ -75,7 +75,8 @@ func (r *reader) unpack(s []byte) bool {
 // has to be what all of them find.
 func (r *reader) archiveIn(s []byte) []byte {
 	r.step(len(s))
-	text := unsafe.String(unsafe.SliceData(s), len(s)) // which nothing keeps
+	s = bytes.TrimLeftFunc(s, func(c rune) bool { return c <= ' ' }) // as in front of a URL
+	text := unsafe.String(unsafe.SliceData(s), len(s))               // which nothing keeps
 	url := indexData(text[:min(len(text), len("data:")+8)]) >= 0
 	if !url && !mayPack(text) {
 		return nil

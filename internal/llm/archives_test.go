@@ -55,6 +55,7 @@ func TestArchivesOfTools(t *testing.T) {
 	for name, body := range map[string]string{
 		"a skill":                       skillRequest(skillSource(in64(good))),
 		"a data URL":                    skillRequest(skillSource("data:application/zip;base64," + in64(good))),
+		"a data URL behind blanks":      skillRequest(skillSource("           data:application/zip;base64," + in64(good))),
 		"a data URL of text":            skillRequest(skillSource("data:text/plain;base64," + in64(good))),
 		"no media type":                 skillRequest(fmt.Sprintf(`{"data":%q}`, in64(good))),
 		"another media type":            skillRequest(fmt.Sprintf(`{"media_type":"text/plain","data":%q}`, in64(good))),

@@ -27,10 +27,10 @@ type talkReader struct {
 	goesOn bool
 }
 
-// goesOn are the members of a request's root that name what the messages beside
-// them go on with. The API keeps that, so none of those messages was there when
-// an earlier request was judged.
-var goesOn = wordSet(`previous_response_id previous_interaction_id conversation`)
+// goesOn is what messages are added to that stand beside a reference to it in a
+// request's root. The API keeps that, so none of those messages was there when an
+// earlier request was judged.
+const goesOn = UnseenResponse | UnseenConversation
 
 // isAdded reports whether the messages of a request are added to what its API
 // keeps: a conversation or thread of that path, or one that it makes.

@@ -97,9 +97,6 @@ func (r *reader) referInRoot(v int) {
 	}
 	for c := r.doc.First(v); c < r.doc.Next(v); c = r.doc.Next(c) {
 		name := r.doc.Name(c)
-		if v == strictjson.Root && r.inner == 0 && goesOn[string(name)] && r.names(c) {
-			r.talk.goesOn = true
-		}
 		if u := rootRefs[string(name)] | refs[string(name)]; u != 0 {
 			r.refer(u, c)
 			continue
@@ -120,6 +117,9 @@ func (r *reader) referInRoot(v int) {
 				r.refer(UnseenPrompt, c)
 			}
 		}
+	}
+	if v == strictjson.Root && r.inner == 0 {
+		r.talk.goesOn = r.msg.Unseen&goesOn != 0
 	}
 }
 
