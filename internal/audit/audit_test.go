@@ -8,6 +8,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -35,7 +36,7 @@ type log struct {
 	*audit.Log
 	t                        *testing.T
 	written, dropped, failed atomic.Int64
-	failure                  atomic.Value
+	failure                  atomic.Pointer[error]
 }
 
 func open(t *testing.T, path string) *log {
@@ -46,7 +47,7 @@ func open(t *testing.T, path string) *log {
 		Written: func() { l.written.Add(1) },
 		Dropped: func() { l.dropped.Add(1) },
 		Failed: func(err error) {
-			l.failure.Store(err)
+			l.failure.Store(&err)
 			l.failed.Add(1)
 		},
 	})
@@ -302,7 +303,7 @@ func TestFullDisk(t *testing.T) {
 		l.Write(audit.Record{RequestID: "r"})
 	}
 	l.wait("failed", &l.failed, 1)
-	if err, _ := l.failure.Load().(error); !errors.Is(err, syscall.ENOSPC) || strings.Contains(err.Error(), device) {
+	if err := *l.failure.Load(); !errors.Is(err, syscall.ENOSPC) || strings.Contains(err.Error(), device) {
 		t.Errorf("failed with %v", err)
 	}
 	if n := l.dropped.Load(); n < 5000-4096-1 || n > 5000-4096 {
@@ -323,6 +324,26 @@ func fifo(t *testing.T) string {
 	return path
 }
 
+// read reads a line as soon as there is one. A reader that comes while the
+// writer finds out that the last one has gone sees an end first.
+func read(t *testing.T, path string) (*os.File, []byte) {
+	t.Helper()
+	for end := time.Now().Add(patience); ; {
+		r, err := os.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		line, err := bufio.NewReader(r).ReadBytes('\n')
+		if err == nil {
+			return r, line
+		}
+		r.Close()
+		if !errors.Is(err, io.EOF) || time.Now().After(end) {
+			t.Fatalf("%v: %s", err, line)
+		}
+	}
+}
+
 // A pipe needs no reader to start with, and a reader may go and come back.
 func TestPipe(t *testing.T) {
 	path := fifo(t)
@@ -330,13 +351,9 @@ func TestPipe(t *testing.T) {
 	l.Write(audit.Record{RequestID: "r-1"})
 	l.wait("failed", &l.failed, 1)
 	for _, want := range []string{"r-1", "r-2"} {
-		r, err := os.Open(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		line, err := bufio.NewReader(r).ReadBytes('\n')
+		r, line := read(t, path)
 		var got audit.Record
-		if err := errors.Join(err, json.Unmarshal(line, &got)); err != nil || got.RequestID != want {
+		if err := json.Unmarshal(line, &got); err != nil || got.RequestID != want {
 			t.Errorf("%v: %s", err, line)
 		}
 		r.Close()
