@@ -10,11 +10,12 @@ FUZZTIME ?= 5s
 TIMEOUT ?= 60m
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+MODULE := $(shell $(GO) list -m)
 PLUGINS := ./cmd/prisma-airs-intercept ./cmd/noma-runtime-protection
 
 # The same source gives the same binaries, wherever it is built.
 BUILD := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false \
-	-ldflags "-s -w -X kong-ai-guard/internal/program.stamp=$(VERSION)" -o bin/
+	-ldflags "-s -w -X $(MODULE)/internal/program.stamp=$(VERSION)" -o bin/
 
 # -race where it works: it needs a C compiler.
 RACE = $(shell d=$$(mktemp -d) && printf 'package main\n\nimport "C"\n\nfunc main() {}\n' >$$d/main.go && \

@@ -1,4 +1,4 @@
-module kong-ai-guard
+module github.com/kong-ai-guard/kong-ai-guard
 
 go 1.26.0
 

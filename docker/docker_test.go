@@ -23,8 +23,8 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/google/go-cmp/cmp"
 
-	"kong-ai-guard/internal/sim/kongtest"
-	ours "kong-ai-guard/plugins"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/kongtest"
+	ours "github.com/kong-ai-guard/kong-ai-guard/plugins"
 )
 
 const (

@@ -27,9 +27,9 @@ import (
 	"github.com/zclconf/go-cty/cty/function"
 	ctyjson "github.com/zclconf/go-cty/cty/json"
 
-	"kong-ai-guard/internal/kongrules"
-	"kong-ai-guard/internal/sim/kongtest"
-	"kong-ai-guard/plugins"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/kongrules"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/kongtest"
+	"github.com/kong-ai-guard/kong-ai-guard/plugins"
 )
 
 // schemas are the plugins', as their binaries dump them.

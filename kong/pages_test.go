@@ -11,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"kong-ai-guard/internal/sim/kongtest"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/kongtest"
 )
 
 // pages are those of the documentation, by name.

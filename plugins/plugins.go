@@ -5,9 +5,9 @@
 package plugins
 
 import (
-	"kong-ai-guard/internal/program"
-	"kong-ai-guard/plugins/airs"
-	"kong-ai-guard/plugins/noma"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/program"
+	"github.com/kong-ai-guard/kong-ai-guard/plugins/airs"
+	"github.com/kong-ai-guard/kong-ai-guard/plugins/noma"
 )
 
 // All returns every plugin, those that run first first.

@@ -14,9 +14,9 @@ import (
 	"strings"
 	"testing"
 
-	"kong-ai-guard/internal/program"
-	"kong-ai-guard/internal/sim/kongtest"
-	"kong-ai-guard/plugins"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/program"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/kongtest"
+	"github.com/kong-ai-guard/kong-ai-guard/plugins"
 )
 
 const root = ".."
@@ -32,7 +32,7 @@ func read(t *testing.T, file string) string {
 
 // directory is where a plugin's package is, under plugins.
 func directory(p program.Plugin) string {
-	// Such as kong-ai-guard/plugins/airs.Schema.
+	// Such as github.com/kong-ai-guard/kong-ai-guard/plugins/airs.Schema.
 	function := runtime.FuncForPC(reflect.ValueOf(p.Schema).Pointer()).Name()
 	return strings.TrimSuffix(path.Base(function), ".Schema")
 }
@@ -88,7 +88,7 @@ func TestNobodyForgetsOne(t *testing.T) {
 			read(t, file)
 		}
 		for _, place := range []struct{ file, has string }{
-			{"cmd/fakes/main.go", `"kong-ai-guard/internal/sim/fake` + directory(p) + `"`},
+			{"cmd/fakes/main.go", `"github.com/kong-ai-guard/kong-ai-guard/internal/sim/fake` + directory(p) + `"`},
 			{"Makefile", `(?m)^PLUGINS := .*\./cmd/` + name + `( |$)`},
 			{"internal/diagnose/neighbours.go", `"` + name + `": +\{` + priority + `, scansToo\}`},
 			{"cmd/sandbox/vendors.go", `"` + name + `"`},

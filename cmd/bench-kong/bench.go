@@ -18,8 +18,8 @@ import (
 	"strings"
 	"time"
 
-	"kong-ai-guard/internal/sim/realkong"
-	"kong-ai-guard/plugins"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/realkong"
+	"github.com/kong-ai-guard/kong-ai-guard/plugins"
 )
 
 const (

@@ -21,7 +21,7 @@ import (
 	"strings"
 	"syscall"
 
-	"kong-ai-guard/internal/sim/realkong"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/realkong"
 )
 
 func main() {

@@ -8,17 +8,19 @@ package main
 
 import (
 	"crypto/sha256"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
 
-	"kong-ai-guard/plugins"
+	"github.com/kong-ai-guard/kong-ai-guard/plugins"
 )
 
 // platforms are the ones that Kong runs on.
@@ -126,9 +128,13 @@ func build(arch, version string) ([]file, error) {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return nil, errors.New("built without modules")
+	}
 	args := []string{
 		"build", "-trimpath", "-buildvcs=false",
-		"-ldflags", "-s -w -X kong-ai-guard/internal/program.stamp=" + version,
+		"-ldflags", "-s -w -X " + info.Main.Path + "/internal/program.stamp=" + version,
 		"-o", dir + string(filepath.Separator),
 	}
 	for _, command := range commands {

@@ -20,7 +20,7 @@ import (
 	"testing"
 	"time"
 
-	"kong-ai-guard/plugins"
+	"github.com/kong-ai-guard/kong-ai-guard/plugins"
 )
 
 // entries returns the files of an archive.

@@ -18,9 +18,9 @@ import (
 	"syscall"
 	"time"
 
-	"kong-ai-guard/internal/sim/fakeairs"
-	"kong-ai-guard/internal/sim/fakellm"
-	"kong-ai-guard/internal/sim/fakenoma"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/fakeairs"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/fakellm"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/fakenoma"
 )
 
 // probeTime is how long a stand-in has to accept a connection.

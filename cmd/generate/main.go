@@ -10,8 +10,8 @@ import (
 	"os"
 	"path/filepath"
 
-	"kong-ai-guard/internal/kongschema"
-	"kong-ai-guard/plugins"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/kongschema"
+	"github.com/kong-ai-guard/kong-ai-guard/plugins"
 )
 
 func main() {

@@ -12,7 +12,7 @@ import (
 	"net/http"
 	"net/url"
 
-	"kong-ai-guard/internal/telemetry"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/telemetry"
 )
 
 const (

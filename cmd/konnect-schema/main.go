@@ -20,8 +20,8 @@ import (
 	"syscall"
 	"time"
 
-	"kong-ai-guard/internal/kongschema"
-	"kong-ai-guard/plugins"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/kongschema"
+	"github.com/kong-ai-guard/kong-ai-guard/plugins"
 )
 
 // patience is how long Konnect has for each answer.

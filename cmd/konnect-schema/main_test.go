@@ -16,7 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"kong-ai-guard/plugins"
+	"github.com/kong-ai-guard/kong-ai-guard/plugins"
 )
 
 const (

@@ -7,8 +7,8 @@ package main
 import (
 	"os"
 
-	"kong-ai-guard/internal/program"
-	"kong-ai-guard/plugins/noma"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/program"
+	"github.com/kong-ai-guard/kong-ai-guard/plugins/noma"
 )
 
 func main() { os.Exit(program.Main(noma.Plugin())) }

@@ -7,7 +7,7 @@ import (
 	"net/url"
 	"strconv"
 
-	"kong-ai-guard/internal/sim/fakeairs"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/fakeairs"
 )
 
 // What the stand-in knows its customers by. These are not secrets.

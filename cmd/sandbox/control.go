@@ -14,7 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"kong-ai-guard/internal/sim/fakeairs"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/fakeairs"
 )
 
 // breakable is a service that can be switched off. Its connections are then cut

@@ -18,7 +18,7 @@ import (
 	"sync"
 	"time"
 
-	"kong-ai-guard/internal/sim/kongtest"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/kongtest"
 )
 
 // levels are nginx's, the chattiest first.

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"kong-ai-guard/internal/sim/fakenoma"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/fakenoma"
 )
 
 // What the stand-in knows its customer by. These are not secrets.

@@ -14,8 +14,8 @@ import (
 	"path/filepath"
 	"time"
 
-	"kong-ai-guard/internal/sim/fakellm"
-	"kong-ai-guard/internal/sim/kongtest"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/fakellm"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/kongtest"
 )
 
 // configuredModel is where the configuration file has the model. Services at

@@ -21,7 +21,7 @@ import (
 
 	"github.com/tidwall/gjson"
 
-	"kong-ai-guard/plugins"
+	"github.com/kong-ai-guard/kong-ai-guard/plugins"
 )
 
 const config = "../../kong/kong.yml"

@@ -7,7 +7,7 @@ import (
 	"net/http"
 	"net/url"
 
-	"kong-ai-guard/plugins"
+	"github.com/kong-ai-guard/kong-ai-guard/plugins"
 )
 
 // A vendor is what the sandbox has to know of a plugin and of the scan service

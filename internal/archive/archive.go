@@ -16,7 +16,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"kong-ai-guard/internal/contentcoding"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/contentcoding"
 )
 
 // A File is a regular file of an archive.

@@ -14,8 +14,8 @@ import (
 	"strings"
 	"testing"
 
-	"kong-ai-guard/internal/archive"
-	"kong-ai-guard/internal/contentcoding"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/archive"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/contentcoding"
 )
 
 var limits = archive.Limits{Files: 100, Bytes: 10 << 20, Ratio: 100}

@@ -11,7 +11,7 @@ import (
 	"encoding/json"
 	"time"
 
-	"kong-ai-guard/internal/telemetry"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/telemetry"
 )
 
 // A Record is what became of one leg of an exchange. Empty fields are left out.

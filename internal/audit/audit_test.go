@@ -22,7 +22,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"kong-ai-guard/internal/audit"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/audit"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -11,8 +11,8 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
-	"kong-ai-guard/internal/scan"
-	"kong-ai-guard/internal/scanhttp"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/scan"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/scanhttp"
 )
 
 // A Form is how a token endpoint wants to be asked.

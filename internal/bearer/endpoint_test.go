@@ -11,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"kong-ai-guard/internal/scanhttp"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/scanhttp"
 )
 
 // TestForms: a token endpoint gets the credentials in the form that it takes,

@@ -19,9 +19,9 @@ import (
 	"github.com/tidwall/gjson"
 	"golang.org/x/sync/singleflight"
 
-	"kong-ai-guard/internal/scan"
-	"kong-ai-guard/internal/scanhttp"
-	"kong-ai-guard/internal/telemetry"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/scan"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/scanhttp"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/telemetry"
 )
 
 const (

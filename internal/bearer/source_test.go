@@ -12,7 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"kong-ai-guard/internal/scan"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/scan"
 )
 
 // A clerk hands out numbered tokens in fake time.

@@ -9,7 +9,7 @@ import (
 	"runtime"
 	"strings"
 
-	"kong-ai-guard/internal/mediatype"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/mediatype"
 )
 
 // A Kind says why a body could not be decoded.

@@ -11,7 +11,7 @@ import (
 
 	"github.com/klauspost/compress/flate"
 
-	"kong-ai-guard/internal/mediatype"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/mediatype"
 )
 
 // A Decoder is Decode for a body that arrives in pieces. Whatever way it is cut,

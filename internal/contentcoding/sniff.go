@@ -2,7 +2,7 @@
 
 package contentcoding
 
-import "kong-ai-guard/internal/mediatype"
+import "github.com/kong-ai-guard/kong-ai-guard/internal/mediatype"
 
 // Sniff names the compression that a body without a label begins like: "gzip",
 // "zstd", "deflate" (zlib), "bzip2", "xz", "zip", "7z" or "rar", "" for none.

@@ -9,7 +9,7 @@ import (
 	"github.com/goccy/go-yaml/lexer"
 	"github.com/goccy/go-yaml/token"
 
-	"kong-ai-guard/internal/kongrules"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/kongrules"
 )
 
 // bareWords remarks on the fields for which on or off stands without quotes.

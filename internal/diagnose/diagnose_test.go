@@ -11,10 +11,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"kong-ai-guard/internal/diagnose"
-	"kong-ai-guard/internal/llm"
-	"kong-ai-guard/plugins/airs"
-	"kong-ai-guard/plugins/noma"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/diagnose"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/llm"
+	"github.com/kong-ai-guard/kong-ai-guard/plugins/airs"
+	"github.com/kong-ai-guard/kong-ai-guard/plugins/noma"
 )
 
 // plugin returns one of the two, with an environment.

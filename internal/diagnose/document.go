@@ -18,7 +18,7 @@ import (
 
 	"github.com/goccy/go-yaml"
 
-	"kong-ai-guard/internal/kongrules"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/kongrules"
 )
 
 // maxFile bounds the files that are read, in bytes.

@@ -16,9 +16,9 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
-	"kong-ai-guard/internal/contentcoding"
-	"kong-ai-guard/internal/llm"
-	"kong-ai-guard/internal/telemetry"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/contentcoding"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/llm"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/telemetry"
 )
 
 // Explain prints what would be scanned of a body, and what is left out of it.

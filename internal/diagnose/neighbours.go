@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"kong-ai-guard/internal/policy"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/policy"
 )
 
 // A deed is what a plugin of Kong's does that matters to one that scans.

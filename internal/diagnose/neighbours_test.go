@@ -7,8 +7,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"kong-ai-guard/internal/diagnose"
-	"kong-ai-guard/plugins"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/diagnose"
+	"github.com/kong-ai-guard/kong-ai-guard/plugins"
 )
 
 // TestNeighboursKnowAllOfOurs: a binary cannot import the list, which would

@@ -16,8 +16,8 @@ import (
 	"strings"
 	"time"
 
-	"kong-ai-guard/internal/kongrules"
-	"kong-ai-guard/internal/llm"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/kongrules"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/llm"
 )
 
 // Bounds of what is asked of an Admin API.

@@ -11,8 +11,8 @@ import (
 	"strings"
 	"testing"
 
-	"kong-ai-guard/internal/diagnose"
-	"kong-ai-guard/internal/sim/fakeairs"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/diagnose"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/fakeairs"
 )
 
 // An admin is an Admin API as a Kong of one worker has it: / fails there.

@@ -6,7 +6,7 @@ import (
 	"regexp"
 	"strings"
 
-	"kong-ai-guard/internal/kongrules"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/kongrules"
 )
 
 // placeholder is decK's way to take a value from the environment. decK fills in

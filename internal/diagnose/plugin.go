@@ -12,12 +12,12 @@ import (
 	"slices"
 	"strings"
 
-	"kong-ai-guard/internal/guard"
-	"kong-ai-guard/internal/kongrules"
-	"kong-ai-guard/internal/kongschema"
-	"kong-ai-guard/internal/policy"
-	"kong-ai-guard/internal/scan"
-	"kong-ai-guard/internal/telemetry"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/guard"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/kongrules"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/kongschema"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/policy"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/scan"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/telemetry"
 )
 
 // The codes that a command returns. What was found wrong and what could not be

@@ -7,7 +7,7 @@ import (
 	"net/netip"
 	"strings"
 
-	"kong-ai-guard/internal/policy"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/policy"
 )
 
 // isRelayed reports whether an instance takes exchanges through its relay.

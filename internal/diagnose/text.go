@@ -6,7 +6,7 @@ import (
 	"strings"
 	"unicode"
 
-	"kong-ai-guard/internal/telemetry"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/telemetry"
 )
 
 // clean makes a name from a file fit for a line.

@@ -12,11 +12,11 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"kong-ai-guard/internal/contentcoding"
-	"kong-ai-guard/internal/guard"
-	"kong-ai-guard/internal/llm"
-	"kong-ai-guard/internal/policy"
-	"kong-ai-guard/internal/release"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/contentcoding"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/guard"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/llm"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/policy"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/release"
 )
 
 // Pace is how fast a recorded stream is played.

@@ -13,8 +13,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"kong-ai-guard/internal/diagnose"
-	"kong-ai-guard/internal/llm"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/diagnose"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/llm"
 )
 
 // explainStream returns what ExplainStream says of an answer.

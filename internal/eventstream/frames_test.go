@@ -17,7 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
-	"kong-ai-guard/internal/sim/awsframe"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/awsframe"
 )
 
 type frame struct {

@@ -6,7 +6,7 @@ import (
 	"bytes"
 	"strings"
 
-	"kong-ai-guard/internal/mediatype"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/mediatype"
 )
 
 // maxDepth is how deep multiparts may be nested: a form, a multipart in it, and

@@ -16,11 +16,11 @@ import (
 	"testing"
 	"time"
 
-	"kong-ai-guard/internal/guard"
-	"kong-ai-guard/internal/llm"
-	"kong-ai-guard/internal/pdk"
-	"kong-ai-guard/internal/policy"
-	"kong-ai-guard/internal/scan"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/guard"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/llm"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/pdk"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/policy"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/scan"
 )
 
 // requests makes settings for which only the request is judged.

@@ -9,9 +9,9 @@ import (
 	"testing"
 	"unicode/utf8"
 
-	"kong-ai-guard/internal/llm"
-	"kong-ai-guard/internal/policy"
-	"kong-ai-guard/internal/scan"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/llm"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/policy"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/scan"
 )
 
 func TestSubjectHeaderOfAClientNeverGetsThrough(t *testing.T) {

@@ -7,10 +7,10 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"kong-ai-guard/internal/audit"
-	"kong-ai-guard/internal/llm"
-	"kong-ai-guard/internal/policy"
-	"kong-ai-guard/internal/scan"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/audit"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/llm"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/policy"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/scan"
 )
 
 // A transport is the way that an exchange takes through the plugin.

@@ -8,9 +8,9 @@ import (
 	"net/http"
 	"testing"
 
-	"kong-ai-guard/internal/pdk"
-	"kong-ai-guard/internal/policy"
-	"kong-ai-guard/internal/scan"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/pdk"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/policy"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/scan"
 )
 
 // replayKong returns replies that were encoded before the clock started.

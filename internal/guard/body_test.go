@@ -9,8 +9,8 @@ import (
 	"strings"
 	"testing"
 
-	"kong-ai-guard/internal/llm"
-	"kong-ai-guard/internal/policy"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/llm"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/policy"
 )
 
 func TestBodyFile(t *testing.T) {

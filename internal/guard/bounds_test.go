@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"kong-ai-guard/internal/guard"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/guard"
 )
 
 func TestBounds(t *testing.T) {

@@ -5,8 +5,8 @@ package guard
 import (
 	"strings"
 
-	"kong-ai-guard/internal/pdk"
-	"kong-ai-guard/internal/policy"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/pdk"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/policy"
 )
 
 // Kong buffers an answer, and runs the response phase, when this field of the

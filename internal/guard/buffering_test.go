@@ -7,8 +7,8 @@ import (
 	"fmt"
 	"testing"
 
-	"kong-ai-guard/internal/llm"
-	"kong-ai-guard/internal/policy"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/llm"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/policy"
 )
 
 // Two plugins on a route, in both orders, in every pair of modes, streamed

@@ -5,9 +5,9 @@ package guard
 import (
 	"time"
 
-	"kong-ai-guard/internal/llm"
-	"kong-ai-guard/internal/pdk"
-	"kong-ai-guard/internal/policy"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/llm"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/pdk"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/policy"
 )
 
 // end refuses a leg that was not judged. The error is pdk.ErrGone.

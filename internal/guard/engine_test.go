@@ -6,10 +6,10 @@ import (
 	"context"
 	"testing"
 
-	"kong-ai-guard/internal/guard"
-	"kong-ai-guard/internal/llm"
-	"kong-ai-guard/internal/policy"
-	"kong-ai-guard/internal/scan"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/guard"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/llm"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/policy"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/scan"
 )
 
 func TestModesByLeg(t *testing.T) {

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"kong-ai-guard/internal/llm"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/llm"
 )
 
 func TestAnOutlineHoldsNoPartOfTheBody(t *testing.T) {

@@ -3,8 +3,8 @@
 package guard
 
 import (
-	"kong-ai-guard/internal/relay"
-	"kong-ai-guard/internal/scan"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/relay"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/scan"
 )
 
 // Relayed is what the access phase knows of an exchange that it sends to the

@@ -16,10 +16,10 @@ import (
 
 	"google.golang.org/protobuf/encoding/protowire"
 
-	"kong-ai-guard/internal/audit"
-	"kong-ai-guard/internal/guard"
-	"kong-ai-guard/internal/pdk"
-	"kong-ai-guard/internal/scan"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/audit"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/guard"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/pdk"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/scan"
 )
 
 // fakeKong is one request on its way through a gateway. Its replies are encoded

@@ -16,9 +16,9 @@ import (
 	"testing"
 	"time"
 
-	"kong-ai-guard/internal/guard"
-	"kong-ai-guard/internal/policy"
-	"kong-ai-guard/internal/relay"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/guard"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/policy"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/relay"
 )
 
 // relayWorld is a plugin process with a relay.

@@ -12,12 +12,12 @@ import (
 	"strings"
 	"time"
 
-	"kong-ai-guard/internal/llm"
-	"kong-ai-guard/internal/pdk"
-	"kong-ai-guard/internal/policy"
-	"kong-ai-guard/internal/relay"
-	"kong-ai-guard/internal/release"
-	"kong-ai-guard/internal/telemetry"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/llm"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/pdk"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/policy"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/relay"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/release"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/telemetry"
 )
 
 // How a stream is released, where the configuration does not say.

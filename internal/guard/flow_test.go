@@ -20,12 +20,12 @@ import (
 
 	"github.com/tidwall/gjson"
 
-	"kong-ai-guard/internal/audit"
-	"kong-ai-guard/internal/guard"
-	"kong-ai-guard/internal/llm"
-	"kong-ai-guard/internal/policy"
-	"kong-ai-guard/internal/scan"
-	"kong-ai-guard/internal/sim/awsframe"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/audit"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/guard"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/llm"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/policy"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/scan"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/awsframe"
 )
 
 // delta is one event of OpenAI's chat stream.

@@ -8,8 +8,8 @@ import (
 	"strings"
 	"time"
 
-	"kong-ai-guard/internal/pdk"
-	"kong-ai-guard/internal/scan"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/pdk"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/scan"
 )
 
 // identityCalls are the calls for the parts of the identity that scans need

@@ -14,10 +14,10 @@ import (
 
 	"github.com/tidwall/gjson"
 
-	"kong-ai-guard/internal/guard"
-	"kong-ai-guard/internal/llm"
-	"kong-ai-guard/internal/policy"
-	"kong-ai-guard/internal/scan"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/guard"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/llm"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/policy"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/scan"
 )
 
 // claimer listens to the member "guardrails" and the header X-Claim.

@@ -8,7 +8,7 @@ import (
 	"slices"
 	"sync"
 
-	"kong-ai-guard/internal/llm"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/llm"
 )
 
 // A textSum tells a text, and for whom it was judged, from all others.

@@ -7,11 +7,11 @@ import (
 	"strings"
 	"time"
 
-	"kong-ai-guard/internal/llm"
-	"kong-ai-guard/internal/pdk"
-	"kong-ai-guard/internal/policy"
-	"kong-ai-guard/internal/scan"
-	"kong-ai-guard/internal/telemetry"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/llm"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/pdk"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/policy"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/scan"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/telemetry"
 )
 
 // maxDetectors bounds how many names of detectors a line holds.

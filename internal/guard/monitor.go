@@ -8,8 +8,8 @@ import (
 	"sync"
 	"time"
 
-	"kong-ai-guard/internal/llm"
-	"kong-ai-guard/internal/policy"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/llm"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/policy"
 )
 
 // A job is one leg to be judged after the exchange has gone on. It holds

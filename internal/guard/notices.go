@@ -9,7 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"kong-ai-guard/internal/policy"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/policy"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"

@@ -9,7 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"kong-ai-guard/internal/policy"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/policy"
 )
 
 func TestNoticesAreBounded(t *testing.T) {

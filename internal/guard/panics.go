@@ -10,7 +10,7 @@ import (
 
 	"go.uber.org/zap"
 
-	"kong-ai-guard/internal/telemetry"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/telemetry"
 )
 
 // maxPlaces bounds how many distinct stacks are logged in a process's life.

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"kong-ai-guard/internal/scan"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/scan"
 )
 
 func TestPanicsAreLoggedOncePerPlace(t *testing.T) {

@@ -7,7 +7,7 @@ import (
 	"sync"
 	"time"
 
-	"kong-ai-guard/internal/telemetry"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/telemetry"
 )
 
 // A recordKey names an exchange. Kong's request id is the gateway's own, not

@@ -10,9 +10,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"kong-ai-guard/internal/guard"
-	"kong-ai-guard/internal/llm"
-	"kong-ai-guard/internal/policy"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/guard"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/llm"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/policy"
 )
 
 func TestRecordsAreBoundedAndReadAgain(t *testing.T) {

@@ -12,10 +12,10 @@ import (
 
 	"github.com/tidwall/gjson"
 
-	"kong-ai-guard/internal/audit"
-	"kong-ai-guard/internal/guard"
-	"kong-ai-guard/internal/policy"
-	"kong-ai-guard/internal/scan"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/audit"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/guard"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/policy"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/scan"
 )
 
 func asMessages() policy.Settings {

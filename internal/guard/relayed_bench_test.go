@@ -10,9 +10,9 @@ import (
 	"testing"
 	"time"
 
-	"kong-ai-guard/internal/guard"
-	"kong-ai-guard/internal/policy"
-	"kong-ai-guard/internal/scan"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/guard"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/policy"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/scan"
 )
 
 // slowly allows after a while.

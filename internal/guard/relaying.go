@@ -15,10 +15,10 @@ import (
 	"sync/atomic"
 	"time"
 
-	"kong-ai-guard/internal/pdk"
-	"kong-ai-guard/internal/policy"
-	"kong-ai-guard/internal/relay"
-	"kong-ai-guard/internal/telemetry"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/pdk"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/policy"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/relay"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/telemetry"
 )
 
 // relaying is what an engine that relays knows of where its exchanges go.

@@ -9,9 +9,9 @@ import (
 	"maps"
 	"slices"
 
-	"kong-ai-guard/internal/llm"
-	"kong-ai-guard/internal/pdk"
-	"kong-ai-guard/internal/policy"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/llm"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/pdk"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/policy"
 )
 
 // An answer is what the response phase read.

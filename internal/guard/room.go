@@ -7,7 +7,7 @@ import (
 	"errors"
 	"time"
 
-	"kong-ai-guard/internal/telemetry"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/telemetry"
 )
 
 // Room is memory that all exchanges share, in bytes, with a fair share for each

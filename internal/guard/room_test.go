@@ -13,9 +13,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"kong-ai-guard/internal/guard"
-	"kong-ai-guard/internal/policy"
-	"kong-ai-guard/internal/scan"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/guard"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/policy"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/scan"
 )
 
 func TestRoomIsBounded(t *testing.T) {

@@ -11,7 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"kong-ai-guard/internal/telemetry"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/telemetry"
 )
 
 func testShares(size int64) *shares { return newShares(size, "scans", telemetry.NewMetrics("test")) }

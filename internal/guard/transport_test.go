@@ -16,10 +16,10 @@ import (
 	"testing"
 	"time"
 
-	"kong-ai-guard/internal/guard"
-	"kong-ai-guard/internal/llm"
-	"kong-ai-guard/internal/relay"
-	"kong-ai-guard/internal/scan"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/guard"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/llm"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/relay"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/scan"
 )
 
 // A transport carries one exchange of a route with one plugin, and notes in the

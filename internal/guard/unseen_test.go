@@ -8,8 +8,8 @@ import (
 	"strings"
 	"testing"
 
-	"kong-ai-guard/internal/policy"
-	"kong-ai-guard/internal/scan"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/policy"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/scan"
 )
 
 // TestStoredContext: requests that refer to what their API keeps are counted and

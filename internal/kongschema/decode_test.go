@@ -9,7 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"kong-ai-guard/internal/kongschema"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/kongschema"
 )
 
 // sample has one field of each kind and each rule.

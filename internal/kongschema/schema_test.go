@@ -14,8 +14,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	lua "github.com/yuin/gopher-lua"
 
-	"kong-ai-guard/internal/kongschema"
-	"kong-ai-guard/plugins"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/kongschema"
+	"github.com/kong-ai-guard/kong-ai-guard/plugins"
 )
 
 var update = flag.Bool("update", false, "write the golden files")

@@ -6,7 +6,7 @@ import (
 	"hash/maphash"
 	"strings"
 
-	"kong-ai-guard/internal/strictjson"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/strictjson"
 )
 
 // A2A is the format of the Agent2Agent protocol, in its bindings to JSON-RPC and

@@ -5,7 +5,7 @@ package llm
 import (
 	"net/http"
 
-	"kong-ai-guard/internal/strictjson"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/strictjson"
 )
 
 // AnthropicMessages is the format of Anthropic's Messages API.

@@ -5,7 +5,7 @@ package llm
 import (
 	"bytes"
 
-	"kong-ai-guard/internal/strictjson"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/strictjson"
 )
 
 // AnthropicAgents is the format of Anthropic's managed agents: agents, sessions

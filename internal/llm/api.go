@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"kong-ai-guard/internal/strictjson"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/strictjson"
 )
 
 // An api is all that is known of one format, except the reading, which is the

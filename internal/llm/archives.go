@@ -8,9 +8,9 @@ import (
 	"strings"
 	"unsafe"
 
-	"kong-ai-guard/internal/archive"
-	"kong-ai-guard/internal/contentcoding"
-	"kong-ai-guard/internal/mediatype"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/archive"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/contentcoding"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/mediatype"
 )
 
 // A tool can be defined by an archive of instructions, in base64: OpenAI's skills

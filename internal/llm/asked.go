@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"strings"
 
-	"kong-ai-guard/internal/strictjson"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/strictjson"
 )
 
 // Asked is what a request wants of its answer, as far as somebody has to know it

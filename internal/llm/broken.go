@@ -6,8 +6,8 @@ import (
 	"bytes"
 	"unsafe"
 
-	"kong-ai-guard/internal/eventstream"
-	"kong-ai-guard/internal/strictjson"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/eventstream"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/strictjson"
 )
 
 // Streams that an upstream breaks off with an error of its own. The error comes

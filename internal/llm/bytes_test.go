@@ -10,7 +10,7 @@ import (
 	"testing"
 	"unicode/utf16"
 
-	"kong-ai-guard/internal/sim/awsframe"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/awsframe"
 )
 
 // TestMaskLeavesNoNumbers: what stands in an answer as token ids or as sound, too,

@@ -6,7 +6,7 @@ import (
 	"maps"
 	"slices"
 
-	"kong-ai-guard/internal/strictjson"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/strictjson"
 )
 
 // cloneFor returns a reader that has read what r has read, and reads on as

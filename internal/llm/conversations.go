@@ -2,7 +2,7 @@
 
 package llm
 
-import "kong-ai-guard/internal/strictjson"
+import "github.com/kong-ai-guard/kong-ai-guard/internal/strictjson"
 
 // OpenAIConversations is the format of what OpenAI's APIs keep between calls:
 // conversations and their items, ChatKit's sessions and threads, and the

@@ -8,7 +8,7 @@ import (
 	"slices"
 	"time"
 
-	"kong-ai-guard/internal/strictjson"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/strictjson"
 )
 
 // A budget is what reading one body has cost so far, and what it may cost. The

@@ -17,8 +17,8 @@ import (
 	"testing"
 	"time"
 
-	"kong-ai-guard/internal/sim/awsframe"
-	"kong-ai-guard/internal/strictjson"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/awsframe"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/strictjson"
 )
 
 // A hostile is a kind of body that is made to cost more than its bytes are

@@ -12,8 +12,8 @@ import (
 	"strings"
 	"testing"
 
-	"kong-ai-guard/internal/eventstream"
-	"kong-ai-guard/internal/strictjson"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/eventstream"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/strictjson"
 )
 
 // marker is neither an identifier nor a word of an API, so no place may take it

@@ -5,7 +5,7 @@ package llm
 import (
 	"slices"
 
-	"kong-ai-guard/internal/strictjson"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/strictjson"
 )
 
 // cut returns a JSON body without the member of this name in its root object,

@@ -8,7 +8,7 @@ import (
 
 	"github.com/tidwall/gjson"
 
-	"kong-ai-guard/internal/strictjson"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/strictjson"
 )
 
 func TestCut(t *testing.T) {

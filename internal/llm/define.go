@@ -6,7 +6,7 @@ import (
 	"bytes"
 	"strings"
 
-	"kong-ai-guard/internal/strictjson"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/strictjson"
 )
 
 // Definitions of tools, and schemas. Models read both, and the MCP servers

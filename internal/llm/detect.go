@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"kong-ai-guard/internal/strictjson"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/strictjson"
 )
 
 // FormatOf returns the API that a request's path belongs to. Where the path

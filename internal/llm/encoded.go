@@ -7,9 +7,9 @@ import (
 	"strings"
 	"unsafe"
 
-	"kong-ai-guard/internal/eventstream"
-	"kong-ai-guard/internal/mediatype"
-	"kong-ai-guard/internal/strictjson"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/eventstream"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/mediatype"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/strictjson"
 )
 
 // maxEncoded is how many layers of encoding are taken off a text.

@@ -6,10 +6,10 @@ import (
 	"context"
 	"slices"
 
-	"kong-ai-guard/internal/contentcoding"
-	"kong-ai-guard/internal/eventstream"
-	"kong-ai-guard/internal/mediatype"
-	"kong-ai-guard/internal/strictjson"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/contentcoding"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/eventstream"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/mediatype"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/strictjson"
 )
 
 // A Stream reads an answer while it arrives. Whatever way the bytes are cut,

@@ -6,10 +6,10 @@ import (
 	"bytes"
 	"strings"
 
-	"kong-ai-guard/internal/eventstream"
-	"kong-ai-guard/internal/formdata"
-	"kong-ai-guard/internal/mediatype"
-	"kong-ai-guard/internal/strictjson"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/eventstream"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/formdata"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/mediatype"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/strictjson"
 )
 
 // form reads a body of application/x-www-form-urlencoded.

@@ -11,9 +11,9 @@ import (
 	"path/filepath"
 	"testing"
 
-	"kong-ai-guard/internal/eventstream"
-	"kong-ai-guard/internal/sim/awsframe"
-	"kong-ai-guard/internal/strictjson"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/eventstream"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/awsframe"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/strictjson"
 )
 
 // frame is one event of Bedrock's streams: the value of its header

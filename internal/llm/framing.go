@@ -5,8 +5,8 @@ package llm
 import (
 	"bytes"
 
-	"kong-ai-guard/internal/eventstream"
-	"kong-ai-guard/internal/mediatype"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/eventstream"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/mediatype"
 )
 
 // flowing returns how a body flows, Whole if it does not. The body is no JSON as

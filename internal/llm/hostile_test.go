@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"strings"
 
-	"kong-ai-guard/internal/strictjson"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/strictjson"
 )
 
 // moreHostiles are bodies that would cost much where one part of the reader

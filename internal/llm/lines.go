@@ -5,7 +5,7 @@ package llm
 import (
 	"bytes"
 
-	"kong-ai-guard/internal/strictjson"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/strictjson"
 )
 
 // Values that are not text are scanned as lines of "name: value", which

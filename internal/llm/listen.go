@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"kong-ai-guard/internal/strictjson"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/strictjson"
 )
 
 // methodListen is the call of the Model Context Protocol, version 2026-07-28,

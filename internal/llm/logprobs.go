@@ -8,7 +8,7 @@ import (
 	"strings"
 	"unicode"
 
-	"kong-ai-guard/internal/strictjson"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/strictjson"
 )
 
 // tokens reads log probabilities: the text once more, piece by piece, with the

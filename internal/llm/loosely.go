@@ -9,8 +9,8 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"kong-ai-guard/internal/contentcoding"
-	"kong-ai-guard/internal/mediatype"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/contentcoding"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/mediatype"
 )
 
 // ReadLoosely reads what ReadContext refuses, as far as it shows a text: for

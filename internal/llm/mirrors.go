@@ -9,8 +9,8 @@ import (
 	"slices"
 	"strings"
 
-	"kong-ai-guard/internal/mediatype"
-	"kong-ai-guard/internal/strictjson"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/mediatype"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/strictjson"
 )
 
 // Since version 2026-07-28, headers of a request to a server of the Model Context

@@ -6,7 +6,7 @@ import (
 	"bytes"
 	"strings"
 
-	"kong-ai-guard/internal/strictjson"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/strictjson"
 )
 
 // Numbers can be a text that no detector reads: token ids. They are known by

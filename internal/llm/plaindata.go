@@ -2,7 +2,7 @@
 
 package llm
 
-import "kong-ai-guard/internal/strictjson"
+import "github.com/kong-ai-guard/kong-ai-guard/internal/strictjson"
 
 // A stream can be one text whose pieces come as they are, not in JSON. Some
 // pieces of such a text may be JSON by chance: a number, "true", brackets, a

@@ -11,11 +11,11 @@ import (
 	"unicode/utf8"
 	"unsafe"
 
-	"kong-ai-guard/internal/archive"
-	"kong-ai-guard/internal/contentcoding"
-	"kong-ai-guard/internal/eventstream"
-	"kong-ai-guard/internal/mediatype"
-	"kong-ai-guard/internal/strictjson"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/archive"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/contentcoding"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/eventstream"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/mediatype"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/strictjson"
 )
 
 // Default bounds, in the units of Limits.

@@ -3,7 +3,7 @@
 package llm
 
 import (
-	"kong-ai-guard/internal/strictjson"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/strictjson"
 )
 
 // Answers may hold equal names in one object, and lone surrogates. Each client

@@ -15,8 +15,8 @@ import (
 
 	"pgregory.net/rapid"
 
-	"kong-ai-guard/internal/eventstream"
-	"kong-ai-guard/internal/strictjson"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/eventstream"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/strictjson"
 )
 
 func readAnswer(t testing.TB, kind, body string) *Message {

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strconv"
 
-	"kong-ai-guard/internal/strictjson"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/strictjson"
 )
 
 // JSON-RPC error codes of our own. They lie outside of the range that JSON-RPC

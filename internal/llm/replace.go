@@ -7,7 +7,7 @@ import (
 	"errors"
 	"slices"
 
-	"kong-ai-guard/internal/strictjson"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/strictjson"
 )
 
 // ErrNotCertain says that a replacement has no certain place. The exchange is

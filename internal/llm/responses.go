@@ -2,7 +2,7 @@
 
 package llm
 
-import "kong-ai-guard/internal/strictjson"
+import "github.com/kong-ai-guard/kong-ai-guard/internal/strictjson"
 
 // OpenAIResponses is the format of OpenAI's Responses API.
 const OpenAIResponses Format = "openai.responses"

@@ -9,8 +9,8 @@ import (
 	"strconv"
 	"time"
 
-	"kong-ai-guard/internal/eventstream"
-	"kong-ai-guard/internal/strictjson"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/eventstream"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/strictjson"
 )
 
 // A Stamp is what tells one answer of ours from another.

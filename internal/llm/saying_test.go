@@ -14,7 +14,7 @@ import (
 
 	"github.com/tidwall/gjson"
 
-	"kong-ai-guard/internal/eventstream"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/eventstream"
 )
 
 const refusedText = "Request blocked by security policy"

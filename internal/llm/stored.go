@@ -5,7 +5,7 @@ package llm
 import (
 	"bytes"
 
-	"kong-ai-guard/internal/strictjson"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/strictjson"
 )
 
 // A request need not hold a text to say something. It may refer to what the API

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"unsafe"
 
-	"kong-ai-guard/internal/strictjson"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/strictjson"
 )
 
 // An assembler puts the pieces of a stream's texts together, separately for

@@ -5,9 +5,9 @@ package llm
 import (
 	"bytes"
 
-	"kong-ai-guard/internal/eventstream"
-	"kong-ai-guard/internal/mediatype"
-	"kong-ai-guard/internal/strictjson"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/eventstream"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/mediatype"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/strictjson"
 )
 
 // stream begins to read a stream, which body holds.

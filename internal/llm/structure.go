@@ -8,7 +8,7 @@ import (
 	"slices"
 	"strings"
 
-	"kong-ai-guard/internal/mediatype"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/mediatype"
 )
 
 // What counts as structure, and is therefore not scanned, is decided here: by

@@ -5,7 +5,7 @@ package llm
 import (
 	"strings"
 
-	"kong-ai-guard/internal/strictjson"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/strictjson"
 )
 
 // A talk is the one list of messages at the root of a request: what a

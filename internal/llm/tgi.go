@@ -2,7 +2,7 @@
 
 package llm
 
-import "kong-ai-guard/internal/strictjson"
+import "github.com/kong-ai-guard/kong-ai-guard/internal/strictjson"
 
 // TGI is the format of Hugging Face's Text Generation Inference and of the
 // servers that speak it.

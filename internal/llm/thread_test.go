@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"kong-ai-guard/internal/llm"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/llm"
 )
 
 // TestStreamJoinsWhatItsClientsJoin holds pieces that a client of the API joins,

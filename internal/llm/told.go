@@ -7,8 +7,8 @@ import (
 	"encoding/base64"
 	"strconv"
 
-	"kong-ai-guard/internal/eventstream"
-	"kong-ai-guard/internal/strictjson"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/eventstream"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/strictjson"
 )
 
 // Told is what has gone out of a stream, as far as whoever goes on with it in the

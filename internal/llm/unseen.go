@@ -7,7 +7,7 @@ import (
 	"net/url"
 	"strings"
 
-	"kong-ai-guard/internal/strictjson"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/strictjson"
 )
 
 // Unseen is a set of what a request refers to that its API keeps: the model

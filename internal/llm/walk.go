@@ -10,9 +10,9 @@ import (
 	"strconv"
 	"unsafe"
 
-	"kong-ai-guard/internal/eventstream"
-	"kong-ai-guard/internal/mediatype"
-	"kong-ai-guard/internal/strictjson"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/eventstream"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/mediatype"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/strictjson"
 )
 
 // errVariant refuses a name that a parser which ignores case would take for

@@ -21,7 +21,7 @@ import (
 	"golang.org/x/text/encoding/simplifiedchinese"
 	"golang.org/x/text/encoding/traditionalchinese"
 
-	"kong-ai-guard/internal/mediatype"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/mediatype"
 )
 
 func wide16(order binary.AppendByteOrder, s string) []byte {

@@ -15,7 +15,7 @@ import (
 	"golang.org/x/text/encoding/korean"
 	"golang.org/x/text/encoding/simplifiedchinese"
 
-	"kong-ai-guard/internal/mediatype"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/mediatype"
 )
 
 // wide writes a text as UTF-16, little-endian or big-endian.

@@ -12,7 +12,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/structpb"
 
-	"kong-ai-guard/internal/pdk"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/pdk"
 )
 
 // encoded is a value as protobuf's own encoder writes it.

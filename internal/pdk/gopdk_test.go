@@ -11,7 +11,7 @@ import (
 	gopdk "github.com/Kong/go-pdk"
 	"github.com/google/go-cmp/cmp"
 
-	"kong-ai-guard/internal/pdk"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/pdk"
 )
 
 // asked runs one call of go-pdk's and returns the method and the arguments it sent.

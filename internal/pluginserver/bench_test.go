@@ -21,9 +21,9 @@ import (
 	"github.com/Kong/go-pdk/server"
 	"google.golang.org/protobuf/proto"
 
-	"kong-ai-guard/internal/pdk"
-	"kong-ai-guard/internal/pluginserver"
-	"kong-ai-guard/internal/sim/recording"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/pdk"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/pluginserver"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/recording"
 )
 
 // The six calls that a request leg needs.

@@ -8,7 +8,7 @@ import (
 	"net"
 	"time"
 
-	"kong-ai-guard/internal/pdk"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/pdk"
 )
 
 // A bridgeConn is what go-pdk's API sees as its connection. It shares the

@@ -16,8 +16,8 @@ import (
 	"go.uber.org/goleak"
 	"google.golang.org/protobuf/proto"
 
-	"kong-ai-guard/internal/pdk"
-	"kong-ai-guard/internal/pluginserver"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/pdk"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/pluginserver"
 )
 
 // TestKongVanishes: whatever Kong leaves undone, the goroutine of its

@@ -9,7 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"kong-ai-guard/internal/pluginserver"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/pluginserver"
 )
 
 func TestSameDumpAsGoPDK(t *testing.T) {

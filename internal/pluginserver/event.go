@@ -11,7 +11,7 @@ import (
 
 	gopdk "github.com/Kong/go-pdk"
 
-	"kong-ai-guard/internal/pdk"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/pdk"
 )
 
 // The errors of an event that can make no more calls.

@@ -11,7 +11,7 @@ import (
 	"net"
 	"time"
 
-	"kong-ai-guard/internal/pdk"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/pdk"
 )
 
 const (

@@ -11,8 +11,8 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
-	"kong-ai-guard/internal/pdk"
-	"kong-ai-guard/internal/pluginserver"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/pdk"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/pluginserver"
 )
 
 // FuzzConnection: whatever comes over a connection, the server neither panics

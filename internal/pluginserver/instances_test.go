@@ -14,7 +14,7 @@ import (
 
 	"github.com/Kong/go-pdk/server/kong_plugin_protocol"
 
-	"kong-ai-guard/internal/pluginserver"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/pluginserver"
 )
 
 // bubble runs a server in fake time and returns a way to connect to it. The

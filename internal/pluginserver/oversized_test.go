@@ -9,7 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"kong-ai-guard/internal/pluginserver"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/pluginserver"
 )
 
 // TestOversizedCall: a call that is too large is answered, since Kong sends it

@@ -30,8 +30,8 @@ import (
 	"go.uber.org/zap"
 	"google.golang.org/protobuf/proto"
 
-	"kong-ai-guard/internal/pluginserver"
-	"kong-ai-guard/internal/relay"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/pluginserver"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/relay"
 )
 
 // runAs tells a copy of the test binary to be a plugin server.

@@ -11,9 +11,9 @@ import (
 
 	"github.com/Kong/go-pdk/server/kong_plugin_protocol"
 
-	"kong-ai-guard/internal/pdk"
-	"kong-ai-guard/internal/pluginserver"
-	"kong-ai-guard/internal/sim/recording"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/pdk"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/pluginserver"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/recording"
 )
 
 // A script is what the recorded plugin did in one event: its calls, and what

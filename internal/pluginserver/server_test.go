@@ -18,8 +18,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"kong-ai-guard/internal/pdk"
-	"kong-ai-guard/internal/pluginserver"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/pdk"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/pluginserver"
 )
 
 func TestPanics(t *testing.T) {

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"kong-ai-guard/internal/pluginserver"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/pluginserver"
 )
 
 // TestSocketTakeover is a reload: the next process starts while the one before

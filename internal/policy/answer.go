@@ -3,7 +3,7 @@
 package policy
 
 import (
-	"kong-ai-guard/internal/llm"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/llm"
 )
 
 // An AnswerPlan is what is to become of an exchange's answer, decided when its

@@ -7,8 +7,8 @@ import (
 	"net/http"
 	"testing"
 
-	"kong-ai-guard/internal/llm"
-	"kong-ai-guard/internal/policy"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/llm"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/policy"
 )
 
 // The truth table of plans: each combination of settings and requests is in

@@ -5,7 +5,7 @@ package policy
 import (
 	"net/http"
 
-	"kong-ai-guard/internal/llm"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/llm"
 )
 
 // ScansBeside reports whether enforced requests may go on before their verdict.

@@ -6,9 +6,9 @@ import (
 	"net/http"
 	"testing"
 
-	"kong-ai-guard/internal/llm"
-	"kong-ai-guard/internal/policy"
-	"kong-ai-guard/internal/scan"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/llm"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/policy"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/scan"
 )
 
 func TestScansBeside(t *testing.T) {

@@ -10,8 +10,8 @@ import (
 	"slices"
 	"strings"
 
-	"kong-ai-guard/internal/llm"
-	"kong-ai-guard/internal/scan"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/llm"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/scan"
 )
 
 // Unreadable is the finding of a body that llm.Read gave this error for.

@@ -5,7 +5,7 @@ package policy
 import (
 	"testing"
 
-	"kong-ai-guard/internal/llm"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/llm"
 )
 
 // TestPromptMissing: a conversation that says nothing lacks a prompt; one that

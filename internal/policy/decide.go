@@ -13,7 +13,7 @@ import (
 	"strings"
 	"time"
 
-	"kong-ai-guard/internal/llm"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/llm"
 )
 
 // An Exchange is what a decision needs to know of the one it is about.

@@ -9,8 +9,8 @@ import (
 	"strings"
 	"time"
 
-	"kong-ai-guard/internal/kongschema"
-	"kong-ai-guard/internal/llm"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/kongschema"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/llm"
 )
 
 const (

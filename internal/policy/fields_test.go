@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"kong-ai-guard/internal/policy"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/policy"
 )
 
 func TestCheckURL(t *testing.T) {

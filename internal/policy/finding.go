@@ -5,8 +5,8 @@ package policy
 import (
 	"time"
 
-	"kong-ai-guard/internal/llm"
-	"kong-ai-guard/internal/scan"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/llm"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/scan"
 )
 
 // A Finding is what was found out about one leg, before and after the

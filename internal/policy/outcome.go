@@ -2,7 +2,7 @@
 
 package policy
 
-import "kong-ai-guard/internal/llm"
+import "github.com/kong-ai-guard/kong-ai-guard/internal/llm"
 
 // An Outcome is what became of one leg.
 type Outcome uint8

@@ -6,7 +6,7 @@ import (
 	"net/url"
 	"testing"
 
-	"kong-ai-guard/internal/policy"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/policy"
 )
 
 func TestNotRelayable(t *testing.T) {

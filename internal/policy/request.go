@@ -6,7 +6,7 @@ import (
 	"net/http"
 	"strings"
 
-	"kong-ai-guard/internal/llm"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/llm"
 )
 
 // A RequestHead is what a request says before its body.

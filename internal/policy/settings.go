@@ -6,7 +6,7 @@ import (
 	"net/url"
 	"time"
 
-	"kong-ai-guard/internal/llm"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/llm"
 )
 
 // A Mode says what is done with one leg of an exchange.

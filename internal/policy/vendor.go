@@ -2,7 +2,7 @@
 
 package policy
 
-import "kong-ai-guard/internal/llm"
+import "github.com/kong-ai-guard/kong-ai-guard/internal/llm"
 
 // A Vendor is what policy and logs need to know of a plugin's scan service.
 // It is the same for all of the plugin's instances.

@@ -15,8 +15,8 @@ import (
 	"testing"
 	"time"
 
-	"kong-ai-guard/internal/audit"
-	"kong-ai-guard/plugins"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/audit"
+	"github.com/kong-ai-guard/kong-ai-guard/plugins"
 )
 
 // recordsIn waits until a file holds records, counts them by plugin and leg, and

@@ -12,8 +12,8 @@ import (
 	"os/signal"
 	"syscall"
 
-	"kong-ai-guard/internal/diagnose"
-	"kong-ai-guard/internal/llm"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/diagnose"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/llm"
 )
 
 // commands are the flags that ask for an answer instead of a server.

@@ -11,9 +11,9 @@ import (
 	"strings"
 	"testing"
 
-	"kong-ai-guard/internal/sim/fakeairs"
-	"kong-ai-guard/internal/sim/fakenoma"
-	"kong-ai-guard/plugins"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/fakeairs"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/fakenoma"
+	"github.com/kong-ai-guard/kong-ai-guard/plugins"
 )
 
 func file(t testing.TB, content string) string {

@@ -12,9 +12,9 @@ import (
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
-	"kong-ai-guard/internal/guard"
-	"kong-ai-guard/internal/pluginserver"
-	"kong-ai-guard/internal/policy"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/guard"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/pluginserver"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/policy"
 )
 
 func TestLeftovers(t *testing.T) {

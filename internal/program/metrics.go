@@ -8,11 +8,11 @@ import (
 
 	"go.uber.org/zap"
 
-	"kong-ai-guard/internal/pluginserver"
-	"kong-ai-guard/internal/policy"
-	"kong-ai-guard/internal/scanhttp"
-	"kong-ai-guard/internal/telemetry"
-	"kong-ai-guard/internal/tracing"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/pluginserver"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/policy"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/scanhttp"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/telemetry"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/tracing"
 )
 
 // show adds what belongs to the process, not to its exchanges, to the metrics.

@@ -18,16 +18,16 @@ import (
 	"runtime/debug"
 	"time"
 
-	"kong-ai-guard/internal/audit"
-	"kong-ai-guard/internal/guard"
-	"kong-ai-guard/internal/kongschema"
-	"kong-ai-guard/internal/pluginserver"
-	"kong-ai-guard/internal/policy"
-	"kong-ai-guard/internal/relay"
-	"kong-ai-guard/internal/scan"
-	"kong-ai-guard/internal/scanhttp"
-	"kong-ai-guard/internal/telemetry"
-	"kong-ai-guard/internal/tracing"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/audit"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/guard"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/kongschema"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/pluginserver"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/policy"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/relay"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/scan"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/scanhttp"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/telemetry"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/tracing"
 )
 
 // A Plugin is what a vendor brings.

@@ -19,10 +19,10 @@ import (
 	"testing"
 	"time"
 
-	"kong-ai-guard/internal/sim/fakeairs"
-	"kong-ai-guard/internal/sim/fakenoma"
-	"kong-ai-guard/internal/sim/kongtest"
-	"kong-ai-guard/plugins"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/fakeairs"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/fakenoma"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/kongtest"
+	"github.com/kong-ai-guard/kong-ai-guard/plugins"
 )
 
 const (
@@ -38,7 +38,7 @@ var binaries = sync.OnceValues(func() (string, error) {
 	}
 	args := []string{"build", "-o", dir + "/"}
 	for _, name := range plugins.Names() {
-		args = append(args, "kong-ai-guard/cmd/"+name)
+		args = append(args, "github.com/kong-ai-guard/kong-ai-guard/cmd/"+name)
 	}
 	out, err := exec.Command("go", args...).CombinedOutput()
 	if err != nil {

@@ -15,8 +15,8 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"kong-ai-guard/internal/program"
-	"kong-ai-guard/plugins"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/program"
+	"github.com/kong-ai-guard/kong-ai-guard/plugins"
 )
 
 // descriptions returns the metrics of all plugins, with their labels. It is in

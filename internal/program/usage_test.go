@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"kong-ai-guard/plugins"
+	"github.com/kong-ai-guard/kong-ai-guard/plugins"
 )
 
 // TestHelp: each flag once, and what the codes mean.

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"kong-ai-guard/plugins"
+	"github.com/kong-ai-guard/kong-ai-guard/plugins"
 )
 
 // warned reports whether a plugin's line is in Kong's log, at level warn, where

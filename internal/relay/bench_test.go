@@ -11,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"kong-ai-guard/internal/relay"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/relay"
 )
 
 // BenchmarkRelayForward is a whole exchange, upstream and client included, straight

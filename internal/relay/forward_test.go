@@ -14,7 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"kong-ai-guard/internal/relay"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/relay"
 )
 
 // A form is a request or an answer as it is compared: its first line, its

@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"kong-ai-guard/internal/relay"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/relay"
 )
 
 // FuzzTarget sends what may be a request through the relay. Whatever net/http

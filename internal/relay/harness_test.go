@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"kong-ai-guard/internal/relay"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/relay"
 )
 
 // patience is how long a test waits for what has to come: the machine may be

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"kong-ai-guard/internal/relay"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/relay"
 )
 
 // TestRefusedHeads: net/http answers some heads by itself, which nginx lets

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"kong-ai-guard/internal/relay"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/relay"
 )
 
 // TestWithdraw: the second relay of a chain hears that a request will not come,

@@ -8,8 +8,8 @@ import (
 	"testing"
 	"time"
 
-	"kong-ai-guard/internal/llm"
-	"kong-ai-guard/internal/release"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/llm"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/release"
 )
 
 // A said is a unit as the upstream sends it.

@@ -15,7 +15,7 @@ import (
 	"math"
 	"time"
 
-	"kong-ai-guard/internal/llm"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/llm"
 )
 
 // Rules are how a stream is released.

@@ -10,7 +10,7 @@ import (
 	"net/http"
 	"time"
 
-	"kong-ai-guard/internal/llm"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/llm"
 )
 
 // Scanner is a service that judges what an LLM exchange says.

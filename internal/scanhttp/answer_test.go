@@ -16,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"kong-ai-guard/internal/scan"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/scan"
 )
 
 // rawService answers each request on loopback with the bytes that say returns

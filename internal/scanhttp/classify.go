@@ -14,7 +14,7 @@ import (
 	"syscall"
 	"time"
 
-	"kong-ai-guard/internal/scan"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/scan"
 )
 
 // The reasons of failures that are not a status. A status gives "status 503".

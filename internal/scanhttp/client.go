@@ -16,8 +16,8 @@ import (
 	"sync"
 	"time"
 
-	"kong-ai-guard/internal/scan"
-	"kong-ai-guard/internal/tracing"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/scan"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/tracing"
 )
 
 const (

@@ -14,7 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"kong-ai-guard/internal/scan"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/scan"
 )
 
 // onPipes runs f in a bubble of fake time, with a client whose connections

@@ -5,7 +5,7 @@ package scanhttp
 import (
 	"sync/atomic"
 
-	"kong-ai-guard/internal/scan"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/scan"
 )
 
 // largeCall is the payload from which a call counts as large, in bytes. The

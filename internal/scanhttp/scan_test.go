@@ -12,7 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"kong-ai-guard/internal/scan"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/scan"
 )
 
 // A row of attempts by callers, and who may call then: mallory, who wrote the

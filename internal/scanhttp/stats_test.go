@@ -9,8 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"kong-ai-guard/internal/scanhttp"
-	"kong-ai-guard/internal/tracing"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/scanhttp"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/tracing"
 )
 
 // TestCallsAreCountedAndTraced: each kind of ending has its count, and the

@@ -18,7 +18,7 @@ import (
 	"sync"
 	"time"
 
-	"kong-ai-guard/internal/scan"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/scan"
 )
 
 const (

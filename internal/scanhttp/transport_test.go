@@ -15,7 +15,7 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"kong-ai-guard/internal/scan"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/scan"
 )
 
 // tlsService starts a service on loopback and returns the file of its CA.

@@ -13,7 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"kong-ai-guard/internal/secretfile"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/secretfile"
 )
 
 func write(t *testing.T, path, content string) {

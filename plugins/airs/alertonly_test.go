@@ -6,9 +6,9 @@ import (
 	"strings"
 	"testing"
 
-	"kong-ai-guard/internal/llm"
-	"kong-ai-guard/internal/scan"
-	"kong-ai-guard/internal/sim/fakeairs"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/llm"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/scan"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/fakeairs"
 )
 
 // TestAlertOnly: a block goes on only if it rests on listed detectors and on

@@ -8,7 +8,7 @@ import (
 
 	"github.com/tidwall/gjson"
 
-	"kong-ai-guard/internal/sim/fakeairs"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/fakeairs"
 )
 
 // TestBlocksInTheFormatOfTheAPI calls each API, asking for a stream where it

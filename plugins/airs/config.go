@@ -8,9 +8,9 @@ import (
 	"strings"
 	"time"
 
-	"kong-ai-guard/internal/kongschema"
-	"kong-ai-guard/internal/policy"
-	"kong-ai-guard/internal/secretfile"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/kongschema"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/policy"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/secretfile"
 )
 
 const (

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"kong-ai-guard/internal/scan"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/scan"
 )
 
 // TestBatchesCostWhatTheyAreWorth: a batch of many members is refused or goes

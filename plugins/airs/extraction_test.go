@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"kong-ai-guard/internal/llm"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/llm"
 )
 
 // TestWhatIsSent has the vectors on what bodies say, 59 to 99: the texts that

@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"kong-ai-guard/internal/scan"
-	"kong-ai-guard/internal/sim/fakeairs"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/scan"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/fakeairs"
 )
 
 // Whatever one caller writes, others get their verdicts, and he does not get

@@ -10,8 +10,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"kong-ai-guard/internal/sim/fakeairs"
-	"kong-ai-guard/plugins/airs"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/fakeairs"
+	"github.com/kong-ai-guard/kong-ai-guard/plugins/airs"
 )
 
 // TestLuaConfigurations loads configurations of the Lua plugins as they are,

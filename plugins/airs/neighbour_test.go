@@ -8,9 +8,9 @@ import (
 	"path/filepath"
 	"testing"
 
-	"kong-ai-guard/internal/sim/fakeairs"
-	"kong-ai-guard/internal/sim/fakenoma"
-	"kong-ai-guard/internal/sim/kongtest"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/fakeairs"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/fakenoma"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/kongtest"
 )
 
 // TestMaskingBesideAnotherScanner has Noma's plugin come after ours: an answer
@@ -18,7 +18,7 @@ import (
 func TestMaskingBesideAnotherScanner(t *testing.T) {
 	const noma = "noma-runtime-protection"
 	path := filepath.Join(t.TempDir(), noma)
-	if out, err := exec.Command("go", "build", "-o", path, "kong-ai-guard/cmd/"+noma).CombinedOutput(); err != nil {
+	if out, err := exec.Command("go", "build", "-o", path, "github.com/kong-ai-guard/kong-ai-guard/cmd/"+noma).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	service := fakenoma.New(fakenoma.Options{ClientID: "id", ClientSecret: "secret"})

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"kong-ai-guard/internal/sim/fakeairs"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/fakeairs"
 )
 
 func TestABlockIsABlockWhenFailuresPass(t *testing.T) { // 19

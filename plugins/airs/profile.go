@@ -8,8 +8,8 @@ import (
 	"slices"
 	"strings"
 
-	"kong-ai-guard/internal/scan"
-	"kong-ai-guard/internal/strictjson"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/scan"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/strictjson"
 )
 
 // A profile is the AI security profile of one scan: either its id or its name,

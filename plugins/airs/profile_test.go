@@ -7,7 +7,7 @@ import (
 	"net/http"
 	"testing"
 
-	"kong-ai-guard/internal/scan"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/scan"
 )
 
 // token makes a token of which Kong would have verified the signature.

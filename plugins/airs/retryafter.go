@@ -6,7 +6,7 @@ import (
 	"strconv"
 	"time"
 
-	"kong-ai-guard/internal/strictjson"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/strictjson"
 )
 
 // retryAfter reads from the body of a 429 how long to wait, 0 if it does not

@@ -12,10 +12,10 @@ import (
 	"sync/atomic"
 	"time"
 
-	"kong-ai-guard/internal/bearer"
-	"kong-ai-guard/internal/scan"
-	"kong-ai-guard/internal/scanhttp"
-	"kong-ai-guard/internal/strictjson"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/bearer"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/scan"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/scanhttp"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/strictjson"
 )
 
 const (

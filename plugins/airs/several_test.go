@@ -7,7 +7,7 @@ import (
 	"errors"
 	"testing"
 
-	"kong-ai-guard/internal/scan"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/scan"
 )
 
 func TestPiecesAreJudgedTogether(t *testing.T) {

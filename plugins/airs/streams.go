@@ -7,8 +7,8 @@ import (
 	"strconv"
 	"time"
 
-	"kong-ai-guard/internal/llm"
-	"kong-ai-guard/internal/scan"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/llm"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/scan"
 )
 
 // apiLimit is the value of sse_max_scan_chars that stands for the service's

@@ -9,8 +9,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"kong-ai-guard/internal/llm"
-	"kong-ai-guard/internal/scan"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/llm"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/scan"
 )
 
 func TestHeaders(t *testing.T) {

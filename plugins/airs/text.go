@@ -5,7 +5,7 @@ package airs
 import (
 	"strings"
 
-	"kong-ai-guard/internal/llm"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/llm"
 )
 
 // transcript writes turns as one prompt: in order, with a blank line between

@@ -5,7 +5,7 @@ package airs
 import (
 	"testing"
 
-	"kong-ai-guard/internal/llm"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/llm"
 )
 
 func turn(message int, role llm.Role, text string) llm.Turn {

@@ -10,9 +10,9 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/tidwall/gjson"
 
-	"kong-ai-guard/internal/llm"
-	"kong-ai-guard/internal/scan"
-	"kong-ai-guard/internal/strictjson"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/llm"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/scan"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/strictjson"
 )
 
 // The methods that the service takes as tool events; it refuses all others.

@@ -6,9 +6,9 @@ import (
 	"slices"
 	"strings"
 
-	"kong-ai-guard/internal/llm"
-	"kong-ai-guard/internal/scan"
-	"kong-ai-guard/internal/strictjson"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/llm"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/scan"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/strictjson"
 )
 
 // The reasons of failures that this package finds itself.

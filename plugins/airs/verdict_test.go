@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"kong-ai-guard/internal/scan"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/scan"
 
 	"github.com/google/go-cmp/cmp"
 )

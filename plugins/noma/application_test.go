@@ -11,9 +11,9 @@ import (
 
 	"github.com/tidwall/gjson"
 
-	"kong-ai-guard/internal/scan"
-	"kong-ai-guard/internal/sim/fakenoma"
-	"kong-ai-guard/plugins/noma"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/scan"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/fakenoma"
+	"github.com/kong-ai-guard/kong-ai-guard/plugins/noma"
 )
 
 // TestClaim covers TV32 and TV33: which application a trusted client names.

@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"kong-ai-guard/internal/sim/fakenoma"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/fakenoma"
 )
 
 // BenchmarkMonitorMode is a chat through a gateway that plays Kong: on a route

@@ -8,10 +8,10 @@ import (
 	"strings"
 	"time"
 
-	"kong-ai-guard/internal/bearer"
-	"kong-ai-guard/internal/kongschema"
-	"kong-ai-guard/internal/policy"
-	"kong-ai-guard/internal/secretfile"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/bearer"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/kongschema"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/policy"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/secretfile"
 )
 
 // saasHost is the vendor's own host, where nothing works without credentials. A

@@ -8,8 +8,8 @@ import (
 
 	"github.com/tidwall/gjson"
 
-	"kong-ai-guard/internal/scan"
-	"kong-ai-guard/internal/sim/fakenoma"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/scan"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/fakenoma"
 )
 
 // TestDetails covers TV59 and TV61: what a blocked client may learn.

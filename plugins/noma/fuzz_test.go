@@ -9,8 +9,8 @@ import (
 
 	"github.com/tidwall/gjson"
 
-	"kong-ai-guard/internal/llm"
-	"kong-ai-guard/internal/scan"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/llm"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/scan"
 )
 
 // FuzzAnswer looks for an answer that lets something pass although it does not

@@ -5,7 +5,7 @@ package noma
 import (
 	"strings"
 
-	"kong-ai-guard/internal/llm"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/llm"
 )
 
 // masks finds the turn that each masked text belongs to. That is certain only

@@ -9,7 +9,7 @@ import (
 
 	"github.com/tidwall/gjson"
 
-	"kong-ai-guard/internal/sim/fakenoma"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/fakenoma"
 )
 
 // chunk is one event of a streamed chat: what some choices say next.

@@ -24,11 +24,11 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/structpb"
 
-	"kong-ai-guard/internal/guard"
-	"kong-ai-guard/internal/pdk"
-	"kong-ai-guard/internal/sim/fakenoma"
-	"kong-ai-guard/internal/telemetry"
-	"kong-ai-guard/plugins/noma"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/guard"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/pdk"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/fakenoma"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/telemetry"
+	"github.com/kong-ai-guard/kong-ai-guard/plugins/noma"
 )
 
 // faults are the ways in which the service can fail us.

@@ -7,10 +7,10 @@ package noma
 import (
 	"net/http"
 
-	"kong-ai-guard/internal/bearer"
-	"kong-ai-guard/internal/guard"
-	"kong-ai-guard/internal/policy"
-	"kong-ai-guard/internal/program"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/bearer"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/guard"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/policy"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/program"
 )
 
 // pluginName is what Kong calls the plugin.

@@ -17,8 +17,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/tidwall/gjson"
 
-	"kong-ai-guard/internal/sim/fakenoma"
-	"kong-ai-guard/internal/sim/kongtest"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/fakenoma"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/kongtest"
 )
 
 // binary builds the real one, once.
@@ -28,7 +28,7 @@ var binary = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	path := filepath.Join(dir, "noma-runtime-protection")
-	out, err := exec.Command("go", "build", "-o", path, "kong-ai-guard/cmd/noma-runtime-protection").CombinedOutput()
+	out, err := exec.Command("go", "build", "-o", path, "github.com/kong-ai-guard/kong-ai-guard/cmd/noma-runtime-protection").CombinedOutput()
 	if err != nil {
 		os.Stderr.Write(out)
 	}

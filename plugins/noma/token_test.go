@@ -10,9 +10,9 @@ import (
 	"testing"
 	"time"
 
-	"kong-ai-guard/internal/scan"
-	"kong-ai-guard/internal/sim/fakenoma"
-	"kong-ai-guard/plugins/noma"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/scan"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/fakenoma"
+	"github.com/kong-ai-guard/kong-ai-guard/plugins/noma"
 )
 
 // ask scans a harmless prompt.

@@ -9,7 +9,7 @@ import (
 
 	"github.com/tidwall/gjson"
 
-	"kong-ai-guard/internal/sim/fakenoma"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/fakenoma"
 )
 
 // The test vectors of the service's public clients (TV01 to TV77) are run here

@@ -1,4 +1,4 @@
-module kong-ai-guard/tests/clients
+module github.com/kong-ai-guard/kong-ai-guard/tests/clients
 
 go 1.26.0
 
@@ -56,6 +56,7 @@ require (
 	github.com/go-logr/stdr v1.2.2 // indirect
 	github.com/google/jsonschema-go v0.4.3 // indirect
 	github.com/invopop/jsonschema v0.14.0 // indirect
+	github.com/kong-ai-guard/kong-ai-guard v0.0.0
 	github.com/pb33f/ordered-map/v2 v2.3.1 // indirect
 	github.com/segmentio/asm v1.1.3 // indirect
 	github.com/segmentio/encoding v0.5.4 // indirect
@@ -73,7 +74,6 @@ require (
 	golang.org/x/sync v0.24.0 // indirect
 	golang.org/x/sys v0.49.0 // indirect
 	golang.org/x/time v0.15.0 // indirect
-	kong-ai-guard v0.0.0
 )
 
-replace kong-ai-guard => ../..
+replace github.com/kong-ai-guard/kong-ai-guard => ../..

@@ -21,11 +21,11 @@ import (
 
 	"github.com/tidwall/gjson"
 
-	"kong-ai-guard/internal/audit"
-	"kong-ai-guard/internal/sim/fakeairs"
-	"kong-ai-guard/internal/sim/fakenoma"
-	"kong-ai-guard/internal/sim/kongtest"
-	ours "kong-ai-guard/plugins"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/audit"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/fakeairs"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/fakenoma"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/kongtest"
+	ours "github.com/kong-ai-guard/kong-ai-guard/plugins"
 )
 
 const (
@@ -50,7 +50,7 @@ func run(m *testing.M) int {
 	binaries = dir
 	args := []string{"build", "-o", dir + string(filepath.Separator)}
 	for _, name := range plugins {
-		args = append(args, "kong-ai-guard/cmd/"+name)
+		args = append(args, "github.com/kong-ai-guard/kong-ai-guard/cmd/"+name)
 	}
 	out, err := exec.Command("go", args...).CombinedOutput()
 	if err != nil {

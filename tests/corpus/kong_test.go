@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"kong-ai-guard/internal/sim/realkong"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/realkong"
 )
 
 // TestOnKong plays every case on a real Kong, for `make test-kong`. Kong's access log is not

@@ -16,8 +16,8 @@ import (
 	"testing"
 	"time"
 
-	"kong-ai-guard/internal/guard"
-	"kong-ai-guard/internal/sim/kongtest"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/guard"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/kongtest"
 )
 
 // TestMemory sends 300 bodies of 10 MiB at once: each ends by policy, the

@@ -18,8 +18,8 @@ import (
 	"testing"
 	"time"
 
-	"kong-ai-guard/internal/audit"
-	"kong-ai-guard/internal/sim/kongtest"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/audit"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/kongtest"
 )
 
 // A cutting is how the upstream's body is cut into what it writes at once.

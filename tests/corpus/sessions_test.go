@@ -20,9 +20,9 @@ import (
 	"github.com/tidwall/gjson"
 	"github.com/tidwall/sjson"
 
-	"kong-ai-guard/internal/sim/fakeairs"
-	"kong-ai-guard/internal/sim/fakenoma"
-	"kong-ai-guard/internal/sim/kongtest"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/fakeairs"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/fakenoma"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/kongtest"
 )
 
 // Programs that write code send all of a session with each turn of it, a hundred

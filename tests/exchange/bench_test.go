@@ -26,13 +26,13 @@ import (
 	"go.uber.org/zap"
 	"google.golang.org/protobuf/proto"
 
-	"kong-ai-guard/internal/guard"
-	"kong-ai-guard/internal/pluginserver"
-	"kong-ai-guard/internal/scan"
-	"kong-ai-guard/internal/sim/fakeairs"
-	"kong-ai-guard/internal/sim/kongtest"
-	"kong-ai-guard/internal/telemetry"
-	"kong-ai-guard/plugins/airs"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/guard"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/pluginserver"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/scan"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/fakeairs"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/kongtest"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/telemetry"
+	"github.com/kong-ai-guard/kong-ai-guard/plugins/airs"
 )
 
 const (
@@ -227,7 +227,7 @@ func (k *kong) benchmark(b *testing.B) {
 // build builds the real binary.
 func build(b *testing.B) string {
 	path := filepath.Join(b.TempDir(), name)
-	if out, err := exec.Command("go", "build", "-o", path, "kong-ai-guard/cmd/"+name).CombinedOutput(); err != nil {
+	if out, err := exec.Command("go", "build", "-o", path, "github.com/kong-ai-guard/kong-ai-guard/cmd/"+name).CombinedOutput(); err != nil {
 		b.Fatalf("%v\n%s", err, out)
 	}
 	return path

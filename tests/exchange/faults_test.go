@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"kong-ai-guard/internal/sim/kongtest"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/kongtest"
 )
 
 // faultScenes are sealed services on each Kong, and a service that Kong knows

@@ -22,10 +22,10 @@ import (
 	"testing"
 	"time"
 
-	"kong-ai-guard/internal/sim/fakeairs"
-	"kong-ai-guard/internal/sim/fakenoma"
-	"kong-ai-guard/internal/sim/kongtest"
-	"kong-ai-guard/internal/sim/procfs"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/fakeairs"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/fakenoma"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/kongtest"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/procfs"
 )
 
 // A ledger knows what was scanned. Each prompt and each word of an answer is

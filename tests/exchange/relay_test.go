@@ -15,10 +15,10 @@ import (
 	"sync"
 	"testing"
 
-	"kong-ai-guard/internal/sim/fakeairs"
-	"kong-ai-guard/internal/sim/fakenoma"
-	"kong-ai-guard/internal/sim/kongtest"
-	"kong-ai-guard/plugins"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/fakeairs"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/fakenoma"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/kongtest"
+	"github.com/kong-ai-guard/kong-ai-guard/plugins"
 )
 
 const second = "noma-runtime-protection"
@@ -34,7 +34,7 @@ var binaries = sync.OnceValues(func() (string, error) {
 	built = dir
 	args := []string{"build", "-o", dir + string(filepath.Separator)}
 	for _, name := range plugins.Names() {
-		args = append(args, "kong-ai-guard/cmd/"+name)
+		args = append(args, "github.com/kong-ai-guard/kong-ai-guard/cmd/"+name)
 	}
 	if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
 		return "", fmt.Errorf("go build: %w: %s", err, out)

@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-const module = "kong-ai-guard/"
+const module = "github.com/kong-ai-guard/kong-ai-guard/"
 
 // layers are all packages from the bottom up: each may import those of lower
 // layers, and none of its own.

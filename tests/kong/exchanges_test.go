@@ -11,8 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"kong-ai-guard/internal/sim/fakeairs"
-	"kong-ai-guard/internal/sim/fakenoma"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/fakeairs"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/fakenoma"
 )
 
 // TestExchanges plays what the sandbox demonstrates on a real Kong, over both

@@ -19,11 +19,11 @@ import (
 	"testing"
 	"time"
 
-	"kong-ai-guard/internal/sim/fakeairs"
-	"kong-ai-guard/internal/sim/fakellm"
-	"kong-ai-guard/internal/sim/fakenoma"
-	"kong-ai-guard/internal/sim/realkong"
-	"kong-ai-guard/plugins"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/fakeairs"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/fakellm"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/fakenoma"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/realkong"
+	"github.com/kong-ai-guard/kong-ai-guard/plugins"
 )
 
 const (
@@ -64,7 +64,7 @@ func run(m *testing.M) int {
 	defer os.RemoveAll(dir)
 	binaries = dir
 	for _, name := range plugins.Names() {
-		out, err := exec.Command("go", "build", "-o", filepath.Join(dir, name), "kong-ai-guard/cmd/"+name).CombinedOutput()
+		out, err := exec.Command("go", "build", "-o", filepath.Join(dir, name), "github.com/kong-ai-guard/kong-ai-guard/cmd/"+name).CombinedOutput()
 		if err != nil {
 			os.Stderr.Write(out)
 			return 1

@@ -8,7 +8,7 @@ import (
 	"net/url"
 	"strconv"
 
-	"kong-ai-guard/internal/kongrules"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/kongrules"
 )
 
 const (

@@ -7,7 +7,7 @@ import (
 	"net/url"
 	"strings"
 
-	"kong-ai-guard/internal/kongrules"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/kongrules"
 )
 
 const (

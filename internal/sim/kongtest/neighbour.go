@@ -10,7 +10,7 @@ import (
 	"slices"
 	"strings"
 
-	"kong-ai-guard/internal/kongrules"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/kongrules"
 )
 
 // A Neighbour is a plugin of Kong's own or of another vendor, played in Go. It

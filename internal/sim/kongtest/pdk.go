@@ -11,7 +11,7 @@ import (
 	"strconv"
 	"strings"
 
-	"kong-ai-guard/internal/kongrules"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/kongrules"
 )
 
 // A pdkFunc answers one PDK function. It may be called in the phases that it

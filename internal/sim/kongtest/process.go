@@ -18,7 +18,7 @@ import (
 	"syscall"
 	"time"
 
-	"kong-ai-guard/internal/sim/procfs"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/procfs"
 )
 
 const (

@@ -24,7 +24,7 @@ import (
 	"github.com/Kong/go-pdk/server/kong_plugin_protocol"
 	"google.golang.org/protobuf/proto"
 
-	"kong-ai-guard/internal/sim/recording"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/recording"
 )
 
 // A probeRelay is a listener in the probe's process that hands requests on, as

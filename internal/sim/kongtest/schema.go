@@ -9,7 +9,7 @@ import (
 	"io"
 	"strings"
 
-	"kong-ai-guard/internal/kongrules"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/kongrules"
 )
 
 // ConfigErrors says what Kong finds wrong with a configuration.

@@ -17,7 +17,7 @@ import (
 	"strings"
 	"sync/atomic"
 
-	"kong-ai-guard/internal/kongrules"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/kongrules"
 )
 
 // workspaceID stands for Kong's default workspace.

@@ -20,7 +20,7 @@ import (
 	"syscall"
 	"time"
 
-	"kong-ai-guard/internal/sim/procfs"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/procfs"
 )
 
 // Find returns the command of the Kong that KONG_BIN names, or that PATH has;

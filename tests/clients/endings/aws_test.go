@@ -13,8 +13,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/bedrockruntime/types"
 	"github.com/tidwall/gjson"
 
-	"kong-ai-guard/internal/eventstream"
-	"kong-ai-guard/internal/llm"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/eventstream"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/llm"
 )
 
 // frame writes an event of Bedrock's.

@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"kong-ai-guard/internal/llm"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/llm"
 )
 
 const (

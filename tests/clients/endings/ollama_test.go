@@ -11,7 +11,7 @@ import (
 
 	"github.com/ollama/ollama/api"
 
-	"kong-ai-guard/internal/llm"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/llm"
 )
 
 func TestOllama(t *testing.T) {

@@ -16,7 +16,7 @@ import (
 	community "github.com/sashabaranov/go-openai"
 	"github.com/tidwall/gjson"
 
-	"kong-ai-guard/internal/llm"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/llm"
 )
 
 var (

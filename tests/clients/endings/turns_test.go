@@ -23,7 +23,7 @@ import (
 	community "github.com/sashabaranov/go-openai"
 	"google.golang.org/genai"
 
-	"kong-ai-guard/internal/llm"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/llm"
 )
 
 func anthropicAt(url string) anthropic.Client {
