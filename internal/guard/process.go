@@ -144,6 +144,7 @@ func (p *Process) export() {
 		m.Unscanned.WithLabelValues(leg.String(), policy.Unavailable.String())
 		m.Unscanned.WithLabelValues(leg.String(), policy.Unscannable.String())
 		m.Unscanned.WithLabelValues(leg.String(), policy.ReasonMedia)
+		m.Legs.WithLabelValues(leg.String(), string(policy.Enforce), policy.Misconfigured.String())
 	}
 	for _, kind := range llm.UnseenKinds() {
 		m.UnseenContext.WithLabelValues(kind.String())
