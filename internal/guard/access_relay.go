@@ -224,7 +224,7 @@ func (a *approach) appendLast(calls []*pdk.Call, release bool) []*pdk.Call {
 		calls = append(calls, &a.off)
 	}
 	calls = append(calls, a.marks(llm.RequestLeg, llm.ResponseLeg)...)
-	calls = appendNotices(calls, a.engine.process.notices.take())
+	calls = appendNotices(calls, a.takeNotices())
 	a.log = a.relayedLog
 	return append(calls, &a.log)
 }

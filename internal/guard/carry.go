@@ -13,8 +13,8 @@ import (
 // end refuses a leg that was not judged. The error is pdk.ErrGone.
 func (p *phase) end(f policy.Finding) error { return p.refuse(p.refusal(f)) }
 
-// conclude sends the last batch of a leg that goes on: calls, the line for
-// Kong's log if there is one and, when no other leg follows, the access log's
+// conclude sends the last batch of a leg that goes on: calls, the lines for
+// Kong's log if there are any and, when no other leg follows, the access log's
 // value. The error is pdk.ErrGone.
 func (p *phase) conclude(f *policy.Finding, calls []*pdk.Call, last bool, request, response *policy.Report) error {
 	e := p.engine
@@ -28,9 +28,9 @@ func (p *phase) conclude(f *policy.Finding, calls []*pdk.Call, last bool, reques
 	} else if e.settings.Debug {
 		e.process.log.Info(e.line(p.leg, " passed", f, p.exchange.requestID, &p.exchange.identity, time.Since(p.start)))
 	}
+	calls = appendNotices(calls, p.takeNotices())
 	var value pdk.Call
 	if last {
-		calls = appendNotices(calls, e.process.notices.take())
 		value = accessLog(e.vendor.Plugin, request, response)
 		calls = append(calls, &value)
 	}
@@ -96,7 +96,7 @@ func (p *phase) refuseFor(leg *run, d policy.Decision, tell bool) error {
 	if leg.leg == llm.ResponseLeg {
 		value = accessLog(e.vendor.Plugin, &p.exchange.access, &report)
 	}
-	calls = appendNotices(calls, e.process.notices.take())
+	calls = appendNotices(calls, p.takeNotices())
 	calls = append(calls, &value)
 	if err := p.batch(calls...); err != nil {
 		return err
@@ -135,6 +135,21 @@ func appendCalls(calls []*pdk.Call, more []pdk.Call) []*pdk.Call {
 		calls = append(calls, &more[i])
 	}
 	return calls
+}
+
+// takeNotices returns the lines that this event writes into Kong's log.
+func (p *phase) takeNotices() []notice {
+	p.told = true
+	return p.engine.process.notices.take()
+}
+
+// tellRest ends an event that had nothing to say of its own leg: lines that wait
+// need not wait for another one.
+func (p *phase) tellRest() {
+	if p.told || p.exited || p.gone {
+		return
+	}
+	_ = p.batch(appendNotices(nil, p.takeNotices())...)
 }
 
 func appendNotices(calls []*pdk.Call, list []notice) []*pdk.Call {

@@ -129,6 +129,7 @@ func (e *Engine) Access(ctx context.Context, k Kong) {
 		return
 	}
 	_ = p.access()
+	p.tellRest()
 }
 
 // Response runs the response phase, as Access does for the upstream's answer.
@@ -143,6 +144,7 @@ func (e *Engine) Response(ctx context.Context, k Kong) {
 		return
 	}
 	_ = p.response()
+	p.tellRest()
 }
 
 // claim returns what the client says about the exchange. m is what was read of

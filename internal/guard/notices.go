@@ -41,16 +41,15 @@ const repeatAfter = time.Minute
 type notices struct {
 	log    *zap.Logger
 	prefix string
+	panics *panics
 
-	// waiting is how many lines events may write now. due is when repeats may
-	// become another line, in Unix nanoseconds, 0 for never. They spare events
-	// the lock.
+	// waiting is how many lines events may write now. It spares them the lock.
 	waiting atomic.Int32
-	due     atomic.Int64
 
 	mu      sync.Mutex
 	list    []notice
 	written map[string]*repeats // by key
+	timer   *time.Timer         // until repeats become a line, nil for none
 	lost    int
 }
 
@@ -105,7 +104,8 @@ func (n *notices) enqueue(line notice) {
 	n.waiting.Store(int32(len(n.list)))
 }
 
-// schedule says when revive has something to do.
+// schedule says when repeats become a line. They do so whether or not an event
+// comes to write it: without one they are told on stderr.
 func (n *notices) schedule() {
 	var due time.Time
 	for _, r := range n.written {
@@ -113,11 +113,26 @@ func (n *notices) schedule() {
 			due = r.until
 		}
 	}
-	if due.IsZero() {
-		n.due.Store(0)
-		return
+	if n.timer != nil {
+		n.timer.Stop()
+		n.timer = nil
 	}
-	n.due.Store(due.UnixNano())
+	if !due.IsZero() {
+		n.timer = time.AfterFunc(time.Until(due), n.later)
+	}
+}
+
+// later tells of the repeats that waited long enough.
+func (n *notices) later() {
+	defer func() {
+		if v := recover(); v != nil {
+			n.panics.recovered(v)
+		}
+	}()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.revive(time.Now())
+	n.schedule()
 }
 
 // revive makes lines of the repeats that waited long enough, and forgets the
@@ -129,25 +144,20 @@ func (n *notices) revive(now time.Time) {
 		}
 		delete(n.written, key)
 		if r.times > 0 {
+			n.log.Log(zapLevel(r.severity), r.line(now))
 			n.enqueue(r.notice)
 		}
 	}
-	n.schedule()
 }
 
 // take removes the oldest lines, as many as one event may write.
 func (n *notices) take() []notice {
-	due := n.due.Load()
-	if n.waiting.Load() == 0 && due == 0 {
+	if n.waiting.Load() == 0 {
 		return nil
 	}
 	now := time.Now()
-	if n.waiting.Load() == 0 && now.UnixNano() < due {
-		return nil
-	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.revive(now)
 	count := min(len(n.list), noticesPerEvent)
 	taken := make([]notice, count, count+1)
 	copy(taken, n.list)
@@ -168,7 +178,13 @@ func (n *notices) take() []notice {
 
 // remember has repeats of a line counted from now on.
 func (n *notices) remember(line notice, now time.Time) {
-	if line.key == "" || len(n.written) == maxNotices {
+	if line.key == "" {
+		return
+	}
+	if len(n.written) == maxNotices {
+		n.revive(now)
+	}
+	if len(n.written) == maxNotices {
 		return
 	}
 	if n.written == nil {

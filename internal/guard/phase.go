@@ -39,6 +39,8 @@ type phase struct {
 	inKong bool
 	// exited is set once the client has its answer.
 	exited bool
+	// told is set once the event has written the lines that waited for one.
+	told bool
 	// gone is set once the connection to Kong is lost.
 	gone bool
 	// guarded is set once nothing of the request can keep Kong from showing

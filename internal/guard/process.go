@@ -69,6 +69,7 @@ func NewProcess(b Bounds, logPrefix string, log *zap.Logger, m *telemetry.Metric
 		slots:   newShares(int64(b.Scans), "scans", m),
 		panics:  panics{log: log, metrics: m},
 	}
+	p.notices.panics = &p.panics
 	p.records = newRecords(&b, m, &p.panics, p.lostRecord)
 	p.monitor = newMonitorQueue(p)
 	p.export()

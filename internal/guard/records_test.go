@@ -44,8 +44,12 @@ func TestRecordsAreBoundedAndReadAgain(t *testing.T) {
 			if want := request != policy.Off; (len(s.Prompt) == 1) != want || s.Header != nil || s.Identity.Service != "llm" {
 				t.Errorf("%s, request %s: the answer was scanned with %+v", name, request, s)
 			}
-			if !contains(forgotten.logged("err"), "forgotten") {
-				t.Errorf("%s: logged %v", name, forgotten.logs)
+			var logged []string
+			for _, k := range kongs { // the next event may be one's whose own leg goes well
+				logged = append(logged, k.logged("err")...)
+			}
+			if !contains(logged, "forgotten") {
+				t.Errorf("%s: logged %v", name, logged)
 			}
 		}
 	}

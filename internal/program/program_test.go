@@ -121,6 +121,7 @@ type house struct {
 	noma    *fakenoma.Server
 	metrics map[string]string // addresses by plugin
 	answer  atomic.Pointer[string]
+	gate    atomic.Pointer[chan struct{}] // what the model waits for
 	// configured returns what Kong is told, with more in both configurations.
 	configured func(more map[string]any) kongtest.Declarative
 }
@@ -140,6 +141,9 @@ func build(t testing.TB, flags ...string) *house {
 	t.Cleanup(nomaService.Close)
 	h.says("fine")
 	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if gate := h.gate.Load(); gate != nil {
+			<-*gate
+		}
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = io.WriteString(w, `{"id":"chatcmpl-1","object":"chat.completion","model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"`+*h.answer.Load()+`"}}]}`)
 	}))
@@ -179,6 +183,16 @@ func build(t testing.TB, flags ...string) *house {
 
 // says has the model answer so from now on.
 func (h *house) says(text string) { h.answer.Store(&text) }
+
+// hangs has the model answer nothing from now on, until the caller says so.
+func (h *house) hangs() (leave func()) {
+	gate := make(chan struct{})
+	h.gate.Store(&gate)
+	return func() {
+		h.gate.Store(nil)
+		close(gate)
+	}
+}
 
 // ask sends a chat through a plugin's route.
 func (h *house) ask(t testing.TB, plugin, text string, header ...string) int {

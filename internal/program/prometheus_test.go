@@ -307,7 +307,9 @@ func shippedQueries(t *testing.T) map[string]string {
 		}
 	}
 	var rules struct {
-		Groups []struct{ Rules []struct{ Alert, Expr string } }
+		Groups []struct {
+			Rules []struct{ Alert, Expr string }
+		}
 	}
 	for path, read := range map[string]func([]byte) error{
 		dashboardFile: func(b []byte) error { return json.Unmarshal(b, &dashboard) },
