@@ -135,39 +135,71 @@ func (s *sandbox) control() http.Handler {
 		})
 	}
 	show("llm", s.llmSaw)
-	// try answers with what is wrong with a request, if anything is.
-	try := func(pattern string, do func(url.Values) error) {
-		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-			if err := do(r.URL.Query()); err != nil {
-				http.Error(w, err.Error(), http.StatusBadRequest)
-				return
-			}
-			w.WriteHeader(http.StatusNoContent)
-		})
-	}
-	try("POST /llm/options", s.pace)
-	try("DELETE /llm/options", func(url.Values) error { return s.pace(nil) })
 	for _, service := range s.services {
 		show(service.word, service.saw)
-		try("POST /"+service.word+"/fault", func(q url.Values) error {
+	}
+	for name, sw := range s.switches() {
+		mux.HandleFunc("POST /"+name, func(w http.ResponseWriter, r *http.Request) {
+			s.answerSwitch(w, sw.turn(r.Context(), r.URL.Query()), http.StatusBadRequest)
+		})
+		mux.HandleFunc("DELETE /"+name, func(w http.ResponseWriter, r *http.Request) {
+			s.answerSwitch(w, sw.turn(r.Context(), nil), http.StatusInternalServerError)
+		})
+	}
+	s.page(mux)
+	return onlyFromHere(mux)
+}
+
+func (s *sandbox) answerSwitch(w http.ResponseWriter, err error, status int) {
+	if err != nil {
+		http.Error(w, err.Error(), status)
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// A toggle is one of the switches.
+type toggle struct {
+	s    *sandbox
+	name string
+	// set makes something behave as it is told, or as it does by itself.
+	set func(url.Values) error
+	// after, unless nil, is what is waited for once nothing is wanted any more.
+	after func(context.Context)
+}
+
+// turn turns a switch, to where it is by itself if nothing is wanted.
+func (t *toggle) turn(ctx context.Context, to url.Values) error {
+	if err := t.set(to); err != nil {
+		return err
+	}
+	t.s.mu.Lock()
+	t.s.turned[t.name] = to.Encode()
+	t.s.mu.Unlock()
+	if len(to) == 0 && t.after != nil {
+		t.after(ctx)
+	}
+	return nil
+}
+
+// switches are all of them, by the paths at which they are turned.
+func (s *sandbox) switches() map[string]*toggle {
+	all := map[string]*toggle{}
+	add := func(name string, set func(url.Values) error, after func(context.Context)) {
+		all[name] = &toggle{s, name, set, after}
+	}
+	add("llm/options", s.pace, nil)
+	for _, service := range s.services {
+		add(service.word+"/fault", func(q url.Values) error {
 			f, err := readFault(q)
 			if err != nil {
 				return err
 			}
 			return service.fail(f)
-		})
-		mux.HandleFunc("DELETE /"+service.word+"/fault", func(w http.ResponseWriter, r *http.Request) {
-			if err := service.fail(fault{}); err != nil {
-				http.Error(w, err.Error(), http.StatusInternalServerError)
-				return
-			}
-			s.useAgain(r.Context(), service)
-			w.WriteHeader(http.StatusNoContent)
-		})
-		try("POST /"+service.word+"/options", service.behave)
-		try("DELETE /"+service.word+"/options", func(url.Values) error { return service.behave(nil) })
+		}, func(ctx context.Context) { s.useAgain(ctx, service) })
+		add(service.word+"/options", service.behave, nil)
 	}
-	return mux
+	return all
 }
 
 // useAgain has a plugin use its service again, from which it keeps away for a
@@ -178,7 +210,7 @@ func (s *sandbox) useAgain(ctx context.Context, of *service) {
 	defer cancel()
 	const body = `{"model":"gpt-3.5-turbo","messages":[{"role":"user","content":"Is it back?"}]}`
 	for ctx.Err() == nil {
-		r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+s.at.gateway+of.route, strings.NewReader(body))
+		r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+s.at.gateway+of.route+"?"+aside, strings.NewReader(body))
 		if err != nil {
 			return
 		}

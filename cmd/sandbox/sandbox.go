@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/fakellm"
@@ -61,12 +62,25 @@ type sandbox struct {
 	servers  []*http.Server
 	gateway  *kongtest.Gateway
 	at       addresses // where it all listens
+
+	// What the page shows and offers.
+	book  book
+	ways  []way
+	keys  map[string]string // of consumers, by name
+	audit *auditLog
+
+	mu     sync.Mutex
+	shown  map[string]bool   // the relayed routes whose first exchanges are over
+	turned map[string]string // what the switches are turned to
 }
 
 // start starts everything. What it returns has to be closed, also after an
 // error.
 func start(o options, log *logWriter) (*sandbox, error) {
-	s := &sandbox{llm: fakellm.New(fakellm.Options{}), at: addresses{plugins: map[string]*place{}}}
+	s := &sandbox{
+		llm: fakellm.New(fakellm.Options{}), at: addresses{plugins: map[string]*place{}},
+		shown: map[string]bool{}, turned: map[string]string{},
+	}
 	var err error
 	if s.services, err = newServices(); err != nil {
 		return s, err
@@ -75,17 +89,21 @@ func start(o options, log *logWriter) (*sandbox, error) {
 	if err != nil {
 		return s, err
 	}
+	s.ways, s.keys = waysOf(declarative), keysOf(declarative)
+	if s.audit, err = openAuditLog(&s.book); err != nil {
+		return s, err
+	}
 	type part struct {
 		flag, address string
 		handler       http.Handler
 		at            *string
 	}
-	parts := []part{{"llm", o.listen.llm, s.llm, &s.at.llm}}
+	parts := []part{{"llm", o.listen.llm, s.book.keep(theModel, s.llm), &s.at.llm}}
 	for _, service := range s.services {
 		listen := o.listen.plugins[service.plugin]
 		at := &place{metrics: listen.metrics}
 		s.at.plugins[service.plugin] = at
-		parts = append(parts, part{service.word, listen.service, service.off, &at.service})
+		parts = append(parts, part{service.word, listen.service, s.book.keep(service.word, service.off), &at.service})
 	}
 	parts = append(parts, part{"control", o.listen.control, s.control(), &s.at.control})
 	for _, part := range parts {
@@ -122,7 +140,7 @@ func (s *sandbox) startGateway(o options, declarative kongtest.Declarative, log 
 	for _, service := range s.services {
 		at := s.at.plugins[service.plugin]
 		maps.Copy(secrets, service.secrets(at.service))
-		servers = append(servers, kongtest.PluginServer{Path: filepath.Join(bin, service.plugin), Args: append(o.level.args(), "-metrics", at.metrics)})
+		servers = append(servers, kongtest.PluginServer{Path: filepath.Join(bin, service.plugin), Args: append(o.level.args(), "-metrics", at.metrics, "-audit-log", s.audit.path)})
 	}
 	gateway, err := kongtest.New(kongtest.Config{
 		Servers:     servers,
@@ -130,7 +148,7 @@ func (s *sandbox) startGateway(o options, declarative kongtest.Declarative, log 
 		Addr:        o.listen.gateway,
 		Env:         func(name string) (string, bool) { v, ok := secrets[name]; return v, ok },
 		OnLog:       log.line,
-		OnExchange:  log.exchange,
+		OnExchange:  func(x kongtest.Exchange) { log.exchange(x); s.book.exchange(x) },
 	})
 	if err != nil {
 		if errors.Is(err, os.ErrNotExist) {
@@ -174,6 +192,9 @@ func (s *sandbox) close() error {
 			errs = append(errs, server.Close()) // a call that hangs is cut
 		}
 		cancel()
+	}
+	if s.audit != nil {
+		errs = append(errs, s.audit.close())
 	}
 	return errors.Join(errs...)
 }

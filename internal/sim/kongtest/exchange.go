@@ -32,6 +32,8 @@ type Call struct {
 type Exchange struct {
 	RequestID    string
 	Method, Path string
+	// Started is when the request came.
+	Started time.Time
 	// Worker is the number of the worker that had it, from 0.
 	Worker int
 	// Status is what the client got.
@@ -246,7 +248,7 @@ func (x *exchange) record() Exchange {
 		number = x.worker.number
 	}
 	return Exchange{
-		Worker: number, RequestID: x.id, Method: x.req.Method, Path: x.path, Status: x.sent, Buffered: x.buffered, Upstream: x.asked, Pad: x.pad,
+		Worker: number, RequestID: x.id, Started: x.start, Method: x.req.Method, Path: x.path, Status: x.sent, Buffered: x.buffered, Upstream: x.asked, Pad: x.pad,
 		Events: x.events, Calls: x.calls, Retries: x.retries, Logs: x.lines, AccessLog: x.accessLog(),
 	}
 }

@@ -47,6 +47,10 @@ import (
 	"time"
 )
 
+// DefaultWorkers is how many Kong workers are played unless a Config says
+// otherwise.
+const DefaultWorkers = 2
+
 const (
 	// maxExchanges bounds the exchanges that are remembered.
 	maxExchanges = 10000
@@ -75,7 +79,7 @@ type Config struct {
 	// fails is only logged; before 3.7, set_upstream breaks the event for a name
 	// that is there.
 	Version string
-	// Workers is how many Kong workers are played, 2 when 0. Each has its own
+	// Workers is how many Kong workers are played, DefaultWorkers when 0. Each has its own
 	// connections and instances. A client's connection belongs to one worker,
 	// in turn.
 	Workers int
@@ -158,7 +162,7 @@ func New(cfg Config) (*Gateway, error) {
 		cfg.Addr = "127.0.0.1:0"
 	}
 	if cfg.Workers == 0 {
-		cfg.Workers = 2
+		cfg.Workers = DefaultWorkers
 	}
 	if cfg.Env == nil {
 		cfg.Env = os.LookupEnv
