@@ -5,7 +5,6 @@ package guard_test
 import (
 	"flag"
 	"io"
-	"runtime/debug"
 	"strings"
 	"testing"
 	"time"
@@ -37,9 +36,6 @@ func TestBounds(t *testing.T) {
 		}
 	})
 	w := newWorld(t, func(to *guard.Bounds) { *to = b })
-	if got := debug.SetMemoryLimit(-1); got != b.MemoryLimit() {
-		t.Errorf("the memory limit is %d, want %d", got, b.MemoryLimit())
-	}
 	if w.metric("limit", "held_bytes") != 1<<20 || w.metric("limit", "records") != 7 {
 		t.Error("the bounds are not in the metrics")
 	}

@@ -4,7 +4,6 @@ package guard
 
 import (
 	"context"
-	"runtime/debug"
 	"sync/atomic"
 
 	"go.uber.org/zap"
@@ -55,9 +54,8 @@ type Process struct {
 	panics panics
 }
 
-// NewProcess makes the state of a process within bounds that are valid, and
-// sets Go's memory limit to fit them. LogPrefix starts each line in Kong's
-// log that belongs to no exchange.
+// NewProcess makes the state of a process within bounds that are valid. LogPrefix
+// starts each line in Kong's log that belongs to no exchange.
 func NewProcess(b Bounds, logPrefix string, log *zap.Logger, m *telemetry.Metrics) *Process {
 	p := &Process{
 		Room:    newRoom(b.HeldBytes/3, b.RoomWait, "bodies", m),
@@ -73,7 +71,6 @@ func NewProcess(b Bounds, logPrefix string, log *zap.Logger, m *telemetry.Metric
 	p.records = newRecords(&b, m, &p.panics, p.lostRecord)
 	p.monitor = newMonitorQueue(p)
 	p.export()
-	debug.SetMemoryLimit(b.MemoryLimit())
 	return p
 }
 

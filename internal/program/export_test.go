@@ -21,3 +21,10 @@ func Registry(p Plugin) *prometheus.Registry {
 	}
 	return m.Registry
 }
+
+// How the runtime is tuned.
+var (
+	BallastSize = ballastSize
+	Procs       = procs
+	AdjustProcs = adjustProcs
+)

@@ -62,6 +62,7 @@ type Instance struct {
 // options are the values of the binary's own flags.
 type options struct {
 	bounds        guard.Bounds
+	tuning        tuning
 	metrics, otlp string
 	audit         string
 	commands      commands
@@ -79,6 +80,7 @@ func (o *options) flags(fs *flag.FlagSet) {
 		return tracing.CheckEndpoint(s)
 	})
 	fs.StringVar(&o.audit, "audit-log", "", "`path` of a file, pipe or device to write a record of each leg to, one JSON object a line; SIGHUP opens it again (default none)")
+	o.tuning.flags(fs)
 	o.bounds.Flags(fs)
 	o.commands.flags(fs)
 }
@@ -141,6 +143,7 @@ func (p Plugin) start(o *options, own pluginserver.Process) (*pluginserver.Serve
 		process.Audit = log
 	}
 	shown, hide := context.WithCancel(context.Background())
+	o.tuning.apply(o.bounds.MemoryLimit(), shown.Done(), process.Panicked)
 	server := &pluginserver.Server{
 		New:      func(config []byte) pluginserver.Instance { return p.instance(process, metrics, config) },
 		Room:     process.Room,

@@ -11,7 +11,7 @@ import (
 // groups order the flags by what they are for. All others are bounds.
 var groups = []struct{ title, flags string }{
 	{"Kong's own", "kong-prefix dump help"},
-	{"Running", "priority log-level drain-time metrics otlp-endpoint audit-log"},
+	{"Running", "priority log-level drain-time procs metrics otlp-endpoint audit-log"},
 	{"Asking (the process answers and ends)", "version check scan scan-file explain stream event-time scan-time config for leg path content-type content-encoding"},
 }
 
