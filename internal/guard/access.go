@@ -17,6 +17,11 @@ type incoming struct {
 	// buffering is the reply that says who needs the answer buffered, if we
 	// asked.
 	buffering pdk.Call
+	// The first batch's other calls lie here, so that all of them are one piece
+	// of memory.
+	raw, headers, id, line, token, mark pdk.Call
+	who                                 identityCalls
+	list                                [11]*pdk.Call
 }
 
 // access runs the access phase. The error is pdk.ErrGone.
@@ -114,18 +119,17 @@ func (p *phase) fetchRequest(in *incoming) error {
 			return err
 		}
 	}
-	raw, headers := pdk.RequestRawBody(), pdk.RequestHeaders()
-	id, line := pdk.NginxVar("kong_request_id"), pdk.NginxVar("request")
-	who := p.identityCalls()
-	calls := append(make([]*pdk.Call, 0, 8), &headers, &id, &line)
+	in.raw, in.headers = pdk.RequestRawBody(), pdk.RequestHeaders()
+	in.id, in.line = askRequestID, askRequestLine
+	p.askIdentity(&in.who)
+	calls := append(in.list[:0], &in.headers, &in.id, &in.line)
 	if e.needsBody() {
-		calls = append(calls, &raw)
+		calls = append(calls, &in.raw)
 	}
-	calls = who.appendTo(calls)
-	var token pdk.Call
+	calls = in.who.appendTo(calls)
 	if e.needs.Token {
-		token = pdk.CtxShared(verifiedTokenKey)
-		calls = append(calls, &token)
+		in.token = askVerifiedToken
+		calls = append(calls, &in.token)
 	}
 	calls = e.appendMarkCalls(calls, in)
 	if err := p.batch(calls...); err != nil {
@@ -134,28 +138,28 @@ func (p *phase) fetchRequest(in *incoming) error {
 
 	x := p.exchange
 	var err error
-	if x.requestID, err = id.Text(); err != nil {
+	if x.requestID, err = in.id.Text(); err != nil {
 		return err
 	}
-	requestLine, err := line.Text()
+	requestLine, err := in.line.Text()
 	if err != nil {
 		return err
 	}
 	x.method, x.path, in.head.Protocol = splitRequestLine(requestLine)
 	x.events = asksForEvents(requestLine)
-	header, err := headers.Headers()
+	header, err := in.headers.Headers()
 	if err != nil {
 		return err
 	}
 	x.header = header.HTTP()
 	in.head.Method, in.head.Header, in.head.Incomplete = x.method, x.header, header.Full()
 	if e.needs.Token {
-		if x.token, err = verifiedToken(&token, header); err != nil {
+		if x.token, err = verifiedToken(&in.token, header); err != nil {
 			return err
 		}
 	}
 	x.claim = e.claim(nil, x.header)
-	if err := p.identify(&who); err != nil {
+	if err := p.identify(&in.who); err != nil {
 		return err
 	}
 	in.in = llm.Input{
@@ -163,7 +167,7 @@ func (p *phase) fetchRequest(in *incoming) error {
 		ContentType: x.header.Get("Content-Type"), ContentEncoding: x.header.Get("Content-Encoding"),
 	}
 	if e.needsBody() {
-		in.fault = p.readBody(&raw, &in.body)
+		in.fault = p.readBody(&in.raw, &in.body)
 	}
 	return nil
 }
@@ -177,7 +181,7 @@ func (p *phase) letGo(in *incoming, d policy.Decision) error {
 	plan := policy.PlanAnswer(&e.settings, &in.head, &in.in, d.Message)
 	x.released = plan.Ends()
 
-	calls := rewriteCalls(in, &d)
+	calls := rewriteCalls(p.list[:0], in, &d)
 	buffering, err := p.bufferingCall(in, plan)
 	if err != nil {
 		return err
@@ -218,15 +222,15 @@ func (p *phase) letGo(in *incoming, d policy.Decision) error {
 	return nil
 }
 
-// rewriteCalls returns the calls that replace the request's body, if the decision
+// rewriteCalls appends the calls that replace the request's body, if the decision
 // has another one, remove the headers that describe the one that the client sent,
 // and change those that repeat what was masked in it.
-func rewriteCalls(in *incoming, d *policy.Decision) []*pdk.Call {
+func rewriteCalls(calls []*pdk.Call, in *incoming, d *policy.Decision) []*pdk.Call {
 	if d.Body == nil {
-		return nil
+		return calls
 	}
 	set := pdk.SetRequestBody(d.Body)
-	calls := []*pdk.Call{&set}
+	calls = append(calls, &set)
 	for _, name := range []string{"Content-Encoding", "Content-MD5", "Digest", "Content-Digest", "Repr-Digest"} {
 		if in.head.Header.Values(name) != nil {
 			forget := pdk.ClearRequestHeader(name)
@@ -252,16 +256,15 @@ func (p *phase) subjectCall(in *incoming, f *policy.Finding) *pdk.Call {
 	if name == "" {
 		return nil
 	}
-	var call pdk.Call
 	switch {
 	case e.needs.TellSubject && f.Verdict.Subject != "":
-		call = pdk.SetRequestHeader(name, clean(f.Verdict.Subject))
-	case in.head.Header.Values(name) != nil || in.head.Incomplete || len(in.head.Header) == 0:
-		call = pdk.ClearRequestHeader(name)
-	default:
-		return nil
+		call := pdk.SetRequestHeader(name, clean(f.Verdict.Subject))
+		return &call
+	case in.head.Header[e.subjectKey] != nil || in.head.Incomplete || len(in.head.Header) == 0:
+		call := pdk.ClearRequestHeader(name)
+		return &call
 	}
-	return &call
+	return nil
 }
 
 // releaseUnseen runs the access phase of an instance that is switched off. It
@@ -287,7 +290,7 @@ func (p *phase) releaseUnseen() error {
 // refuseUnusable ends the exchange when the instance's configuration cannot be
 // used.
 func (p *phase) refuseUnusable() error {
-	id, line := pdk.NginxVar("kong_request_id"), pdk.NginxVar("request")
+	id, line := askRequestID, askRequestLine
 	if err := p.batch(&id, &line); err != nil {
 		return err
 	}

@@ -16,6 +16,11 @@ import (
 
 // Calls that are the same for all exchanges.
 var (
+	askRequestID       = pdk.NginxVar("kong_request_id")
+	askRequestLine     = pdk.NginxVar("request")
+	askContentType     = pdk.UpstreamHeader("Content-Type")
+	askContentEncoding = pdk.UpstreamHeader("Content-Encoding")
+
 	askBalancer = pdk.NginxCtx(pdk.CtxBalancerData)
 	askMark     = pdk.NginxCtx(bufferedKey)
 	speakHTTP   = pdk.SetUpstreamScheme("http")
@@ -167,7 +172,7 @@ func (a *approach) appendRest(calls []*pdk.Call) []*pdk.Call {
 	e := a.engine
 	ids := a.place.ids.Load()
 	if a.askID = ids == fromCall || ids == unknownYet; a.askID {
-		a.id = pdk.NginxVar("kong_request_id")
+		a.id = askRequestID
 		calls = append(calls, &a.id)
 	}
 	if a.askIP = e.needs.ClientIP && !e.settings.SkipClientIP && a.place.ips.Load() != fromHeader; a.askIP {

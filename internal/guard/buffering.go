@@ -47,14 +47,13 @@ func (e *Engine) appendMarkCalls(calls []*pdk.Call, in *incoming) []*pdk.Call {
 	switch {
 	case s.ResponseMode == policy.Enforce && (s.PassStreams || s.PassMCPGetStream):
 		// What stood there may have to stay.
-		mark := pdk.SetNginxCtxText(bufferedKey, e.ownMark())
-		in.buffering = pdk.NginxCtx(bufferedKey)
-		return append(calls, &in.buffering, &mark)
+		in.mark, in.buffering = e.setMark, askMark
+		return append(calls, &in.buffering, &in.mark)
 	case s.ResponseMode == policy.Enforce:
-		in.buffering = pdk.SetNginxCtxText(bufferedKey, e.ownMark())
+		in.buffering = e.setMark
 		return append(calls, &in.buffering)
 	case s.ResponseMode == policy.Off && !s.KeepBuffering:
-		in.buffering = pdk.NginxCtx(bufferedKey)
+		in.buffering = askMark
 		return append(calls, &in.buffering)
 	}
 	return calls

@@ -19,20 +19,18 @@ func (p *phase) end(f policy.Finding) error { return p.refuse(p.refusal(f)) }
 func (p *phase) conclude(f *policy.Finding, calls []*pdk.Call, last bool, request, response *policy.Report) error {
 	e := p.engine
 	e.countMedia(p.leg, f)
-	var line pdk.Call
 	if s := f.Severity(); s != policy.Quiet && e.settings.Mode(p.leg) == policy.Enforce {
-		if err := p.writeLine(&line, &p.run, s, f); err != nil {
+		if err := p.writeLine(&p.line, &p.run, s, f); err != nil {
 			return err
 		}
-		calls = append(calls, &line)
+		calls = append(calls, &p.line)
 	} else if e.settings.Debug {
 		e.process.log.Info(e.line(p.leg, " passed", f, p.exchange.requestID, &p.exchange.identity, time.Since(p.start)))
 	}
 	calls = appendNotices(calls, p.takeNotices())
-	var value pdk.Call
 	if last {
-		value = accessLog(e.vendor.Plugin, request, response)
-		calls = append(calls, &value)
+		p.value = accessLog(e.vendor.Plugin, request, response)
+		calls = append(calls, &p.value)
 	}
 	if err := p.batch(calls...); err != nil {
 		return err

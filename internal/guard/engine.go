@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/kong-ai-guard/kong-ai-guard/internal/llm"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/pdk"
 	"github.com/kong-ai-guard/kong-ai-guard/internal/policy"
 	"github.com/kong-ai-guard/kong-ai-guard/internal/scan"
 )
@@ -62,6 +63,11 @@ type Engine struct {
 	// relaying is nil when nothing is relayed.
 	relaying *relaying
 
+	// setMark marks the answer as one that this instance wants buffered. subjectKey
+	// is vendor.SubjectHeader as http.Header has it.
+	setMark    pdk.Call
+	subjectKey string
+
 	// known are the definitions that the service has allowed, nil unless the
 	// scope leaves them out.
 	known *knownTexts
@@ -83,6 +89,7 @@ type Engine struct {
 // New makes the engine of an instance.
 func New(p *Process, c Config) *Engine {
 	e := &Engine{process: p, vendor: c.Vendor, needs: c.Needs, settings: c.Settings, scanner: c.Scanner}
+	e.setMark, e.subjectKey = pdk.SetNginxCtxText(bufferedKey, e.ownMark()), http.CanonicalHeaderKey(c.Vendor.SubjectHeader)
 	e.relaying = newRelaying(p, &c)
 	if c.Settings.Scope == llm.New && !c.Needs.Token {
 		e.known = new(knownTexts)

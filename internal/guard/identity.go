@@ -19,7 +19,8 @@ type identityCalls struct {
 	askService, askRoute, askConsumer, askClient bool
 }
 
-func (p *phase) identityCalls() (c identityCalls) {
+// askIdentity makes those calls that are needed.
+func (p *phase) askIdentity(c *identityCalls) {
 	e, x := p.engine, p.exchange
 	named := e.settings.MonitorsAny()
 	if e.needs.Service || named {
@@ -46,7 +47,6 @@ func (p *phase) identityCalls() (c identityCalls) {
 	if e.needs.ClientIP && !e.settings.SkipClientIP {
 		c.askClient, c.clientIP = true, pdk.ClientForwardedIP()
 	}
-	return c
 }
 
 // serviceIs and consumerIs note a part of the identity. needed says that scans
@@ -92,14 +92,16 @@ func (p *phase) identify(c *identityCalls) error {
 		}
 		x.serviceIs(s.Name, nameOrID(s.Name, s.ID), e.needs.Service)
 		if e.settings.Scoped && s.Name != "" {
-			e.service.Store(&s.Name)
+			name := s.Name
+			e.service.Store(&name)
 		}
 	}
 	if c.askRoute {
 		if r, err := c.route.Route(); err == nil {
 			x.named.Route = nameOrID(r.Name, r.ID)
 			if e.settings.ScopedToRoute && r.Name != "" {
-				e.route.Store(&r.Name)
+				name := r.Name
+				e.route.Store(&name)
 			}
 		}
 	}
@@ -108,9 +110,8 @@ func (p *phase) identify(c *identityCalls) error {
 		if err != nil && e.needs.Consumer {
 			return err
 		}
-		known := scan.Consumer(consumer)
-		x.consumerIs(known, e.needs.Consumer)
-		if e.settings.ScopedToConsumer && known != (scan.Consumer{}) {
+		x.consumerIs(scan.Consumer(consumer), e.needs.Consumer)
+		if known := scan.Consumer(consumer); e.settings.ScopedToConsumer && known != (scan.Consumer{}) {
 			e.consumer.Store(&known)
 		}
 	}
@@ -131,6 +132,8 @@ func (p *phase) identify(c *identityCalls) error {
 // verified, in the context that the plugins of a request share. Clients cannot
 // write there.
 const verifiedTokenKey = "authenticated_jwt_token"
+
+var askVerifiedToken = pdk.CtxShared(verifiedTokenKey)
 
 // verifiedToken returns the request's bearer token if it is the one that Kong
 // has verified. That there is a consumer, or a credential of another kind, says

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/kong-ai-guard/kong-ai-guard/internal/contentcoding"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/deadline"
 	"github.com/kong-ai-guard/kong-ai-guard/internal/llm"
 	"github.com/kong-ai-guard/kong-ai-guard/internal/policy"
 	"github.com/kong-ai-guard/kong-ai-guard/internal/scan"
@@ -146,9 +147,9 @@ func (e *Engine) scan(event context.Context, c *content, x *exchange, allowed al
 	if eventEnds {
 		until = allowed.until
 	}
-	ctx, cancel := context.WithDeadline(event, until)
-	defer cancel()
-	ctx, span := e.process.Tracer.Start(ctx, spanScan, start, true)
+	ends := deadline.New(event, until)
+	defer ends.Release()
+	ctx, span := e.process.Tracer.Start(ends, spanScan, start, true)
 	scans := 0
 	defer func() {
 		f.Scans = scans

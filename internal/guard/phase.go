@@ -48,6 +48,11 @@ type phase struct {
 	guarded bool
 	// scout is set when the exchange shows whether its kind can be relayed.
 	scout *scout
+
+	// The last batch's usual calls lie here, so that they take no memory of
+	// their own.
+	line, value pdk.Call
+	list        [8]*pdk.Call
 }
 
 func (e *Engine) phase(ctx context.Context, k Kong, leg llm.Leg) *phase {

@@ -18,6 +18,10 @@ import (
 type answer struct {
 	body
 	status int
+	// The calls that ask for it lie here, so that all of them are one piece of
+	// memory.
+	id, raw, statusIs, contentType, contentEncoding pdk.Call
+	list                                            [5]*pdk.Call
 }
 
 // response runs the response phase. The error is pdk.ErrGone.
@@ -90,27 +94,26 @@ func (p *phase) response() error {
 // fetchAnswer asks Kong for the upstream's answer, in one batch. The error is
 // pdk.ErrGone. A reply that cannot be used goes into the answer's fault.
 func (p *phase) fetchAnswer(a *answer) error {
-	raw, status := pdk.UpstreamRawBody(), pdk.UpstreamStatus()
-	contentType, contentEncoding := pdk.UpstreamHeader("Content-Type"), pdk.UpstreamHeader("Content-Encoding")
-	id := pdk.NginxVar("kong_request_id")
-	if err := p.batch(&id, &raw, &status, &contentType, &contentEncoding); err != nil {
+	a.id, a.raw, a.statusIs = askRequestID, pdk.UpstreamRawBody(), pdk.UpstreamStatus()
+	a.contentType, a.contentEncoding = askContentType, askContentEncoding
+	if err := p.batch(append(a.list[:0], &a.id, &a.raw, &a.statusIs, &a.contentType, &a.contentEncoding)...); err != nil {
 		return err
 	}
 	a.in.Leg = llm.ResponseLeg
 	a.fault = func() (err error) {
-		if p.exchange.requestID, err = id.Text(); err != nil {
+		if p.exchange.requestID, err = a.id.Text(); err != nil {
 			return err
 		}
-		if a.status, err = status.Int(); err != nil {
+		if a.status, err = a.statusIs.Int(); err != nil {
 			return err
 		}
-		if a.in.ContentType, err = contentType.Text(); err != nil {
+		if a.in.ContentType, err = a.contentType.Text(); err != nil {
 			return err
 		}
-		if a.in.ContentEncoding, err = contentEncoding.Text(); err != nil {
+		if a.in.ContentEncoding, err = a.contentEncoding.Text(); err != nil {
 			return err
 		}
-		a.in.Body, err = raw.Bytes()
+		a.in.Body, err = a.raw.Bytes()
 		return err
 	}()
 	return nil
@@ -122,8 +125,9 @@ func (p *phase) fetchAnswer(a *answer) error {
 // one for the body is the body's fault.
 func (p *phase) fetchAgain(b *body) error {
 	e, x := p.engine, p.exchange
-	line, raw := pdk.NginxVar("request"), pdk.RequestRawBody()
-	who := p.identityCalls()
+	line, raw := askRequestLine, pdk.RequestRawBody()
+	var who identityCalls
+	p.askIdentity(&who)
 	calls := append(make([]*pdk.Call, 0, 5), &line)
 	reads := e.settings.RequestMode != policy.Off
 	if reads {
@@ -225,12 +229,16 @@ func (p *phase) maskAnswer(a *answer, d policy.Decision) error {
 // finishResponse lets the answer go on as it is. The error is pdk.ErrGone.
 func (p *phase) finishResponse(f *policy.Finding) error {
 	report := p.report(f)
-	return p.conclude(f, append(p.marks(llm.ResponseLeg), answerHeaders(f)...), true, &p.exchange.access, &report)
+	calls := append(append(p.list[:0], p.marks(llm.ResponseLeg)...), answerHeaders(f)...)
+	return p.conclude(f, calls, true, &p.exchange.access, &report)
 }
 
 // answerHeaders returns the calls that add a verdict's headers to the
 // upstream's answer.
 func answerHeaders(f *policy.Finding) []*pdk.Call {
+	if len(f.Verdict.Header) == 0 {
+		return nil
+	}
 	var calls []*pdk.Call
 	for _, name := range slices.Sorted(maps.Keys(f.Verdict.Header)) {
 		for _, value := range f.Verdict.Header[name] {

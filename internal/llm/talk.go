@@ -41,7 +41,9 @@ func isAdded(f Format, path string) bool {
 // begin notes that array v at the root holds messages.
 func (t *talkReader) begin(d *strictjson.Doc, v int) {
 	t.lists++
-	t.talk, t.next = talk{}, d.First(v)
+	const few = 8 // messages; both lists of a short conversation are one piece of memory
+	list := make([]int, 2*few)
+	t.talk, t.next = talk{begins: list[:0:few], others: list[few:few]}, d.First(v)
 }
 
 // message notes that object v is message n of the body. Own says that its role is

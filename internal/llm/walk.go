@@ -276,7 +276,7 @@ func (r *reader) enter(a at, s *shape, v int) (at, callMembers) {
 	}
 	if s.message && r.asm == nil { // a stream is one message, in pieces
 		a.message = r.messages
-		by := roleOf([]byte(r.member(v, "role")), RoleNone)
+		by := roleOf(r.memberBytes(v, "role"), RoleNone)
 		r.talk.message(r.doc, v, r.messages, by == RoleNone || by == RoleAssistant)
 		r.messages++
 		r.carries = r.carries || r.refers(v)
@@ -297,7 +297,7 @@ func (r *reader) enter(a at, s *shape, v int) (at, callMembers) {
 	}
 	if s.message {
 		// A server that goes by roles may not look at types.
-		if by := speakerOfType([]byte(r.member(v, "type"))); by != RoleNone && d.Member(v, "role") < 0 && d.Member(v, "author") < 0 {
+		if by := speakerOfType(r.memberBytes(v, "type")); by != RoleNone && d.Member(v, "role") < 0 && d.Member(v, "author") < 0 {
 			role = by
 		}
 	}
@@ -623,13 +623,16 @@ func (r *reader) empty(v int) bool {
 }
 
 // member returns the first of object v's named members that is a string.
-func (r *reader) member(v int, names ...string) string {
+func (r *reader) member(v int, names ...string) string { return string(r.memberBytes(v, names...)) }
+
+// memberBytes is member without a copy: what it returns may lie in the body.
+func (r *reader) memberBytes(v int, names ...string) []byte {
 	for _, name := range names {
 		if m := r.doc.Member(v, name); m >= 0 && r.isString(m) {
-			return string(r.doc.Bytes(m))
+			return r.doc.Bytes(m)
 		}
 	}
-	return ""
+	return nil
 }
 
 // inArray reports whether v is an array's element.
@@ -740,6 +743,9 @@ func (r *reader) text(a at, f field, v int) {
 		start, end := r.doc.Span(v)
 		t.Maskable = true
 		t.from = int32(len(r.msg.spans))
+		if r.msg.spans == nil {
+			r.msg.spans = make([]span, 0, min(cap(r.msg.Turns), 32)) // most turns have one
+		}
 		r.msg.spans = append(extra(r.msg.spans, 1), span{start: uint32(r.base + start), end: uint32(r.base + end), whole: true})
 		t.to = t.from + 1
 	}

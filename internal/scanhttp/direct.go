@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"golang.org/x/net/http/httpguts"
+
+	"github.com/kong-ai-guard/kong-ai-guard/internal/deadline"
 )
 
 // A direct makes calls on the goroutine of their callers, which costs half of
@@ -326,7 +328,7 @@ var past = time.Unix(1, 0)
 // come, and count, before all is written: services refuse what they do not like
 // early. clean says that the link may be kept.
 func (l *link) exchange(ctx context.Context, appendHead func([]byte) []byte, body []byte) (resp Response, clean bool, err error) {
-	stop := context.AfterFunc(ctx, func() { _ = l.SetDeadline(past) })
+	stop := l.endWith(ctx)
 	defer func() {
 		clean = stop() && clean && l.drained()
 	}()
@@ -340,6 +342,30 @@ func (l *link) exchange(ctx context.Context, appendHead func([]byte) []byte, bod
 		clean = false
 	}
 	return resp, clean, err
+}
+
+// endWith ends reading and writing when ctx ends. stop reports whether it has
+// not, and that the link can be used by another call.
+func (l *link) endWith(ctx context.Context) (stop func() bool) {
+	end := func() { _ = l.SetDeadline(past) }
+	if c, ok := ctx.(*deadline.Context); ok {
+		// The socket can watch the time by itself.
+		until, _ := c.Deadline()
+		_ = l.SetDeadline(until)
+		if stop, ok := c.AfterCancel(end); ok {
+			return func() bool {
+				if !stop() {
+					return false
+				}
+				if !time.Now().Before(until) {
+					return false
+				}
+				return l.SetDeadline(time.Time{}) == nil
+			}
+		}
+		_ = l.SetDeadline(time.Time{})
+	}
+	return context.AfterFunc(ctx, end)
 }
 
 // calls has buffers for calls as they are sent.
