@@ -102,11 +102,11 @@ func Main(p Plugin) int {
 		},
 		Flags: o.flags,
 		Usage: usage,
-		Command: func(name string, priority int, stdout, stderr io.Writer) (int, bool) {
-			return o.commands.run(p.diagnosed(name, priority, stderr), stdout, stderr)
+		Command: func(name, prefix string, priority int, stdout, stderr io.Writer) (int, bool) {
+			return o.commands.run(p.diagnosed(name, priority, stderr), prefix, stdout, stderr)
 		},
 		Start: func(own pluginserver.Process) (*pluginserver.Server, error) { return p.start(o, own) },
-	}, os.Args[1:], os.Stdout, os.Stderr)
+	}, checkAlone(os.Args[1:]), os.Stdout, os.Stderr)
 }
 
 // relayTime is what relayed exchanges get at the very end, when the time to wait
