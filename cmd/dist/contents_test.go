@@ -76,10 +76,16 @@ func elsewhere(command string) bool {
 	return word == "sudo" || word == "docker"
 }
 
-// TestTheArchiveRunsByItsReadme: unpacked in an empty directory, each command of
-// its README that needs no Kong, no Docker and no root does what it says.
-func TestTheArchiveRunsByItsReadme(t *testing.T) {
+// TestTheArchive unpacks one in an empty directory.
+func TestTheArchive(t *testing.T) {
 	root := unpacked(t)
+	t.Run("runs by its README", func(t *testing.T) { runsByItsReadme(t, root) })
+	t.Run("has what its pages lead to", func(t *testing.T) { leadsSomewhere(t, root) })
+}
+
+// runsByItsReadme: each command that needs no Kong, no Docker and no root does
+// what the README says.
+func runsByItsReadme(t *testing.T, root string) {
 	b, err := os.ReadFile(filepath.Join(root, "README.md"))
 	if err != nil {
 		t.Fatal(err)
@@ -195,10 +201,9 @@ func start(t *testing.T, root, command string) string {
 	}
 }
 
-// TestTheArchivesPagesLeadSomewhere: what its pages link to, what its image is
-// built of and what the compose file mounts is in the archive.
-func TestTheArchivesPagesLeadSomewhere(t *testing.T) {
-	root := unpacked(t)
+// leadsSomewhere: what the pages link to, what the image is built of and what the
+// compose file mounts is in the archive.
+func leadsSomewhere(t *testing.T, root string) {
 	exists := func(path string) bool {
 		_, err := os.Stat(filepath.Join(root, path))
 		return err == nil
