@@ -92,8 +92,8 @@ cover: ## test coverage, as a list and in coverage.out
 	$(GO) test -coverprofile=coverage.out -coverpkg=./internal/...,./plugins/... ./...
 	$(GO) tool cover -func=coverage.out
 
-dist: ## the archives of a release, in dist/
-	@$(GO) run ./cmd/dist -version "$(VERSION)" -time "$$(git log -1 --format=%ct)" && ls -l dist
+dist: ## the archives of a release, in dist/: they run by their own README
+	@$(GO) run ./cmd/dist -version "$(VERSION)" -time "$$(git log -1 --format=%ct)"
 
 clean: ## remove what was made
 	rm -rf bin dist coverage.out

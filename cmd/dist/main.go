@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Command dist makes the archives of a release: for each platform the binaries,
-// the schemas, the examples and the documentation, with a list of the modules
-// that the binaries are built of, and the archives' checksums. The same commit
-// and the same Go make the same bytes. It runs in the repository's root.
+// the sandbox, the schemas, the examples and the documentation, with a README of
+// their own, a list of the modules that the binaries are built of, and the
+// archives' checksums. The same commit and the same Go make the same bytes. It
+// runs in the repository's root.
 package main
 
 import (
@@ -11,6 +12,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -27,10 +29,21 @@ import (
 var platforms = []string{"amd64", "arm64"}
 
 // commands are the binaries that a release holds.
-var commands = append(plugins.Names(), "konnect-schema")
+var commands = append(plugins.Names(), "konnect-schema", "sandbox", "fakes")
+
+// placeOf is where an archive has a binary. Only those of bin are installed.
+func placeOf(command string) string {
+	switch command {
+	case "sandbox":
+		return command
+	case "fakes":
+		return "docker/fakes"
+	}
+	return "bin/" + command
+}
 
 // shipped are the files and directories of the repository that go with them.
-var shipped = []string{"LICENSE", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docker/Dockerfile", "docs", "kong", "schema"}
+var shipped = []string{"LICENSE", "CHANGELOG.md", "SECURITY.md", "docker", "docs", "kong", "schema"}
 
 func main() {
 	version := flag.String("version", "", "`version` of the release")
@@ -45,7 +58,7 @@ func main() {
 		}
 		return
 	}
-	if err := release(*version, *out, time.Unix(*seconds, 0), tracked, build); err != nil {
+	if err := release(*version, *out, time.Unix(*seconds, 0), tracked, build, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "dist:", err)
 		os.Exit(1)
 	}
@@ -64,9 +77,9 @@ func printNotes(version string) error {
 // validVersion has no character that means something in a path or a flag.
 var validVersion = regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z.+_-]*$`)
 
-// release makes the archives of one version in out. files lists what is
-// shipped. binaries makes what is built for a platform.
-func release(version, out string, at time.Time, files func() ([]string, error), binaries func(arch, version string) ([]file, error)) error {
+// release makes the archives of one version in out, and says what it has made.
+// files lists what is shipped. binaries makes what is built for a platform.
+func release(version, out string, at time.Time, files func() ([]string, error), binaries func(arch, version string) ([]file, error), say io.Writer) error {
 	if !validVersion.MatchString(version) {
 		return fmt.Errorf("%q is no version", version)
 	}
@@ -80,6 +93,16 @@ func release(version, out string, at time.Time, files func() ([]string, error), 
 		if err != nil {
 			return err
 		}
+		switch path {
+		case ignored:
+			b = []byte(inContext)
+		case dockerfile:
+			image, err := imageOf(string(b))
+			if err != nil {
+				return err
+			}
+			b = []byte(image)
+		}
 		common = append(common, file{path, 0o644, b})
 	}
 	if err := os.MkdirAll(out, 0o755); err != nil {
@@ -92,7 +115,8 @@ func release(version, out string, at time.Time, files func() ([]string, error), 
 		if err != nil {
 			return err
 		}
-		archive, err := pack(name, slices.Concat(built, common), at)
+		all := slices.Concat(built, common, []file{readmeOf(version, arch)})
+		archive, err := pack(name, all, at)
 		if err != nil {
 			return err
 		}
@@ -100,8 +124,11 @@ func release(version, out string, at time.Time, files func() ([]string, error), 
 			return err
 		}
 		fmt.Fprintf(&sums, "%x  %s.tar.gz\n", sha256.Sum256(archive), name)
+		fmt.Fprintf(say, "%s: the plugins, the sandbox, examples and pages; %d files, %.1f MB\n", filepath.Join(out, name+".tar.gz"), len(all), float64(len(archive))/1e6)
 	}
-	return os.WriteFile(filepath.Join(out, "SHA256SUMS"), []byte(sums.String()), 0o644)
+	path := filepath.Join(out, "SHA256SUMS")
+	fmt.Fprintf(say, "%s: their checksums\n", path)
+	return os.WriteFile(path, []byte(sums.String()), 0o644)
 }
 
 // tracked lists the shipped files that git knows. Other files that lie about,
@@ -152,7 +179,7 @@ func build(arch, version string) ([]file, error) {
 		if err != nil {
 			return nil, err
 		}
-		files = append(files, file{"bin/" + command, 0o755, b})
+		files = append(files, file{placeOf(command), 0o755, b})
 	}
 	list, err := modules(files)
 	return append(files, file{"MODULES.txt", 0o644, list}), err

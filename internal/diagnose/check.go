@@ -8,6 +8,8 @@ import (
 	"io"
 	"slices"
 	"strings"
+
+	"github.com/kong-ai-guard/kong-ai-guard/internal/kongrules"
 )
 
 // Check prints what is wrong with the plugin's configurations in a file, what
@@ -27,7 +29,13 @@ func Check(ctx context.Context, p *Plugin, file string, stdout, stderr io.Writer
 		return ExitUsage
 	}
 	fmt.Fprintf(stdout, "%s: %s, %s\n", file, doc.kind, number(len(ours), "configuration of ", "configurations of ")+p.Name)
-	var all remarks
+	return p.report(ctx, schema, doc, ours, nil, stdout)
+}
+
+// report prints what is to be said of the plugin's configurations, and counts
+// it with what was said before.
+func (p *Plugin) report(ctx context.Context, schema *kongrules.Field, doc *document, ours []*instance, before remarks, stdout io.Writer) int {
+	all := slices.Clone(before)
 	seen := map[string]bool{}
 	for _, in := range ours {
 		made, noted := p.configure(schema, in)
@@ -71,7 +79,7 @@ func Check(ctx context.Context, p *Plugin, file string, stdout, stderr io.Writer
 	}
 	if doc.node != nil {
 		about := doc.node.remarks(p, schema)
-		if len(ours) == 0 {
+		if len(ours) == 0 && !doc.node.hidden {
 			about.add(levelWarning, "no configuration of %s: nothing is scanned", p.Name)
 		}
 		rest, all = append(rest, about...), append(all, about...)

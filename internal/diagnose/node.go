@@ -30,16 +30,17 @@ const (
 // adminToken is the variable with the token for an Admin API that wants one.
 const adminToken = "KONG_ADMIN_TOKEN"
 
-// isNode reports whether what is to be checked is a running Kong.
-func isNode(file string) bool {
+// IsURL reports whether what is to be checked is a running Kong, and no file.
+func IsURL(file string) bool {
 	return strings.HasPrefix(file, "http://") || strings.HasPrefix(file, "https://")
 }
 
-// A node is a running Kong, as its Admin API shows it.
+// A node is a running Kong, as its Admin API shows it, or its Status API and its
+// machine.
 type node struct {
 	// version is Kong's own word for it, such as 3.9.1, "" when it says none.
 	version string
-	// enabled are the plugins that it has loaded.
+	// enabled are the plugins that it has loaded, nil when that is not known.
 	enabled []string
 	// fields are the names in the configuration of the plugin that it runs, nil
 	// when it knows none.
@@ -47,17 +48,20 @@ type node struct {
 	// buffer is the size up to which bodies stay in memory, "" when it is not
 	// told: Kong's / fails on the worker that manages the plugin servers.
 	buffer string
+	// hidden says that its configuration cannot be seen.
+	hidden bool
 }
 
-// adminAPI asks a Kong.
-type adminAPI struct {
+// A kongAPI asks a Kong.
+type kongAPI struct {
 	base   *url.URL
+	name   string // of the API
 	token  string
 	server string // of the last answer
 }
 
 // get reads what stands at a path into v. The error holds no token.
-func (a *adminAPI) get(ctx context.Context, path string, v any) (status int, err error) {
+func (a *kongAPI) get(ctx context.Context, path string, v any) (status int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, nodeTime)
 	defer cancel()
 	to, err := a.base.Parse(strings.TrimSuffix(a.base.EscapedPath(), "/") + path)
@@ -88,13 +92,13 @@ func (a *adminAPI) get(ctx context.Context, path string, v any) (status int, err
 	case len(b) > maxFile:
 		return 0, fmt.Errorf("an answer of over %d MiB", maxFile>>20)
 	case json.Unmarshal(b, v) != nil:
-		return 0, errors.New("an answer that is no JSON: is this Kong's Admin API?")
+		return 0, fmt.Errorf("an answer that is no JSON: is this Kong's %s?", a.name)
 	}
 	return res.StatusCode, nil
 }
 
 // all reads the entities of one kind. An Admin API without that kind has none.
-func (a *adminAPI) all(ctx context.Context, kind string) (all []any, err error) {
+func (a *kongAPI) all(ctx context.Context, kind string) (all []any, err error) {
 	path := "/" + kind + "?size=" + pageSize
 	for range maxPages {
 		var page struct {
@@ -129,7 +133,7 @@ func (p *Plugin) loadNode(ctx context.Context, address string) (*document, error
 		return nil, errors.New("is no URL of an Admin API")
 	}
 	token, _ := p.Env(adminToken)
-	api := &adminAPI{base: base, token: token}
+	api := &kongAPI{base: base, name: "Admin API", token: token}
 	var enabled struct {
 		Plugins []string `json:"enabled_plugins"`
 	}
@@ -203,7 +207,7 @@ func named(entity map[string]any, names map[string]string) {
 
 // remarks says how the node fits the plugin. schema is the plugin's own.
 func (n *node) remarks(p *Plugin, schema *kongrules.Field) (noted remarks) {
-	if !slices.Contains(n.enabled, p.Name) {
+	if n.enabled != nil && !slices.Contains(n.enabled, p.Name) {
 		noted.add(levelError, "this Kong has not loaded %s: KONG_PLUGINS and KONG_PLUGINSERVER_NAMES have to name it", p.Name)
 	}
 	own := map[string]bool{}

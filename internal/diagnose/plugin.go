@@ -33,6 +33,8 @@ const (
 type Plugin struct {
 	// Name is what Kong calls the plugin.
 	Name string
+	// Version is this binary's.
+	Version string
 	// Priority is its place in Kong's chain.
 	Priority int
 	Vendor   policy.Vendor
@@ -68,7 +70,7 @@ func (p *Plugin) schema() (*kongrules.Field, error) {
 func (p *Plugin) load(ctx context.Context, file string) (*document, []*instance, error) {
 	var doc *document
 	var err error
-	if isNode(file) {
+	if IsURL(file) {
 		doc, err = p.loadNode(ctx, file)
 	} else {
 		var data []byte

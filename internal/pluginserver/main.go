@@ -34,8 +34,8 @@ type Program struct {
 	Usage func(name string, flags *flag.FlagSet)
 	// Command does what a flag of the plugin's own asks for instead of
 	// serving, and returns the code to exit with. Ran is false when none does.
-	// Nil for no such flags.
-	Command func(name string, priority int, stdout, stderr io.Writer) (code int, ran bool)
+	// prefix is Kong's. Nil for no such flags.
+	Command func(name, prefix string, priority int, stdout, stderr io.Writer) (code int, ran bool)
 	// Start makes the server, after all flags were read. It is not called
 	// for -dump, -version and -help.
 	Start func(Process) (*Server, error)
@@ -108,7 +108,7 @@ func Main(p Program, args []string, stdout, stderr io.Writer) int {
 		}
 	})
 	if p.Command != nil && !o.dump && !o.version {
-		if code, ran := p.Command(p.Name, o.priority, stdout, stderr); ran {
+		if code, ran := p.Command(p.Name, o.kongPrefix, o.priority, stdout, stderr); ran {
 			return code
 		}
 	}

@@ -10,6 +10,8 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/kong-ai-guard/kong-ai-guard/internal/diagnose"
@@ -18,7 +20,8 @@ import (
 
 // commands are the flags that ask for an answer instead of a server.
 type commands struct {
-	check, scan, scanFile, explain    string
+	check, admin, status              string
+	scan, scanFile, explain           string
 	config, instance                  string
 	leg, path, contentType, contentEn string
 	stream                            bool
@@ -27,6 +30,8 @@ type commands struct {
 
 func (c *commands) flags(fs *flag.FlagSet) {
 	fs.StringVar(&c.check, "check", "", "check the plugin's configurations in a `file`: Kong's declarative format, decK's, Kubernetes resources, or one plugin's configuration in YAML or JSON; - is the standard input. The URL of an Admin API instead, such as http://127.0.0.1:8001, checks the Kong that runs there, and asks the scan service")
+	fs.StringVar(&c.admin, "admin", "", "with -check: the `URL` of an Admin API, as -check takes it alone")
+	fs.StringVar(&c.status, "status", "", "with -check: the `URL` of the Status API of a Kong without an Admin API, such as http://127.0.0.1:8100, checked from its own machine with what that shows of Kong and of the plugin server; -kong-prefix says where it runs. A file given to -check as well is its configuration")
 	fs.StringVar(&c.scan, "scan", "", "have the service judge a `text`, under the configuration of -config")
 	fs.StringVar(&c.scanFile, "scan-file", "", "have the service judge the body of a request or an answer in a `file`")
 	fs.StringVar(&c.explain, "explain", "", "show what would be scanned of the body in a `file`, without calling anybody")
@@ -41,13 +46,31 @@ func (c *commands) flags(fs *flag.FlagSet) {
 	fs.StringVar(&c.path, "path", "/", "path that the request was sent to")
 }
 
+// checkAlone lets -check stand before -admin and -status, of which it takes
+// nothing.
+func checkAlone(args []string) []string {
+	for i, arg := range args {
+		if arg != "-check" && arg != "--check" || i+1 == len(args) {
+			continue
+		}
+		name, _, _ := strings.Cut(args[i+1], "=")
+		if name = strings.TrimPrefix(strings.TrimPrefix(name, "-"), "-"); args[i+1] != name && (name == "admin" || name == "status") {
+			return slices.Delete(slices.Clone(args), i, i+1)
+		}
+	}
+	return args
+}
+
 // run does what the flags ask for; ran is false when they ask for nothing.
-func (c *commands) run(p *diagnose.Plugin, stdout, stderr io.Writer) (code int, ran bool) {
+func (c *commands) run(p *diagnose.Plugin, prefix string, stdout, stderr io.Writer) (code int, ran bool) {
 	asked := 0
-	for _, one := range []string{c.check, c.scan, c.scanFile, c.explain} {
+	for _, one := range []string{c.admin, c.scan, c.scanFile, c.explain} {
 		if one != "" {
 			asked++
 		}
+	}
+	if c.check+c.status != "" { // the one may say what the other's is
+		asked++
 	}
 	fail := func(err error) (int, bool) {
 		fmt.Fprintln(stderr, err)
@@ -67,7 +90,14 @@ func (c *commands) run(p *diagnose.Plugin, stdout, stderr io.Writer) (code int, 
 	case asked == 0:
 		return 0, false
 	case asked > 1:
-		return fail(errors.New("-check, -scan, -scan-file and -explain: choose one"))
+		return fail(errors.New("-check, -admin, -status, -scan, -scan-file and -explain: choose one; only -check FILE goes with -status"))
+	case c.status != "":
+		return diagnose.CheckNode(ctx, p, diagnose.Node{Status: c.status, Config: c.check, Prefix: prefix}, stdout, stderr), true
+	case c.admin != "":
+		if !diagnose.IsURL(c.admin) {
+			return fail(errors.New("-admin takes the URL of an Admin API, such as http://127.0.0.1:8001"))
+		}
+		return diagnose.Check(ctx, p, c.admin, stdout, stderr), true
 	case c.check != "":
 		return diagnose.Check(ctx, p, c.check, stdout, stderr), true
 	}
@@ -105,7 +135,7 @@ func (p Plugin) diagnosed(name string, priority int, stderr io.Writer) *diagnose
 	schema.Name = name
 	notice := func(_ bool, text string) { fmt.Fprintln(stderr, text) }
 	return &diagnose.Plugin{
-		Name: name, Priority: priority, Vendor: p.Vendor, Schema: schema, Env: os.LookupEnv,
+		Name: name, Version: version(), Priority: priority, Vendor: p.Vendor, Schema: schema, Env: os.LookupEnv,
 		Configure: func(config []byte) (diagnose.Instance, error) {
 			made, _, err := p.configured(config, notice)
 			return diagnose.Instance{Settings: made.Settings, Needs: made.Needs, Scanner: made.Scanner, Warnings: made.Warnings}, err

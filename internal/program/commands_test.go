@@ -4,6 +4,8 @@ package program_test
 
 import (
 	"encoding/pem"
+	"io"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -77,6 +79,49 @@ func TestCheckOfRelayedAuthorities(t *testing.T) {
 			if code != 0 || strings.Contains(stdout, cannot) != c.cannot {
 				t.Errorf("%s, %s: %d\n%s%s", c.name, name, code, stdout, stderr)
 			}
+		}
+	}
+}
+
+// TestCheckOfANode: how the flags for a running Kong go with the others.
+func TestCheckOfANode(t *testing.T) {
+	status := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Server", "kong/3.9.1")
+		if r.URL.Path == "/plugins/enabled" {
+			_, _ = io.WriteString(w, `{"enabled_plugins":[]}`)
+		} else {
+			_, _ = io.WriteString(w, `{"server":{},"message":"ready","data":[]}`)
+		}
+	}))
+	defer status.Close()
+	config := file(t, `{"api_key":"k"}`)
+	prefix := "-kong-prefix=" + t.TempDir()
+	const usage = "choose one"
+	for _, c := range []struct {
+		name string
+		args []string
+		code int
+		want string
+	}{
+		{"status", []string{"-check", "-status", status.URL, prefix}, 0, "by its Status API"},
+		{"status, with =", []string{"-check", "-status=" + status.URL, prefix}, 0, "by its Status API"},
+		{"status, two dashes", []string{prefix, "--check", "--status", status.URL}, 0, "by its Status API"},
+		{"status alone", []string{"-status", status.URL, prefix}, 0, "by its Status API"},
+		{"status and a file", []string{"-check", config, "-status", status.URL, prefix}, 2, "1 configuration of noma-runtime-protection"},
+		{"a file and status", []string{"-status", status.URL, "-check", config, prefix}, 2, "1 configuration of noma-runtime-protection"},
+		{"no URL", []string{"-check", "-status", "kong", prefix}, 2, "-status takes the URL"},
+		{"admin", []string{"-check", "-admin", status.URL}, 2, "this Kong has not loaded"},
+		{"admin alone", []string{"-admin", status.URL}, 2, "this Kong has not loaded"},
+		{"the short form", []string{"-check", status.URL}, 2, "this Kong has not loaded"},
+		{"no URL of an Admin API", []string{"-check", "-admin", config}, 2, "-admin takes the URL"},
+		{"nothing to check", []string{"-check"}, 2, "flag needs an argument"},
+		{"both", []string{"-check", "-admin", status.URL, "-status", status.URL}, 2, usage},
+		{"admin and a file", []string{"-check", config, "-admin", status.URL}, 2, usage},
+		{"status and a scan", []string{"-status", status.URL, "-scan", "x", "-config", config}, 2, usage},
+	} {
+		code, stdout, stderr := run(t, nil, noma, c.args...)
+		if code != c.code || !strings.Contains(stdout+stderr, c.want) {
+			t.Errorf("%s: code %d, want %d and %q\n%s%s", c.name, code, c.code, c.want, stdout, stderr)
 		}
 	}
 }

@@ -11,6 +11,9 @@ import (
 	"github.com/kong-ai-guard/kong-ai-guard/internal/telemetry"
 )
 
+// VersionOf is what a build with this information calls its version.
+var VersionOf = versionOf
+
 // Registry returns the metrics of a plugin's process, as start makes them.
 func Registry(p Plugin) *prometheus.Registry {
 	m := telemetry.NewMetrics(p.Vendor.Plugin)

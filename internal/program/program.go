@@ -104,11 +104,11 @@ func Main(p Plugin) int {
 		},
 		Flags: o.flags,
 		Usage: usage,
-		Command: func(name string, priority int, stdout, stderr io.Writer) (int, bool) {
-			return o.commands.run(p.diagnosed(name, priority, stderr), stdout, stderr)
+		Command: func(name, prefix string, priority int, stdout, stderr io.Writer) (int, bool) {
+			return o.commands.run(p.diagnosed(name, priority, stderr), prefix, stdout, stderr)
 		},
 		Start: func(own pluginserver.Process) (*pluginserver.Server, error) { return p.start(o, own) },
-	}, os.Args[1:], os.Stdout, os.Stderr)
+	}, checkAlone(os.Args[1:]), os.Stdout, os.Stderr)
 }
 
 // relayTime is what relayed exchanges get at the very end, when the time to wait
@@ -202,13 +202,20 @@ func openAudit(path string, process *guard.Process, m *telemetry.Metrics) (*audi
 // stamp is the version that the linker was given (-X), "" for none.
 var stamp string
 
-// version returns the version that was passed to the build, or else the
-// module's, which the build takes from the repository's tags.
+// version returns the version of this binary.
 func version() string {
-	if stamp != "" {
+	info, _ := debug.ReadBuildInfo()
+	return versionOf(stamp, info)
+}
+
+// versionOf returns the version that was passed to the build, or else the
+// module's: that of `go install ...@VERSION`, or what a build takes from the
+// repository's tags.
+func versionOf(stamp string, info *debug.BuildInfo) string {
+	switch {
+	case stamp != "":
 		return stamp
-	}
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+	case info != nil && info.Main.Version != "":
 		return info.Main.Version
 	}
 	return "(devel)"

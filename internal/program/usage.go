@@ -12,7 +12,7 @@ import (
 var groups = []struct{ title, flags string }{
 	{"Kong's own", "kong-prefix dump help"},
 	{"Running", "priority log-level drain-time procs metrics otlp-endpoint audit-log"},
-	{"Asking (the process answers and ends)", "version check scan scan-file explain stream event-time scan-time config for leg path content-type content-encoding"},
+	{"Asking (the process answers and ends)", "version check admin status scan scan-file explain stream event-time scan-time config for leg path content-type content-encoding"},
 }
 
 const exitCodes = `
@@ -35,6 +35,7 @@ Usage:
   %[1]s -dump                                  describe the plugin to Kong
   %[1]s -check kong.yml                        what is wrong or weak in a configuration
   %[1]s -check http://127.0.0.1:8001           the same of a running Kong, by its Admin API
+  %[1]s -check -status http://127.0.0.1:8100   the same by its Status API, on its own machine
   %[1]s -scan "text" -config FILE [-for NAME]  one real scan
   %[1]s -explain body.json                     what would be scanned of a body
   %[1]s -explain answer.sse -stream            in which windows a stream would be

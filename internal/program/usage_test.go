@@ -18,7 +18,7 @@ func TestHelp(t *testing.T) {
 		if code != 2 || stdout != "" {
 			t.Errorf("code %d, stdout %q", code, stdout)
 		}
-		for _, flag := range []string{"kong-prefix", "dump", "check", "scan", "scan-file", "explain", "config", "for", "leg", "metrics", "otlp-endpoint", "audit-log", "priority", "procs", "max-held-bytes", "max-scans"} {
+		for _, flag := range []string{"kong-prefix", "dump", "check", "admin", "status", "scan", "scan-file", "explain", "config", "for", "leg", "metrics", "otlp-endpoint", "audit-log", "priority", "procs", "max-held-bytes", "max-scans"} {
 			if n := len(regexp.MustCompile(`(?m)^  -`+flag+`( |$)`).FindAllString(stderr, -1)); n != 1 {
 				t.Errorf("-%s stands there %d times", flag, n)
 			}

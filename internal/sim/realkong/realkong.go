@@ -61,8 +61,8 @@ type Kong struct {
 	// URL is where it takes HTTP/1.1, TLS where it takes HTTP/2 over TLS, with a
 	// certificate that it made itself.
 	URL, TLS string
-	// Admin is where its Admin API is.
-	Admin string
+	// Admin is where its Admin API is, Status its Status API.
+	Admin, Status string
 	// Prefix is its directory.
 	Prefix string
 
@@ -90,7 +90,7 @@ func Start(ctx context.Context, dir string, o Options) (*Kong, error) {
 	}
 	at := func(i int) string { return "127.0.0.1:" + strconv.Itoa(ports[i]) }
 	k := &Kong{
-		URL: "http://" + at(0), TLS: "https://" + at(1), Admin: "http://" + at(2),
+		URL: "http://" + at(0), TLS: "https://" + at(1), Admin: "http://" + at(2), Status: "http://" + at(3),
 		Prefix: filepath.Join(dir, "p"), bin: o.Bin, conf: filepath.Join(dir, "kong.conf"),
 	}
 	declarative := filepath.Join(dir, "kong.json")
