@@ -385,7 +385,7 @@ func TestPage(t *testing.T) {
 		p.send()
 		p.latest("Noma on the", "/models/v1/chat/completions", "/models-relay/v1/chat/completions")
 		time.Sleep(2100 * time.Millisecond) // what comes late has come
-		blanks := regexp.MustCompile(` +`) // between elements there are none that count
+		blanks := regexp.MustCompile(` +`)  // between elements there are none that count
 		scripted := p.articles()
 		p.do(chromedp.Navigate(control + "/"))
 		for i, loaded := range p.articles() {
