@@ -42,7 +42,7 @@ func mcpTool(stream bool) string {
 
 var formats = []format{
 	{
-		Name: "chat", Title: "OpenAI chat completions", path: "/v1/chat/completions",
+		Name: "chat", Title: "OpenAI chat", path: "/v1/chat/completions",
 		body: func(prompt string, stream bool) any {
 			return object{"model": "gpt-3.5-turbo", "messages": chatOf(prompt), "stream": stream}
 		},

@@ -13,7 +13,7 @@ It is NOT Kong: a small gateway plays Kong's part to the real plugin binaries,
 configured by kong/kong.yml. The scan services and the model are stand-ins.
 
   gateway             http://GATEWAY
-  switches            http://CONTROL
+  page, switches      http://CONTROL
   model stand-in      http://LLM
 SERVICES
 

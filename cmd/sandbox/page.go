@@ -178,6 +178,7 @@ func (s *sandbox) page(mux *http.ServeMux) {
 			_, _ = w.Write(b) // a caller that left is no news
 		})
 	}
+	mux.HandleFunc("GET /favicon.ico", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
 	mux.HandleFunc("GET /state", s.tellState)
 	asking := make(chan struct{}, maxAsking)
 	form := func(pattern string, do func(http.ResponseWriter, *http.Request)) {

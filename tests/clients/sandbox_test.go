@@ -73,7 +73,7 @@ func withSandbox(run func() int) (code int, err error) {
 // findGateway reads what the sandbox says until it names its addresses, and
 // goes on reading so that the sandbox never waits.
 func findGateway(stdout io.Reader) (gateway, control string, err error) {
-	line := regexp.MustCompile(`^ +(gateway|switches) +(http://\S+)$`)
+	line := regexp.MustCompile(`^ +(gateway|page, switches) +(http://\S+)$`)
 	lines := bufio.NewScanner(stdout)
 	for lines.Scan() {
 		m := line.FindStringSubmatch(lines.Text())
