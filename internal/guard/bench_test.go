@@ -37,7 +37,7 @@ func newReplayKong(b *testing.B) *replayKong {
 	r.replies[headers.Method] = k.reply(headers.Method, headers.Args)
 	for _, c := range []pdk.Call{
 		pdk.NginxVar("kong_request_id"), pdk.NginxVar("request"),
-		pdk.UpstreamHeader("Content-Type"), pdk.UpstreamHeader("Content-Encoding"),
+		pdk.UpstreamHeaders(),
 	} {
 		r.vars[string(c.Args)] = k.reply(c.Method, c.Args)
 	}

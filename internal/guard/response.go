@@ -8,6 +8,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/kong-ai-guard/kong-ai-guard/internal/llm"
 	"github.com/kong-ai-guard/kong-ai-guard/internal/pdk"
@@ -91,10 +92,14 @@ func (p *phase) response() error {
 // pdk.ErrGone. A reply that cannot be used goes into the answer's fault.
 func (p *phase) fetchAnswer(a *answer) error {
 	raw, status := pdk.UpstreamRawBody(), pdk.UpstreamStatus()
-	contentType, contentEncoding := pdk.UpstreamHeader("Content-Type"), pdk.UpstreamHeader("Content-Encoding")
 	id := pdk.NginxVar("kong_request_id")
-	if err := p.batch(&id, &raw, &status, &contentType, &contentEncoding); err != nil {
+	headers := answerHead{byName: p.engine.process.asksHeadersByName.Load()}
+	if err := p.batch(headers.appendTo(append(make([]*pdk.Call, 0, 5), &id, &raw, &status))...); err != nil {
 		return err
+	}
+	headerFault := headers.read(p, &a.in)
+	if errors.Is(headerFault, pdk.ErrGone) {
+		return headerFault
 	}
 	a.in.Leg = llm.ResponseLeg
 	a.fault = func() (err error) {
@@ -104,16 +109,61 @@ func (p *phase) fetchAnswer(a *answer) error {
 		if a.status, err = status.Int(); err != nil {
 			return err
 		}
-		if a.in.ContentType, err = contentType.Text(); err != nil {
-			return err
-		}
-		if a.in.ContentEncoding, err = contentEncoding.Text(); err != nil {
-			return err
+		if headerFault != nil {
+			return headerFault
 		}
 		a.in.Body, err = raw.Bytes()
 		return err
 	}()
 	return nil
+}
+
+// answerHead asks for the headers that say how an answer is to be read: for all
+// headers in one call, or, of a Kong that has them elsewhere, for each by its
+// name, where only the first of two shows.
+type answerHead struct {
+	byName                     bool
+	all, contentType, encoding pdk.Call
+}
+
+func (h *answerHead) appendTo(calls []*pdk.Call) []*pdk.Call {
+	if !h.byName {
+		h.all = pdk.UpstreamHeaders()
+		return append(calls, &h.all)
+	}
+	h.contentType, h.encoding = pdk.UpstreamHeader("Content-Type"), pdk.UpstreamHeader("Content-Encoding")
+	return append(calls, &h.contentType, &h.encoding)
+}
+
+// read reads the replies, and asks again by name if it has to. Of two lines of
+// codings a client may undo both, so they count as one stack. The error is
+// pdk.ErrGone, or a reply's.
+func (h *answerHead) read(p *phase, in *llm.Input) (err error) {
+	if !h.byName {
+		all, known, err := h.all.BufferedHeaders()
+		if err != nil {
+			return err
+		}
+		if known {
+			in.ContentType = all.Get("Content-Type")
+			in.ContentEncoding = strings.Join(slices.Collect(all.Values("Content-Encoding")), ", ")
+			return nil
+		}
+		h.byName = true
+		// An upstream may send no header at all, and must not change by that how
+		// those of others are seen.
+		if v, err := h.all.Value(); err == nil && v.Kind == pdk.ValueNil {
+			p.engine.process.asksHeadersByName.Store(true)
+		}
+		if err := p.batch(h.appendTo(nil)...); err != nil {
+			return err
+		}
+	}
+	if in.ContentType, err = h.contentType.Text(); err != nil {
+		return err
+	}
+	in.ContentEncoding, err = h.encoding.Text()
+	return err
 }
 
 // fetchAgain asks for the request a second time, when what was known of it is
