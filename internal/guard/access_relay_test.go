@@ -942,6 +942,8 @@ type relayReplies struct {
 
 func (*relayReplies) Own(string) {}
 
+func (r *relayReplies) Tell(calls ...*pdk.Call) error { return r.Batch(calls...) }
+
 func (r *relayReplies) Batch(calls ...*pdk.Call) error {
 	r.calls += len(calls)
 	for _, c := range calls {

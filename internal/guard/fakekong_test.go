@@ -213,6 +213,8 @@ func (k *fakeKong) allLogs() string {
 
 func (k *fakeKong) Own(caller string) { k.owner = caller }
 
+func (k *fakeKong) Tell(calls ...*pdk.Call) error { return k.Batch(calls...) }
+
 func (k *fakeKong) Batch(calls ...*pdk.Call) error {
 	if k.exit != nil {
 		k.t.Error("a call after the exit")

@@ -294,6 +294,8 @@ type kong struct {
 
 func (k *kong) Own(string) {}
 
+func (k *kong) Tell(calls ...*pdk.Call) error { return k.Batch(calls...) }
+
 func (k *kong) Batch(calls ...*pdk.Call) error {
 	id := pdk.NginxVar("kong_request_id")
 	for _, c := range calls {
