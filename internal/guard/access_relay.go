@@ -18,6 +18,7 @@ import (
 var (
 	askRequestID       = pdk.NginxVar("kong_request_id")
 	askRequestLine     = pdk.NginxVar("request")
+	askUpstreamHeaders = pdk.UpstreamHeaders()
 	askContentType     = pdk.UpstreamHeader("Content-Type")
 	askContentEncoding = pdk.UpstreamHeader("Content-Encoding")
 

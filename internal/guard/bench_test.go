@@ -37,7 +37,7 @@ func newReplayKong(b *testing.B) *replayKong {
 	r.replies[headers.Method] = k.reply(headers.Method, headers.Args)
 	for _, c := range []pdk.Call{
 		pdk.NginxVar("kong_request_id"), pdk.NginxVar("request"),
-		pdk.UpstreamHeader("Content-Type"), pdk.UpstreamHeader("Content-Encoding"),
+		pdk.UpstreamHeaders(),
 	} {
 		r.vars[string(c.Args)] = k.reply(c.Method, c.Args)
 	}
@@ -45,6 +45,8 @@ func newReplayKong(b *testing.B) *replayKong {
 }
 
 func (*replayKong) Own(string) {}
+
+func (r *replayKong) Tell(calls ...*pdk.Call) error { return r.Batch(calls...) }
 
 func (r *replayKong) Batch(calls ...*pdk.Call) error {
 	r.calls += len(calls)

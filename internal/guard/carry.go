@@ -13,7 +13,7 @@ import (
 // end refuses a leg that was not judged. The error is pdk.ErrGone.
 func (p *phase) end(f policy.Finding) error { return p.refuse(p.refusal(f)) }
 
-// conclude sends the last batch of a leg that goes on: calls, the lines for
+// conclude sends the last calls of a leg that goes on: calls, the lines for
 // Kong's log if there are any and, when no other leg follows, the access log's
 // value. The error is pdk.ErrGone.
 func (p *phase) conclude(f *policy.Finding, calls []*pdk.Call, last bool, request, response *policy.Report) error {
@@ -32,7 +32,13 @@ func (p *phase) conclude(f *policy.Finding, calls []*pdk.Call, last bool, reques
 		p.value = accessLog(e.vendor.Plugin, request, response)
 		calls = append(calls, &p.value)
 	}
-	if err := p.batch(calls...); err != nil {
+	var err error
+	if last && p.leg == llm.ResponseLeg {
+		err = p.tell(calls...) // nothing follows that could depend on it
+	} else {
+		err = p.batch(calls...)
+	}
+	if err != nil {
 		return err
 	}
 	p.countFor(&p.run, f)

@@ -43,6 +43,10 @@ type fakeKong struct {
 	status       int
 	answer       string
 	answerHeader map[string]string
+	// twice are headers of the answer that stand there once more; oddHeaders
+	// means a Kong that shows them by name only.
+	twice      map[string]string
+	oddHeaders bool
 	// replyErr makes the replies of a method fail, broken the whole batch in
 	// which it stands.
 	replyErr map[string]error
@@ -209,6 +213,8 @@ func (k *fakeKong) allLogs() string {
 
 func (k *fakeKong) Own(caller string) { k.owner = caller }
 
+func (k *fakeKong) Tell(calls ...*pdk.Call) error { return k.Batch(calls...) }
+
 func (k *fakeKong) Batch(calls ...*pdk.Call) error {
 	if k.exit != nil {
 		k.t.Error("a call after the exit")
@@ -299,6 +305,9 @@ func (k *fakeKong) reply(method string, args []byte) []byte {
 	case "kong.router.get_route":
 		return append(text(4, k.route), text(1, cmp.Or(k.routeID, "e4b88d1c"))...)
 	case "kong.nginx.get_ctx":
+		if firstText(k.t, args) == "buffered_headers" && !k.oddHeaders {
+			return valueOf(k.bufferedHeaders())
+		}
 		return valueOf(k.ctx[firstText(k.t, args)])
 	case "kong.service.request.set_scheme":
 		k.scheme = firstText(k.t, args)
@@ -395,6 +404,21 @@ func text(num protowire.Number, s string) []byte {
 }
 
 // optional encodes a String, or the empty frame for nil.
+// bufferedHeaders are the answer's headers as Kong has them in ngx.ctx.
+func (k *fakeKong) bufferedHeaders() map[string]any {
+	table := map[string]any{}
+	if len(k.answerHeader) > 0 {
+		table["Content-Length"] = float64(len(k.answer))
+	}
+	for name, v := range k.answerHeader {
+		table[http.CanonicalHeaderKey(name)] = v
+		if again, ok := k.twice[name]; ok {
+			table[http.CanonicalHeaderKey(name)] = []any{v, again}
+		}
+	}
+	return table
+}
+
 func optional(s string) []byte {
 	if s == "" {
 		return nil
@@ -417,6 +441,12 @@ func valueOf(v any) []byte {
 			b = append(b, text(1, string(append(text(1, name), text(2, string(valueOf(v[name])))...)))...)
 		}
 		return text(5, string(b))
+	case []any:
+		var list []byte
+		for _, one := range v {
+			list = append(list, text(1, string(valueOf(one)))...)
+		}
+		return text(6, string(list))
 	default:
 		return nil
 	}

@@ -19,6 +19,9 @@ type Kong interface {
 	// into its Call. The error is pdk.ErrGone: Kong runs the event again or
 	// ends the exchange itself, so nothing is left to be done.
 	Batch(calls ...*pdk.Call) error
+	// Tell sends calls whose replies are not needed, at the latest when the event
+	// ends. The error is pdk.ErrGone.
+	Tell(calls ...*pdk.Call) error
 	// Own says which caller the memory of this event's replies counts for, also
 	// of those that were read before.
 	Own(caller string)
@@ -66,6 +69,18 @@ func (p *phase) batch(calls ...*pdk.Call) error {
 	}
 	p.inKong = true
 	err := p.kong.Batch(calls...)
+	p.inKong = false
+	if err != nil {
+		p.gone = true
+		return pdk.ErrGone
+	}
+	return nil
+}
+
+// tell sends the last calls of an event, as batch does, but waits for nothing.
+func (p *phase) tell(calls ...*pdk.Call) error {
+	p.inKong = true
+	err := p.kong.Tell(calls...)
 	p.inKong = false
 	if err != nil {
 		p.gone = true

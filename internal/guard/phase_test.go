@@ -75,6 +75,7 @@ func TestRepliesThatCannotBeRead(t *testing.T) {
 		"kong.service.response.get_raw_body": "response",
 		"kong.service.response.get_status":   "response",
 		"kong.service.response.get_header":   "response",
+		"kong.nginx.get_ctx":                 "response",
 	} {
 		for _, leg := range []string{"access", "response"} {
 			if !strings.Contains(legs, leg) {
@@ -87,6 +88,7 @@ func TestRepliesThatCannotBeRead(t *testing.T) {
 				k.access(e)
 			}
 			k.replyErr = map[string]error{method: pdk.ErrMalformed}
+			k.oddHeaders = method == "kong.service.response.get_header"
 			if leg == "response" {
 				k.respond(e)
 			} else {

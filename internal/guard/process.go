@@ -51,7 +51,10 @@ type Process struct {
 	// failed is when a scan last ended without the service's answer, in
 	// nanoseconds since 1970.
 	failed atomic.Int64
-	panics panics
+	// asksHeadersByName says that this Kong does not show an answer's headers
+	// all at once.
+	asksHeadersByName atomic.Bool
+	panics            panics
 }
 
 // NewProcess makes the state of a process within bounds that are valid. LogPrefix

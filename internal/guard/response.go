@@ -8,6 +8,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/kong-ai-guard/kong-ai-guard/internal/llm"
 	"github.com/kong-ai-guard/kong-ai-guard/internal/pdk"
@@ -20,8 +21,9 @@ type answer struct {
 	status int
 	// The calls that ask for it lie here, so that all of them are one piece of
 	// memory.
-	id, raw, statusIs, contentType, contentEncoding pdk.Call
-	list                                            [5]*pdk.Call
+	id, raw, statusIs pdk.Call
+	headers           answerHead
+	list              [5]*pdk.Call
 }
 
 // response runs the response phase. The error is pdk.ErrGone.
@@ -95,9 +97,13 @@ func (p *phase) response() error {
 // pdk.ErrGone. A reply that cannot be used goes into the answer's fault.
 func (p *phase) fetchAnswer(a *answer) error {
 	a.id, a.raw, a.statusIs = askRequestID, pdk.UpstreamRawBody(), pdk.UpstreamStatus()
-	a.contentType, a.contentEncoding = askContentType, askContentEncoding
-	if err := p.batch(append(a.list[:0], &a.id, &a.raw, &a.statusIs, &a.contentType, &a.contentEncoding)...); err != nil {
+	a.headers.byName = p.engine.process.asksHeadersByName.Load()
+	if err := p.batch(a.headers.appendTo(append(a.list[:0], &a.id, &a.raw, &a.statusIs))...); err != nil {
 		return err
+	}
+	headerFault := a.headers.read(p, &a.in)
+	if errors.Is(headerFault, pdk.ErrGone) {
+		return headerFault
 	}
 	a.in.Leg = llm.ResponseLeg
 	a.fault = func() (err error) {
@@ -107,16 +113,61 @@ func (p *phase) fetchAnswer(a *answer) error {
 		if a.status, err = a.statusIs.Int(); err != nil {
 			return err
 		}
-		if a.in.ContentType, err = a.contentType.Text(); err != nil {
-			return err
-		}
-		if a.in.ContentEncoding, err = a.contentEncoding.Text(); err != nil {
-			return err
+		if headerFault != nil {
+			return headerFault
 		}
 		a.in.Body, err = a.raw.Bytes()
 		return err
 	}()
 	return nil
+}
+
+// answerHead asks for the headers that say how an answer is to be read: for all
+// headers in one call, or, of a Kong that has them elsewhere, for each by its
+// name, where only the first of two shows.
+type answerHead struct {
+	byName                     bool
+	all, contentType, encoding pdk.Call
+}
+
+func (h *answerHead) appendTo(calls []*pdk.Call) []*pdk.Call {
+	if !h.byName {
+		h.all = askUpstreamHeaders
+		return append(calls, &h.all)
+	}
+	h.contentType, h.encoding = askContentType, askContentEncoding
+	return append(calls, &h.contentType, &h.encoding)
+}
+
+// read reads the replies, and asks again by name if it has to. Of two lines of
+// codings a client may undo both, so they count as one stack. The error is
+// pdk.ErrGone, or a reply's.
+func (h *answerHead) read(p *phase, in *llm.Input) (err error) {
+	if !h.byName {
+		all, known, err := h.all.BufferedHeaders()
+		if err != nil {
+			return err
+		}
+		if known {
+			in.ContentType = all.Get("Content-Type")
+			in.ContentEncoding = strings.Join(slices.Collect(all.Values("Content-Encoding")), ", ")
+			return nil
+		}
+		h.byName = true
+		// An upstream may send no header at all, and must not change by that how
+		// those of others are seen.
+		if v, err := h.all.Value(); err == nil && v.Kind == pdk.ValueNil {
+			p.engine.process.asksHeadersByName.Store(true)
+		}
+		if err := p.batch(h.appendTo(nil)...); err != nil {
+			return err
+		}
+	}
+	if in.ContentType, err = h.contentType.Text(); err != nil {
+		return err
+	}
+	in.ContentEncoding, err = h.encoding.Text()
+	return err
 }
 
 // fetchAgain asks for the request a second time, when what was known of it is

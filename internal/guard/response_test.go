@@ -4,6 +4,7 @@ package guard_test
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -79,6 +80,68 @@ func TestMaskedAnswer(t *testing.T) {
 			}
 			if k.leg("prisma-airs-intercept", "response")["action"] != "mask" {
 				t.Errorf("access log %v", k.serialized)
+			}
+		})
+	}
+}
+
+// The headers of an answer come in one call where Kong shows them so, and else by
+// name. A coding that stands there twice is a stack, which nobody reads.
+func TestHeadersOfAnAnswer(t *testing.T) {
+	for name, c := range map[string]struct {
+		set     func(k *fakeKong)
+		table   bool // it is asked for
+		byName  int
+		again   bool // later exchanges ask by name at once
+		refused bool
+	}{
+		"in a table": {set: func(*fakeKong) {}, table: true},
+		"a coding":   {set: func(k *fakeKong) { k.answer = gz(k.answer); k.answerHeader["content-encoding"] = "gzip" }, table: true},
+		"a coding twice": {set: func(k *fakeKong) {
+			k.twice = map[string]string{"content-encoding": "rot13"}
+			k.answerHeader["content-encoding"] = "identity"
+		}, table: true, refused: true},
+		"none":                         {set: func(k *fakeKong) { clear(k.answerHeader) }, table: true, byName: 2},
+		"a Kong that has them by name": {set: func(k *fakeKong) { k.oddHeaders = true }, table: true, byName: 2, again: true},
+		"the same, and a coding": {set: func(k *fakeKong) {
+			k.oddHeaders = true
+			k.answer = gz(k.answer)
+			k.answerHeader["content-encoding"] = "gzip"
+		}, table: true, byName: 2, again: true},
+		"a table of something else": {set: func(k *fakeKong) {
+			k.oddHeaders = true
+			k.ctx["buffered_headers"] = map[string]any{"content-type": 7.0}
+		}, table: true, byName: 2},
+		"the same, and an unknown coding": {set: func(k *fakeKong) {
+			k.oddHeaders = true
+			k.ctx["buffered_headers"] = true
+			k.answerHeader["content-encoding"] = "rot13"
+		}, table: true, byName: 2, refused: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			s := &scanner{}
+			e := newEngine(w.Process, prisma(), strict(), s)
+			k := chatRequest(t)
+			c.set(k)
+			k.run(e)
+			if (k.exit != nil) != c.refused {
+				t.Fatalf("answered %+v", k.exit)
+			}
+			if got := k.count("kong.service.response.get_header"); got != c.byName {
+				t.Errorf("%d calls by name", got)
+			}
+			if got := contains(k.named, "get_ctx buffered_headers"); got != c.table {
+				t.Errorf("%v", k.named)
+			}
+			if seen := s.seen(llm.ResponseLeg); !c.refused && (len(seen) != 1 || !strings.Contains(fmt.Sprint(seen[0].Turns), "Paris")) {
+				t.Errorf("scanned %v", seen)
+			}
+			next := chatRequest(t)
+			c.set(next)
+			next.run(e)
+			if got := contains(next.named, "get_ctx buffered_headers"); got == c.again {
+				t.Errorf("the next exchange: %v", next.named)
 			}
 		})
 	}

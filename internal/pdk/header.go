@@ -24,14 +24,20 @@ func (c *Call) Headers() (Header, error) {
 	if c.Err != nil {
 		return Header{}, c.Err
 	}
+	return decodeHeaders(c.Reply, false)
+}
+
+// decodeHeaders decodes a Struct. With numbers, those that are one are left out;
+// else they are an error.
+func decodeHeaders(encoded []byte, numbers bool) (Header, error) {
 	// One string for all: names and values are parts of it.
-	entries := cursor[string]{rest: string(c.Reply)}
-	h := Header{fields: make([]headerField, 0, min(len(c.Reply)/32, MaxHeaders))}
+	entries := cursor[string]{rest: string(encoded)}
+	h := Header{fields: make([]headerField, 0, min(len(encoded)/32, MaxHeaders))}
 	for entries.next() {
 		if entries.num != 1 || entries.typ != protowire.BytesType {
 			continue
 		}
-		if err := h.addEntry(entries.data); err != nil {
+		if err := h.addEntry(entries.data, numbers); err != nil {
 			return Header{}, err
 		}
 	}
@@ -43,7 +49,7 @@ func (c *Call) Headers() (Header, error) {
 
 // addEntry adds what one entry of the encoded map holds: a name, and a Value
 // that is a text or a list of texts.
-func (h *Header) addEntry(entry string) error {
+func (h *Header) addEntry(entry string, numbers bool) error {
 	var name, value string
 	cur := cursor[string]{rest: entry}
 	for cur.next() {
@@ -60,7 +66,20 @@ func (h *Header) addEntry(entry string) error {
 	if cur.bad {
 		return ErrMalformed
 	}
+	if numbers && isNumber(value) {
+		return nil
+	}
 	return h.addValue(name, value, true)
+}
+
+// isNumber reports whether an encoded Value is one number.
+func isNumber(encoded string) bool {
+	cur := cursor[string]{rest: encoded}
+	if !cur.next() {
+		return false
+	}
+	number := cur.num == valueNumber && cur.typ == protowire.Fixed64Type
+	return number && !cur.next() && !cur.bad
 }
 
 // addValue adds an encoded Value. A kind of header that Kong does not send is

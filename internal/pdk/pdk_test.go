@@ -69,6 +69,40 @@ func TestHeaders(t *testing.T) {
 	}
 }
 
+// TestBufferedHeaders: each value of each header, and nothing that is no table of
+// headers.
+func TestBufferedHeaders(t *testing.T) {
+	table := func(s string) string { return field(5, s) }
+	const number = "\x11\x00\x00\x00\x00\x00\x00\xf0\x3f"
+	h, known, err := reply(table(header("Content-Type", "text/plain") + field(1, field(1, "Content-Length")+field(2, number)) + header("content-encoding", "br") + header("Content-Encoding", "gzip", ""))).BufferedHeaders()
+	if err != nil || !known {
+		t.Fatal(known, err)
+	}
+	if has(h, "content-length") {
+		t.Error("a number is there as a text")
+	}
+	if got := slices.Collect(h.Values("CONTENT-encoding")); !slices.Equal(got, []string{"br", "gzip", ""}) || h.Get("content-type") != "text/plain" {
+		t.Errorf("%q, %+v", got, h)
+	}
+	for name, encoded := range map[string]string{
+		"nothing":          "",
+		"nil":              "\x08\x01",
+		"a text":           field(3, "x"),
+		"a list":           field(6, field(1, field(3, "x"))),
+		"an empty table":   table(""),
+		"a table, and nil": table(header("a", "b")) + "\x08\x01",
+		"a boolean in it":  table(header("a", "b") + field(1, field(1, "n")+field(2, "\x20\x01"))),
+		"two kinds in one": table(header("a", "b") + field(1, field(1, "n")+field(2, number+field(3, "x")))),
+		"only a number":    table(field(1, field(1, "n")+field(2, number))),
+		"a table in it":    table(field(1, field(1, "n")+field(2, table("")))),
+		"cut off":          table(header("a", "b"))[:5],
+	} {
+		if h, known, err := reply(encoded).BufferedHeaders(); known || err != nil {
+			t.Errorf("%s: %+v, %v", name, h, err)
+		}
+	}
+}
+
 // has reports whether a header is there, with whatever value.
 func has(h pdk.Header, name string) bool {
 	for range h.Values(name) {
@@ -213,7 +247,7 @@ func TestNestedStruct(t *testing.T) {
 // TestErrComesFirst: a reply that was thrown away must not read as nothing.
 func TestErrComesFirst(t *testing.T) {
 	c := &pdk.Call{Err: pdk.ErrTooLarge}
-	var errs [12]error
+	var errs [13]error
 	_, errs[0] = c.Text()
 	_, errs[1] = c.Bytes()
 	_, errs[2] = c.Int()
@@ -226,6 +260,7 @@ func TestErrComesFirst(t *testing.T) {
 	_, errs[9] = c.BalancerData()
 	_, errs[10] = c.ServiceEntity()
 	_, errs[11] = c.AIStreams()
+	_, _, errs[12] = c.BufferedHeaders()
 	for i, err := range errs {
 		if !errors.Is(err, pdk.ErrTooLarge) {
 			t.Errorf("decoder %d: %v", i, err)
@@ -246,6 +281,7 @@ func TestClearBodyHeaders(t *testing.T) {
 func FuzzDecoders(f *testing.F) {
 	f.Add([]byte(header("a", "b") + header("c", "d", "e")))
 	f.Add([]byte(field(1, "x") + field(3, "y") + field(4, "z")))
+	f.Add([]byte(field(5, header("a", "b")+header("c", "d", "e"))))
 	f.Add([]byte("\x08\xc8\x01"))
 	f.Add([]byte("\x11\x00\x00\x00\x00\x00\x00\xf0\x3f"))
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -271,6 +307,18 @@ func FuzzDecoders(f *testing.F) {
 		}
 		if v, err := c.Value(); err == nil {
 			same(t, b, &structpb.Value{}, func(m *structpb.Value) bool { return m.GetStringValue() == v.Text && m.GetBoolValue() == v.Bool })
+		}
+		if h, known, _ := c.BufferedHeaders(); known {
+			same(t, b, &structpb.Value{}, func(m *structpb.Value) bool {
+				for name := range m.GetStructValue().GetFields() {
+					switch v := m.GetStructValue().Fields[name]; {
+					case has(h, name):
+					case v.GetStringValue() != "" || len(v.GetListValue().GetValues()) != 0:
+						return false
+					}
+				}
+				return true
+			})
 		}
 		if h, err := c.Headers(); err == nil {
 			same(t, b, &structpb.Struct{}, func(m *structpb.Struct) bool {

@@ -22,9 +22,33 @@ func UpstreamStatus() Call {
 	return Call{Method: "kong.service.response.get_status"}
 }
 
+// UpstreamHeaders asks, in the response phase, for all of the upstream's headers;
+// see Call.BufferedHeaders. Kong's own function for all of them
+// (kong.service.response.get_headers) returns a table that has them only by name,
+// and so always none to us. This is what it looks them up in: Kong puts it into
+// ngx.ctx with the buffered answer (Kong.response in kong/init.lua).
+func UpstreamHeaders() Call { return NginxCtx("buffered_headers") }
+
+// BufferedHeaders decodes the reply to UpstreamHeaders: names as the upstream
+// wrote them, and every value of one that came more than once, which
+// UpstreamHeader does not show. Content-Length, which nginx has as a number, is left
+// out. known is false when the reply is no table of
+// headers, or an empty one, as one with a metatable comes: then they may be
+// elsewhere. An error is Call.Err.
+func (c *Call) BufferedHeaders() (h Header, known bool, err error) {
+	if c.Err != nil {
+		return Header{}, false, c.Err
+	}
+	cur, ok := value{encoded: c.Reply}.only()
+	if !ok || cur.num != valueStruct || cur.typ != protowire.BytesType {
+		return Header{}, false, nil
+	}
+	h, err = decodeHeaders(cur.data, true)
+	return h, err == nil && len(h.fields) > 0, nil
+}
+
 // UpstreamHeader asks, in the response phase, for the first value of one of the
-// upstream's headers; see Call.Text. Kong returns them by name only: asked for
-// all of them, it always returns none.
+// upstream's headers; see Call.Text.
 func UpstreamHeader(name string) Call {
 	return Call{Method: "kong.service.response.get_header", Args: textArgs(name)}
 }

@@ -51,8 +51,7 @@ func newConn(s *Server, nc net.Conn) *conn {
 // serve answers calls until the connection is closed or dead.
 func (c *conn) serve() {
 	for {
-		// Between calls Kong may keep a connection as long as it likes.
-		if _, err := c.in.Peek(1); err != nil {
+		if err := c.await(); err != nil {
 			if errors.Is(err, os.ErrDeadlineExceeded) { // of drain
 				c.part()
 			}
@@ -70,6 +69,16 @@ func (c *conn) serve() {
 			return
 		}
 	}
+}
+
+// await waits for a call. Between calls Kong may keep a connection as long as it
+// likes.
+func (c *conn) await() error {
+	if err := c.skipUnread(); err != nil {
+		return err
+	}
+	_, err := c.in.Peek(1)
+	return err
 }
 
 // part closes our half of the connection. If Kong is sending a call on it, Kong

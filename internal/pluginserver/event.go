@@ -75,11 +75,40 @@ func (e *Event) exchange(calls []*pdk.Call) error {
 	if err := e.conn.flush(); err != nil {
 		return err
 	}
+	if err := e.conn.skipUnread(); err != nil {
+		return err
+	}
 	for _, call := range calls {
 		if err := e.conn.reply(e.ctx, call); err != nil {
 			return err
 		}
 	}
+	return nil
+}
+
+// Tell makes calls whose replies nobody needs. They are written together with
+// what comes next, at the latest with the end of the event, so that neither side
+// waits for the other once more. Whether Kong could carry them out is not known:
+// if it could not, it ends the exchange itself.
+func (e *Event) Tell(calls ...*pdk.Call) error {
+	if err := e.ready(); err != nil {
+		return err
+	}
+	size := len(e.conn.out)
+	for _, call := range calls {
+		size += 2*headerSize + len(call.Method) + len(call.Args)
+	}
+	if size > batchBytes || e.bare != nil {
+		return e.Batch(calls...)
+	}
+	for _, call := range calls {
+		if call.Method == "" { // the frame that ends an event
+			panic("pluginserver: a call without a method")
+		}
+		e.conn.addCall(call)
+	}
+	e.conn.counters.Calls.Add(int64(len(calls)))
+	e.conn.unread += len(calls)
 	return nil
 }
 
@@ -112,6 +141,11 @@ func (e *Event) Exit(status int, header http.Header, body []byte) error {
 // constructor in package pdk. Its calls go one by one.
 func (e *Event) PDK() *gopdk.PDK {
 	if e.bare == nil {
+		if e.over == nil && e.conn.unread > 0 { // go-pdk must not read what Tell has called for
+			if err := errors.Join(e.conn.flush(), e.conn.skipUnread()); err != nil {
+				_ = e.broken(err)
+			}
+		}
 		e.bare = &bridgeConn{Conn: e.conn.Conn, event: e}
 	}
 	return gopdk.Init(e.bare)

@@ -39,6 +39,8 @@ type frames struct {
 	out []byte // frames to be written
 	// tail comes after out: arguments too large to be copied into it.
 	tail []byte
+	// unread is how many replies come first that nobody needs.
+	unread int
 
 	max      int64
 	room     Room
@@ -142,6 +144,20 @@ func (f *frames) admit(ctx context.Context, n int64) error {
 		return pdk.ErrNoRoom
 	}
 	f.reserved += n
+	return nil
+}
+
+// skipUnread reads the replies that nobody needs.
+func (f *frames) skipUnread() error {
+	for ; f.unread > 0; f.unread-- {
+		n, err := f.length()
+		if err != nil {
+			return err
+		}
+		if err := f.discard(n); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

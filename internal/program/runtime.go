@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strconv"
+	"sync/atomic"
 	"time"
 )
 
@@ -30,7 +31,7 @@ type tuning struct {
 }
 
 // ballast is held for the collector's sake and never touched; see ballastSize.
-var ballast []byte
+var ballast atomic.Pointer[[]byte]
 
 func (t *tuning) flags(fs *flag.FlagSet) {
 	fs.Func("procs", "how many cores the process may use at once, 1 to 1024 (default GOMAXPROCS of the environment, or else half of what the machine or the cgroup has, at least 1: Kong's workers take the others)", func(s string) error {
@@ -52,7 +53,8 @@ func (t *tuning) apply(limit int64, done <-chan struct{}, panicked func(any)) {
 		debug.SetMemoryLimit(limit)
 	}
 	if os.Getenv("GOGC") == "" {
-		ballast = make([]byte, ballastSize(debug.SetMemoryLimit(-1)))
+		untouched := make([]byte, ballastSize(debug.SetMemoryLimit(-1)))
+		ballast.Store(&untouched)
 	}
 	switch {
 	case t.procs > 0:

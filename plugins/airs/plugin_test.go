@@ -224,7 +224,7 @@ func TestDocumentation(t *testing.T) {
 	t.Run("the calls it costs", func(t *testing.T) {
 		r := h.post(t, chatPath, chat("What is 2+2?"), completion("4"))
 		x, _ := h.gateway.Exchange(r.id)
-		if n := x.CallCount(name); n == 0 || n > 12 {
+		if n := x.CallCount(name); n == 0 || n > 11 {
 			t.Errorf("%d PDK calls: %v", n, x.Calls)
 		}
 	})

@@ -158,13 +158,13 @@ func TestMonitoredLegsAreReportedAtTheEnd(t *testing.T) {
 	}
 }
 
-// TestCallsOfAnExchange: the client's address costs the thirteenth.
+// TestCallsOfAnExchange: the client's address costs the twelfth.
 func TestCallsOfAnExchange(t *testing.T) {
 	for _, c := range []struct {
 		config map[string]any
 		calls  int
 		ip     bool
-	}{{nil, 13, true}, {map[string]any{"send_client_ip": false}, 12, false}} {
+	}{{nil, 12, true}, {map[string]any{"send_client_ip": false}, 11, false}} {
 		h := build(t, c.config)
 		h.post(t, chatPath, chat(hello), "ok") // the first writes warnings too
 		scans := len(h.noma.Requests(fakenoma.ScanPath))

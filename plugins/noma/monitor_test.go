@@ -272,15 +272,16 @@ func kongSays(t testing.TB, body, answer string) replies {
 	}
 	key := func(c pdk.Call) string { return c.Method + string(c.Args) }
 	return replies{
-		key(pdk.RequestHeaders()):                   encode(t, headers),
-		key(pdk.NginxVar("request")):                text("POST /v1/chat/completions HTTP/1.1"),
-		key(pdk.ClientForwardedIP()):                text("10.0.0.1"),
-		key(pdk.ClientConsumer()):                   encode(t, &kong_plugin_protocol.Consumer{Username: "alice", Id: "1"}),
-		key(pdk.RequestRawBody()):                   encode(t, &kong_plugin_protocol.RawBodyResult{Kind: &kong_plugin_protocol.RawBodyResult_Content{Content: []byte(body)}}),
-		key(pdk.UpstreamRawBody()):                  encode(t, &kong_plugin_protocol.RawBodyResult{Kind: &kong_plugin_protocol.RawBodyResult_Content{Content: []byte(answer)}}),
-		key(pdk.UpstreamStatus()):                   encode(t, &kong_plugin_protocol.Int{V: 200}),
-		key(pdk.UpstreamHeader("Content-Type")):     text("application/json"),
-		key(pdk.UpstreamHeader("Content-Encoding")): nil,
+		key(pdk.RequestHeaders()):    encode(t, headers),
+		key(pdk.NginxVar("request")): text("POST /v1/chat/completions HTTP/1.1"),
+		key(pdk.ClientForwardedIP()): text("10.0.0.1"),
+		key(pdk.ClientConsumer()):    encode(t, &kong_plugin_protocol.Consumer{Username: "alice", Id: "1"}),
+		key(pdk.RequestRawBody()):    encode(t, &kong_plugin_protocol.RawBodyResult{Kind: &kong_plugin_protocol.RawBodyResult_Content{Content: []byte(body)}}),
+		key(pdk.UpstreamRawBody()):   encode(t, &kong_plugin_protocol.RawBodyResult{Kind: &kong_plugin_protocol.RawBodyResult_Content{Content: []byte(answer)}}),
+		key(pdk.UpstreamStatus()):    encode(t, &kong_plugin_protocol.Int{V: 200}),
+		key(pdk.UpstreamHeaders()): encode(t, structpb.NewStructValue(&structpb.Struct{Fields: map[string]*structpb.Value{
+			"Content-Type": structpb.NewStringValue("application/json"),
+		}})),
 	}
 }
 
@@ -292,6 +293,8 @@ type kong struct {
 }
 
 func (k *kong) Own(string) {}
+
+func (k *kong) Tell(calls ...*pdk.Call) error { return k.Batch(calls...) }
 
 func (k *kong) Batch(calls ...*pdk.Call) error {
 	id := pdk.NginxVar("kong_request_id")

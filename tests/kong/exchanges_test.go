@@ -120,6 +120,20 @@ func TestExchanges(t *testing.T) {
 	}
 }
 
+// TestCodingTwice: Kong shows each line of Content-Encoding.
+func TestCodingTwice(t *testing.T) {
+	h := open(t, 1)
+	for prompt, status := range map[string]int{"none": 200, "word": 200, "word word": 502} {
+		a, err := h.ask(t.Context(), question{route: "coded", prompt: prompt})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a.status != status || status == 200 && !strings.Contains(a.body, `"said"`) {
+			t.Errorf("%q: %d %s", prompt, a.status, a.body)
+		}
+	}
+}
+
 // text is what the events of a chat's stream say.
 func text(body string) string {
 	var b strings.Builder

@@ -126,6 +126,7 @@ func open(t *testing.T, workers int) *house {
 	h.model = serve(h.llm)
 	h.flow = make(chan struct{})
 	flowing := serve(http.HandlerFunc(h.flows))
+	coded := serve(http.HandlerFunc(codes))
 	dir, err := os.MkdirTemp("", "k")
 	if err != nil {
 		t.Fatal(err)
@@ -201,6 +202,7 @@ func open(t *testing.T, workers int) *house {
 			"services": []entity{
 				{"name": "chat", "url": h.model + "/v1/chat/completions", "routes": chat},
 				{"name": "flow", "url": flowing + "/v1/chat/completions", "routes": flow},
+				{"name": "coded", "url": coded, "routes": []entity{route("coded", plugin(prisma, nil))}},
 				sealed,
 				{"name": "ai", "url": h.model, "routes": []entity{route("ai", proxy, plugin(prisma, nil))}},
 			},
@@ -236,6 +238,15 @@ func open(t *testing.T, workers int) *house {
 		return err == nil && a.status == http.StatusOK
 	})
 	return h
+}
+
+// codes answers with as many lines of Content-Encoding as the prompt has words.
+// The first means nothing, the second what nobody knows.
+func codes(w http.ResponseWriter, r *http.Request) {
+	b, _ := io.ReadAll(r.Body)
+	w.Header().Set("Content-Type", "application/json")
+	w.Header()["Content-Encoding"] = []string{"identity", "rot13"}[:strings.Count(string(b), "word")]
+	_, _ = io.WriteString(w, `{"id":"chatcmpl-1","object":"chat.completion","created":1760000000,"model":"gpt-4o","choices":[{"index":0,"message":{"role":"assistant","content":"said"},"finish_reason":"stop"}]}`)
 }
 
 // flows is a chat completion as a stream.

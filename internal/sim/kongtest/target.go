@@ -32,6 +32,7 @@ func (x *exchange) inContext(name string) any {
 const (
 	ctxBalancer = "balancer_data"
 	ctxConsumer = "authenticated_consumer"
+	ctxHeaders  = "buffered_headers"
 	// ctxPlugins holds functions all over. To ask for it breaks the event.
 	ctxPlugins = "plugins"
 )

@@ -16,6 +16,7 @@ import (
 	"net/url"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -93,6 +94,7 @@ func (x *exchange) proxy(w http.ResponseWriter, run func(phase string) error) {
 		patience.stop()
 		x.tunnel(w, res)
 	case x.buffered:
+		x.ctx[ctxHeaders] = lazyTable(x.bufferedHeaders)
 		x.answerBuffered(w, patience.reader(res.Body), run)
 	case x.needsBuffering:
 		x.answerHeader.Del("Content-Length")
@@ -100,6 +102,28 @@ func (x *exchange) proxy(w http.ResponseWriter, run func(phase string) error) {
 	default:
 		x.stream(w, patience.reader(res.Body), held)
 	}
+}
+
+// bufferedHeaders are the upstream's headers as Lua has them: a list where one
+// came more than once, and a number for the length (seen).
+func (x *exchange) bufferedHeaders() map[string]any {
+	table := map[string]any{}
+	for name, values := range x.upHeader {
+		if n, err := strconv.ParseFloat(values[0], 64); err == nil && name == "Content-Length" {
+			table[name] = n
+			continue
+		}
+		if len(values) == 1 {
+			table[name] = values[0]
+			continue
+		}
+		var list []any
+		for _, v := range values {
+			list = append(list, v)
+		}
+		table[name] = list
+	}
+	return table
 }
 
 type connectTimeoutKey struct{}
