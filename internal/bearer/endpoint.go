@@ -9,10 +9,9 @@ import (
 	"net/http"
 	"net/url"
 
-	"github.com/go-json-experiment/json/jsontext"
-
 	"github.com/kong-ai-guard/kong-ai-guard/internal/scan"
 	"github.com/kong-ai-guard/kong-ai-guard/internal/scanhttp"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/strictjson"
 )
 
 // A Form is how a token endpoint wants to be asked.
@@ -128,8 +127,8 @@ func misunderstood(status int) bool {
 func (c *Credentials) ask(ctx context.Context, e Endpoint, secret string) (g grant, status int, fail *scan.Failure) {
 	r := scanhttp.Request{URL: e.URL, MaxRetries: maxRetries}
 	if e.Form == JSON {
-		r.Body, _ = jsontext.AppendQuote([]byte(`{"clientId":`), c.ClientID)
-		r.Body, _ = jsontext.AppendQuote(append(r.Body, `,"secret":`...), secret)
+		r.Body = strictjson.AppendQuote([]byte(`{"clientId":`), c.ClientID)
+		r.Body = strictjson.AppendQuote(append(r.Body, `,"secret":`...), secret)
 		r.Body = append(r.Body, '}')
 	} else {
 		r.Header, r.Body = c.form(e.Form, secret)

@@ -239,6 +239,7 @@ func FuzzAnswer(f *testing.F) {
 // else, whoever wrote that.
 func FuzzHead(f *testing.F) {
 	f.Add("http://scan.example/v1?a=b", "X-Key", "k", "", "body")
+	f.Add("http://scan.example/", "User-Agent", "kong-ai-guard", "X-Key", "")
 	f.Add("http://[::1]:80", "x-a b", "k\r\nX: y", "Transfer-Encoding", "POST / HTTP/1.1\r\n\r\n")
 	f.Add("https://scan.example/a%0d%0ab", "Content-length", " 7\t", "Host", "")
 	f.Fuzz(func(t *testing.T, raw, name, value, other, body string) {
@@ -268,7 +269,12 @@ func FuzzHead(f *testing.F) {
 				want.Add(k, strings.Trim(v, " \t"))
 			}
 		}
-		got.Header.Del("User-Agent")
+		if want.Get("User-Agent") == "" {
+			want.Set("User-Agent", "Go-http-client/1.1")
+		}
+		if got.UserAgent() != want.Get("User-Agent") {
+			t.Fatalf("%q: called by %q", head, got.UserAgent())
+		}
 		got.Header.Del("Content-Length")
 		if len(got.Header) != len(want) {
 			t.Fatalf("%q: fields %q, want %q", head, got.Header, want)

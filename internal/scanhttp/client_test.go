@@ -108,6 +108,16 @@ func TestPostSendsWhatItIsGiven(t *testing.T) {
 		if got.Method != "POST" || got.URL.String() != "/v1?a=b" || got.Host != "scan.example" || body != "hello" || got.ContentLength != 5 {
 			t.Errorf("sent %s %s to %s, %d bytes %q", got.Method, got.URL, got.Host, got.ContentLength, body)
 		}
+		if got.UserAgent() != "Go-http-client/1.1" {
+			t.Errorf("called by %q", got.UserAgent())
+		}
+		if _, err := c.Post(t.Context(), Request{URL: serviceURL, Header: http.Header{"User-Agent": {"us"}}}); err != nil || got.UserAgent() != "us" || len(got.Header["User-Agent"]) != 1 {
+			t.Errorf("called by %q, %v", got.Header["User-Agent"], err)
+		}
+		got, h = nil, http.Header{"X-Pan-Token": {"k"}}
+		if _, err := c.Post(t.Context(), Request{URL: serviceURL, Header: h}); err != nil {
+			t.Fatal(err)
+		}
 		if got.Header.Get("X-Pan-Token") != "k" || got.Header.Get("Content-Type") != "application/json" {
 			t.Errorf("sent headers %v", got.Header)
 		}

@@ -417,8 +417,15 @@ func (l *link) close() { _ = l.socket.Close() }
 
 // requestLine is the part of a call's head that its URL decides.
 func requestLine(u *url.URL) string {
-	return "POST " + u.RequestURI() + " HTTP/1.1\r\nHost: " + u.Host + "\r\nUser-Agent: Go-http-client/1.1\r\nContent-Length: "
+	return "POST " + u.RequestURI() + " HTTP/1.1\r\nHost: " + u.Host + "\r\nContent-Length: "
 }
+
+// agentField names who calls; defaultAgent is what net/http says where its caller
+// says nothing.
+const (
+	agentField   = "User-Agent"
+	defaultAgent = "\r\nUser-Agent: Go-http-client/1.1"
+)
 
 // ordinary reports whether fields can be written as they are, and leave the
 // connection and the length alone. net/http knows what to do with the others.
@@ -428,8 +435,12 @@ func ordinary(fields http.Header) bool {
 			return false
 		}
 		switch textproto.CanonicalMIMEHeaderKey(name) {
-		case "Connection", "Content-Length", "Expect", "Host", "Keep-Alive", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade", "User-Agent":
+		case "Connection", "Content-Length", "Expect", "Host", "Keep-Alive", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade":
 			return false
+		case agentField:
+			if name != agentField || len(values) != 1 || strings.Trim(values[0], " \t") == "" {
+				return false // net/http leaves out what is empty
+			}
 		}
 		for _, v := range values {
 			if !httpguts.ValidHeaderFieldValue(v) {
@@ -443,6 +454,9 @@ func ordinary(fields http.Header) bool {
 // appendHead writes the head of a call with ordinary fields.
 func appendHead(b []byte, line string, fields http.Header, size int) []byte {
 	b = strconv.AppendInt(append(b, line...), int64(size), 10)
+	if fields[agentField] == nil {
+		b = append(b, defaultAgent...)
+	}
 	for name, values := range fields {
 		for _, v := range values {
 			b = append(append(b, "\r\n"...), name...)

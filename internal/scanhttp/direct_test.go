@@ -65,6 +65,10 @@ func TestWhichCallsAreDirect(t *testing.T) {
 		{"large", plain(), Options{}, Request{Body: make([]byte, largeCall+1)}, 0},
 		{"a header of the connection's", plain(), Options{}, Request{Header: http.Header{"connection": {"close"}}}, 0},
 		{"a header of its own", plain(), Options{}, Request{Header: http.Header{"X-Key": {"k"}}}, 1},
+		{"a name of its own", plain(), Options{}, Request{Header: http.Header{"User-Agent": {"kong-ai-guard"}}}, 1},
+		{"no name", plain(), Options{}, Request{Header: http.Header{"User-Agent": {" "}}}, 0},
+		{"two names", plain(), Options{}, Request{Header: http.Header{"User-Agent": {"a", "b"}}}, 0},
+		{"a name in another case", plain(), Options{}, Request{Header: http.Header{"user-agent": {"a"}}}, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			cl := client(t, c.opts)

@@ -6,8 +6,6 @@ import (
 	"bytes"
 	"unicode/utf16"
 	"unicode/utf8"
-
-	"github.com/go-json-experiment/json/jsontext"
 )
 
 // Root is the index of the text's outermost value.
@@ -151,11 +149,4 @@ func hex4(s []byte) (r rune) {
 		r = r<<4 | rune(c)
 	}
 	return r
-}
-
-// AppendQuote appends s as a JSON string literal that stays one line of valid
-// UTF-8 whatever s holds.
-func AppendQuote(dst []byte, s string) []byte {
-	dst, _ = jsontext.AppendQuote(dst, s) // invalid UTF-8 becomes U+FFFD
-	return dst
 }

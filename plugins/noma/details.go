@@ -5,9 +5,8 @@ package noma
 import (
 	"slices"
 
-	"github.com/go-json-experiment/json/jsontext"
-
 	"github.com/kong-ai-guard/kong-ai-guard/internal/llm"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/strictjson"
 )
 
 // details tells a client which detectors fired, in the shape that clients of
@@ -33,7 +32,7 @@ func details(leg llm.Leg, fired []detector) []byte {
 		if named = append(named, name); len(named) > 1 {
 			out = append(out, ',')
 		}
-		out, _ = jsontext.AppendQuote(out, name)
+		out = strictjson.AppendQuote(out, name)
 		out = append(out, ':')
 		if d.group == "" {
 			out = append(out, `{"result":true}`...)
@@ -53,7 +52,7 @@ func appendGroup(out []byte, group string, fired []detector) []byte {
 		if out[len(out)-1] != '{' {
 			out = append(out, ',')
 		}
-		out, _ = jsontext.AppendQuote(out, d.name)
+		out = strictjson.AppendQuote(out, d.name)
 		out = append(out, `:{"result":true}`...)
 	}
 	return append(out, '}')

@@ -9,10 +9,9 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/go-json-experiment/json/jsontext"
-
 	"github.com/kong-ai-guard/kong-ai-guard/internal/llm"
 	"github.com/kong-ai-guard/kong-ai-guard/internal/scan"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/strictjson"
 )
 
 // The service takes the input items of OpenAI's Responses API.
@@ -366,7 +365,7 @@ func (b *builder) text(s string) { b.body = append(b.body, s...) }
 
 // quote writes s as a JSON string. Bytes that are not UTF-8, which a consumer's
 // name may hold, become U+FFFD.
-func (b *builder) quote(s string) { b.body, _ = jsontext.AppendQuote(b.body, s) }
+func (b *builder) quote(s string) { b.body = strictjson.AppendQuote(b.body, s) }
 
 // maxArguments bounds the lines that are taken for arguments one by one.
 const maxArguments = 32
@@ -384,14 +383,14 @@ func arguments(tool, text string) string {
 	for line := range strings.SplitSeq(lines, "\n") {
 		name, value, found := strings.Cut(line, ": ")
 		if !found || !plainName(name) || slices.Contains(names, name) || len(names) == maxArguments {
-			out, _ = jsontext.AppendQuote(append(out[:1], `"text":`...), text)
+			out = strictjson.AppendQuote(append(out[:1], `"text":`...), text)
 			return string(append(out, '}'))
 		}
 		if names = append(names, name); len(names) > 1 {
 			out = append(out, ',')
 		}
-		out, _ = jsontext.AppendQuote(out, name)
-		out, _ = jsontext.AppendQuote(append(out, ':'), value)
+		out = strictjson.AppendQuote(out, name)
+		out = strictjson.AppendQuote(append(out, ':'), value)
 	}
 	return string(append(out, '}'))
 }
