@@ -5,9 +5,9 @@ package kong_test
 import (
 	"encoding/json"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 
@@ -61,31 +61,92 @@ func anchor(heading string) string {
 	return strings.ReplaceAll(heading, " ", "-")
 }
 
-func TestLinksInPages(t *testing.T) {
-	all := pages(t)
-	headings := func(page string) (anchors []string) {
-		for _, m := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(all[page], -1) {
-			anchors = append(anchors, anchor(m[1]))
+// markdown has every page of the repository by its path, without the blocks of
+// code: their comments are no headings, and their brackets no links.
+func markdown(t *testing.T) map[string]string {
+	t.Helper()
+	code := regexp.MustCompile("(?ms)^ *```.*?^ *```$")
+	all := map[string]string{}
+	for _, pattern := range []string{"*.md", "docs/*.md", "tests/*/*.md", "kong/*/*.md"} {
+		found, err := filepath.Glob(filepath.Join("..", filepath.FromSlash(pattern)))
+		if err != nil {
+			t.Fatal(err)
 		}
-		return anchors
-	}
-	link := regexp.MustCompile(`\]\(([^)\s]+)\)`)
-	for page, text := range all {
-		for _, m := range link.FindAllStringSubmatch(text, -1) {
-			target, fragment, _ := strings.Cut(m[1], "#")
-			if strings.Contains(target, "://") {
-				continue
+		for _, path := range found {
+			at, err := filepath.Rel("..", path)
+			if err != nil {
+				t.Fatal(err)
 			}
-			at := page
-			if target != "" {
-				at = filepath.ToSlash(filepath.Join(filepath.Dir(page), target))
-				if _, err := os.Stat(filepath.Join("..", at)); err != nil {
-					t.Errorf("%s leads to %s, which is not there", page, target)
+			all[filepath.ToSlash(at)] = code.ReplaceAllString(string(read(t, path)), "")
+		}
+	}
+	return all
+}
+
+// broken says what is wrong with a link, if anything.
+func broken(all map[string]string, page, to string) string {
+	target, fragment, _ := strings.Cut(to, "#")
+	if strings.Contains(target, "://") {
+		return ""
+	}
+	at := page
+	if target != "" {
+		at = path.Join(path.Dir(page), target)
+		if _, err := os.Stat(filepath.Join("..", filepath.FromSlash(at))); err != nil {
+			return "leads to " + at + ", which is not there"
+		}
+	}
+	if fragment == "" {
+		return ""
+	}
+	for _, m := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(all[at], -1) {
+		if anchor(m[1]) == fragment {
+			return ""
+		}
+	}
+	return "leads to " + at + ", which has no heading " + fragment
+}
+
+func TestLinksInPages(t *testing.T) {
+	all := markdown(t)
+	links := 0
+	for page, text := range all {
+		for _, m := range regexp.MustCompile(`\]\(([^)\s]+)\)`).FindAllStringSubmatch(text, -1) {
+			links++
+			if what := broken(all, page, m[1]); what != "" {
+				t.Errorf("%s %s", page, what)
+			}
+		}
+	}
+	if len(all) < 20 || links < 100 {
+		t.Errorf("found %d pages and %d links", len(all), links)
+	}
+	for _, to := range []string{"docs/nowhere.md", "#nowhere", "docs/relay.md#nowhere", "LICENSE#nowhere"} {
+		if broken(all, "README.md", to) == "" {
+			t.Errorf("a link to %s was taken", to)
+		}
+	}
+}
+
+// What is said elsewhere of pages, in comments and in what programs write,
+// leads to pages, too.
+func TestPagesThatAreNamed(t *testing.T) {
+	all := markdown(t)
+	name := regexp.MustCompile(`\bdocs/[A-Za-z0-9-]+\.md(?:#[a-z0-9_-]+)?`)
+	for _, dir := range []string{"cmd", "docker", "internal", "kong", "plugins", "schema", "tests"} {
+		err := filepath.WalkDir(filepath.Join("..", dir), func(file string, d os.DirEntry, err error) error {
+			if err != nil || !d.Type().IsRegular() || file == filepath.Join("..", "kong", "pages_test.go") {
+				return err
+			}
+			for _, to := range name.FindAllString(string(read(t, file)), -1) {
+				if what := broken(all, "README.md", to); what != "" {
+					t.Errorf("%s %s", file, what)
 				}
 			}
-			if fragment != "" && all[at] != "" && !slices.Contains(headings(at), fragment) {
-				t.Errorf("%s leads to %s, which has no heading %q", page, at, fragment)
-			}
+			return nil
+		})
+		if err != nil {
+			t.Error(err)
 		}
 	}
 }
