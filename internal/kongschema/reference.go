@@ -17,15 +17,29 @@ func (p *Plugin) Reference() []byte {
 	} else {
 		out.WriteString("Attachable to: consumer, consumer group, route, service, global.\n")
 	}
-	out.WriteString("\n| Field | Type | Default | Rules | Meaning |\n|---|---|---|---|---|\n")
-	p.Config.rows(&out, "config.")
+	out.WriteString("\nAll stand below `config`. \"Referenceable\" fields may hold a `{vault://...}` reference. Lengths of texts are in bytes of UTF-8. No text may be empty.\n")
+	for _, part := range []struct {
+		heading, says string
+		group         group
+	}{
+		{"Required", "What the plugin needs to ask its service; where there are several ways, one of them.", needed},
+		{"Common", "What most installations decide about.", common},
+		{"Advanced", "The defaults suit most installations.", advanced},
+	} {
+		fmt.Fprintf(&out, "\n## %s\n\n%s\n\n| Field | Type and rules | Default | Meaning |\n|---|---|---|---|\n", part.heading, part.says)
+		for _, f := range p.Config {
+			if f.group == part.group {
+				Record{f}.rows(&out, "")
+			}
+		}
+	}
 	for i, c := range p.Checks {
 		if i == 0 {
-			out.WriteString("\nAcross fields:\n\n")
+			out.WriteString("\n## Across fields\n\n")
 		}
 		fields := make([]string, len(c.fields))
 		for j, field := range c.fields {
-			fields[j] = "`config." + field + "`"
+			fields[j] = "`" + field + "`"
 		}
 		rule := "at least one of"
 		if c.kind == "mutually_exclusive" {
@@ -33,14 +47,13 @@ func (p *Plugin) Reference() []byte {
 		}
 		fmt.Fprintf(&out, "- %s %s\n", rule, strings.Join(fields, ", "))
 	}
-	out.WriteString("\n\"Referenceable\" fields may hold a `{vault://...}` reference. Lengths of texts are in bytes of UTF-8. No text may be empty.\n")
 	return []byte(out.String())
 }
 
 func (r Record) rows(out *strings.Builder, prefix string) {
 	for _, f := range r {
-		fmt.Fprintf(out, "| `%s%s` | %s | %s | %s | %s |\n", prefix, f.name,
-			f.spec.typeText(), f.spec.defaultText(), cell(strings.Join(f.spec.rules(), "; ")), cell(f.spec.description))
+		fmt.Fprintf(out, "| `%s%s` | %s | %s | %s |\n", prefix, f.name,
+			cell(strings.Join(append([]string{f.spec.typeText()}, f.spec.rules()...), "; ")), f.spec.defaultText(), cell(f.spec.description))
 		f.spec.fields.rows(out, prefix+f.name+".")
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -251,16 +252,19 @@ func TestCheckRefuses(t *testing.T) {
 	var text string
 	var number int64
 	for name, config := range map[string]kongschema.Record{
-		"a short description":     {kongschema.String("x", &text).Describe("too short")},
-		"a long description":      {kongschema.String("x", &text).Describe(strings.Repeat("é", 250) + "!")},
-		"a name twice":            {kongschema.String("x", &text).Describe("long enough"), kongschema.Bool("x", new(bool)).Describe("long enough")},
-		"no name":                 {kongschema.String("", &text).Describe("long enough")},
-		"a default of its own":    {kongschema.Integer("x", &number).Default(11).Between(1, 10).Describe("long enough")},
-		"a default of a type":     {kongschema.Bool("x", new(bool)).Default("true").Describe("long enough")},
-		"an unknown choice":       {kongschema.Choice("x", &text, kongschema.Is("a", "a")).Default("b").Describe("long enough")},
-		"a list without elements": {kongschema.Array("x", new([]string), nil).Describe("long enough")},
-		"a map without values":    {kongschema.Map("x", new(map[string]string), kongschema.Each(), nil).Describe("long enough")},
-		"a bad nested field":      {kongschema.Nested("x", kongschema.Record{kongschema.String("y", &text)}).Describe("long enough")},
+		"a short description":     {kongschema.String("x", &text).Common().Describe("too short")},
+		"a long description":      {kongschema.String("x", &text).Common().Describe(strings.Repeat("é", 250) + "!")},
+		"a name twice":            {kongschema.String("x", &text).Common().Describe("long enough"), kongschema.Bool("x", new(bool)).Common().Describe("long enough")},
+		"no name":                 {kongschema.String("", &text).Common().Describe("long enough")},
+		"a default of its own":    {kongschema.Integer("x", &number).Default(11).Between(1, 10).Common().Describe("long enough")},
+		"a default of a type":     {kongschema.Bool("x", new(bool)).Default("true").Common().Describe("long enough")},
+		"an unknown choice":       {kongschema.Choice("x", &text, kongschema.Is("a", "a")).Default("b").Common().Describe("long enough")},
+		"a list without elements": {kongschema.Array("x", new([]string), nil).Common().Describe("long enough")},
+		"a map without values":    {kongschema.Map("x", new(map[string]string), kongschema.Each(), nil).Common().Describe("long enough")},
+		"in no group":             {kongschema.String("x", &text).Describe("long enough")},
+		"required, not needed":    {kongschema.String("x", &text).Required().Advanced().Describe("long enough")},
+		"a group in a record":     {kongschema.Nested("x", kongschema.Record{kongschema.String("y", &text).Common().Describe("long enough")}).Common().Describe("long enough")},
+		"a bad nested field":      {kongschema.Nested("x", kongschema.Record{kongschema.String("y", &text)}).Common().Describe("long enough")},
 	} {
 		if err := (&kongschema.Plugin{Config: config}).Check(); err == nil {
 			t.Errorf("%s: accepted", name)
@@ -268,7 +272,7 @@ func TestCheckRefuses(t *testing.T) {
 	}
 	check := kongschema.AtLeastOneOf("x", "nobody")
 	plugin := kongschema.Plugin{
-		Config: kongschema.Record{kongschema.String("x", &text).Describe("long enough")},
+		Config: kongschema.Record{kongschema.String("x", &text).Common().Describe("long enough")},
 		Checks: []kongschema.EntityCheck{check},
 	}
 	if err := plugin.Check(); err == nil {
@@ -339,25 +343,63 @@ func TestJSONSchema(t *testing.T) {
 func TestReferenceNamesEachField(t *testing.T) {
 	plugin := declared()[0]
 	page := string(plugin.Reference())
+	if headings := regexp.MustCompile(`(?m)^## (.*)$`).FindAllString(page, -1); !slices.Equal(headings, []string{"## Required", "## Common", "## Advanced", "## Across fields"}) {
+		t.Errorf("the page has the parts %v", headings)
+	}
 	for _, row := range []string{
-		"| `config.text` | string |  | required; length 2 to 5 | A text of a certain length. |\n",
-		"| `config.secret` | string |  | referenceable; encrypted | A secret, \"quoted\" \\ and more \\| \x01. |\n",
-		"| `config.path` | string | `/tmp` | starts with `/` | A path with a prefix. |\n",
-		"| `config.token` | string |  | matches the Lua pattern `^%l+$` | A text with a pattern. |\n",
-		"| `config.count` | integer | `3` | 1 to 10 | A whole number in a range. |\n",
-		"| `config.ratio` | number | `0.5` | greater than 0 | A number above a limit. |\n",
-		"| `config.mode` | string | `two` | one of `one`, `two` | A choice of two words. |\n",
-		"| `config.tags` | array of string |  | length 0 to 3; each element: length 1 to 3 | A list of short texts. |\n",
-		"| `config.hosts` | set of string | `[\"a\"]` | each element: one of `a`, `b` | A set of known texts. |\n",
-		"| `config.end` | map of string to string | `{\"k\":\"v\"}` | each key: starts with `k` | A map, named like a Lua keyword. |\n",
-		"| `config.nested` | record |  |  | A record inside the record. |\n",
-		"| `config.nested.inner` | string | `deep` |  | A text inside a record. |\n",
-		"- at least one of `config.secret`, `config.token`, `config.nested.inner`\n",
-		"- at most one of `config.secret`, `config.token`\n",
+		"| `text` | string; required; length 2 to 5 |  | A text of a certain length. |\n",
+		"| `secret` | string; referenceable; encrypted |  | A secret, \"quoted\" \\ and more \\| \x01. |\n",
+		"| `path` | string; starts with `/` | `/tmp` | A path with a prefix. |\n",
+		"| `token` | string; matches the Lua pattern `^%l+$` |  | A text with a pattern. |\n",
+		"| `count` | integer; 1 to 10 | `3` | A whole number in a range. |\n",
+		"| `ratio` | number; greater than 0 | `0.5` | A number above a limit. |\n",
+		"| `mode` | string; one of `one`, `two` | `two` | A choice of two words. |\n",
+		"| `tags` | array of string; length 0 to 3; each element: length 1 to 3 |  | A list of short texts. |\n",
+		"| `hosts` | set of string; each element: one of `a`, `b` | `[\"a\"]` | A set of known texts. |\n",
+		"| `end` | map of string to string; each key: starts with `k` | `{\"k\":\"v\"}` | A map, named like a Lua keyword. |\n",
+		"| `nested` | record |  | A record inside the record. |\n",
+		"| `nested.inner` | string | `deep` | A text inside a record. |\n",
+		"- at least one of `secret`, `token`, `nested.inner`\n",
+		"- at most one of `secret`, `token`\n",
 		"not to a consumer",
 	} {
 		if !strings.Contains(page, row) {
 			t.Errorf("no row %q", row)
+		}
+	}
+}
+
+// TestEachFieldIsInOneTable: the reference page of each plugin has each field
+// once, below Required, Common or Advanced, and among the first whatever a rule
+// asks for.
+func TestEachFieldIsInOneTable(t *testing.T) {
+	for _, plugin := range declared() {
+		var dump struct {
+			Fields []map[string]struct {
+				Fields []map[string]struct{ Required bool }
+			}
+		}
+		if err := json.Unmarshal(plugin.Dump(), &dump); err != nil {
+			t.Fatal(err)
+		}
+		_, tables, _ := strings.Cut(string(plugin.Reference()), "\n## Required\n")
+		first, rest, ok := strings.Cut(tables, "\n## Common\n")
+		if second, _, last := strings.Cut(rest, "\n## Advanced\n"); !ok || !last || !strings.Contains(second, "\n| `") {
+			t.Errorf("%s: the page lacks a table", plugin.Name)
+		}
+		for _, field := range dump.Fields[len(dump.Fields)-1]["config"].Fields {
+			for name := range field {
+				if n := strings.Count(tables, "\n| `"+name+"` |"); n != 1 {
+					t.Errorf("%s: %s stands in the tables %d times", plugin.Name, name, n)
+				}
+			}
+		}
+		for _, rule := range regexp.MustCompile("(?m)^- at least one of (.*)$").FindAllStringSubmatch(tables, -1) {
+			for name := range strings.SplitSeq(rule[1], ", ") {
+				if plugin.Name != "sample" && !strings.Contains(first, "\n| "+name+" |") {
+					t.Errorf("%s: %s is asked for, and not among what is required", plugin.Name, name)
+				}
+			}
 		}
 	}
 }
