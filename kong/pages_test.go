@@ -31,7 +31,7 @@ func pages(t *testing.T) map[string]string {
 // The plugins in the curl lines of the pages are such as Kong takes.
 func TestPluginsInPages(t *testing.T) {
 	body := regexp.MustCompile(`(?s)(?:-d|--data) '(\{.*?\n?\})'`)
-	for page, wanted := range map[string]int{"docs/install-kong-conf.md": 4, "docs/install-konnect.md": 2} {
+	for page, wanted := range map[string]int{"docs/install-kong-conf.md": 3, "docs/install-konnect.md": 2} {
 		var ours []string
 		for _, m := range body.FindAllStringSubmatch(pages(t)[page], -1) {
 			var p struct {

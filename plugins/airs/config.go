@@ -199,7 +199,8 @@ func (c *Config) declare() (fields kongschema.Record, resolve func(kongschema.Gi
 
 // resolveOAuth completes the client credentials, if there are any.
 func (c *Config) resolveOAuth(problems *kongschema.Problems) {
-	c.OAuthClientSecret = strings.TrimRight(c.OAuthClientSecret, "\r\n") // as in a file
+	c.OAuthClientID = strings.TrimRight(c.OAuthClientID, "\r\n") // as in a file
+	c.OAuthClientSecret = strings.TrimRight(c.OAuthClientSecret, "\r\n")
 	switch {
 	case c.OAuthClientID == "" && c.OAuthClientSecret == "":
 		for name, value := range map[string]string{"oauth_token_url": c.OAuthTokenURL, "oauth_scope": c.OAuthScope} {

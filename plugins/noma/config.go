@@ -169,7 +169,9 @@ func (c *Config) declare() (fields kongschema.Record, resolve func(kongschema.Gi
 }
 
 func (c *Config) checkCredentials(base *url.URL, problems *kongschema.Problems) {
-	c.ClientSecret = strings.TrimRight(c.ClientSecret, "\r\n") // as in a file
+	// What a secret store made of a file ends with the file's line.
+	c.ClientID = strings.TrimRight(c.ClientID, "\r\n")
+	c.ClientSecret = strings.TrimRight(c.ClientSecret, "\r\n")
 	c.APIKey = strings.TrimRight(c.APIKey, "\r\n")
 	if c.APIKey != "" && !bearer.Sendable(c.APIKey) {
 		problems.Add("api_key", "must be printable ASCII without spaces, since it goes into a header")
