@@ -7,17 +7,63 @@ import (
 	"strings"
 )
 
-// Reference returns the reference page of the plugin's fields, in Markdown.
-func (p *Plugin) Reference() []byte {
+const generated = "<!-- Made by `make generate` from the plugin's declaration: change that instead. -->\n\n"
+
+// notes say what the tables take for known.
+const notes = "\nAll stand below `config`. \"Referenceable\" fields may hold a `{vault://...}` reference. Lengths of texts are in bytes of UTF-8. No text may be empty.\n"
+
+const tableHead = "\n| Field | Type and rules | Default | Meaning |\n|---|---|---|---|\n"
+
+// Shared returns the advanced fields that all the plugins declare alike, in the
+// first one's order: what the documentation says once.
+func Shared(all []Plugin) (shared Record) {
+	if len(all) < 2 {
+		return nil
+	}
+	for _, f := range all[0].Config {
+		alike := f.group == advanced
+		for _, other := range all[1:] {
+			alike = alike && other.Config.row(f.name) == Record{f}.row(f.name)
+		}
+		if alike {
+			shared = append(shared, f)
+		}
+	}
+	return shared
+}
+
+// row returns what a table says of a field, "" when there is no such field.
+func (r Record) row(name string) string {
 	var out strings.Builder
-	fmt.Fprintf(&out, "<!-- Made by `make generate` from the plugin's declaration: change that instead. -->\n\n# Configuration of %s\n\n", p.Name)
+	for _, f := range r {
+		if f.name == name {
+			Record{f}.rows(&out, "")
+		}
+	}
+	return out.String()
+}
+
+// Reference returns the page of shared fields, in Markdown.
+func (r Record) Reference() []byte {
+	var out strings.Builder
+	out.WriteString(generated + "# Advanced fields of every plugin\n\nThe defaults suit most installations.\n" + notes + tableHead)
+	r.rows(&out, "")
+	return []byte(out.String())
+}
+
+// Reference returns the reference page of the plugin's fields, in Markdown. Of
+// those that are shared it has the names alone, with a link to sharedPage.
+func (p *Plugin) Reference(shared Record, sharedPage string) []byte {
+	var out strings.Builder
+	fmt.Fprintf(&out, "%s# Configuration of %s\n\n", generated, p.Name)
 	fmt.Fprintf(&out, "Protocols: %s.\n", strings.Join(p.Protocols, ", "))
 	if p.NoConsumer {
 		out.WriteString("Attachable to: route, service, global; not to a consumer.\n")
 	} else {
 		out.WriteString("Attachable to: consumer, consumer group, route, service, global.\n")
 	}
-	out.WriteString("\nAll stand below `config`. \"Referenceable\" fields may hold a `{vault://...}` reference. Lengths of texts are in bytes of UTF-8. No text may be empty.\n")
+	out.WriteString(notes)
+	elsewhere := shared.names()
 	for _, part := range []struct {
 		heading, says string
 		group         group
@@ -26,12 +72,19 @@ func (p *Plugin) Reference() []byte {
 		{"Common", "What most installations decide about.", common},
 		{"Advanced", "The defaults suit most installations.", advanced},
 	} {
-		fmt.Fprintf(&out, "\n## %s\n\n%s\n\n| Field | Type and rules | Default | Meaning |\n|---|---|---|---|\n", part.heading, part.says)
+		fmt.Fprintf(&out, "\n## %s\n\n%s\n%s", part.heading, part.says, tableHead)
 		for _, f := range p.Config {
-			if f.group == part.group {
+			if f.group == part.group && !elsewhere[f.name] {
 				Record{f}.rows(&out, "")
 			}
 		}
+	}
+	if len(shared) > 0 {
+		names := make([]string, len(shared))
+		for i, f := range shared {
+			names[i] = "`" + f.name + "`"
+		}
+		fmt.Fprintf(&out, "\nThese are advanced, too, and the same in every plugin: [%s](%s).\n\n%s\n", sharedPage, sharedPage, strings.Join(names, ", "))
 	}
 	for i, c := range p.Checks {
 		if i == 0 {

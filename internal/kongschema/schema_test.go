@@ -342,7 +342,7 @@ func TestJSONSchema(t *testing.T) {
 
 func TestReferenceNamesEachField(t *testing.T) {
 	plugin := declared()[0]
-	page := string(plugin.Reference())
+	page := string(plugin.Reference(nil, ""))
 	if headings := regexp.MustCompile(`(?m)^## (.*)$`).FindAllString(page, -1); !slices.Equal(headings, []string{"## Required", "## Common", "## Advanced", "## Across fields"}) {
 		t.Errorf("the page has the parts %v", headings)
 	}
@@ -369,11 +369,17 @@ func TestReferenceNamesEachField(t *testing.T) {
 	}
 }
 
-// TestEachFieldIsInOneTable: the reference page of each plugin has each field
-// once, below Required, Common or Advanced, and among the first whatever a rule
-// asks for.
+// TestEachFieldIsInOneTable: each field has one row, on the plugin's page below
+// Required, Common or Advanced or on the page of what all share, and whatever a
+// rule asks for is among the required ones.
 func TestEachFieldIsInOneTable(t *testing.T) {
-	for _, plugin := range declared() {
+	ours := declared()[1:]
+	shared := kongschema.Shared(ours)
+	common := string(shared.Reference())
+	if len(shared) < 10 {
+		t.Errorf("the plugins share %d fields", len(shared))
+	}
+	for _, plugin := range ours {
 		var dump struct {
 			Fields []map[string]struct {
 				Fields []map[string]struct{ Required bool }
@@ -382,24 +388,62 @@ func TestEachFieldIsInOneTable(t *testing.T) {
 		if err := json.Unmarshal(plugin.Dump(), &dump); err != nil {
 			t.Fatal(err)
 		}
-		_, tables, _ := strings.Cut(string(plugin.Reference()), "\n## Required\n")
+		page := string(plugin.Reference(shared, "shared.md"))
+		_, tables, _ := strings.Cut(page, "\n## Required\n")
 		first, rest, ok := strings.Cut(tables, "\n## Common\n")
-		if second, _, last := strings.Cut(rest, "\n## Advanced\n"); !ok || !last || !strings.Contains(second, "\n| `") {
-			t.Errorf("%s: the page lacks a table", plugin.Name)
+		second, third, last := strings.Cut(rest, "\n## Advanced\n")
+		for i, table := range []string{first, second, third} {
+			if !ok || !last || !strings.Contains(table, "\n| `") {
+				t.Errorf("%s: table %d is empty", plugin.Name, i)
+			}
 		}
 		for _, field := range dump.Fields[len(dump.Fields)-1]["config"].Fields {
 			for name := range field {
-				if n := strings.Count(tables, "\n| `"+name+"` |"); n != 1 {
-					t.Errorf("%s: %s stands in the tables %d times", plugin.Name, name, n)
+				if n := strings.Count(tables+common, "\n| `"+name+"` |"); n != 1 {
+					t.Errorf("%s: %s has %d rows", plugin.Name, name, n)
+				}
+				if !strings.Contains(third, "`"+name+"`") && strings.Contains(common, "\n| `"+name+"` |") {
+					t.Errorf("%s: the page does not name %s, which the shared page has", plugin.Name, name)
 				}
 			}
 		}
 		for _, rule := range regexp.MustCompile("(?m)^- at least one of (.*)$").FindAllStringSubmatch(tables, -1) {
 			for name := range strings.SplitSeq(rule[1], ", ") {
-				if plugin.Name != "sample" && !strings.Contains(first, "\n| "+name+" |") {
+				if !strings.Contains(first, "\n| "+name+" |") {
 					t.Errorf("%s: %s is asked for, and not among what is required", plugin.Name, name)
 				}
 			}
 		}
+	}
+}
+
+// TestShared: what is declared otherwise, or is no advanced field, is no plugin's
+// to leave to the shared page.
+func TestShared(t *testing.T) {
+	var text string
+	plugin := func(fields ...*kongschema.Field) kongschema.Plugin { return kongschema.Plugin{Config: fields} }
+	field := func(name, says string) *kongschema.Field {
+		return kongschema.String(name, &text).Advanced().Describe(says)
+	}
+	for name, c := range map[string]struct {
+		other *kongschema.Field
+		want  bool
+	}{
+		"alike":           {field("x", "The same words."), true},
+		"other words":     {field("x", "Some other words."), false},
+		"another name":    {field("y", "The same words."), false},
+		"another default": {field("x", "The same words.").Default("z"), false},
+	} {
+		shared := kongschema.Shared([]kongschema.Plugin{plugin(field("x", "The same words.")), plugin(c.other)})
+		if (len(shared) == 1) != c.want {
+			t.Errorf("%s: %d are shared", name, len(shared))
+		}
+	}
+	usual := kongschema.String("x", &text).Common().Describe("The same words.")
+	if shared := kongschema.Shared([]kongschema.Plugin{plugin(usual), plugin(usual)}); len(shared) > 0 {
+		t.Error("a common field is left to the shared page")
+	}
+	if shared := kongschema.Shared([]kongschema.Plugin{plugin(field("x", "The same words."))}); len(shared) > 0 {
+		t.Error("one plugin shares with itself")
 	}
 }

@@ -42,7 +42,7 @@ func (s *Settings) Declare(timeout time.Duration) (fields kongschema.Record, res
 			Describe("What is done with answers, in the words of `request_mode`. Unset: `monitor` when `monitor_mode` is true, else `enforce`."),
 		kongschema.Bool("block_failures", &s.BlockFailures).Default(true).Common().
 			Describe("Refuse what the scan service gave no verdict on (network error, timeout, 5xx, 429). False lets these pass, marked as unscanned, but not a timeout that the size of what was sent explains; every other refusal stays."),
-		kongschema.Bool("block_failures_response", &s.BlockFailuresResponse).Advanced().
+		kongschema.Bool("block_failures_response", &s.BlockFailuresResponse).Common().
 			Describe("The same for answers only. Unset: as `block_failures`."),
 		kongschema.Milliseconds("timeout_ms", &s.Timeout).Default(int(timeout.Milliseconds())).Between(100, 45000).Common().
 			Describe("How long one scan may take in all, retries included, in milliseconds."),
