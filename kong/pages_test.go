@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/goccy/go-yaml"
+
 	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/kongtest"
 )
 
@@ -186,5 +188,71 @@ func TestInstallPages(t *testing.T) {
 	}
 	if installs != 5 {
 		t.Errorf("%d ways to install", installs)
+	}
+}
+
+// pluginsIn returns what looks like an instance of one of our plugins, anywhere
+// in a document.
+func pluginsIn(v any) (found []kongtest.Plugin) {
+	switch v := v.(type) {
+	case []any:
+		for _, element := range v {
+			found = append(found, pluginsIn(element)...)
+		}
+	case map[string]any:
+		name, _ := v["name"].(string)
+		if config, ok := v["config"].(map[string]any); ok && schemas[name] != nil {
+			found = append(found, kongtest.Plugin{Name: name, Config: config})
+		}
+		for _, member := range v {
+			found = append(found, pluginsIn(member)...)
+		}
+	}
+	return found
+}
+
+// The plugins in the YAML of the pages are such as Kong takes, and bare fields
+// are fields of one.
+func TestYAMLInPages(t *testing.T) {
+	fields := map[string]bool{}
+	for _, schema := range schemas {
+		for _, f := range schema.Fields {
+			for _, inner := range f.Fields {
+				fields[inner.Name] = true
+			}
+		}
+	}
+	judged := 0
+	for page, text := range pages(t) {
+		for _, m := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(text, -1) {
+			if strings.Contains(m[1], "# kong.yml") {
+				continue // two files side by side
+			}
+			var document any
+			if err := yaml.Unmarshal([]byte(m[1]), &document); err != nil {
+				t.Errorf("%s: %v in\n%s", page, err, m[1])
+				continue
+			}
+			ours := pluginsIn(document)
+			for _, p := range ours {
+				judged++
+				if p.Config["api_key"] == nil && !strings.Contains(m[1], "_format_version") {
+					p.Config["api_key"] = "key" // it is a part of a configuration
+				}
+				check(t, page, p)
+			}
+			bare, _ := document.(map[string]any)
+			if len(ours) > 0 || bare["plugins"] != nil || bare["services"] != nil {
+				continue
+			}
+			for name := range bare {
+				if judged++; !fields[name] {
+					t.Errorf("%s: no plugin has a field %s", page, name)
+				}
+			}
+		}
+	}
+	if judged < 15 {
+		t.Errorf("%d plugins and fields in all pages", judged)
 	}
 }
