@@ -86,10 +86,10 @@ func TestRecipes(t *testing.T) {
 		},
 		"Two teams, two profiles": {
 			{
-				{path: "/llm/v1/chat/completions", body: chat(harmless), header: token("research"), status: 200, scanned: `"profile_name":"flexible-profile"`},
-				{path: "/llm/v1/chat/completions", body: chat(harmless), header: token("support"), status: 200, scanned: `"profile_name":"customer-profile"`},
-				{path: "/llm/v1/chat/completions", body: chat(harmless), header: token("cleaning"), status: 200, scanned: `"profile_name":"strict-profile"`},
-				{path: "/llm/v1/chat/completions", body: chat(harmless), status: 401, model: "-"},
+				{path: "/chat", body: chat(harmless), header: token("research"), status: 200, scanned: `"profile_name":"flexible-profile"`},
+				{path: "/chat", body: chat(harmless), header: token("support"), status: 200, scanned: `"profile_name":"customer-profile"`},
+				{path: "/chat", body: chat(harmless), header: token("cleaning"), status: 200, scanned: `"profile_name":"strict-profile"`},
+				{path: "/chat", body: chat(harmless), status: 401, model: "-"},
 			},
 			{
 				{path: "/llm/v1/chat/completions", body: chat(harmless), header: http.Header{"Apikey": {"CHANGE-ME-1"}}, status: 200, scanned: `"applicationId":"research"`},
