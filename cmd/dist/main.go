@@ -30,7 +30,7 @@ var platforms = []string{"amd64", "arm64"}
 var commands = append(plugins.Names(), "konnect-schema")
 
 // shipped are the files and directories of the repository that go with them.
-var shipped = []string{"LICENSE", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "docker/Dockerfile", "docs", "kong", "schema"}
+var shipped = []string{"LICENSE", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docker/Dockerfile", "docs", "kong", "schema"}
 
 func main() {
 	version := flag.String("version", "", "`version` of the release")
