@@ -62,40 +62,55 @@ func TestMain(m *testing.M) {
 // binaries, and stand-ins for the services and the model.
 type played struct {
 	*kongtest.Gateway
-	t *testing.T
+	t    *testing.T
+	llm  *fakellm.Server
+	airs *fakeairs.Server
+	noma *fakenoma.Server
 
 	mu     sync.Mutex
 	shared map[string]string // what plugins put into Kong's shared context
 }
 
-// play starts an example without Kong's own plugins, which the gateway does
-// not have; key-auth it has.
+// play starts an example of this directory without Kong's own plugins, which
+// the gateway does not have; key-auth it has.
 func play(t *testing.T, file string) *played {
+	t.Helper()
+	d, err := kongtest.LoadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return start(t, d, []string{"key-auth"}, func(model, _ string) string { return model + "/v1/chat/completions" })
+}
+
+// start starts a configuration with our plugins, and those of Kong's that are
+// named. upstream says where a service goes, of the model's URL and its own.
+func start(t *testing.T, d kongtest.Declarative, kongs []string, upstream func(model, url string) string) *played {
 	t.Helper()
 	bin, err := binaries()
 	if err != nil {
 		t.Fatal(err)
 	}
-	start := func(h http.Handler) string {
+	serve := func(h http.Handler) string {
 		server := httptest.NewServer(h)
 		t.Cleanup(server.Close)
 		return server.URL
 	}
-	llm := start(fakellm.New(fakellm.Options{}))
-	airsURL := start(fakeairs.New(fakeairs.Options{}))
-	nomaURL := start(fakenoma.New(fakenoma.Options{ClientID: "id", ClientSecret: "secret"}))
-	d, err := kongtest.LoadFile(file)
-	if err != nil {
-		t.Fatal(err)
+	p := &played{
+		t: t, shared: map[string]string{},
+		llm: fakellm.New(fakellm.Options{}), airs: fakeairs.New(fakeairs.Options{}),
+		noma: fakenoma.New(fakenoma.Options{ClientID: "id", ClientSecret: "secret"}),
 	}
+	model, airsURL, nomaURL := serve(p.llm), serve(p.airs), serve(p.noma)
 	ours := func(all []kongtest.Plugin) []kongtest.Plugin {
-		all = slices.DeleteFunc(all, func(p kongtest.Plugin) bool { return p.Name != "key-auth" && schemas[p.Name] == nil })
+		all = slices.DeleteFunc(all, func(p kongtest.Plugin) bool { return !slices.Contains(kongs, p.Name) && schemas[p.Name] == nil })
 		for _, p := range all {
 			switch p.Name {
 			case "prisma-airs-intercept":
 				p.Config["api_endpoint"] = airsURL
 			case "noma-runtime-protection":
 				p.Config["api_base"] = nomaURL
+			case "ai-proxy":
+				p.Config["model"].(map[string]any)["options"] = map[string]any{"upstream_url": model + "/v1/chat/completions"}
 			}
 		}
 		return all
@@ -103,13 +118,12 @@ func play(t *testing.T, file string) *played {
 	d.Plugins = ours(d.Plugins)
 	for i := range d.Services {
 		s := &d.Services[i]
-		s.URL, s.Plugins = llm+"/v1/chat/completions", ours(s.Plugins)
+		s.URL, s.Plugins = upstream(model, s.URL), ours(s.Plugins)
 		for j := range s.Routes {
 			s.Routes[j].Plugins = ours(s.Routes[j].Plugins)
 		}
 	}
-	p := &played{t: t, shared: map[string]string{}}
-	secrets := map[string]string{"PRISMA_AIRS_API_KEY": "key", "NOMA_CLIENT_ID": "id", "NOMA_CLIENT_SECRET": "secret"}
+	secrets := map[string]string{"PRISMA_AIRS_API_KEY": "key", "NOMA_CLIENT_ID": "id", "NOMA_CLIENT_SECRET": "secret", "OPENAI_AUTHORIZATION": "Bearer key"}
 	var servers []kongtest.PluginServer
 	for _, name := range plugins.Names() {
 		servers = append(servers, kongtest.PluginServer{Path: filepath.Join(bin, name)})

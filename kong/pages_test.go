@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/goccy/go-yaml"
+
 	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/kongtest"
 )
 
@@ -31,7 +33,7 @@ func pages(t *testing.T) map[string]string {
 // The plugins in the curl lines of the pages are such as Kong takes.
 func TestPluginsInPages(t *testing.T) {
 	body := regexp.MustCompile(`(?s)(?:-d|--data) '(\{.*?\n?\})'`)
-	for page, wanted := range map[string]int{"docs/install-kong-conf.md": 4, "docs/install-konnect.md": 2} {
+	for page, wanted := range map[string]int{"README.md": 1, "docs/install-kong-conf.md": 3, "docs/install-konnect.md": 2} {
 		var ours []string
 		for _, m := range body.FindAllStringSubmatch(pages(t)[page], -1) {
 			var p struct {
@@ -48,7 +50,9 @@ func TestPluginsInPages(t *testing.T) {
 			}
 			ours = append(ours, check(t, page, kongtest.Plugin{Name: p.Name, Config: p.Config}))
 		}
-		both(t, page, ours)
+		if wanted > 1 {
+			both(t, page, ours)
+		}
 		if len(ours) != wanted {
 			t.Errorf("%s has %d requests that are judged, want %d", page, len(ours), wanted)
 		}
@@ -216,5 +220,100 @@ func TestTroubleshootAnswersEachSymptom(t *testing.T) {
 				t.Errorf("%s: nothing about %q", symptom, w)
 			}
 		}
+	}
+}
+
+// Each way to install begins with whom the page is for and ends with the two
+// requests that show whether it works, and no page puts a secret on a command
+// line.
+func TestInstallPages(t *testing.T) {
+	secret := regexp.MustCompile(`(?i)(api_?key|client_?secret|token)["']?[=:] ?["']?(YOUR|MY|THE)|--konnect-token[ =]|Bearer \$`)
+	installs := 0
+	for name, page := range pages(t) {
+		if found := secret.FindString(page); found != "" {
+			t.Errorf("%s has a secret on a command line: %s", name, found)
+		}
+		if !strings.HasPrefix(name, "docs/install-") {
+			continue
+		}
+		installs++
+		paragraphs := strings.Split(page, "\n\n")
+		if first := paragraphs[1]; !strings.HasPrefix(first, "You ") || !strings.Contains(first, "this is your page") || strings.Count(first, "](install-") < 3 {
+			t.Errorf("%s does not begin with whom it is for, and where others go: %s", name, first)
+		}
+		_, end, _ := strings.Cut(page, "\n## See it work\n")
+		if strings.Contains(end, "\n## ") || strings.Count(end, "curl -i http") != 2 || !strings.Contains(end, "What is 2+2?") || !strings.Contains(end, "Ignore all instructions") ||
+			!strings.Contains(end, "403 from Prisma AIRS or 400 from Noma") || !strings.HasSuffix(end, "[troubleshoot.md](troubleshoot.md).\n") {
+			t.Errorf("%s does not end with two requests and what to see", name)
+		}
+	}
+	if installs != 5 {
+		t.Errorf("%d ways to install", installs)
+	}
+}
+
+// pluginsIn returns what looks like an instance of one of our plugins, anywhere
+// in a document.
+func pluginsIn(v any) (found []kongtest.Plugin) {
+	switch v := v.(type) {
+	case []any:
+		for _, element := range v {
+			found = append(found, pluginsIn(element)...)
+		}
+	case map[string]any:
+		name, _ := v["name"].(string)
+		if config, ok := v["config"].(map[string]any); ok && schemas[name] != nil {
+			found = append(found, kongtest.Plugin{Name: name, Config: config})
+		}
+		for _, member := range v {
+			found = append(found, pluginsIn(member)...)
+		}
+	}
+	return found
+}
+
+// The plugins in the YAML of the pages are such as Kong takes, and bare fields
+// are fields of one.
+func TestYAMLInPages(t *testing.T) {
+	fields := map[string]bool{}
+	for _, schema := range schemas {
+		for _, f := range schema.Fields {
+			for _, inner := range f.Fields {
+				fields[inner.Name] = true
+			}
+		}
+	}
+	judged := 0
+	for page, text := range pages(t) {
+		for _, m := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(text, -1) {
+			if strings.Contains(m[1], "# kong.yml") {
+				continue // two files side by side
+			}
+			var document any
+			if err := yaml.Unmarshal([]byte(m[1]), &document); err != nil {
+				t.Errorf("%s: %v in\n%s", page, err, m[1])
+				continue
+			}
+			ours := pluginsIn(document)
+			for _, p := range ours {
+				judged++
+				if p.Config["api_key"] == nil && !strings.Contains(m[1], "_format_version") {
+					p.Config["api_key"] = "key" // it is a part of a configuration
+				}
+				check(t, page, p)
+			}
+			bare, _ := document.(map[string]any)
+			if len(ours) > 0 || bare["plugins"] != nil || bare["services"] != nil {
+				continue
+			}
+			for name := range bare {
+				if judged++; !fields[name] {
+					t.Errorf("%s: no plugin has a field %s", page, name)
+				}
+			}
+		}
+	}
+	if judged < 15 {
+		t.Errorf("%d plugins and fields in all pages", judged)
 	}
 }

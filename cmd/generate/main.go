@@ -25,30 +25,38 @@ func main() {
 	}
 }
 
+// sharedPage is the reference page of what all plugins have.
+const sharedPage = "reference-shared.md"
+
 func generate(root string) error {
+	var all []kongschema.Plugin
 	for _, p := range plugins.All() {
 		plugin := p.Schema()
 		if err := plugin.Check(); err != nil {
 			return fmt.Errorf("%s: %w", plugin.Name, err)
 		}
-		for path, content := range files(&plugin) {
-			path = filepath.Join(root, path)
-			if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-				return err
-			}
-			if err := os.WriteFile(path, content, 0o644); err != nil {
-				return err
-			}
+		all = append(all, plugin)
+	}
+	for path, content := range files(all) {
+		path = filepath.Join(root, path)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(path, content, 0o644); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// files returns what is made from one plugin's declaration, by path.
-func files(plugin *kongschema.Plugin) map[string][]byte {
-	return map[string][]byte{
-		"schema/" + plugin.Name + "/schema.lua":  plugin.Lua(),
-		"schema/" + plugin.Name + "/schema.json": plugin.JSONSchema(),
-		"docs/reference-" + plugin.Name + ".md":  plugin.Reference(),
+// files returns what is made from the plugins' declarations, by path.
+func files(all []kongschema.Plugin) map[string][]byte {
+	shared := kongschema.Shared(all)
+	made := map[string][]byte{"docs/" + sharedPage: shared.Reference()}
+	for _, plugin := range all {
+		made["schema/"+plugin.Name+"/schema.lua"] = plugin.Lua()
+		made["schema/"+plugin.Name+"/schema.json"] = plugin.JSONSchema()
+		made["docs/reference-"+plugin.Name+".md"] = plugin.Reference(shared, sharedPage)
 	}
+	return made
 }

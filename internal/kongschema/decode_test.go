@@ -28,23 +28,23 @@ type sample struct {
 
 func (s *sample) fields() kongschema.Record {
 	return kongschema.Record{
-		kongschema.String("text", &s.Text).Required().Len(2, 5).Describe("A text of a certain length."),
-		kongschema.String("secret", &s.Secret).Referenceable().Encrypted().Describe("A secret, \"quoted\" \\ and\nmore | \x01."),
-		kongschema.String("path", &s.Path).StartsWith("/").Default("/tmp").Describe("A path with a prefix."),
-		kongschema.String("token", &s.Token).Match("^%l+$", lower).Describe("A text with a pattern."),
-		kongschema.Bool("switch", &s.Switch).Default(true).Describe("A switch that is on."),
-		kongschema.Integer("count", &s.Count).Default(3).Between(1, 10).Describe("A whole number in a range."),
-		kongschema.Milliseconds("wait_ms", &s.Wait).Default(250).Describe("A duration in milliseconds."),
-		kongschema.Number("ratio", &s.Ratio).Default(0.5).GreaterThan(0).Describe("A number above a limit."),
-		kongschema.Choice("mode", &s.Mode, kongschema.Is("one", 1), kongschema.Is("two", 2)).Default("two").Describe("A choice of two words."),
-		kongschema.Array("tags", &s.Tags, kongschema.Each().Len(1, 3)).Len(0, 3).Describe("A list of short texts."),
-		kongschema.Set("hosts", &s.Hosts, kongschema.Each().OneOf("a", "b")).Default([]string{"a"}).Describe("A set of known texts."),
+		kongschema.String("text", &s.Text).Required().Len(2, 5).Needed().Describe("A text of a certain length."),
+		kongschema.String("secret", &s.Secret).Referenceable().Encrypted().Advanced().Describe("A secret, \"quoted\" \\ and\nmore | \x01."),
+		kongschema.String("path", &s.Path).StartsWith("/").Default("/tmp").Advanced().Describe("A path with a prefix."),
+		kongschema.String("token", &s.Token).Match("^%l+$", lower).Advanced().Describe("A text with a pattern."),
+		kongschema.Bool("switch", &s.Switch).Default(true).Common().Describe("A switch that is on."),
+		kongschema.Integer("count", &s.Count).Default(3).Between(1, 10).Advanced().Describe("A whole number in a range."),
+		kongschema.Milliseconds("wait_ms", &s.Wait).Default(250).Advanced().Describe("A duration in milliseconds."),
+		kongschema.Number("ratio", &s.Ratio).Default(0.5).GreaterThan(0).Advanced().Describe("A number above a limit."),
+		kongschema.Choice("mode", &s.Mode, kongschema.Is("one", 1), kongschema.Is("two", 2)).Default("two").Advanced().Describe("A choice of two words."),
+		kongschema.Array("tags", &s.Tags, kongschema.Each().Len(1, 3)).Len(0, 3).Advanced().Describe("A list of short texts."),
+		kongschema.Set("hosts", &s.Hosts, kongschema.Each().OneOf("a", "b")).Default([]string{"a"}).Advanced().Describe("A set of known texts."),
 		kongschema.Map("end", &s.Names, kongschema.Each().StartsWith("k"), kongschema.Each()).
-			Default(map[string]string{"k": "v"}).Describe("A map, named like a Lua keyword."),
+			Default(map[string]string{"k": "v"}).Advanced().Describe("A map, named like a Lua keyword."),
 		kongschema.Nested("nested", kongschema.Record{
 			kongschema.String("inner", &s.Inner).Default("deep").Describe("A text inside a record."),
 			kongschema.Integer("depth", &s.Depth).Between(0, 9).Describe("A number inside a record."),
-		}).Describe("A record inside the record."),
+		}).Advanced().Describe("A record inside the record."),
 	}
 }
 

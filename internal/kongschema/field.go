@@ -13,11 +13,25 @@ import (
 type Field struct {
 	name string
 	spec spec
+	// group is the part of the reference page that the field stands in. What is
+	// inside a record stands with the record and has none of its own.
+	group group
 	// store takes a value that kept the rules, in the form that spec.read
 	// returns it. It is nil for what describes elements, keys and values, and
 	// for a nested record, whose fields are stored one by one.
 	store func(value any)
 }
+
+// A group is one of the reference page's tables: it says who has to read of a
+// field. Kong knows nothing of it.
+type group int
+
+const (
+	ungrouped group = iota
+	needed
+	common
+	advanced
+)
 
 // spec is what Kong's schema language says of a value.
 type spec struct {
@@ -126,6 +140,21 @@ func (f *Field) Describe(text string) *Field {
 	return f
 }
 
+// Needed puts the field among those without which, or one of which, the plugin
+// cannot work.
+func (f *Field) Needed() *Field { return f.in(needed) }
+
+// Common puts the field among those that most installations decide about.
+func (f *Field) Common() *Field { return f.in(common) }
+
+// Advanced puts the field among those whose default suits most installations.
+func (f *Field) Advanced() *Field { return f.in(advanced) }
+
+func (f *Field) in(g group) *Field {
+	f.group = g
+	return f
+}
+
 // Required refuses a configuration without the field.
 func (f *Field) Required() *Field {
 	f.spec.required = true
@@ -205,6 +234,25 @@ func (r Record) names() map[string]bool {
 		}
 	}
 	return names
+}
+
+// checkGroups returns what keeps the reference page from showing each field
+// once, and those that must be set first.
+func (r Record) checkGroups(inside bool) error {
+	for _, f := range r {
+		switch {
+		case inside && f.group != ungrouped:
+			return fmt.Errorf("field %s: in a group, which its record has to be", f.name)
+		case !inside && f.group == ungrouped:
+			return fmt.Errorf("field %s: not said whether it is needed, common or advanced", f.name)
+		case f.spec.required && f.spec.kind != "record" && !inside && f.group != needed:
+			return fmt.Errorf("field %s: required, and not among what is needed", f.name)
+		}
+		if err := f.spec.fields.checkGroups(true); err != nil {
+			return fmt.Errorf("field %s: %w", f.name, err)
+		}
+	}
+	return nil
 }
 
 // Check returns what Kong would refuse at its start: a field that is declared

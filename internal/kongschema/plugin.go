@@ -38,9 +38,13 @@ func MutuallyExclusive(a, b string) EntityCheck {
 	return EntityCheck{"mutually_exclusive", []string{a, b}}
 }
 
-// Check returns what Kong would refuse of the schema at its start.
+// Check returns what Kong would refuse of the schema at its start, or what the
+// reference page could not show.
 func (p *Plugin) Check() error {
 	if err := p.Config.Check(); err != nil {
+		return err
+	}
+	if err := p.Config.checkGroups(false); err != nil {
 		return err
 	}
 	names := p.Config.names()

@@ -7,6 +7,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -251,16 +252,19 @@ func TestCheckRefuses(t *testing.T) {
 	var text string
 	var number int64
 	for name, config := range map[string]kongschema.Record{
-		"a short description":     {kongschema.String("x", &text).Describe("too short")},
-		"a long description":      {kongschema.String("x", &text).Describe(strings.Repeat("é", 250) + "!")},
-		"a name twice":            {kongschema.String("x", &text).Describe("long enough"), kongschema.Bool("x", new(bool)).Describe("long enough")},
-		"no name":                 {kongschema.String("", &text).Describe("long enough")},
-		"a default of its own":    {kongschema.Integer("x", &number).Default(11).Between(1, 10).Describe("long enough")},
-		"a default of a type":     {kongschema.Bool("x", new(bool)).Default("true").Describe("long enough")},
-		"an unknown choice":       {kongschema.Choice("x", &text, kongschema.Is("a", "a")).Default("b").Describe("long enough")},
-		"a list without elements": {kongschema.Array("x", new([]string), nil).Describe("long enough")},
-		"a map without values":    {kongschema.Map("x", new(map[string]string), kongschema.Each(), nil).Describe("long enough")},
-		"a bad nested field":      {kongschema.Nested("x", kongschema.Record{kongschema.String("y", &text)}).Describe("long enough")},
+		"a short description":     {kongschema.String("x", &text).Common().Describe("too short")},
+		"a long description":      {kongschema.String("x", &text).Common().Describe(strings.Repeat("é", 250) + "!")},
+		"a name twice":            {kongschema.String("x", &text).Common().Describe("long enough"), kongschema.Bool("x", new(bool)).Common().Describe("long enough")},
+		"no name":                 {kongschema.String("", &text).Common().Describe("long enough")},
+		"a default of its own":    {kongschema.Integer("x", &number).Default(11).Between(1, 10).Common().Describe("long enough")},
+		"a default of a type":     {kongschema.Bool("x", new(bool)).Default("true").Common().Describe("long enough")},
+		"an unknown choice":       {kongschema.Choice("x", &text, kongschema.Is("a", "a")).Default("b").Common().Describe("long enough")},
+		"a list without elements": {kongschema.Array("x", new([]string), nil).Common().Describe("long enough")},
+		"a map without values":    {kongschema.Map("x", new(map[string]string), kongschema.Each(), nil).Common().Describe("long enough")},
+		"in no group":             {kongschema.String("x", &text).Describe("long enough")},
+		"required, not needed":    {kongschema.String("x", &text).Required().Advanced().Describe("long enough")},
+		"a group in a record":     {kongschema.Nested("x", kongschema.Record{kongschema.String("y", &text).Common().Describe("long enough")}).Common().Describe("long enough")},
+		"a bad nested field":      {kongschema.Nested("x", kongschema.Record{kongschema.String("y", &text)}).Common().Describe("long enough")},
 	} {
 		if err := (&kongschema.Plugin{Config: config}).Check(); err == nil {
 			t.Errorf("%s: accepted", name)
@@ -268,7 +272,7 @@ func TestCheckRefuses(t *testing.T) {
 	}
 	check := kongschema.AtLeastOneOf("x", "nobody")
 	plugin := kongschema.Plugin{
-		Config: kongschema.Record{kongschema.String("x", &text).Describe("long enough")},
+		Config: kongschema.Record{kongschema.String("x", &text).Common().Describe("long enough")},
 		Checks: []kongschema.EntityCheck{check},
 	}
 	if err := plugin.Check(); err == nil {
@@ -338,26 +342,108 @@ func TestJSONSchema(t *testing.T) {
 
 func TestReferenceNamesEachField(t *testing.T) {
 	plugin := declared()[0]
-	page := string(plugin.Reference())
+	page := string(plugin.Reference(nil, ""))
+	if headings := regexp.MustCompile(`(?m)^## (.*)$`).FindAllString(page, -1); !slices.Equal(headings, []string{"## Required", "## Common", "## Advanced", "## Across fields"}) {
+		t.Errorf("the page has the parts %v", headings)
+	}
 	for _, row := range []string{
-		"| `config.text` | string |  | required; length 2 to 5 | A text of a certain length. |\n",
-		"| `config.secret` | string |  | referenceable; encrypted | A secret, \"quoted\" \\ and more \\| \x01. |\n",
-		"| `config.path` | string | `/tmp` | starts with `/` | A path with a prefix. |\n",
-		"| `config.token` | string |  | matches the Lua pattern `^%l+$` | A text with a pattern. |\n",
-		"| `config.count` | integer | `3` | 1 to 10 | A whole number in a range. |\n",
-		"| `config.ratio` | number | `0.5` | greater than 0 | A number above a limit. |\n",
-		"| `config.mode` | string | `two` | one of `one`, `two` | A choice of two words. |\n",
-		"| `config.tags` | array of string |  | length 0 to 3; each element: length 1 to 3 | A list of short texts. |\n",
-		"| `config.hosts` | set of string | `[\"a\"]` | each element: one of `a`, `b` | A set of known texts. |\n",
-		"| `config.end` | map of string to string | `{\"k\":\"v\"}` | each key: starts with `k` | A map, named like a Lua keyword. |\n",
-		"| `config.nested` | record |  |  | A record inside the record. |\n",
-		"| `config.nested.inner` | string | `deep` |  | A text inside a record. |\n",
-		"- at least one of `config.secret`, `config.token`, `config.nested.inner`\n",
-		"- at most one of `config.secret`, `config.token`\n",
+		"| `text` | string; required; length 2 to 5 |  | A text of a certain length. |\n",
+		"| `secret` | string; referenceable; encrypted |  | A secret, \"quoted\" \\ and more \\| \x01. |\n",
+		"| `path` | string; starts with `/` | `/tmp` | A path with a prefix. |\n",
+		"| `token` | string; matches the Lua pattern `^%l+$` |  | A text with a pattern. |\n",
+		"| `count` | integer; 1 to 10 | `3` | A whole number in a range. |\n",
+		"| `ratio` | number; greater than 0 | `0.5` | A number above a limit. |\n",
+		"| `mode` | string; one of `one`, `two` | `two` | A choice of two words. |\n",
+		"| `tags` | array of string; length 0 to 3; each element: length 1 to 3 |  | A list of short texts. |\n",
+		"| `hosts` | set of string; each element: one of `a`, `b` | `[\"a\"]` | A set of known texts. |\n",
+		"| `end` | map of string to string; each key: starts with `k` | `{\"k\":\"v\"}` | A map, named like a Lua keyword. |\n",
+		"| `nested` | record |  | A record inside the record. |\n",
+		"| `nested.inner` | string | `deep` | A text inside a record. |\n",
+		"- at least one of `secret`, `token`, `nested.inner`\n",
+		"- at most one of `secret`, `token`\n",
 		"not to a consumer",
 	} {
 		if !strings.Contains(page, row) {
 			t.Errorf("no row %q", row)
 		}
+	}
+}
+
+// TestEachFieldIsInOneTable: each field has one row, on the plugin's page below
+// Required, Common or Advanced or on the page of what all share, and whatever a
+// rule asks for is among the required ones.
+func TestEachFieldIsInOneTable(t *testing.T) {
+	ours := declared()[1:]
+	shared := kongschema.Shared(ours)
+	common := string(shared.Reference())
+	if len(shared) < 10 {
+		t.Errorf("the plugins share %d fields", len(shared))
+	}
+	for _, plugin := range ours {
+		var dump struct {
+			Fields []map[string]struct {
+				Fields []map[string]struct{ Required bool }
+			}
+		}
+		if err := json.Unmarshal(plugin.Dump(), &dump); err != nil {
+			t.Fatal(err)
+		}
+		page := string(plugin.Reference(shared, "shared.md"))
+		_, tables, _ := strings.Cut(page, "\n## Required\n")
+		first, rest, ok := strings.Cut(tables, "\n## Common\n")
+		second, third, last := strings.Cut(rest, "\n## Advanced\n")
+		for i, table := range []string{first, second, third} {
+			if !ok || !last || !strings.Contains(table, "\n| `") {
+				t.Errorf("%s: table %d is empty", plugin.Name, i)
+			}
+		}
+		for _, field := range dump.Fields[len(dump.Fields)-1]["config"].Fields {
+			for name := range field {
+				if n := strings.Count(tables+common, "\n| `"+name+"` |"); n != 1 {
+					t.Errorf("%s: %s has %d rows", plugin.Name, name, n)
+				}
+				if !strings.Contains(third, "`"+name+"`") && strings.Contains(common, "\n| `"+name+"` |") {
+					t.Errorf("%s: the page does not name %s, which the shared page has", plugin.Name, name)
+				}
+			}
+		}
+		for _, rule := range regexp.MustCompile("(?m)^- at least one of (.*)$").FindAllStringSubmatch(tables, -1) {
+			for name := range strings.SplitSeq(rule[1], ", ") {
+				if !strings.Contains(first, "\n| "+name+" |") {
+					t.Errorf("%s: %s is asked for, and not among what is required", plugin.Name, name)
+				}
+			}
+		}
+	}
+}
+
+// TestShared: what is declared otherwise, or is no advanced field, is no plugin's
+// to leave to the shared page.
+func TestShared(t *testing.T) {
+	var text string
+	plugin := func(fields ...*kongschema.Field) kongschema.Plugin { return kongschema.Plugin{Config: fields} }
+	field := func(name, says string) *kongschema.Field {
+		return kongschema.String(name, &text).Advanced().Describe(says)
+	}
+	for name, c := range map[string]struct {
+		other *kongschema.Field
+		want  bool
+	}{
+		"alike":           {field("x", "The same words."), true},
+		"other words":     {field("x", "Some other words."), false},
+		"another name":    {field("y", "The same words."), false},
+		"another default": {field("x", "The same words.").Default("z"), false},
+	} {
+		shared := kongschema.Shared([]kongschema.Plugin{plugin(field("x", "The same words.")), plugin(c.other)})
+		if (len(shared) == 1) != c.want {
+			t.Errorf("%s: %d are shared", name, len(shared))
+		}
+	}
+	usual := kongschema.String("x", &text).Common().Describe("The same words.")
+	if shared := kongschema.Shared([]kongschema.Plugin{plugin(usual), plugin(usual)}); len(shared) > 0 {
+		t.Error("a common field is left to the shared page")
+	}
+	if shared := kongschema.Shared([]kongschema.Plugin{plugin(field("x", "The same words."))}); len(shared) > 0 {
+		t.Error("one plugin shares with itself")
 	}
 }

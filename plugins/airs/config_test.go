@@ -63,7 +63,7 @@ func TestDecode(t *testing.T) {
 		{"retries, masks and sessions", `,"max_retries":0,"mask_sensitive_data":true,"session_id_header":"X-Conversation"`, func(c *airs.Config) {
 			c.MaxRetries, c.MaskSensitiveData, c.MayMask, c.SessionIDHeader = 0, true, true, "X-Conversation"
 		}},
-		{"client credentials", `,"oauth_client_id":"me@1.iam.example","oauth_client_secret":"s3cret\n"`, func(c *airs.Config) {
+		{"client credentials", `,"oauth_client_id":"me@1.iam.example\n","oauth_client_secret":"s3cret\n"`, func(c *airs.Config) {
 			c.OAuthClientID, c.OAuthClientSecret = "me@1.iam.example", "s3cret"
 			c.OAuthTokenURL = "https://auth.apps.paloaltonetworks.com/oauth2/access_token"
 		}},

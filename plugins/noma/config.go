@@ -87,35 +87,35 @@ func (c *Config) declare() (fields kongschema.Record, resolve func(kongschema.Gi
 	var sendClientIP bool
 	shared, resolveShared := c.Settings.Declare(10 * time.Second)
 	fields = append(kongschema.Record{
-		kongschema.String("API_base", &c.APIBase).Referenceable().Default(defaultAPIBase).
+		kongschema.String("API_base", &c.APIBase).Referenceable().Default(defaultAPIBase).Common().
 			Describe("Base URL of the Noma AI-DR API."),
-		kongschema.String("application_ID", &c.ApplicationID).
+		kongschema.String("application_ID", &c.ApplicationID).Common().
 			Describe("Application that exchanges are reported under. Unset: the name of the Kong consumer, else `kong`."),
-		kongschema.String("client_ID", &c.ClientID).Referenceable().
+		kongschema.String("client_ID", &c.ClientID).Referenceable().Needed().
 			Describe("Client ID for OAuth2 authentication."),
-		kongschema.String("client_secret", &c.ClientSecret).Referenceable().Encrypted().
+		kongschema.String("client_secret", &c.ClientSecret).Referenceable().Encrypted().Needed().
 			Describe("Client secret for OAuth2 authentication."),
-		kongschema.String("client_secret_file", &c.ClientSecretFile).StartsWith("/").
+		kongschema.String("client_secret_file", &c.ClientSecretFile).StartsWith("/").Needed().
 			Describe("Absolute path of a file that holds the client secret. It is read again when it changes, so that a rotated secret needs no new configuration."),
-		kongschema.String("api_base", &apiBaseAlias).Referenceable().
+		kongschema.String("api_base", &apiBaseAlias).Referenceable().Advanced().
 			Describe("Another spelling of `API_base`."),
-		kongschema.String("application_id", &applicationAlias).
+		kongschema.String("application_id", &applicationAlias).Advanced().
 			Describe("Another spelling of `application_ID`."),
-		kongschema.String("client_id", &clientAlias).Referenceable().
+		kongschema.String("client_id", &clientAlias).Referenceable().Needed().
 			Describe("Another spelling of `client_ID`."),
-		kongschema.String("api_key", &c.APIKey).Referenceable().Encrypted().
+		kongschema.String("api_key", &c.APIKey).Referenceable().Encrypted().Needed().
 			Describe("API key, for an account that has one instead of client credentials. `client_ID` and its secret win when both are set."),
-		kongschema.String("token_url", &c.TokenURL).Referenceable().
+		kongschema.String("token_url", &c.TokenURL).Referenceable().Advanced().
 			Describe("URL that gives tokens for the client credentials. Unset: `/auth` below `API_base` or, where that is not found, `/v1/oauth/token`."),
-		kongschema.String("scan_path", &c.ScanPath).StartsWith("/").Default(defaultScanPath).
+		kongschema.String("scan_path", &c.ScanPath).StartsWith("/").Default(defaultScanPath).Advanced().
 			Describe("Path of the scan below `API_base`."),
-		kongschema.Bool("anonymize_input", &c.AnonymizeInput).Default(false).
+		kongschema.Bool("anonymize_input", &c.AnonymizeInput).Default(false).Common().
 			Describe("Mask prompts and answers in which nothing but sensitive data was found, where the service leaves that to the gateway, instead of blocking them. When the service itself asks for a mask, it gets one either way."),
-		kongschema.Bool("trust_client_application_id", &c.TrustClientApplication).Default(false).
+		kongschema.Bool("trust_client_application_id", &c.TrustClientApplication).Default(false).Common().
 			Describe("Let clients name the application: in the body as `guardrails.<any name>.extra_body.application_id`, as clients of LiteLLM do, or in the header `X-Noma-Application-ID`. In enforce mode, the body's `guardrails` object is cut out before the request goes on."),
-		kongschema.Choice("block_details", &c.ShowDetectors, kongschema.Is("none", false), kongschema.Is("detectors", true)).Default("none").
+		kongschema.Choice("block_details", &c.ShowDetectors, kongschema.Is("none", false), kongschema.Is("detectors", true)).Default("none").Advanced().
 			Describe("What the answer to a blocked client says of the reason: `none`, or the names of the `detectors` that fired, in `error.details`. Never their confidence, nor any text."),
-		kongschema.Bool("send_client_ip", &sendClientIP).Default(true).
+		kongschema.Bool("send_client_ip", &sendClientIP).Default(true).Advanced().
 			Describe("Tell the service the client's address, as Kong sees it behind trusted proxies. False spares Kong one call per exchange."),
 	}, shared...)
 	return fields, func(given kongschema.Given) kongschema.Problems {
@@ -169,7 +169,9 @@ func (c *Config) declare() (fields kongschema.Record, resolve func(kongschema.Gi
 }
 
 func (c *Config) checkCredentials(base *url.URL, problems *kongschema.Problems) {
-	c.ClientSecret = strings.TrimRight(c.ClientSecret, "\r\n") // as in a file
+	// What a secret store made of a file ends with the file's line.
+	c.ClientID = strings.TrimRight(c.ClientID, "\r\n")
+	c.ClientSecret = strings.TrimRight(c.ClientSecret, "\r\n")
 	c.APIKey = strings.TrimRight(c.APIKey, "\r\n")
 	if c.APIKey != "" && !bearer.Sendable(c.APIKey) {
 		problems.Add("api_key", "must be printable ASCII without spaces, since it goes into a header")

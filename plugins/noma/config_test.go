@@ -57,7 +57,7 @@ func TestDecode(t *testing.T) {
 		{"secret in a file", `{"client_ID":"id","client_secret_file":"/run/secret"}`, func(c *noma.Config) {
 			c.ClientSecret, c.ClientSecretFile = "", "/run/secret"
 		}},
-		{"a line break after the secret", `{"client_ID":"id","client_secret":"secret\n"}`, func(*noma.Config) {}},
+		{"a line break after the id and the secret", `{"client_ID":"id\n","client_secret":"secret\n"}`, func(*noma.Config) {}},
 		{"no credentials for another host", `{"API_base":"http://noma.internal:8080"}`, func(c *noma.Config) {
 			c.APIBase, c.ClientID, c.ClientSecret = "http://noma.internal:8080", "", ""
 		}},

@@ -62,6 +62,9 @@ func TestExchanges(t *testing.T) {
 				if form.http2 && !form.relay && before(t, 9) {
 					t.Skip("this Kong shows plugins no answer over HTTP/2")
 				}
+				if test.q.route == "ai" && !hasAIProxy(t) {
+					t.Skip("this Kong has no ai-proxy")
+				}
 				q := test.q
 				q.stream, q.http2 = form.stream, form.http2
 				if form.relay {

@@ -104,6 +104,9 @@ func before(t *testing.T, minor int) bool {
 	return first < 3 || first == 3 && second < minor
 }
 
+// hasAIProxy reports whether this Kong brings ai-proxy.
+func hasAIProxy(t *testing.T) bool { return !before(t, 6) }
+
 // entity is one of a declarative configuration's.
 type entity = map[string]any
 
@@ -192,6 +195,10 @@ func open(t *testing.T, workers int) *house {
 		"auth":       entity{"header_name": "Authorization", "header_value": "Bearer x"},
 		"model":      entity{"provider": "openai", "name": "gpt-4o", "options": entity{"upstream_url": h.model + "/v1/chat/completions"}},
 	}}
+	var ai []entity
+	if hasAIProxy(t) {
+		ai = append(ai, entity{"name": "ai", "url": h.model, "routes": []entity{route("ai", proxy, plugin(prisma, nil))}})
+	}
 	binary := func(name string) realkong.Server {
 		return realkong.Server{Path: filepath.Join(binaries, name), Flags: []string{"-audit-log", h.audit[name]}}
 	}
@@ -199,13 +206,12 @@ func open(t *testing.T, workers int) *house {
 		Bin: kong, Workers: workers, Servers: []realkong.Server{binary(prisma), binary(noma)},
 		Config: entity{
 			"_format_version": "3.0",
-			"services": []entity{
+			"services": append([]entity{
 				{"name": "chat", "url": h.model + "/v1/chat/completions", "routes": chat},
 				{"name": "flow", "url": flowing + "/v1/chat/completions", "routes": flow},
 				{"name": "coded", "url": coded, "routes": []entity{route("coded", plugin(prisma, nil))}},
 				sealed,
-				{"name": "ai", "url": h.model, "routes": []entity{route("ai", proxy, plugin(prisma, nil))}},
-			},
+			}, ai...),
 			"consumers": []entity{
 				{"username": "shop", "keyauth_credentials": []entity{{"key": "shop-key"}}},
 			},
