@@ -172,7 +172,7 @@ func noma() vendor {
 func strict() policy.Settings {
 	return policy.Settings{
 		RequestMode: policy.Enforce, ResponseMode: policy.Enforce,
-		BlockFailures: true, BlockFailuresResponse: true, Timeout: 5 * time.Second,
+		BlockFailures: true, BlockFailuresResponse: true, Timeout: 45 * time.Second,
 		MaxRequestBytes: 10 << 20, MaxResponseBytes: 10 << 20,
 	}
 }
