@@ -169,6 +169,13 @@ func noma() vendor {
 	}, guard.Needs{Consumer: true}}
 }
 
+// inFive lets scans take the five seconds that a clock of the test's own counts.
+func inFive(s policy.Settings) policy.Settings {
+	s.Timeout = 5 * time.Second
+	return s
+}
+
+// strict settings give scans what a busy machine may need.
 func strict() policy.Settings {
 	return policy.Settings{
 		RequestMode: policy.Enforce, ResponseMode: policy.Enforce,

@@ -14,7 +14,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/kong-ai-guard/kong-ai-guard/internal/guard"
 	"github.com/kong-ai-guard/kong-ai-guard/internal/llm"
