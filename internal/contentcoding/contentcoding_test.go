@@ -19,8 +19,9 @@ import (
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zlib"
 	"github.com/klauspost/compress/zstd"
-	"go.uber.org/goleak"
 	"pgregory.net/rapid"
+
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/leaks"
 )
 
 var defaults = Limits{Bytes: 10 << 20, Ratio: 100}
@@ -495,4 +496,4 @@ func BenchmarkDecodeEmptyPieces(b *testing.B) {
 	}
 }
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaks.VerifyTestMain(m) }

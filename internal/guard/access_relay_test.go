@@ -26,9 +26,19 @@ import (
 // requests makes settings for which only the request is judged.
 func requests() policy.Settings { return relayed(modes(policy.Enforce, policy.Off)) }
 
-// relaysTo makes an engine with a relay of its own.
+// relaysTo makes an engine with a relay of its own, for which no request that
+// comes is too late.
 func relaysTo(t testing.TB, v vendor, m *model, s policy.Settings, sc scan.Scanner) (*world, *guard.Engine) {
-	w := relayWorld(t, v.Plugin)
+	return relaysSoon(t, v, m, s, sc, patience)
+}
+
+// aWhile is long enough for a request that comes, and short enough to wait for
+// one that does not.
+const aWhile = 5 * time.Second
+
+// relaysSoon is relaysTo with a bound for when requests come.
+func relaysSoon(t testing.TB, v vendor, m *model, s policy.Settings, sc scan.Scanner, within time.Duration) (*world, *guard.Engine) {
+	w := relayWorld(t, v.Plugin, within)
 	c := guard.Config{Vendor: v.Vendor, Needs: v.Needs, Settings: s, Scanner: sc}
 	if m.TLS != nil {
 		pool := x509.NewCertPool()
@@ -300,8 +310,9 @@ func TestAScoutThatReachesNobody(t *testing.T) {
 // unseen, is counted and named, and each further proof is dearer. The first one
 // that is a scout ends it.
 func TestALaterPluginTakesSomeTargets(t *testing.T) {
+	t.Parallel()
 	m := newModel(t, false)
-	w, e := relaysTo(t, prisma(), m, relayed(strict()), &scanner{})
+	w, e := relaysSoon(t, prisma(), m, relayed(strict()), &scanner{}, aWhile)
 	take := func(k *fakeKong) {
 		k.ctx["balancer_data"] = chatTo(t, m).place
 	}
@@ -312,7 +323,7 @@ func TestALaterPluginTakesSomeTargets(t *testing.T) {
 	if !evil.isRelayed("prisma-airs-intercept") {
 		t.Fatal("the proof was not made")
 	}
-	for deadline := time.Now().Add(20 * time.Second); w.metric("unscanned_answers_total") == 0; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); w.metric("unscanned_answers_total") == 0; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("the exchange is not counted")
 		}
@@ -344,12 +355,13 @@ func TestALaterPluginTakesSomeTargets(t *testing.T) {
 // A request that ends before it is sent says nothing about where it would have
 // gone.
 func TestAScoutThatNeverLeaves(t *testing.T) {
+	t.Parallel()
 	m := newModel(t, false)
-	w, e := relaysTo(t, prisma(), m, relayed(strict()), &scanner{})
+	w, e := relaysSoon(t, prisma(), m, relayed(strict()), &scanner{}, aWhile)
 	limited := chatTo(t, m)
 	limited.later = func(k *fakeKong) { k.exit = &exitCall{status: 429} }
 	limited.pass(e)
-	for deadline := time.Now().Add(20 * time.Second); w.Relay.Waiting() > 0; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); w.Relay.Waiting() > 0; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("the token is kept")
 		}

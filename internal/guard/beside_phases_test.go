@@ -87,7 +87,7 @@ func TestBeside(t *testing.T) {
 					synctest.Test(t, func(t *testing.T) {
 						w := newWorld(t)
 						records := w.audited()
-						s := besideUs()
+						s := inFive(besideUs())
 						s.BlockFailures, s.BlockFailuresResponse = !c.open, !c.open
 						gate := make(chan struct{})
 						wait := (<-chan struct{})(gate)

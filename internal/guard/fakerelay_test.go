@@ -21,10 +21,11 @@ import (
 	"github.com/kong-ai-guard/kong-ai-guard/internal/relay"
 )
 
-// relayWorld is a plugin process with a relay.
-func relayWorld(t testing.TB, plugin string) *world {
+// relayWorld is a plugin process with a relay, which counts on a request for so
+// long.
+func relayWorld(t testing.TB, plugin string, within time.Duration) *world {
 	w := newWorld(t)
-	w.Relay = relay.New(relay.Options{Header: relayHeader(plugin), Within: 300 * time.Millisecond})
+	w.Relay = relay.New(relay.Options{Header: relayHeader(plugin), Within: within})
 	w.Upstreams = relay.NewClient()
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)

@@ -197,7 +197,7 @@ func (l *live) answer() *http.Response {
 		}
 		l.head <- a
 		return a
-	case <-time.After(20 * time.Second):
+	case <-time.After(patience):
 		l.t.Fatal("no answer")
 		return nil
 	}
@@ -208,7 +208,7 @@ func (l *live) all() (string, error) {
 	l.t.Helper()
 	select {
 	case <-l.done:
-	case <-time.After(30 * time.Second):
+	case <-time.After(patience):
 		l.t.Fatalf("no end after %.300q", l.text())
 	}
 	return l.text(), l.err

@@ -255,7 +255,7 @@ func TestCallersAreAskedForAfterAFailure(t *testing.T) {
 // With block_failures=false a failure passes, but not one that the caller has
 // brought about himself, and not a wait that he may have caused.
 func TestProvokedFailuresNeverPass(t *testing.T) {
-	open := strict()
+	open := inFive(strict())
 	open.BlockFailures, open.BlockFailuresResponse = false, false
 	for _, provoked := range []bool{false, true} {
 		for _, leg := range []llm.Leg{llm.RequestLeg, llm.ResponseLeg} {

@@ -175,7 +175,7 @@ func TestScansWaitForASlotInsideTheirTime(t *testing.T) {
 			mu.Unlock()
 			return scan.Verdict{Action: scan.Allow}, nil
 		}}
-		e := newEngine(w.Process, noma(), strict(), sc)
+		e := newEngine(w.Process, noma(), inFive(strict()), sc)
 		var kongs []*fakeKong
 		var wg sync.WaitGroup
 		for range 10 {
@@ -253,7 +253,7 @@ func TestReadingEndsWithItsEvent(t *testing.T) {
 				time.Sleep(21 * time.Second) // all that the event has
 			}
 		}
-		k.access(newEngine(w.Process, prisma(), strict(), sc))
+		k.access(newEngine(w.Process, prisma(), inFive(strict()), sc))
 		if k.exit == nil || k.exit.status != 503 || k.refusal().Error.Code != "guard_failure" || len(sc.scans) > 0 {
 			t.Errorf("%+v, %d scans", k.exit, len(sc.scans))
 		}

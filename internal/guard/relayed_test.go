@@ -47,13 +47,12 @@ func (w *world) settled() {
 // within waits for something that another goroutine brings about.
 func within(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for range 2000 {
-		if ok() {
+	for end := time.Now().Add(patience); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Errorf("waited in vain for %s", what)
 			return
 		}
-		time.Sleep(5 * time.Millisecond)
 	}
-	t.Errorf("waited in vain for %s", what)
 }
 
 // TestRelayedBytes: what is allowed goes through as it came, in whatever mode,

@@ -63,7 +63,7 @@ func (s *asker) says(e *guard.Engine, body string, change ...func(*fakeKong)) (t
 	s.by.run(s.w, k, e)
 	select { // a monitored one is judged later
 	case turns = <-s.shown:
-	case <-time.After(30 * time.Second):
+	case <-time.After(patience):
 		s.t.Fatal("no scan")
 	}
 	return turns, k

@@ -14,7 +14,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/kong-ai-guard/kong-ai-guard/internal/guard"
 	"github.com/kong-ai-guard/kong-ai-guard/internal/llm"
@@ -46,7 +45,7 @@ func (w *world) relaying() *world {
 	w.Relay = relay.New(relay.Options{Header: tokenHeader})
 	w.Upstreams = relay.NewClient()
 	w.t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		if err := w.Relay.Shutdown(ctx); err != nil {
 			w.t.Errorf("the relay did not end: %v", err)
@@ -88,7 +87,7 @@ func (u *upstream) got() (calls int, header http.Header, body string) {
 }
 
 func (u *upstream) target() relay.Target {
-	return relay.Target{Scheme: "http", Address: u.Listener.Addr().String(), Host: "model.example", Connect: 5 * time.Second, Read: time.Minute, Send: time.Minute}
+	return relay.Target{Scheme: "http", Address: u.Listener.Addr().String(), Host: "model.example", Connect: patience, Read: patience, Send: patience}
 }
 
 // expect tells the relay of an exchange, as the access phase does, and returns

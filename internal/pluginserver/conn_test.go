@@ -13,11 +13,11 @@ import (
 	"testing/synctest"
 	"time"
 
-	"go.uber.org/goleak"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/kong-ai-guard/kong-ai-guard/internal/pdk"
 	"github.com/kong-ai-guard/kong-ai-guard/internal/pluginserver"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/leaks"
 )
 
 // TestKongVanishes: whatever Kong leaves undone, the goroutine of its
@@ -104,7 +104,7 @@ func TestKongAnswersHalfAReply(t *testing.T) {
 // TestVanishedKongOnASocket is the same with real sockets, where a close is
 // seen by reads and writes in their own ways.
 func TestVanishedKongOnASocket(t *testing.T) {
-	defer goleak.VerifyNone(t)
+	defer leaks.Verify(t)
 	s := &pluginserver.Server{New: always(plugin{access: func(_ context.Context, e *pluginserver.Event) {
 		for {
 			call := pdk.LogErr(strings.Repeat("x", 10<<10))

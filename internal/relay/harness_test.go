@@ -19,7 +19,7 @@ import (
 
 // patience is how long a test waits for what has to come: the machine may be
 // busy, and nothing but a failure takes so long.
-const patience = time.Minute
+const patience = 2 * time.Minute
 
 // An exchange is one of a function.
 type exchange struct {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -130,8 +131,8 @@ func TestForgetWhileServed(t *testing.T) {
 	}
 }
 
-// TestMissed: who does not come in time is missed once, in order, and served if
-// he comes later.
+// TestMissed: who does not come in time is missed once, and served if he comes
+// later.
 func TestMissed(t *testing.T) {
 	panics := make(chan any, 1)
 	s, address := newServer(t, relay.Options{Within: 20 * time.Millisecond, Panicked: func(v any) { panics <- v }})
@@ -145,10 +146,13 @@ func TestMissed(t *testing.T) {
 			}
 		}}))
 	}
-	for i := range 10 {
-		if got := <-missed; got != i {
-			t.Errorf("missed %d before %d", got, i)
-		}
+	var got []int
+	for range 10 {
+		got = append(got, <-missed)
+	}
+	slices.Sort(got) // those whose time was over at two moments may be told of at once
+	if want := []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}; !slices.Equal(got, want) {
+		t.Errorf("missed %d", got)
 	}
 	if v := <-panics; v != "a bug" {
 		t.Errorf("panic %v", v)
@@ -224,24 +228,31 @@ func TestRepeats(t *testing.T) {
 
 // TestBrokenTokensEnd: who does not come again has no token for long.
 func TestBrokenTokensEnd(t *testing.T) {
-	s, address := newServer(t, relay.Options{Within: 30 * time.Millisecond})
-	entered, left := make(chan struct{}), make(chan struct{})
-	token := s.Expect(exchange{serve: func(_ http.ResponseWriter, r *http.Request) {
-		close(entered)
-		<-r.Context().Done()
-		close(left)
-	}, missed: func() { t.Error("missed") }})
-	c := dial(t, address)
-	_, _ = io.WriteString(c, get("X-Relay-Token: "+token+"\r\n"))
-	<-entered
-	c.Close()
-	<-left
-	for s.Open() > 0 {
-		time.Sleep(time.Millisecond)
-	}
-	time.Sleep(60 * time.Millisecond) // later only means that it is gone for longer
-	if code, _ := status(t, address, get("X-Relay-Token: "+token+"\r\n")); code != 404 {
-		t.Errorf("answer %d", code)
+	for within := 30 * time.Millisecond; ; within *= 4 {
+		s, address := newServer(t, relay.Options{Within: within})
+		entered, left := make(chan struct{}), make(chan struct{})
+		var missed atomic.Bool
+		token := s.Expect(exchange{serve: func(_ http.ResponseWriter, r *http.Request) {
+			close(entered)
+			<-r.Context().Done()
+			close(left)
+		}, missed: func() { missed.Store(true) }})
+		c := dial(t, address)
+		_, _ = io.WriteString(c, get("X-Relay-Token: "+token+"\r\n"))
+		<-entered
+		c.Close()
+		<-left
+		for s.Open() > 0 {
+			time.Sleep(time.Millisecond)
+		}
+		if missed.Load() && within < patience {
+			continue // its request took longer, and such a token is kept
+		}
+		time.Sleep(2 * within) // later only means that it is gone for longer
+		if code, _ := status(t, address, get("X-Relay-Token: "+token+"\r\n")); code != 404 || missed.Load() {
+			t.Errorf("answer %d, missed %v", code, missed.Load())
+		}
+		return
 	}
 }
 

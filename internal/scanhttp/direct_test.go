@@ -20,6 +20,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/leaks"
 )
 
 const plainAnswer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
@@ -393,7 +395,7 @@ func TestIdleConnectionsAreClosed(t *testing.T) {
 // was given up is not used again.
 func TestCallsLeaveNothingBehind(t *testing.T) {
 	onlyDirect(t)
-	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	defer leaks.Verify(t, goleak.IgnoreCurrent())
 	for _, c := range []struct {
 		name, answer string
 		last         bool

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/leaks"
 )
 
 func TestExitInResponseKeepsUpstreamHeaders(t *testing.T) {
@@ -439,7 +441,7 @@ func TestCloseLeavesNothingBehind(t *testing.T) {
 	if _, err := os.Stat(gw.prefix); !os.IsNotExist(err) {
 		t.Errorf("%s is still there: %v", gw.prefix, err)
 	}
-	goleak.VerifyNone(t, before)
+	leaks.Verify(t, before)
 }
 
 // BenchmarkExchange is one exchange with both phases through a real process.
