@@ -42,8 +42,9 @@ type instruction struct{ name, args string }
 
 // A stage is a FROM and what follows.
 type stage struct {
-	image, name  string
-	instructions []instruction
+	// platform is what it runs on, "" for what the image is for.
+	image, platform, name string
+	instructions          []instruction
 }
 
 func (s *stage) all(name string) (args []string) {
@@ -72,7 +73,11 @@ func readDockerfile(t *testing.T) (args map[string]string, stages []stage) {
 		case name == "":
 		case name == "FROM":
 			image, as, _ := strings.Cut(rest, " AS ")
-			stages = append(stages, stage{image: image, name: as})
+			platform := ""
+			if on, of, ok := strings.Cut(image, " "); ok {
+				platform, image = strings.TrimPrefix(on, "--platform="), of
+			}
+			stages = append(stages, stage{image: image, platform: platform, name: as})
 		case len(stages) > 0:
 			last := &stages[len(stages)-1]
 			last.instructions = append(last.instructions, instruction{name, rest})
@@ -129,7 +134,15 @@ func TestDockerfile(t *testing.T) {
 	if run := final.all("RUN"); run != nil {
 		t.Errorf("the last stage runs %q: not every Kong has a shell", run)
 	}
+	// Images for two machines are built on one, which cannot run the other's
+	// commands.
+	if stages[0].platform != "$BUILDPLATFORM" || stages[0].environment()["GOARCH"] != "$TARGETARCH" || !slices.Contains(stages[0].all("ARG"), "TARGETARCH") {
+		t.Errorf("the first stage runs on %q and builds for %q", stages[0].platform, stages[0].environment()["GOARCH"])
+	}
 	for _, s := range stages[1:] {
+		if s.platform != "" {
+			t.Errorf("stage %q is for %s", s.name, s.platform)
+		}
 		user := s.all("USER")
 		if len(user) == 0 || strings.HasPrefix(user[len(user)-1], "root") || strings.HasPrefix(user[len(user)-1], "0") {
 			t.Errorf("stage %q ends as user %q", s.name, user)

@@ -36,7 +36,7 @@ var fromBuild = regexp.MustCompile(`(?m)^COPY --from=build (.*)$`)
 // that builds, and with the archive's binaries in the place of what it builds.
 func imageOf(repository string) (string, error) {
 	head, rest, found := strings.Cut(repository, "ARG GO_IMAGE=")
-	_, rest, ends := strings.Cut(rest, "\nFROM ${GO_IMAGE} AS build\n")
+	_, rest, ends := strings.Cut(rest, " ${GO_IMAGE} AS build\n")
 	// The stage goes up to the comment of the next one.
 	_, rest, next := strings.Cut(rest, "\n\n")
 	if !found || !ends || !next {

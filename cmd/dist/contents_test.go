@@ -282,7 +282,7 @@ func leadsSomewhere(t *testing.T, root string) {
 
 // TestImageOfRefuses: what the archives would not have is not passed over.
 func TestImageOfRefuses(t *testing.T) {
-	const head = "ARG KONG_IMAGE=kong\nARG GO_IMAGE=golang\n\nFROM ${GO_IMAGE} AS build\nRUN go build\n\n"
+	const head = "ARG KONG_IMAGE=kong\nARG GO_IMAGE=golang\n\nFROM --platform=$BUILDPLATFORM ${GO_IMAGE} AS build\nRUN go build\n\n"
 	if got, err := imageOf(head + "FROM scratch\nCOPY --from=build --chmod=0755 /out/prisma-airs-intercept /out/fakes /x/\n"); err != nil || !strings.Contains(got, "COPY --chmod=0755 bin/prisma-airs-intercept docker/fakes /x/") {
 		t.Errorf("%v: %s", err, got)
 	}

@@ -40,7 +40,9 @@ type here struct {
 	// settings are Kong's own; nil when nothing says them. from says what does.
 	settings map[string]string
 	from     string
-	server   pluginServer
+	// denied is a file with settings that is there and cannot be read.
+	denied string
+	server pluginServer
 }
 
 // A pluginServer is the plugin's as Kong's settings have it.
@@ -86,15 +88,19 @@ func lookHere(p *Plugin, at *Node) *here {
 }
 
 func (h *here) readSettings(p *Plugin, names []string) {
-	if kept := readSettings(h.path(filepath.Join(h.prefix, ".kong_env")), names); kept != nil {
-		h.settings, h.from = kept, filepath.Join(h.prefix, ".kong_env")
-		return
-	}
-	for _, file := range settingFiles {
-		if h.settings = readSettings(h.path(file), names); h.settings != nil {
-			h.from = file
+	kept := filepath.Join(h.prefix, ".kong_env")
+	for _, file := range append([]string{kept}, settingFiles...) {
+		found, err := readSettings(h.path(file), names)
+		if err == nil {
+			h.settings, h.from = found, file
 			break
 		}
+		if !errors.Is(err, fs.ErrNotExist) && h.denied == "" {
+			h.denied = file
+		}
+	}
+	if h.from == kept {
+		return
 	}
 	for _, name := range names {
 		if v, ok := p.Env("KONG_" + strings.ToUpper(name)); ok {
@@ -110,11 +116,18 @@ func (h *here) readSettings(p *Plugin, names []string) {
 }
 
 // readSettings reads some settings of a file in kong.conf's form, which holds
-// secrets besides. Nil means that there is none that can be read.
-func readSettings(path string, names []string) map[string]string {
+// secrets besides.
+func readSettings(path string, names []string) (map[string]string, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, errors.New("no file")
+	}
 	f, err := os.Open(path)
 	if err != nil {
-		return nil
+		return nil, err
 	}
 	defer f.Close()
 	found := map[string]string{}
@@ -134,7 +147,7 @@ func readSettings(path string, names []string) map[string]string {
 		}
 		found[name] = strings.TrimSpace(strings.ReplaceAll(value, `\#`, "#"))
 	}
-	return found
+	return found, lines.Err()
 }
 
 // plugins lists what Kong loads, nil when its settings are not known.
@@ -159,6 +172,9 @@ func listed(setting, otherwise string) []string {
 
 // remarks says what there is of the plugin server, and whether it runs.
 func (h *here) remarks(ctx context.Context, p *Plugin) (noted remarks) {
+	if h.denied != "" {
+		noted.add(levelWarning, "this user cannot read %s, which has Kong's settings: run this as the user that Kong runs as", clean(h.denied))
+	}
 	_, err := os.Stat(h.path(h.server.socket))
 	if h.settings == nil && errors.Is(err, fs.ErrNotExist) {
 		noted.add(levelWarning, "no Kong with the prefix %s runs on this machine: run this where Kong runs, in its container, and give -kong-prefix if it has another", clean(h.prefix))

@@ -257,6 +257,12 @@ ai_guard_service_calls_total{plugin="prisma-airs-intercept",result="held_back"} 
 			want: []string{"read from /etc/kong/kong.conf and the KONG_ variables", "pluginserver_names does not name", "there is no socket at"}, not: []string{"has not loaded"},
 		},
 		{
+			name: "settings that cannot be read", machine: func(t *testing.T) *machine {
+				return newMachine(t).put(kept+"/x", "", 0o600).put("/etc/kong/kong.conf", settings(), 0o644).self(binary).listens(socket, false)
+			},
+			want: []string{"this user cannot read " + kept, "read from /etc/kong/kong.conf", "0 errors"},
+		},
+		{
 			name: "not loaded", machine: func(t *testing.T) *machine { return runs(t, "plugins = bundled") }, code: 2, want: []string{"this Kong has not loaded " + name},
 		},
 		{
