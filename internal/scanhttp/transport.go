@@ -220,12 +220,15 @@ func (c *Client) roundTrip(ctx context.Context, t *target, header http.Header, b
 			return resp, err
 		}
 	}
+	sent := &sentBody{bytes: body}
+	defer sent.end()
+	reader, _ := sent.open()
 	req := (&http.Request{
 		Method: http.MethodPost, URL: t.url, Host: t.url.Host, Header: header,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		ContentLength: int64(len(body)),
-		Body:          io.NopCloser(bytes.NewReader(body)),
-		GetBody:       func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil },
+		Body:          reader,
+		GetBody:       sent.open,
 	}).WithContext(ctx)
 	answer, err := c.transport.RoundTrip(req)
 	if err != nil {
