@@ -3,8 +3,6 @@
 package scanhttp
 
 import (
-	"errors"
-	"io"
 	"math/bits"
 	"sync"
 )
@@ -44,51 +42,4 @@ func Recycle(b []byte) {
 	}
 	b = b[:0]
 	buffers[class].Put(&b)
-}
-
-// A sentBody is a body that net/http sends. Its transport may be reading still
-// when the answer is there. It gets nothing after end, so that the body can be
-// used again.
-type sentBody struct {
-	mu    sync.Mutex
-	bytes []byte
-	ended bool
-}
-
-// end waits for a read that runs, and lets none follow.
-func (s *sentBody) end() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.bytes, s.ended = nil, true
-}
-
-func (s *sentBody) open() (io.ReadCloser, error) { return &sentReader{sentBody: s}, nil }
-
-type sentReader struct {
-	*sentBody
-	from   int
-	closed bool
-}
-
-var errEnded = errors.New("the call has ended")
-
-func (r *sentReader) Read(p []byte) (int, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.ended || r.closed {
-		return 0, errEnded
-	}
-	if r.from == len(r.bytes) {
-		return 0, io.EOF
-	}
-	n := copy(p, r.bytes[r.from:])
-	r.from += n
-	return n, nil
-}
-
-func (r *sentReader) Close() error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.closed = true
-	return nil
 }

@@ -101,27 +101,3 @@ func TestNoCallSendsAnothersBody(t *testing.T) {
 		}
 	}
 }
-
-// What net/http's transport reads after a call is not what lies in the buffer by
-// then, whichever of its readers it has.
-func TestABodyIsNotReadAfterItsCall(t *testing.T) {
-	buffer := []byte("secret")
-	body := &sentBody{bytes: buffer}
-	begun, _ := body.open()
-	first := make([]byte, 2)
-	if n, err := begun.Read(first); n != 2 || err != nil {
-		t.Fatalf("read %d, %v", n, err)
-	}
-	again, _ := body.open()
-	if all, err := io.ReadAll(again); string(all) != "secret" || err != nil {
-		t.Errorf("a second reader gets %q, %v", all, err)
-	}
-	body.end()
-	copy(buffer, "another's")
-	late, _ := body.open()
-	for _, r := range []io.Reader{begun, again, late} {
-		if rest, err := io.ReadAll(r); len(rest) > 0 || err == nil {
-			t.Errorf("after the call a reader gets %q, %v", rest, err)
-		}
-	}
-}

@@ -220,15 +220,16 @@ func (c *Client) roundTrip(ctx context.Context, t *target, header http.Header, b
 			return resp, err
 		}
 	}
-	sent := &sentBody{bytes: body}
-	defer sent.end()
-	reader, _ := sent.open()
+	// The transport may be reading still when the answer is there. It writes head
+	// and body together only if it knows the body's type, so the body is not one
+	// that could be taken back from it.
+	body = bytes.Clone(body)
 	req := (&http.Request{
 		Method: http.MethodPost, URL: t.url, Host: t.url.Host, Header: header,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		ContentLength: int64(len(body)),
-		Body:          reader,
-		GetBody:       sent.open,
+		Body:          io.NopCloser(bytes.NewReader(body)),
+		GetBody:       func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil },
 	}).WithContext(ctx)
 	answer, err := c.transport.RoundTrip(req)
 	if err != nil {
