@@ -78,7 +78,8 @@ type Request struct {
 	// Header must not change until Post has returned. Content-Type is
 	// application/json unless it says otherwise.
 	Header http.Header
-	Body   []byte
+	// Body is not read any more once Post has returned. See Buffer.
+	Body []byte
 	// Scan is what the call is for, nil for nothing that a caller wrote.
 	Scan *Scan
 	// MaxRetries is how often a call is repeated after a connection error or

@@ -6,6 +6,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -32,10 +33,10 @@ func TestCallsThatWatchTheTimeThemselves(t *testing.T) {
 		{"its caller has left", func(cancel func()) { cancel() }, true, ReasonCanceled, 0, 1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			hang := false
+			var hang atomic.Bool
 			onPipes(t, func(w http.ResponseWriter, r *http.Request) {
 				_, _ = io.Copy(io.Discard, r.Body)
-				if hang {
+				if hang.Load() {
 					<-r.Context().Done()
 				}
 			}, nil, func(t *testing.T, c *Client) {
@@ -48,7 +49,7 @@ func TestCallsThatWatchTheTimeThemselves(t *testing.T) {
 				if err := call(t.Context()); err != nil { // makes the connection
 					t.Fatal(err)
 				}
-				hang = tt.hang
+				hang.Store(tt.hang)
 				start := time.Now()
 				parent, cancel := context.WithCancel(t.Context())
 				defer cancel()
@@ -68,7 +69,7 @@ func TestCallsThatWatchTheTimeThemselves(t *testing.T) {
 				if n := kept(t, c, serviceURL); n != tt.kept {
 					t.Errorf("%d connections are kept, want %d", n, tt.kept)
 				}
-				hang = false
+				hang.Store(false)
 				time.Sleep(2 * limit) // a time that stayed at the connection is over
 				if err := call(t.Context()); err != nil {
 					t.Errorf("the next call: %v", err)

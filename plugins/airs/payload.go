@@ -11,6 +11,7 @@ import (
 
 	"github.com/kong-ai-guard/kong-ai-guard/internal/llm"
 	"github.com/kong-ai-guard/kong-ai-guard/internal/scan"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/scanhttp"
 	"github.com/kong-ai-guard/kong-ai-guard/internal/strictjson"
 )
 
@@ -256,7 +257,8 @@ func (e *element) append(b []byte) []byte {
 
 const tail = "]}"
 
-// fit returns the whole payload, nil if the service would find it too large.
+// fit returns the whole payload, nil if the service would find it too large. It
+// is a buffer of scanhttp's, for judge to give back.
 func (e *element) fit(head []byte) []byte {
 	raw := len(e.prompt) + len(e.response) + len(e.codePrompt) + len(e.codeResponse)
 	if e.tool != nil {
@@ -265,11 +267,11 @@ func (e *element) fit(head []byte) []byte {
 	if len(head)+raw > maxBody || e.urls() > maxURLs {
 		return nil
 	}
-	// One allocation for most texts: an eighth more for what is escaped.
-	b := make([]byte, len(head), len(head)+raw+raw/8+256)
-	copy(b, head)
+	// Most texts fit into the buffer: an eighth more for what is escaped.
+	b := append(scanhttp.Buffer(len(head)+raw+raw/8+256), head...)
 	b = append(e.append(b), tail...)
 	if len(b) > maxBody {
+		scanhttp.Recycle(b)
 		return nil
 	}
 	return b

@@ -132,9 +132,10 @@ func (s *Scanner) Scan(ctx context.Context, sc *scan.Scan) (scan.Verdict, error)
 	return v, nil
 }
 
-// judge makes one call and reads its verdict.
+// judge makes one call and reads its verdict. The payload is used up.
 func (s *Scanner) judge(ctx context.Context, sc *scanhttp.Scan, p profile, payload []byte) (result, error) {
 	body, err := s.call(ctx, sc, p, payload)
+	scanhttp.Recycle(payload)
 	if err != nil {
 		return result{}, err
 	}

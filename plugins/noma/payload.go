@@ -11,6 +11,7 @@ import (
 
 	"github.com/kong-ai-guard/kong-ai-guard/internal/llm"
 	"github.com/kong-ai-guard/kong-ai-guard/internal/scan"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/scanhttp"
 	"github.com/kong-ai-guard/kong-ai-guard/internal/strictjson"
 )
 
@@ -31,7 +32,7 @@ const everyChoice = -1
 // A payload is the body of one scan, and what is needed to find the place of
 // a masked text in the answer.
 type payload struct {
-	body  []byte
+	body  []byte // a buffer of scanhttp's, for judge to give back
 	items []item
 	// sent are indexes into Scan.Turns, in the order of the body.
 	sent []int
@@ -146,7 +147,7 @@ func (b *builder) grow() {
 	for _, m := range b.images {
 		size += len(m.URL) + 112
 	}
-	b.body = make([]byte, 0, size)
+	b.body = scanhttp.Buffer(size)
 	b.sent = make([]int, 0, turns)
 	b.items = make([]item, 0, turns+len(b.images)+1)
 }

@@ -188,6 +188,8 @@ func (s *Scanner) judge(ctx context.Context, calls *scanhttp.Scan, sc *scan.Scan
 		return scan.Verdict{Action: scan.Allow}, nil
 	}
 	body, err := s.call(ctx, calls, p.body, sc.RequestID)
+	scanhttp.Recycle(p.body)
+	p.body = nil
 	if err != nil {
 		return scan.Verdict{}, err
 	}
