@@ -409,19 +409,38 @@ func TestCallsLeaveNothingBehind(t *testing.T) {
 	} {
 		for _, how := range []string{"canceled", "deadline"} {
 			t.Run(c.name+", "+how, func(t *testing.T) {
-				ctx, cancel := context.WithTimeout(t.Context(), map[bool]time.Duration{true: 20 * time.Millisecond, false: time.Minute}[how == "deadline"])
-				defer cancel()
-				address, conns := rawService(t, func(conn, _ int) (string, bool) {
-					if how == "canceled" && conn == 1 {
-						time.AfterFunc(20*time.Millisecond, cancel)
+				var (
+					address string
+					conns   *atomic.Int32
+					cl      *Client
+					ctx     context.Context
+					err     error
+				)
+				// A call whose time is over before the service has it is made again,
+				// of another service, with more time.
+				for limit := 20 * time.Millisecond; ; limit *= 4 {
+					within, cancel := context.WithTimeout(t.Context(), map[bool]time.Duration{true: limit, false: 2 * time.Minute}[how == "deadline"])
+					defer cancel()
+					came := make(chan struct{}, 1)
+					address, conns = rawService(t, func(conn, _ int) (string, bool) {
+						if conn > 1 {
+							return plainAnswer, false
+						}
+						select {
+						case came <- struct{}{}:
+						default:
+						}
+						if how == "canceled" {
+							time.AfterFunc(20*time.Millisecond, cancel)
+						}
+						return c.answer, c.last
+					})
+					cl, ctx = client(t, Options{}), within
+					_, err = cl.Post(ctx, Request{URL: address, Body: []byte("x")})
+					if len(came) > 0 || limit > time.Minute {
+						break
 					}
-					if conn > 1 {
-						return plainAnswer, false
-					}
-					return c.answer, c.last
-				})
-				cl := client(t, Options{})
-				_, err := cl.Post(ctx, Request{URL: address, Body: []byte("x")})
+				}
 				if c.answer == plainAnswer && err != nil {
 					// It may have been given up before the answer came.
 					if f := failure(t, err); f.Reason != ReasonCanceled && f.Reason != ReasonTimeout {

@@ -296,7 +296,7 @@ func BenchmarkExchange(b *testing.B) {
 		}
 		defer stop()
 		var conn net.Conn
-		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(5 * time.Millisecond) {
 			if conn, err = net.Dial("unix", filepath.Join(prefix, name+".socket")); err == nil || time.Now().After(deadline) {
 				break
 			}

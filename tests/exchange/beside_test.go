@@ -50,7 +50,7 @@ func patient(t *testing.T, service http.Handler, called *gate) string {
 			case <-called.way():
 			case <-r.Context().Done():
 				return
-			case <-time.After(20 * time.Second):
+			case <-time.After(2 * time.Minute):
 			}
 		}
 		service.ServeHTTP(w, r)
