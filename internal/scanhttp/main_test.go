@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"testing"
+	"time"
 )
 
 // overNetHTTP is set for the process that runs the tests over net/http's client
@@ -18,6 +19,7 @@ func TestMain(m *testing.M) {
 		return
 	}
 	viaTransport = os.Getenv(overNetHTTP) != ""
+	dialTimeout = 2 * time.Minute // the machine may be busy
 	os.Exit(m.Run())
 }
 

@@ -27,9 +27,6 @@ const (
 	defaultConns = 4 * 256
 	// idleConns is how many are kept.
 	idleConns = 256
-	// dialTimeout is short compared with the usual deadline of 5 s, so that a
-	// blackholed address leaves time for the retry.
-	dialTimeout = 2 * time.Second
 	// maxCAFile bounds the file of certificate authorities, in bytes.
 	maxCAFile = 4 << 20
 	// maxClients bounds the registry. Options change with configurations only,
@@ -37,6 +34,10 @@ const (
 	// was asked for the longest time ago goes first.
 	maxClients = 1024
 )
+
+// dialTimeout is short compared with the usual deadline of 5 s, so that a
+// blackholed address leaves time for the retry.
+var dialTimeout = 2 * time.Second // but for tests on a busy machine
 
 // registry holds the process's clients. They keep connections and breakers over
 // configuration changes, which replace plugin instances.
