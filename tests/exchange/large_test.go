@@ -62,6 +62,9 @@ func BenchmarkLargeBodies(b *testing.B) {
 		large := *t
 		large.replies = maps.Clone(t.replies)
 		large.answer(b, "kong.request.get_raw_body", "", by.body)
+		// While half of the scans run, the plugin asks who is calling.
+		large.replies["kong.client.get_consumer\x00"] = empty
+		large.replies["kong.client.get_forwarded_ip\x00"] = empty
 		for _, atOnce := range []int{20, 150} {
 			b.Run(fmt.Sprintf("%s/%d", by.name, atOnce), func(b *testing.B) {
 				scans.Store(0)
