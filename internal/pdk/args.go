@@ -31,17 +31,35 @@ func intArgs(v int32) []byte {
 
 // pairArgs encodes a KV whose value is an encoded Value.
 func pairArgs(key string, value []byte) []byte {
-	b := make([]byte, 0, textSize(len(key))+textSize(len(value)))
+	b := make([]byte, 0, pairSize(key, len(value)))
+	return append(appendPair(b, key, len(value)), value...)
+}
+
+// appendPair begins a KV, or an entry of a Struct's map: an encoded Value of
+// size bytes has to follow.
+func appendPair(b []byte, key string, size int) []byte {
 	if key != "" {
 		b = appendText(b, 1, key)
 	}
-	return appendText(b, 2, value)
+	return appendLength(b, 2, size)
+}
+
+// pairSize is how many bytes a KV takes whose value takes size bytes.
+func pairSize(key string, size int) int {
+	if key == "" {
+		return textSize(size)
+	}
+	return textSize(len(key)) + textSize(size)
 }
 
 func appendText[T string | []byte](b []byte, num protowire.Number, v T) []byte {
+	return append(appendLength(b, num, len(v)), v...)
+}
+
+// appendLength begins a field of n bytes, which have to follow.
+func appendLength(b []byte, num protowire.Number, n int) []byte {
 	b = protowire.AppendTag(b, num, protowire.BytesType)
-	b = protowire.AppendVarint(b, uint64(len(v)))
-	return append(b, v...)
+	return protowire.AppendVarint(b, uint64(n))
 }
 
 // textSize is how many bytes appendText takes for n bytes, with a tag of one byte.
@@ -66,7 +84,11 @@ func boolValue(v bool) []byte {
 	return protowire.AppendVarint(b, protowire.EncodeBool(v))
 }
 
-func numberValue(v float64) []byte {
-	b := protowire.AppendTag(make([]byte, 0, 9), valueNumber, protowire.Fixed64Type)
+// numberSize is how many bytes appendNumber takes.
+const numberSize = 9
+
+// appendNumber appends a Value.
+func appendNumber(b []byte, v float64) []byte {
+	b = protowire.AppendTag(b, valueNumber, protowire.Fixed64Type)
 	return protowire.AppendFixed64(b, math.Float64bits(v))
 }

@@ -5,6 +5,7 @@ package pdk
 import (
 	"iter"
 	"net/http"
+	"strings"
 
 	"google.golang.org/protobuf/encoding/protowire"
 )
@@ -153,8 +154,18 @@ func (h Header) Values(name string) iter.Seq[string] {
 func (h Header) HTTP() http.Header {
 	header := make(http.Header, len(h.fields))
 	values := make([]string, len(h.fields))
+	size := 0
+	for _, f := range h.fields {
+		size += len(f.name)
+	}
+	// One piece of memory for all names: they are the client's, so no table of
+	// known ones has them.
+	var names strings.Builder
+	names.Grow(size)
 	for i, f := range h.fields {
-		name := http.CanonicalHeaderKey(f.name)
+		start := names.Len()
+		writeCanonical(&names, f.name)
+		name := names.String()[start:]
 		if prev, ok := header[name]; ok {
 			header[name] = append(prev, f.value)
 			continue
@@ -164,6 +175,37 @@ func (h Header) HTTP() http.Header {
 	}
 	return header
 }
+
+// writeCanonical writes a name as http.CanonicalHeaderKey has it.
+func writeCanonical(to *strings.Builder, name string) {
+	for i := range len(name) {
+		if !ofToken[name[i]] {
+			to.WriteString(name)
+			return
+		}
+	}
+	first := true // of a word
+	for i := range len(name) {
+		c := lower(name[i])
+		if first && 'a' <= c && c <= 'z' {
+			c -= 'a' - 'A'
+		}
+		to.WriteByte(c)
+		first = c == '-'
+	}
+}
+
+// ofToken says which bytes the name of a header can have (RFC 9110, section
+// 5.6.2).
+var ofToken = func() (of [256]bool) {
+	for _, c := range []byte("!#$%&'*+-.^_`|~0123456789") {
+		of[c] = true
+	}
+	for c := byte('a'); c <= 'z'; c++ {
+		of[c], of[c-'a'+'A'] = true, true
+	}
+	return of
+}()
 
 // equalFold compares header names. strings.EqualFold would take letters
 // outside ASCII for ASCII ones, which HTTP does not.

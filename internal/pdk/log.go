@@ -18,5 +18,5 @@ func logCall(method, line string) Call {
 // SetSerializeValue adds to what Kong's log plugins write of the request. The
 // dots of key nest it: "ai.guard" becomes {"ai":{"guard":...}}.
 func SetSerializeValue(key string, value Struct) Call {
-	return Call{Method: "kong.log.set_serialize_value", Args: pairArgs(key, value.value())}
+	return Call{Method: "kong.log.set_serialize_value", Args: value.pairArgs(key)}
 }

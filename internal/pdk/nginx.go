@@ -37,7 +37,7 @@ func SetCtxSharedText(key, value string) Call {
 
 // SetNginxCtxStruct puts a table into the request's ngx.ctx.
 func SetNginxCtxStruct(key string, value Struct) Call {
-	return Call{Method: "kong.nginx.set_ctx", Args: pairArgs(key, value.value())}
+	return Call{Method: "kong.nginx.set_ctx", Args: value.pairArgs(key)}
 }
 
 // SetNginxCtxAsRead puts back what NginxCtx has read, but for functions in it,

@@ -4,6 +4,7 @@ package pdk_test
 
 import (
 	"errors"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -244,6 +245,66 @@ func TestNestedStruct(t *testing.T) {
 	}
 }
 
+// TestStructLengths: lengths that take one, two and three bytes, in each place.
+func TestStructLengths(t *testing.T) {
+	for _, n := range []int{0, 1, 60, 100, 110, 120, 126, 127, 128, 129, 1000, 16_370, 16_383, 16_384} {
+		long := strings.Repeat("a", n)
+		var inner, outer pdk.Struct
+		inner.Text(long, "1")
+		inner.Text("text", long)
+		inner.Text("bad", long+"\xe9")
+		inner.Number("number", float64(n))
+		outer.Struct("inner", inner)
+		outer.Struct("none", pdk.Struct{})
+		outer.Number("last", 1)
+		for _, call := range []pdk.Call{pdk.SetSerializeValue(long, outer), pdk.SetNginxCtxStruct(long, outer)} {
+			var kv kong_plugin_protocol.KV
+			if err := proto.Unmarshal(call.Args, &kv); err != nil {
+				t.Fatalf("%d: %v", n, err)
+			}
+			want := map[string]any{
+				"inner": map[string]any{long: "1", "text": long, "bad": long + "\uFFFD", "number": float64(n)},
+				"none":  map[string]any{}, "last": 1.0,
+			}
+			if diff := cmp.Diff(want, kv.V.AsInterface()); diff != "" || kv.K != long {
+				t.Errorf("%d: %s", n, diff)
+			}
+			if size := proto.Size(&kv); long != "" && size != len(call.Args) {
+				t.Errorf("%d: %d bytes, protobuf needs %d", n, len(call.Args), size)
+			}
+		}
+	}
+}
+
+// TestAllocations: what an exchange makes of its headers and of its access log
+// takes memory for the whole of it, and not for each name and value.
+func TestAllocations(t *testing.T) {
+	var encoded string
+	for i := range 25 {
+		encoded += header("x-header-number-"+string(rune('a'+i)), "a value")
+	}
+	h, err := reply(encoded).Headers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := testing.AllocsPerRun(100, func() { h.HTTP() }); n > 12 {
+		t.Errorf("25 headers take %v allocations", n)
+	}
+	if n := testing.AllocsPerRun(100, func() {
+		var all pdk.Struct
+		for _, leg := range []string{"request", "response"} {
+			var s pdk.Struct
+			s.Text("action", "allow")
+			s.Text("scan_id", "2f0db789-1b35-4fe7-9930-e892888fa102")
+			s.Number("latency_ms", 12.5)
+			all.Struct(leg, s)
+		}
+		pdk.SetSerializeValue("ai.guard.x", all)
+	}); n > 8 {
+		t.Errorf("the access log takes %v allocations", n)
+	}
+}
+
 // TestErrComesFirst: a reply that was thrown away must not read as nothing.
 func TestErrComesFirst(t *testing.T) {
 	c := &pdk.Call{Err: pdk.ErrTooLarge}
@@ -332,6 +393,32 @@ func FuzzDecoders(f *testing.F) {
 				}
 				return true
 			})
+		}
+	})
+}
+
+// FuzzHeaderNames: names become those of net/http, whatever a client sends.
+func FuzzHeaderNames(f *testing.F) {
+	f.Add("content-type", "x-request-id")
+	f.Add("ETAG", "eTag")
+	f.Add("x_custom-", "--a--B")
+	f.Add("with blank", "With Blank")
+	f.Add("x-caf\xe9", "X-CAF\u00e9")
+	f.Add("coo\u212Aie", "cookie")
+	f.Add("", "a:b")
+	f.Add("x-!#$%&'*+.^_`|~-z9a", "x-[\\]-{}\x7f")
+	f.Fuzz(func(t *testing.T, a, b string) {
+		h, err := reply(header(a, "1") + header(b, "2", "3") + header(a, "4")).Headers()
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := http.Header{}
+		want.Add(a, "1")
+		want.Add(b, "2")
+		want.Add(b, "3")
+		want.Add(a, "4")
+		if diff := cmp.Diff(want, h.HTTP()); diff != "" {
+			t.Errorf("(-net/http +ours)\n%s", diff)
 		}
 	})
 }

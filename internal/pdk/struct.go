@@ -12,26 +12,47 @@ type Struct struct {
 	encoded []byte
 }
 
+// structBytes is what a Struct has room for at first: the access log's value has
+// not much more.
+const structBytes = 128
+
 // Text adds a text.
 func (s *Struct) Text(name, value string) {
-	s.add(name, textValue(strings.ToValidUTF8(value, "\uFFFD")))
+	value = strings.ToValidUTF8(value, "\uFFFD")
+	s.begin(name, textSize(len(value)))
+	s.encoded = appendText(s.encoded, valueText, value)
 }
 
 // Number adds a number.
 func (s *Struct) Number(name string, value float64) {
-	s.add(name, numberValue(value))
+	s.begin(name, numberSize)
+	s.encoded = appendNumber(s.encoded, value)
 }
 
 // Struct adds another Struct as it is now.
 func (s *Struct) Struct(name string, value Struct) {
-	s.add(name, value.value())
+	s.begin(name, value.size())
+	s.encoded = value.append(s.encoded)
 }
 
-func (s *Struct) add(name string, value []byte) {
+// begin begins an entry: an encoded Value of size bytes has to follow.
+func (s *Struct) begin(name string, size int) {
 	name = strings.ToValidUTF8(name, "\uFFFD")
-	s.encoded = appendText(s.encoded, 1, pairArgs(name, value))
+	entry := pairSize(name, size)
+	if s.encoded == nil {
+		s.encoded = make([]byte, 0, max(structBytes, textSize(entry)))
+	}
+	s.encoded = appendPair(appendLength(s.encoded, 1, entry), name, size)
 }
 
-func (s *Struct) value() []byte {
-	return appendText(make([]byte, 0, textSize(len(s.encoded))), valueStruct, s.encoded)
+// size is how many bytes append takes.
+func (s *Struct) size() int { return textSize(len(s.encoded)) }
+
+// append appends the Struct as a Value.
+func (s *Struct) append(b []byte) []byte { return appendText(b, valueStruct, s.encoded) }
+
+// pairArgs encodes a KV whose value is the Struct.
+func (s *Struct) pairArgs(key string) []byte {
+	b := make([]byte, 0, pairSize(key, s.size()))
+	return s.append(appendPair(b, key, s.size()))
 }

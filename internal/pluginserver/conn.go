@@ -15,6 +15,8 @@ import (
 	"github.com/Kong/go-pdk/server/kong_plugin_protocol"
 	"go.uber.org/zap"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/kong-ai-guard/kong-ai-guard/internal/deadline"
 )
 
 // The phases that the dump names.
@@ -201,8 +203,8 @@ func (c *conn) event(sequence int64, cmd *kong_plugin_protocol.CmdHandleEvent, s
 	}
 	defer in.leave()
 	c.counters.Events.Add(1)
-	ctx, cancel := context.WithDeadline(c.server.base, start.Add(c.server.EventTimeout))
-	defer cancel()
+	ctx := deadline.New(c.server.base, start.Add(c.server.EventTimeout))
+	defer ctx.Release()
 	e := &Event{conn: c, ctx: ctx, phase: cmd.GetEventName()}
 	c.run(ctx, e, in.Instance)
 	c.release() // now, since after an exit Kong may take its time
