@@ -222,13 +222,15 @@ func (b *book) find(id string) *entry {
 	return nil
 }
 
+// isAside reports whether the sandbox itself has sent an exchange's request.
+func isAside(x kongtest.Exchange) bool {
+	request, _ := x.AccessLog["request"].(map[string]any)
+	uri, _ := request["uri"].(string)
+	return strings.HasSuffix(uri, "?"+aside)
+}
+
 // exchange takes an exchange that is over.
 func (b *book) exchange(x kongtest.Exchange) {
-	if request, ok := x.AccessLog["request"].(map[string]any); ok {
-		if uri, _ := request["uri"].(string); strings.HasSuffix(uri, "?"+aside) {
-			return
-		}
-	}
 	x.Calls = nil // what is not shown need not be kept
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -267,6 +269,13 @@ func (b *book) since(number int64) (views []view, now int64) {
 		}
 	}
 	return views, b.number
+}
+
+// recorded returns what the audit log has of an exchange.
+func (b *book) recorded(id string) []audit.Record {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.records[id])
 }
 
 // settled reports whether all is known of an exchange that will be known soon:
