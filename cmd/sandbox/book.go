@@ -287,14 +287,18 @@ func (b *book) settled(id string) bool {
 	if e == nil || len(e.unheard(b.records[id])) > 0 {
 		return false
 	}
-	// An answer that went to the client was judged, or is being watched.
+	// Who answers in the model's place says so. Any other answer was judged, or is
+	// being watched.
 	answers, requests := 0, 0
 	for _, r := range b.records[id] {
-		if r.Leg == "response" {
+		switch {
+		case r.Mode != "monitor" && (r.Action == "block" || r.Action == "refuse"):
+			return true
+		case r.Leg == "response":
 			answers++
-		} else {
+		default:
 			requests++
 		}
 	}
-	return e.Status >= 400 || answers >= requests
+	return answers >= requests
 }
