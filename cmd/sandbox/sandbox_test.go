@@ -189,6 +189,23 @@ func TestFaultAfterFault(t *testing.T) {
 	}
 }
 
+// TestPageNamesTheStandIns: where they are, and whom they know.
+func TestPageNamesTheStandIns(t *testing.T) {
+	page, err := os.ReadFile("../../docs/sandbox.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, wanted := range []string{
+		"model is `http://" + configuredModel + "`", "`http://" + configuredModel + "/mcp`",
+		"api_endpoint: http://" + vendors[prisma].listens.service, "api_key: " + airsKey + "\n", "profile_name: " + airsProfile + "\n",
+		"api_base: http://" + vendors[noma].listens.service, "client_id: " + nomaID + "\n", "client_secret: " + nomaSecret + "\n",
+	} {
+		if !strings.Contains(string(page), wanted) {
+			t.Errorf("docs/sandbox.md has no %q", wanted)
+		}
+	}
+}
+
 // TestModelOptions: a stream waits behind its first word until it may go on.
 func TestModelOptions(t *testing.T) {
 	s := started(t)
