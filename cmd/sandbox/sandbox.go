@@ -105,6 +105,11 @@ func start(o options, log *logWriter) (*sandbox, error) {
 	parts := []part{{"llm", o.listen.llm, s.book.keep(theModel, s.llm), &s.at.llm}}
 	for _, service := range s.services {
 		listen := o.listen.plugins[service.plugin]
+		// A plugin would wait until the address is free, and meanwhile somebody
+		// else's metrics would be taken for its own.
+		if err := isFree(listen.metrics); err != nil {
+			return s, fmt.Errorf("%w (-%s-metrics chooses another address)", err, service.word)
+		}
 		at := &place{metrics: listen.metrics}
 		s.at.plugins[service.plugin] = at
 		parts = append(parts, part{service.word, listen.service, s.book.keep(service.word, service.off), &at.service})
@@ -119,6 +124,15 @@ func start(o options, log *logWriter) (*sandbox, error) {
 		return s, err
 	}
 	return s, s.startGateway(o, declarative, log)
+}
+
+// isFree returns why nobody can listen at an address.
+func isFree(address string) error {
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		return err
+	}
+	return listener.Close()
 }
 
 // serve serves a handler until close, and returns the address.

@@ -236,7 +236,7 @@ func TestWhatCannotStartSaysWhy(t *testing.T) {
 	}
 	defer taken.Close()
 	const free = "127.0.0.1:0"
-	all := []string{"-listen", free, "-control", free, "-llm", free, "-airs", free, "-noma", free, "-bin", bin, "-config", config}
+	all := []string{"-listen", free, "-control", free, "-llm", free, "-airs", free, "-noma", free, "-airs-metrics", free, "-noma-metrics", free, "-bin", bin, "-config", config}
 	for _, test := range []struct {
 		args []string
 		code int
@@ -244,6 +244,7 @@ func TestWhatCannotStartSaysWhy(t *testing.T) {
 	}{
 		{[]string{"-listen", taken.Addr().String()}, 1, "-listen chooses another address"},
 		{[]string{"-noma", taken.Addr().String()}, 1, "-noma chooses another address"},
+		{[]string{"-airs-metrics", taken.Addr().String()}, 1, "-airs-metrics chooses another address"},
 		{[]string{"-config", "none.yml"}, 1, "none.yml"},
 		{[]string{"-bin", "nowhere"}, 1, "make build"},
 		{[]string{"-log-level", "loud"}, 2, "must be debug"},
