@@ -222,13 +222,15 @@ func (b *book) find(id string) *entry {
 	return nil
 }
 
+// isAside reports whether the sandbox itself has sent an exchange's request.
+func isAside(x kongtest.Exchange) bool {
+	request, _ := x.AccessLog["request"].(map[string]any)
+	uri, _ := request["uri"].(string)
+	return strings.HasSuffix(uri, "?"+aside)
+}
+
 // exchange takes an exchange that is over.
 func (b *book) exchange(x kongtest.Exchange) {
-	if request, ok := x.AccessLog["request"].(map[string]any); ok {
-		if uri, _ := request["uri"].(string); strings.HasSuffix(uri, "?"+aside) {
-			return
-		}
-	}
 	x.Calls = nil // what is not shown need not be kept
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -269,6 +271,13 @@ func (b *book) since(number int64) (views []view, now int64) {
 	return views, b.number
 }
 
+// recorded returns what the audit log has of an exchange.
+func (b *book) recorded(id string) []audit.Record {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.records[id])
+}
+
 // settled reports whether all is known of an exchange that will be known soon:
 // its end, and what each plugin made of its request.
 func (b *book) settled(id string) bool {
@@ -278,14 +287,18 @@ func (b *book) settled(id string) bool {
 	if e == nil || len(e.unheard(b.records[id])) > 0 {
 		return false
 	}
-	// An answer that went to the client was judged, or is being watched.
+	// Who answers in the model's place says so. Any other answer was judged, or is
+	// being watched.
 	answers, requests := 0, 0
 	for _, r := range b.records[id] {
-		if r.Leg == "response" {
+		switch {
+		case r.Mode != "monitor" && (r.Action == "block" || r.Action == "refuse"):
+			return true
+		case r.Leg == "response":
 			answers++
-		} else {
+		default:
 			requests++
 		}
 	}
-	return e.Status >= 400 || answers >= requests
+	return answers >= requests
 }

@@ -174,10 +174,21 @@ func (t *toggle) turn(ctx context.Context, to url.Values) error {
 		return err
 	}
 	t.s.mu.Lock()
+	before := t.s.turned[t.name]
 	t.s.turned[t.name] = to.Encode()
 	t.s.mu.Unlock()
-	if len(to) == 0 && t.after != nil {
+	switch {
+	case t.after == nil:
+	case len(to) == 0:
 		t.after(ctx)
+	case before != "":
+		// What was wanted before may keep a plugin from its service, and so from
+		// what is wanted now.
+		if err := t.set(nil); err != nil {
+			return err
+		}
+		t.after(ctx)
+		return t.set(to)
 	}
 	return nil
 }

@@ -18,6 +18,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/kong-ai-guard/kong-ai-guard/internal/audit"
 	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/kongtest"
 )
 
@@ -61,6 +62,8 @@ type logWriter struct {
 
 	mu sync.Mutex
 	w  io.Writer
+	// telling are exchanges whose own line has, or is to have, each verdict.
+	telling map[string]bool
 }
 
 func (l *logWriter) line(line kongtest.Line) {
@@ -70,21 +73,44 @@ func (l *logWriter) line(line kongtest.Line) {
 			l.write(line.String())
 		}
 	default:
-		if text := brief(line); text != "" {
+		if text := brief(line); text != "" && !l.told(line.Text) {
 			l.write(text)
 		}
 	}
 }
 
-// exchange writes a line as Kong's file-log plugin does, or a short one.
-func (l *logWriter) exchange(x kongtest.Exchange) {
+// exchange writes a line as Kong's file-log plugin does, or a short one, with
+// what the audit log has of verdicts that the access log cannot have.
+func (l *logWriter) exchange(x kongtest.Exchange, records []audit.Record) {
 	if !l.raw {
-		l.write(l.summary(time.Now(), x))
+		l.write(l.summary(time.Now(), x, records))
 		return
 	}
 	if line, err := json.Marshal(x.AccessLog); err == nil {
 		l.write(string(line))
 	}
+}
+
+// tells says whether the own line of an exchange has each verdict: then what
+// Kong's log has of it with a later request is not shown again.
+func (l *logWriter) tells(id string, all bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.telling) >= maxCalls || l.telling == nil {
+		l.telling = map[string]bool{}
+	}
+	if delete(l.telling, id); all {
+		l.telling[id] = true
+	}
+}
+
+// told reports whether a line of Kong's log is of an exchange whose own line has
+// it.
+func (l *logWriter) told(text string) bool {
+	m := ofExchange.FindStringSubmatch(text)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return m != nil && l.telling[m[1]]
 }
 
 func (l *logWriter) write(line string) {
@@ -101,7 +127,9 @@ var (
 	told    = regexp.MustCompile(`^(?:SecurePrismaAIRS|\[noma-runtime-protection\]) (request|response) ([a-z ]+): outcome="`)
 	finding = regexp.MustCompile(` (?:detectors|reason|check)="([^"]+)"`)
 	late    = regexp.MustCompile(` \((?:\d+ times, first )?[0-9a-z.]+ ago\)$`)
-	prefix  = regexp.MustCompile(`^(?:SecurePrismaAIRS|\[noma-runtime-protection\]) `)
+	// ofExchange is whose verdict a plugin tells.
+	ofExchange = regexp.MustCompile(` request_id="([^"]+)"`)
+	prefix     = regexp.MustCompile(`^(?:SecurePrismaAIRS|\[noma-runtime-protection\]) `)
 )
 
 // legs are the legs of an exchange in the words of its user.
@@ -145,20 +173,66 @@ var done = map[string]string{
 	"unscanned": "let pass unscanned", "pending": "watches", "relayed": "relayed",
 }
 
-// summary is an exchange in a line.
-func (l *logWriter) summary(at time.Time, x kongtest.Exchange) string {
-	guard := map[string]map[string]map[string]any{}
+// guardOf is what the plugins have written into the access log of an exchange:
+// the fields of each leg.
+func guardOf(x kongtest.Exchange) map[string]map[string]map[string]any {
+	var fields struct {
+		Guard map[string]map[string]map[string]any
+	}
 	if ai, err := json.Marshal(x.AccessLog["ai"]); err == nil {
-		var fields struct {
-			Guard map[string]map[string]map[string]any
-		}
-		if json.Unmarshal(ai, &fields) == nil {
-			guard = fields.Guard
+		_ = json.Unmarshal(ai, &fields) // what is not theirs is not shown
+	}
+	return fields.Guard
+}
+
+// open reports whether the access log was written without a verdict that is
+// still to come, or that only the relay knows.
+func open(legs map[string]map[string]any) bool {
+	for _, leg := range legs {
+		if leg["action"] == "pending" || leg["action"] == "relayed" {
+			return true
 		}
 	}
+	return false
+}
+
+// verdict is a leg of the audit log in a few words.
+func verdict(r audit.Record) string {
+	would := ""
+	if r.Mode == "monitor" {
+		would = "would have "
+	}
+	text := vendors[r.Plugin].title + " " + would + cmp.Or(done[r.Action], r.Action) + " the " + legs[r.Leg]
+	if detail := cmp.Or(strings.Join(r.Detectors, ","), r.Reason); detail != "" {
+		text += ": " + detail
+	}
+	if r.Released > 0 {
+		text += fmt.Sprintf(", after %d characters", r.Released)
+	}
+	return text + fmt.Sprintf(" %.1f ms", r.LatencyMS)
+}
+
+// summary is an exchange in a line.
+func (l *logWriter) summary(at time.Time, x kongtest.Exchange, records []audit.Record) string {
+	guard := guardOf(x)
 	bad := x.Status >= http.StatusBadRequest
 	var parts []string
 	for _, plugin := range slices.Sorted(maps.Keys(guard)) {
+		if open(guard[plugin]) {
+			before := len(parts)
+			for _, r := range records {
+				if r.Plugin == plugin {
+					parts = append(parts, verdict(r))
+					bad = bad || r.Mode != "monitor" && (r.Action == "block" || r.Action == "refuse")
+				}
+			}
+			if len(parts) > before {
+				if guard[plugin]["request"]["action"] == "relayed" {
+					parts[before] = "relayed, " + parts[before]
+				}
+				continue
+			}
+		}
 		for _, leg := range []string{"request", "response"} {
 			result, ok := guard[plugin][leg]
 			if !ok {

@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -69,6 +70,9 @@ type sandbox struct {
 	keys  map[string]string // of consumers, by name
 	audit *auditLog
 
+	ended   chan struct{}  // closed when it is to end
+	waiting sync.WaitGroup // for verdicts
+
 	mu     sync.Mutex
 	shown  map[string]bool   // the relayed routes whose first exchanges are over
 	turned map[string]string // what the switches are turned to
@@ -79,7 +83,7 @@ type sandbox struct {
 func start(o options, log *logWriter) (*sandbox, error) {
 	s := &sandbox{
 		llm: fakellm.New(fakellm.Options{}), at: addresses{plugins: map[string]*place{}},
-		shown: map[string]bool{}, turned: map[string]string{},
+		shown: map[string]bool{}, turned: map[string]string{}, ended: make(chan struct{}),
 	}
 	var err error
 	if s.services, err = newServices(); err != nil {
@@ -101,6 +105,11 @@ func start(o options, log *logWriter) (*sandbox, error) {
 	parts := []part{{"llm", o.listen.llm, s.book.keep(theModel, s.llm), &s.at.llm}}
 	for _, service := range s.services {
 		listen := o.listen.plugins[service.plugin]
+		// A plugin would wait until the address is free, and meanwhile somebody
+		// else's metrics would be taken for its own.
+		if err := isFree(listen.metrics); err != nil {
+			return s, fmt.Errorf("%w (-%s-metrics chooses another address)", err, service.word)
+		}
 		at := &place{metrics: listen.metrics}
 		s.at.plugins[service.plugin] = at
 		parts = append(parts, part{service.word, listen.service, s.book.keep(service.word, service.off), &at.service})
@@ -115,6 +124,15 @@ func start(o options, log *logWriter) (*sandbox, error) {
 		return s, err
 	}
 	return s, s.startGateway(o, declarative, log)
+}
+
+// isFree returns why nobody can listen at an address.
+func isFree(address string) error {
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		return err
+	}
+	return listener.Close()
 }
 
 // serve serves a handler until close, and returns the address.
@@ -148,7 +166,7 @@ func (s *sandbox) startGateway(o options, declarative kongtest.Declarative, log 
 		Addr:        o.listen.gateway,
 		Env:         func(name string) (string, bool) { v, ok := secrets[name]; return v, ok },
 		OnLog:       log.line,
-		OnExchange:  func(x kongtest.Exchange) { log.exchange(x); s.book.exchange(x) },
+		OnExchange:  func(x kongtest.Exchange) { s.tell(log, x) },
 	})
 	if err != nil {
 		if errors.Is(err, os.ErrNotExist) {
@@ -162,6 +180,38 @@ func (s *sandbox) startGateway(o options, declarative kongtest.Declarative, log 
 	}
 	s.at.gateway = gateway.URL()[len("http://"):]
 	return nil
+}
+
+// tell shows an exchange that is over. One whose verdicts are still to come is
+// waited for, so that all of it stands in one line.
+func (s *sandbox) tell(log *logWriter, x kongtest.Exchange) {
+	switch {
+	case isAside(x) && !log.raw:
+		return
+	case !isAside(x):
+		s.book.exchange(x)
+	}
+	guard := guardOf(x)
+	if log.raw || !slices.ContainsFunc(slices.Collect(maps.Values(guard)), open) {
+		log.exchange(x, nil)
+		return
+	}
+	log.tells(x.RequestID, true)
+	s.waiting.Go(func() {
+		end := time.After(settleTime)
+		over := false
+		for !over && !s.book.settled(x.RequestID) {
+			select {
+			case <-end:
+				over = true
+			case <-s.ended:
+				over = true
+			case <-time.After(5 * time.Millisecond):
+			}
+		}
+		log.exchange(x, s.book.recorded(x.RequestID))
+		log.tells(x.RequestID, !over)
+	})
 }
 
 // leadToModel leads the services that are configured for the model to where
@@ -183,9 +233,11 @@ func leadToModel(d *kongtest.Declarative, address string) error {
 // close ends everything, the plugin servers before the services they call.
 func (s *sandbox) close() error {
 	var errs []error
+	close(s.ended)
 	if s.gateway != nil {
 		errs = append(errs, s.gateway.Close())
 	}
+	s.waiting.Wait()
 	for _, server := range s.servers {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		if server.Shutdown(ctx) != nil {

@@ -167,6 +167,45 @@ func TestSwitches(t *testing.T) {
 	}
 }
 
+// TestFaultAfterFault: what a fault has taught a plugin does not hide the next.
+func TestFaultAfterFault(t *testing.T) {
+	s := started(t)
+	gateway, control := "http://"+s.at.gateway, "http://"+s.at.control
+	send(t, "POST", control+"/airs/fault?down=true", "")
+	for range 8 { // more failures in a row than it takes for the breaker
+		if status, body := send(t, "POST", gateway+"/your-route", chat); status != 503 {
+			t.Fatal(status, body)
+		}
+	}
+	if status, _ := send(t, "POST", control+"/airs/fault?dwon=true", ""); status != 400 {
+		t.Error(status)
+	}
+	if status, body := send(t, "POST", gateway+"/your-route", chat); status != 503 {
+		t.Error("a fault that there is not has taken the place of the last:", status, body)
+	}
+	send(t, "POST", control+"/airs/fault?delay=1ms", "")
+	if status, body := send(t, "POST", gateway+"/your-route", chat); status != 200 {
+		t.Error(status, body)
+	}
+}
+
+// TestPageNamesTheStandIns: where they are, and whom they know.
+func TestPageNamesTheStandIns(t *testing.T) {
+	page, err := os.ReadFile("../../docs/sandbox.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, wanted := range []string{
+		"model is `http://" + configuredModel + "`", "`http://" + configuredModel + "/mcp`",
+		"api_endpoint: http://" + vendors[prisma].listens.service, "api_key: " + airsKey + "\n", "profile_name: " + airsProfile + "\n",
+		"api_base: http://" + vendors[noma].listens.service, "client_id: " + nomaID + "\n", "client_secret: " + nomaSecret + "\n",
+	} {
+		if !strings.Contains(string(page), wanted) {
+			t.Errorf("docs/sandbox.md has no %q", wanted)
+		}
+	}
+}
+
 // TestModelOptions: a stream waits behind its first word until it may go on.
 func TestModelOptions(t *testing.T) {
 	s := started(t)
@@ -197,7 +236,7 @@ func TestWhatCannotStartSaysWhy(t *testing.T) {
 	}
 	defer taken.Close()
 	const free = "127.0.0.1:0"
-	all := []string{"-listen", free, "-control", free, "-llm", free, "-airs", free, "-noma", free, "-bin", bin, "-config", config}
+	all := []string{"-listen", free, "-control", free, "-llm", free, "-airs", free, "-noma", free, "-airs-metrics", free, "-noma-metrics", free, "-bin", bin, "-config", config}
 	for _, test := range []struct {
 		args []string
 		code int
@@ -205,6 +244,7 @@ func TestWhatCannotStartSaysWhy(t *testing.T) {
 	}{
 		{[]string{"-listen", taken.Addr().String()}, 1, "-listen chooses another address"},
 		{[]string{"-noma", taken.Addr().String()}, 1, "-noma chooses another address"},
+		{[]string{"-airs-metrics", taken.Addr().String()}, 1, "-airs-metrics chooses another address"},
 		{[]string{"-config", "none.yml"}, 1, "none.yml"},
 		{[]string{"-bin", "nowhere"}, 1, "make build"},
 		{[]string{"-log-level", "loud"}, 2, "must be debug"},
@@ -334,6 +374,10 @@ func TestBrief(t *testing.T) {
 	ask("/your-route", "What is 2+2?")
 	ask("/models/v1/chat/completions", "What is 2+2?")
 	ask("/monitor", leading)
+	for range 2 { // the first one takes the phases
+		ask("/relay", leading)
+	}
+	ask("/relay", malicious)
 	send(t, "POST", "http://"+s.at.gateway+"/your-route", "{bad")
 	for range 6 { // more failures in a row than it takes for the breaker
 		if err := s.of(prisma).fail(fault{status: 500}); err != nil {
@@ -344,18 +388,31 @@ func TestBrief(t *testing.T) {
 	send(t, "DELETE", "http://"+s.at.control+"/airs/fault", "")
 	ask("/your-route", "Is it used again?")
 	send(t, "GET", "http://"+s.at.gateway+"/nowhere", "")
-	out.mu.Lock()
-	shown := log.String()
-	out.mu.Unlock()
+	var shown string
+	for end := time.Now().Add(time.Minute); strings.Count(shown, "POST /relay ") < 3 && time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		out.mu.Lock()
+		shown = log.String()
+		out.mu.Unlock()
+	}
 	if err := s.close(); err != nil {
 		t.Error(err)
+	}
+	for _, unwanted := range []string{"of an earlier exchange", "Is it back"} {
+		if strings.Contains(shown, unwanted) {
+			t.Errorf("a line has %q", unwanted)
+		}
+	}
+	if n := strings.Count(shown, "POST /your-route 503"); n != 6 {
+		t.Errorf("%d lines of refused prompts, want 6: those of the sandbox's own are not shown", n)
 	}
 	for _, wanted := range []string{
 		`POST /your-route 403 Prisma AIRS blocked the prompt: agent,injection [0-9.]+ ms`,
 		`POST /your-route 403 Prisma AIRS allowed the prompt [0-9.]+ ms; Prisma AIRS blocked the answer: toxic_content [0-9.]+ ms`,
 		`POST /your-route 200 Prisma AIRS allowed the prompt [0-9.]+ ms; Prisma AIRS allowed the answer [0-9.]+ ms`,
 		`POST /models/v1/chat/completions 200 Noma allowed the prompt [0-9.]+ ms; Noma allowed the answer [0-9.]+ ms; Prisma AIRS allowed .*`,
-		`POST /monitor 200 Noma watches the prompt; Noma watches the answer`,
+		`POST /monitor 200 Noma would have allowed the prompt [0-9.]+ ms; Noma would have blocked the answer: [a-zA-Z]+ [0-9.]+ ms`,
+		`POST /relay 403 relayed, Prisma AIRS allowed the prompt [0-9.]+ ms; Prisma AIRS blocked the answer: toxic_content [0-9.]+ ms`,
+		`POST /relay 403 relayed, Prisma AIRS blocked the prompt: agent,injection [0-9.]+ ms`,
 		`POST /your-route 400 Prisma AIRS refused the prompt: not valid JSON [0-9.]+ ms`,
 		`POST /your-route 503 Prisma AIRS refused the prompt: .*`,
 		`Prisma AIRS: api_endpoint is an http URL: .* unencrypted`,

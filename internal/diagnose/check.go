@@ -37,7 +37,8 @@ func Check(ctx context.Context, p *Plugin, file string, stdout, stderr io.Writer
 func (p *Plugin) report(ctx context.Context, schema *kongrules.Field, doc *document, ours []*instance, before remarks, stdout io.Writer) int {
 	all := slices.Clone(before)
 	seen := map[string]bool{}
-	for _, in := range ours {
+	each := make([]remarks, len(ours))
+	for i, in := range ours {
 		made, noted := p.configure(schema, in)
 		scope := strings.Join([]string{in.service, in.route, in.consumer, in.group}, "\x00")
 		if doc.declarative && seen[scope] {
@@ -65,12 +66,25 @@ func (p *Plugin) report(ctx context.Context, schema *kongrules.Field, doc *docum
 		if made != nil && !made.Settings.ScanErrorAnswers {
 			noted.add(levelNote, "scan_error_answers is false: upstream answers with status 400 and above pass unscanned, those of MCP excepted")
 		}
+		each[i] = noted
+	}
+	shared := takeShared(each)
+	if shared != nil {
+		fmt.Fprintf(stdout, "\nall %d configurations of %s\n", len(ours), p.Name)
+		shared.print(stdout)
+		all = append(all, shared...)
+	}
+	for i, in := range ours {
 		fmt.Fprintf(stdout, "\n%s\n", in.where())
-		noted.print(stdout)
-		if noted == nil {
+		each[i].print(stdout)
+		switch {
+		case len(each[i]) > 0:
+		case shared == nil:
 			fmt.Fprintln(stdout, "  sound")
+		default:
+			fmt.Fprintln(stdout, "  nothing more")
 		}
-		all = append(all, noted...)
+		all = append(all, each[i]...)
 	}
 	rest := bareWords(doc.source, schema.Fields.Named("config").Fields)
 	all = append(all, rest...)
@@ -96,6 +110,23 @@ func (p *Plugin) report(ctx context.Context, schema *kongrules.Field, doc *docum
 		return ExitUsage
 	}
 	return ExitOK
+}
+
+// takeShared takes out what is said of every one of several configurations, so
+// that it is said once and what is special about each can be seen.
+func takeShared(each []remarks) (shared remarks) {
+	if len(each) < 2 {
+		return nil
+	}
+	for _, one := range each[0] {
+		if !slices.ContainsFunc(each, func(r remarks) bool { return !slices.Contains(r, one) }) {
+			shared = append(shared, one)
+		}
+	}
+	for i := range each {
+		each[i] = slices.DeleteFunc(each[i], func(one remark) bool { return slices.Contains(shared, one) })
+	}
+	return shared
 }
 
 func number(n int, one, many string) string {

@@ -88,6 +88,13 @@ func TestCheckTellsWhatIsWrong(t *testing.T) {
 		{name: "consumer", vendor: "airs", file: "_format_version: '3.0'\nconsumers:\n- username: alice\n  plugins:\n  - name: prisma-airs-intercept\n    config: {api_key: k, profile_name: p}\n", code: 2, want: []string{"consumer: value must be null"}},
 		{name: "protocols", vendor: "noma", file: route("    - name: noma-runtime-protection\n      protocols: [http, tcp]\n      config: {client_id: a, client_secret: b}\n"), code: 2, want: []string{"protocols.2: expected one of: http, https"}},
 		{name: "twice in a scope", vendor: "airs", file: route("    - {name: prisma-airs-intercept, config: {api_key: k, profile_name: p}}\n    - {name: prisma-airs-intercept, config: {api_key: k, profile_name: q}}\n"), code: 2, want: []string{"this scope has a configuration"}},
+		{name: "what is the same of each", vendor: "airs", file: route("    - name: prisma-airs-intercept\n      config: {api_key: '{vault://env/k}', profile_name: p}\n") +
+			"  - name: other\n    paths: [/other]\n    plugins:\n    - name: prisma-airs-intercept\n      config: {api_key: '{vault://env/k}', profile_name: p, block_failures: false}\n", want: []string{
+			"\nall 2 configurations of prisma-airs-intercept\n  warning  media_parts is allow",
+			"\nprisma-airs-intercept on route chat\n  nothing more\n",
+			"\nprisma-airs-intercept on route other\n  warning  block_failures is false",
+			"0 errors, 4 warnings",
+		}},
 		{name: "decK, not set", vendor: "airs", file: route("    - name: prisma-airs-intercept\n      config:\n        api_key: \"${{ env \"DECK_KEY\" }}\"\n        profile_name: ${{ env \"DECK_PROFILE\" }}\n        timeout_ms: ${{ env \"DECK_TIMEOUT\" | toInt }}\n"), want: []string{
 			`config.api_key is not known here: it comes from ${{ env "DECK_KEY" }}`, "config.profile_name is not known here", "config.timeout_ms is not known here", "0 errors",
 		}, not: []string{"plain text"}},

@@ -304,7 +304,7 @@ func (h *here) listens() (noted remarks) {
 		conn.Close()
 		noted.add(levelNote, "a plugin server listens at %s", path)
 	case errors.Is(err, fs.ErrNotExist):
-		noted.add(levelError, "there is no socket at %s: no plugin server has been started, or none could start (Kong's log at level info has what it said)", path)
+		noted.add(levelError, "there is no socket at %s: no plugin server has been started, or none could start: may Kong's user write to that directory? (Kong's log at level info has what it said)", path)
 	case errors.Is(err, fs.ErrPermission):
 		noted.add(levelWarning, "this user may not open %s: run this as the user that Kong runs as", path)
 	case errors.Is(err, syscall.ECONNREFUSED):

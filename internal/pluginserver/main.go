@@ -88,17 +88,17 @@ func Main(p Program, args []string, stdout, stderr io.Writer) int {
 		p.Name = filepath.Base(path)
 	}
 	flags, o := p.flags(stderr)
+	usage := flags.Usage
+	flags.Usage = func() {} // a hundred lines of help would hide what is wrong
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp) || err == nil && o.help:
-		if err == nil { // -h has printed it
-			flags.Usage()
-		}
+		usage()
 		return exitUsage // as go-pdk's server does
 	case err != nil:
+		fmt.Fprintln(stderr, p.Name, "-help lists the flags")
 		return exitUsage
 	case flags.NArg() > 0:
-		fmt.Fprintf(stderr, "unexpected argument %q\n", flags.Arg(0))
-		flags.Usage()
+		fmt.Fprintf(stderr, "unexpected argument %q\n%s -help lists the flags\n", flags.Arg(0), p.Name)
 		return exitUsage
 	}
 	// Who has set a time means it for everything.

@@ -28,3 +28,22 @@ func TestHelp(t *testing.T) {
 		}
 	}
 }
+
+// TestWrongFlags: what is wrong stands alone, not above all flags.
+func TestWrongFlags(t *testing.T) {
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"-chek", "kong.yml"}, "flag provided but not defined: -chek\nNAME -help lists the flags\n"},
+		{[]string{"-drain-time", "soon"}, "invalid value \"soon\" for flag -drain-time: parse error\nNAME -help lists the flags\n"},
+		{[]string{"kong.yml"}, "unexpected argument \"kong.yml\"\nNAME -help lists the flags\n"},
+	} {
+		for _, name := range plugins.Names() {
+			code, stdout, stderr := run(t, nil, name, c.args...)
+			if want := strings.ReplaceAll(c.want, "NAME", name); code != 2 || stdout != "" || stderr != want {
+				t.Errorf("%q: code %d, stdout %q, stderr %q", c.args, code, stdout, stderr)
+			}
+		}
+	}
+}
