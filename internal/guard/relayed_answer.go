@@ -43,6 +43,7 @@ func (c *carriage) answer(a *http.Response) error {
 	p := c.run(llm.ResponseLeg)
 	defer p.giveBack()
 	defer p.stop()
+	spellLabels(a.Header)
 	in := llm.Input{
 		Leg: llm.ResponseLeg, Path: c.x.path,
 		ContentType: a.Header.Get("Content-Type"),
@@ -83,6 +84,22 @@ func (c *carriage) holdExchange(p *run) bool {
 	known.prompt = nil
 	c.x, p.exchange = &known, &known
 	return true
+}
+
+// spellLabels has the headers that say how a body is to be read stand under their
+// own names: if another plugin has Kong buffer the answer, Kong sends names with
+// underscores on with hyphens.
+func spellLabels(h http.Header) {
+	for name, values := range h {
+		if !strings.Contains(name, "_") {
+			continue
+		}
+		switch label := http.CanonicalHeaderKey(strings.ReplaceAll(name, "_", "-")); label {
+		case "Content-Type", "Content-Encoding":
+			delete(h, name)
+			h[label] = append(h[label], values...)
+		}
+	}
 }
 
 // mayFlow reports whether an answer can come as a stream. All that is lost for

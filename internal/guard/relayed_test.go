@@ -514,6 +514,35 @@ func TestRelayedMaskedAnswer(t *testing.T) {
 	}
 }
 
+// TestRelayedLabels: a Kong that buffers sends names with underscores on with
+// hyphens, so they are labels too.
+func TestRelayedLabels(t *testing.T) {
+	for name, c := range map[string]struct {
+		labels [2]string // name and value
+		body   string
+		status int
+	}{
+		"a coding that it is not": {[2]string{"Content_Encoding", "deflate"}, chatAnswer, 502},
+		"its coding":              {[2]string{"content_encoding", "gzip"}, gz(chatAnswer), 200},
+		"a charset":               {[2]string{"Content_type", "application/json; charset=utf-7"}, chatAnswer, 502},
+		"another header":          {[2]string{"X_Encoding", "deflate"}, chatAnswer, 200},
+	} {
+		w := newWorld(t)
+		u := newUpstream(t, func(rw http.ResponseWriter, _ *http.Request, _ string) {
+			h := rw.Header()
+			h["Content-Type"] = nil
+			h[c.labels[0]] = []string{c.labels[1]}
+			_, _ = io.WriteString(rw, c.body)
+		})
+		s := &scanner{}
+		answer := do(t, w.expect(newEngine(w.Process, prisma(), strict(), s), guard.Relayed{Target: u.target()}, "POST", chatPath, strings.NewReader(chatBody)))
+		readAll(t, answer)
+		if answer.StatusCode != c.status || (len(s.seen(llm.ResponseLeg)) == 1) != (c.status == 200) {
+			t.Errorf("%s: answered %d, scanned %v", name, answer.StatusCode, s.seen(llm.ResponseLeg))
+		}
+	}
+}
+
 func TestRelayedVerdictHeaders(t *testing.T) {
 	v := prisma()
 	v.ScanIDHeader = "X-Scan-Id"
