@@ -91,15 +91,21 @@ func (c *carriage) holdExchange(p *run) bool {
 // underscores on with hyphens.
 func spellLabels(h http.Header) {
 	for name, values := range h {
-		if !strings.Contains(name, "_") {
-			continue
-		}
-		switch label := http.CanonicalHeaderKey(strings.ReplaceAll(name, "_", "-")); label {
+		switch label := hyphened(name); label {
 		case "Content-Type", "Content-Encoding":
 			delete(h, name)
 			h[label] = append(h[label], values...)
 		}
 	}
+}
+
+// hyphened returns the name that nginx and Kong may take a header for, "" if that
+// is its own.
+func hyphened(name string) string {
+	if !strings.Contains(name, "_") {
+		return ""
+	}
+	return http.CanonicalHeaderKey(strings.ReplaceAll(name, "_", "-"))
 }
 
 // mayFlow reports whether an answer can come as a stream. All that is lost for
@@ -348,6 +354,11 @@ func showVerdicts(h http.Header, request, response *policy.Report) {
 		b = appendPair(b, "unscanned", leg.r.Unscanned)
 		b = appendPair(b, "unseen_context", leg.r.Unseen.String())
 		b = appendPair(b, "scan_id", leg.r.ScanID)
+	}
+	for name := range h {
+		if hyphened(name) == verdictHeader { // nginx's variable has both
+			delete(h, name)
+		}
 	}
 	h.Set(verdictHeader, string(b))
 }
