@@ -43,6 +43,7 @@ func (c *carriage) answer(a *http.Response) error {
 	p := c.run(llm.ResponseLeg)
 	defer p.giveBack()
 	defer p.stop()
+	spellLabels(a.Header)
 	in := llm.Input{
 		Leg: llm.ResponseLeg, Path: c.x.path,
 		ContentType: a.Header.Get("Content-Type"),
@@ -83,6 +84,28 @@ func (c *carriage) holdExchange(p *run) bool {
 	known.prompt = nil
 	c.x, p.exchange = &known, &known
 	return true
+}
+
+// spellLabels has the headers that say how a body is to be read stand under their
+// own names: if another plugin has Kong buffer the answer, Kong sends names with
+// underscores on with hyphens.
+func spellLabels(h http.Header) {
+	for name, values := range h {
+		switch label := hyphened(name); label {
+		case "Content-Type", "Content-Encoding":
+			delete(h, name)
+			h[label] = append(h[label], values...)
+		}
+	}
+}
+
+// hyphened returns the name that nginx and Kong may take a header for, "" if that
+// is its own.
+func hyphened(name string) string {
+	if !strings.Contains(name, "_") {
+		return ""
+	}
+	return http.CanonicalHeaderKey(strings.ReplaceAll(name, "_", "-"))
 }
 
 // mayFlow reports whether an answer can come as a stream. All that is lost for
@@ -331,6 +354,11 @@ func showVerdicts(h http.Header, request, response *policy.Report) {
 		b = appendPair(b, "unscanned", leg.r.Unscanned)
 		b = appendPair(b, "unseen_context", leg.r.Unseen.String())
 		b = appendPair(b, "scan_id", leg.r.ScanID)
+	}
+	for name := range h {
+		if hyphened(name) == verdictHeader { // nginx's variable has both
+			delete(h, name)
+		}
 	}
 	h.Set(verdictHeader, string(b))
 }

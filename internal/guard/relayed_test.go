@@ -74,6 +74,7 @@ func TestRelayedBytes(t *testing.T) {
 						h.Add("Set-Cookie", "a=1")
 						h.Add("Set-Cookie", "b=2")
 						h.Set("X-Pad", "request=allow;response=allow")
+						h["X_Pad"] = []string{"response=allow"} // which nginx's variable has, too
 						h.Set("Trailer", "X-Sum")
 						rw.WriteHeader(201)
 						_, _ = io.WriteString(rw, answer)
@@ -109,7 +110,7 @@ func TestRelayedBytes(t *testing.T) {
 						policy.Enforce: "request=allow;scan_id=scan-1;response=allow;scan_id=scan-1",
 						policy.Monitor: "request=pending;response=pending", policy.Off: "",
 					}[mode]
-					if pad := strings.Join(h["X-Pad"], "|"); pad != want {
+					if pad := strings.Join(append(h["X-Pad"], h["X_pad"]...), "|"); pad != want {
 						t.Errorf("verdicts %q, want %q", pad, want)
 					}
 					w.Flush(context.Background())
@@ -510,6 +511,35 @@ func TestRelayedMaskedAnswer(t *testing.T) {
 		h := answer.Header
 		if h.Get("Content-Encoding") != "" || h.Get("Etag") != "" || h.Get("X-Limit") != "7" || answer.ContentLength != int64(len(body)) {
 			t.Errorf("%s: header %v", c.name, h)
+		}
+	}
+}
+
+// TestRelayedLabels: a Kong that buffers sends names with underscores on with
+// hyphens, so they are labels too.
+func TestRelayedLabels(t *testing.T) {
+	for name, c := range map[string]struct {
+		labels [2]string // name and value
+		body   string
+		status int
+	}{
+		"a coding that it is not": {[2]string{"Content_Encoding", "deflate"}, chatAnswer, 502},
+		"its coding":              {[2]string{"content_encoding", "gzip"}, gz(chatAnswer), 200},
+		"a charset":               {[2]string{"Content_type", "application/json; charset=utf-7"}, chatAnswer, 502},
+		"another header":          {[2]string{"X_Encoding", "deflate"}, chatAnswer, 200},
+	} {
+		w := newWorld(t)
+		u := newUpstream(t, func(rw http.ResponseWriter, _ *http.Request, _ string) {
+			h := rw.Header()
+			h["Content-Type"] = nil
+			h[c.labels[0]] = []string{c.labels[1]}
+			_, _ = io.WriteString(rw, c.body)
+		})
+		s := &scanner{}
+		answer := do(t, w.expect(newEngine(w.Process, prisma(), strict(), s), guard.Relayed{Target: u.target()}, "POST", chatPath, strings.NewReader(chatBody)))
+		readAll(t, answer)
+		if answer.StatusCode != c.status || (len(s.seen(llm.ResponseLeg)) == 1) != (c.status == 200) {
+			t.Errorf("%s: answered %d, scanned %v", name, answer.StatusCode, s.seen(llm.ResponseLeg))
 		}
 	}
 }

@@ -139,8 +139,7 @@ func (h *answerHead) appendTo(calls []*pdk.Call) []*pdk.Call {
 	return append(calls, &h.contentType, &h.encoding)
 }
 
-// read reads the replies, and asks again by name if it has to. Of two lines of
-// codings a client may undo both, so they count as one stack. The error is
+// read reads the replies, and asks again by name if it has to. The error is
 // pdk.ErrGone, or a reply's.
 func (h *answerHead) read(p *phase, in *llm.Input) (err error) {
 	if !h.byName {
@@ -149,8 +148,7 @@ func (h *answerHead) read(p *phase, in *llm.Input) (err error) {
 			return err
 		}
 		if known {
-			in.ContentType = all.Get("Content-Type")
-			in.ContentEncoding = strings.Join(slices.Collect(all.Values("Content-Encoding")), ", ")
+			in.ContentType, in.ContentEncoding = everyLine(all, "Content-Type"), everyLine(all, "Content-Encoding")
 			return nil
 		}
 		h.byName = true
@@ -168,6 +166,16 @@ func (h *answerHead) read(p *phase, in *llm.Input) (err error) {
 	}
 	in.ContentEncoding, err = h.encoding.Text()
 	return err
+}
+
+// everyLine returns a header's value. Several lines are one that nobody reads:
+// which of two the client gets is chance if their names are written in two ways,
+// and of two lines of codings it may undo both.
+func everyLine(h pdk.Header, name string) string {
+	if h.Repeated(name) {
+		return strings.Join(slices.Collect(h.Values(name)), ", ")
+	}
+	return h.Get(name)
 }
 
 // fetchAgain asks for the request a second time, when what was known of it is

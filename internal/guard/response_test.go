@@ -101,6 +101,22 @@ func TestHeadersOfAnAnswer(t *testing.T) {
 			k.twice = map[string]string{"content-encoding": "rot13"}
 			k.answerHeader["content-encoding"] = "identity"
 		}, table: true, refused: true},
+		// Kong sends names with underscores on with hyphens.
+		"a coding with an underscore": {set: func(k *fakeKong) { k.answerHeader["content_encoding"] = "deflate" }, table: true, refused: true},
+		"the same, and it is one": {set: func(k *fakeKong) {
+			k.answer = gz(k.answer)
+			k.answerHeader["content_encoding"] = "gzip"
+		}, table: true},
+		"two ways of writing a coding": {set: func(k *fakeKong) {
+			k.answer = gz(k.answer)
+			k.answerHeader["content_encoding"] = "gzip"
+			k.answerHeader["content-encoding"] = "identity"
+		}, table: true, refused: true},
+		"two ways of writing a type": {set: func(k *fakeKong) { k.answerHeader["content_type"] = "text/html" }, table: true, refused: true},
+		"a type with an underscore": {set: func(k *fakeKong) {
+			clear(k.answerHeader)
+			k.answerHeader["content_type"] = "application/json; charset=utf-7"
+		}, table: true, refused: true},
 		"none":                         {set: func(k *fakeKong) { clear(k.answerHeader) }, table: true, byName: 2},
 		"a Kong that has them by name": {set: func(k *fakeKong) { k.oddHeaders = true }, table: true, byName: 2, again: true},
 		"the same, and a coding": {set: func(k *fakeKong) {

@@ -85,6 +85,10 @@ func TestBufferedHeaders(t *testing.T) {
 	if got := slices.Collect(h.Values("CONTENT-encoding")); !slices.Equal(got, []string{"br", "gzip", ""}) || h.Get("content-type") != "text/plain" {
 		t.Errorf("%q, %+v", got, h)
 	}
+	h, _, _ = reply(table(header("content_encoding", "br") + header("Content-Encoding", "gzip") + header("CONTENT_TYPE", "text/html"))).BufferedHeaders()
+	if got := slices.Collect(h.Values("Content-Encoding")); !slices.Equal(got, []string{"br", "gzip"}) || h.Get("Content-Type") != "text/html" {
+		t.Errorf("names with underscores: %q, %+v", got, h)
+	}
 	for name, encoded := range map[string]string{
 		"nothing":          "",
 		"nil":              "\x08\x01",

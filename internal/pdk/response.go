@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strings"
 
 	"google.golang.org/protobuf/encoding/protowire"
 )
@@ -29,12 +30,15 @@ func UpstreamStatus() Call {
 // ngx.ctx with the buffered answer (Kong.response in kong/init.lua).
 func UpstreamHeaders() Call { return NginxCtx("buffered_headers") }
 
-// BufferedHeaders decodes the reply to UpstreamHeaders: names as the upstream
-// wrote them, and every value of one that came more than once, which
-// UpstreamHeader does not show. Content-Length, which nginx has as a number, is left
-// out. known is false when the reply is no table of
-// headers, or an empty one, as one with a metatable comes: then they may be
-// elsewhere. An error is Call.Err.
+// BufferedHeaders decodes the reply to UpstreamHeaders: every value of a header
+// that came more than once, which UpstreamHeader does not show, in the order of
+// the lines if they are written alike. Names have "-" where the upstream wrote
+// "_": so does ngx.header, by which Kong sends them to the client, so that
+// Content_Encoding becomes Content-Encoding (lua-nginx-module's directive
+// lua_transform_underscores_in_response_headers; seen on Kong 3.9.1).
+// Content-Length, which nginx has as a number, is left out. known is false when
+// the reply is no table of headers, or an empty one, as one with a metatable
+// comes: then they may be elsewhere. An error is Call.Err.
 func (c *Call) BufferedHeaders() (h Header, known bool, err error) {
 	if c.Err != nil {
 		return Header{}, false, c.Err
@@ -44,6 +48,9 @@ func (c *Call) BufferedHeaders() (h Header, known bool, err error) {
 		return Header{}, false, nil
 	}
 	h, err = decodeHeaders(cur.data, true)
+	for i := range h.fields {
+		h.fields[i].name = strings.ReplaceAll(h.fields[i].name, "_", "-")
+	}
 	return h, err == nil && len(h.fields) > 0, nil
 }
 

@@ -42,8 +42,10 @@ const (
 	// then ends with the call, when Kong checks whether it may be kept.
 	lastCallTime = 100 * time.Millisecond
 	// partTime is how long Kong may take to close a connection of which we have
-	// closed our half.
+	// closed our half; busyTime is how long if it still has to answer what Tell
+	// has called for: as long as an end waits for events at most.
 	partTime = 3 * time.Second
+	busyTime = shutdownTimeout
 )
 
 func newConn(s *Server, nc net.Conn) *conn {
@@ -85,10 +87,15 @@ func (c *conn) await() error {
 
 // part closes our half of the connection. If Kong is sending a call on it, Kong
 // reads an end and makes the call once more on another connection. With both
-// halves closed Kong would fail to send, and its client would get 500.
+// halves closed Kong would fail to send, be it a call or a reply, and its client
+// would get 500.
 func (c *conn) part() {
+	patience := partTime
+	if c.unread > 0 {
+		patience = busyTime
+	}
 	half, ok := c.Conn.(interface{ CloseWrite() error })
-	if !ok || half.CloseWrite() != nil || c.SetReadDeadline(time.Now().Add(partTime)) != nil {
+	if !ok || half.CloseWrite() != nil || c.SetReadDeadline(time.Now().Add(patience)) != nil {
 		return
 	}
 	_, _ = io.Copy(io.Discard, c.Conn)

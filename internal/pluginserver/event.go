@@ -89,7 +89,8 @@ func (e *Event) exchange(calls []*pdk.Call) error {
 // Tell makes calls whose replies nobody needs. They are written together with
 // what comes next, at the latest with the end of the event, so that neither side
 // waits for the other once more. Whether Kong could carry them out is not known:
-// if it could not, it ends the exchange itself.
+// if it could not, it does what it does when a plugin server fails, which before
+// 3.8 is to go on. So they must be such that nothing depends on.
 func (e *Event) Tell(calls ...*pdk.Call) error {
 	if err := e.ready(); err != nil {
 		return err

@@ -4,10 +4,13 @@ package pluginserver_test
 
 import (
 	"context"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/kong-ai-guard/kong-ai-guard/internal/pdk"
 	"github.com/kong-ai-guard/kong-ai-guard/internal/pluginserver"
@@ -163,5 +166,57 @@ func TestTellNeedsAMethod(t *testing.T) {
 	p := connect()
 	if o := must[outcome](t)(p.event(must[int32](t)(p.start(`{}`)), "access")); !refused(o) {
 		t.Errorf("%+v", o)
+	}
+}
+
+// halfPipe is a pipe whose ends can be closed for writing alone.
+type halfPipe struct{ net.Conn }
+
+func (halfPipe) CloseWrite() error { return nil }
+
+// TestTellAndShutdown: a worker that is busy still has to say something when the
+// process goes, and must be able to: if it cannot, its client gets an error.
+func TestTellAndShutdown(t *testing.T) {
+	for name, before := range map[string]bool{"begun before the event": true, "begun after it": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var s *pluginserver.Server
+				end := func() {
+					go func() { _ = s.Shutdown(context.WithoutCancel(t.Context())) }()
+					synctest.Wait()
+				}
+				s = &pluginserver.Server{New: always(plugin{response: func(_ context.Context, e *pluginserver.Event) {
+					call := pdk.LogErr("last")
+					if err := e.Tell(&call); err != nil {
+						t.Error(err)
+					}
+					if before {
+						end()
+					}
+				}})}
+				ours, kongs := net.Pipe()
+				go s.ServeConn(halfPipe{ours})
+				p := newPeer(kongs)
+				id := must[int32](t)(p.start(`{}`))
+				if err := p.send(eventCall(id, "response")); err != nil {
+					t.Fatal(err)
+				}
+				for range 3 { // a call of two frames, and the end
+					must[[]byte](t)(p.read())
+				}
+				if _, err := p.result(); err != nil {
+					t.Fatal(err)
+				}
+				if !before {
+					end()
+				}
+				time.Sleep(8 * time.Second)
+				if _, err := p.Write(frame(nil)); err != nil {
+					t.Errorf("Kong's reply: %v", err)
+				}
+				_ = kongs.Close()
+				synctest.Wait()
+			})
+		})
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -99,5 +100,32 @@ func TestNoCallSendsAnothersBody(t *testing.T) {
 				t.Errorf("of call %s %d bytes came, %d of them not its own", mark, s.size, s.other)
 			}
 		}
+	}
+}
+
+// A body that no buffer is kept of is sent from where it lies.
+func TestLargeBodiesAreNotCopied(t *testing.T) {
+	srv := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) }))
+	defer srv.Close()
+	c, err := For(Options{Account: t.Name()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const size, times = 8 << 20, 4
+	body := append(Buffer(size), make([]byte, size)...)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for range times {
+		if _, err := c.Post(t.Context(), Request{URL: srv.URL, Body: body}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	runtime.ReadMemStats(&after)
+	if took := after.TotalAlloc - before.TotalAlloc; took > times*size/2 {
+		t.Errorf("%d calls of %d bytes took %d bytes of memory", times, size, took)
+	}
+	Recycle(body)
+	if b := Buffer(size); &b[:1][0] == &body[0] {
+		t.Error("it is kept all the same")
 	}
 }

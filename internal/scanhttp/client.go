@@ -78,7 +78,8 @@ type Request struct {
 	// Header must not change until Post has returned. Content-Type is
 	// application/json unless it says otherwise.
 	Header http.Header
-	// Body is not read any more once Post has returned. See Buffer.
+	// Body must not change until Post has returned, nor after that, but that
+	// Recycle may have it: what that keeps is not read any more.
 	Body []byte
 	// Scan is what the call is for, nil for nothing that a caller wrote.
 	Scan *Scan

@@ -223,8 +223,11 @@ func (c *Client) roundTrip(ctx context.Context, t *target, header http.Header, b
 	}
 	// The transport may be reading still when the answer is there. It writes head
 	// and body together only if it knows the body's type, so the body is not one
-	// that could be taken back from it.
-	body = bytes.Clone(body)
+	// that could be taken back from it. What nobody uses again is not copied:
+	// hundreds of calls of megabytes would take twice the memory.
+	if cap(body) <= mostBuffer {
+		body = bytes.Clone(body)
+	}
 	req := (&http.Request{
 		Method: http.MethodPost, URL: t.url, Host: t.url.Host, Header: header,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,

@@ -8,6 +8,7 @@ package kong_test
 import (
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -246,12 +247,21 @@ func open(t *testing.T, workers int) *house {
 	return h
 }
 
-// codes answers with as many lines of Content-Encoding as the prompt has words.
-// The first means nothing, the second what nobody knows.
+// codes answers in plain text with the fields that the prompt names, a=b;c=d, of
+// which "none" stands for none at all.
 func codes(w http.ResponseWriter, r *http.Request) {
 	b, _ := io.ReadAll(r.Body)
+	var asked struct{ Messages []struct{ Content string } }
+	if json.Unmarshal(b, &asked) != nil || len(asked.Messages) != 1 {
+		http.Error(w, "not asked", http.StatusBadRequest)
+		return
+	}
 	w.Header().Set("Content-Type", "application/json")
-	w.Header()["Content-Encoding"] = []string{"identity", "rot13"}[:strings.Count(string(b), "word")]
+	for field := range strings.SplitSeq(asked.Messages[0].Content, ";") {
+		if name, value, ok := strings.Cut(field, "="); ok {
+			w.Header()[name] = append(w.Header()[name], value)
+		}
+	}
 	_, _ = io.WriteString(w, `{"id":"chatcmpl-1","object":"chat.completion","created":1760000000,"model":"gpt-4o","choices":[{"index":0,"message":{"role":"assistant","content":"said"},"finish_reason":"stop"}]}`)
 }
 

@@ -86,6 +86,9 @@ func (x *exchange) proxy(w http.ResponseWriter, run func(phase string) error) {
 		x.upHeader.Del(name)
 	}
 	for name, values := range x.upHeader {
+		if x.buffered { // ngx.header does so (seen)
+			name = http.CanonicalHeaderKey(strings.ReplaceAll(name, "_", "-"))
+		}
 		x.answerHeader[name] = values
 	}
 	x.answerHeader.Set("Via", "1.1 kong/3.9.1")
