@@ -6,8 +6,10 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -92,12 +94,34 @@ func (b *book) record(line []byte) {
 	b.touch(r.RequestID)
 }
 
-// follow reads the audit log until it is closed.
+// follow reads the audit log until it is closed. While nobody reads it, plugins
+// drop what they would write: so nothing else ends it.
 func (b *book) follow(log io.Reader) {
-	lines := bufio.NewScanner(log) // a line is shorter than 4,096 bytes
-	for lines.Scan() {
-		b.record(lines.Bytes())
+	lines := bufio.NewReader(log) // of 4,096 bytes, as long as lines may be
+	for {
+		line, more, err := lines.ReadLine()
+		if err != nil {
+			return
+		}
+		if !more {
+			b.recordSafely(line)
+			continue
+		}
+		for more && err == nil { // no plugin wrote that
+			_, more, err = lines.ReadLine()
+		}
 	}
+}
+
+// recordSafely takes a line, or leaves it: a mistake of the page's must not end
+// the gateway.
+func (b *book) recordSafely(line []byte) {
+	defer func() {
+		if v := recover(); v != nil {
+			fmt.Fprintf(os.Stderr, "sandbox: a line of the audit log could not be taken: %v\n", v)
+		}
+	}()
+	b.record(line)
 }
 
 // keep has what a stand-in gets and answers noted.

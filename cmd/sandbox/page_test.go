@@ -503,6 +503,80 @@ func TestPageHasNoAssetsOfOthers(t *testing.T) {
 	}
 }
 
+// TestShownIsNoLongerThanItNeedsToBe: a body that is nested without end is not
+// blown up.
+func TestShownIsNoLongerThanItNeedsToBe(t *testing.T) {
+	deep := strings.Repeat("[", maxKept/2) + strings.Repeat("]", maxKept/2)
+	texts := `{"a":"` + strings.Repeat("[{", 100) + `"}`
+	closers := strings.Repeat("]", 200) + deep
+	for _, body := range []string{deep, closers, texts, `[` + strings.Repeat(`{"a":`, 2000) + `1` + strings.Repeat(`}`, 2000) + `]`} {
+		if got := shown([]byte(body), false); len(got) > maxIndent*len(body) {
+			t.Errorf("%.20s...: %d bytes became %d", body, len(body), len(got))
+		}
+	}
+	if got := shown([]byte(`{"a":[{"b":1}]}`), false); !strings.Contains(got, "\n      \"b\": 1\n") {
+		t.Errorf("%s is not indented", got)
+	}
+}
+
+// TestSwitchesAreFree: what is asked and waits does not keep the page from
+// turning the switch that it waits for.
+func TestSwitchesAreFree(t *testing.T) {
+	s := started(t)
+	submit(t, s, "/set", url.Values{"name": {"llm/options"}, "to": {"hold=true"}})
+	t.Cleanup(func() { s.llm.Hold(false) })
+	over := make(chan int, maxAsking)
+	for range maxAsking {
+		go func() {
+			res, err := http.PostForm("http://"+s.at.control+"/ask", url.Values{"prompt": {harmless}, "route": {"/your-route"}, "format": {"chat"}, "stream": {"on"}})
+			if err != nil {
+				over <- 0
+				return
+			}
+			_, _ = io.Copy(io.Discard, res.Body)
+			res.Body.Close()
+			over <- res.StatusCode
+		}()
+	}
+	for end := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+		code, body := submit(t, s, "/ask", url.Values{})
+		if code == http.StatusServiceUnavailable {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("one more is asked: %d %s", code, body)
+		}
+	}
+	if code, body := submit(t, s, "/set", url.Values{"name": {"llm/options"}, "to": {""}}); code != http.StatusOK {
+		t.Errorf("the switch cannot be turned: %d %s", code, body)
+	}
+	for range maxAsking {
+		if code := <-over; code != http.StatusOK {
+			t.Errorf("what waited ended with %d", code)
+		}
+	}
+}
+
+// TestAuditLogIsReadOn: a line that no plugin writes does not end the reading,
+// and neither does one that cannot be taken.
+func TestAuditLogIsReadOn(t *testing.T) {
+	var b book
+	b.exchange(kongtest.Exchange{RequestID: "1"})
+	line := `{"request_id":"1","leg":"request","plugin":"noma-runtime-protection","action":"allow"}` + "\n"
+	b.follow(strings.NewReader(line + strings.Repeat("x", 1<<20) + "\n" + `{"request_id":7}` + "\n\n" + line))
+	if n := len(b.records["1"]); n != 2 {
+		t.Errorf("%d records", n)
+	}
+	b.follow(strings.NewReader(line)) // without an end
+	if n := len(b.records["1"]); n != 3 {
+		t.Errorf("%d records", n)
+	}
+	broken := book{latest: make([]string, maxCalls), records: nil}
+	broken.calls = []*call{nil}
+	broken.entries = []*entry{nil} // what is never there makes record panic
+	broken.follow(strings.NewReader(line + line))
+}
+
 // FuzzShown: whatever comes from clients, services and models can be shown.
 func FuzzShown(f *testing.F) {
 	for _, seed := range []string{

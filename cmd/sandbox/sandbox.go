@@ -17,6 +17,7 @@ import (
 
 	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/fakellm"
 	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/kongtest"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/switches"
 )
 
 // configuredModel is where the configuration file has the model. Services at
@@ -69,9 +70,10 @@ type sandbox struct {
 	keys  map[string]string // of consumers, by name
 	audit *auditLog
 
-	mu     sync.Mutex
-	shown  map[string]bool   // the relayed routes whose first exchanges are over
-	turned map[string]string // what the switches are turned to
+	panel *switches.Panel
+
+	mu    sync.Mutex
+	shown map[string]bool // the relayed routes whose first exchanges are over
 }
 
 // start starts everything. What it returns has to be closed, also after an
@@ -79,12 +81,17 @@ type sandbox struct {
 func start(o options, log *logWriter) (*sandbox, error) {
 	s := &sandbox{
 		llm: fakellm.New(fakellm.Options{}), at: addresses{plugins: map[string]*place{}},
-		shown: map[string]bool{}, turned: map[string]string{},
+		shown: map[string]bool{},
 	}
 	var err error
 	if s.services, err = newServices(); err != nil {
 		return s, err
 	}
+	var behind []*switches.Service
+	for _, service := range s.services {
+		behind = append(behind, service.Service)
+	}
+	s.panel = switches.NewPanel(s.llm, behind, s.useAgain)
 	declarative, err := kongtest.LoadFile(o.config)
 	if err != nil {
 		return s, err
@@ -103,7 +110,7 @@ func start(o options, log *logWriter) (*sandbox, error) {
 		listen := o.listen.plugins[service.plugin]
 		at := &place{metrics: listen.metrics}
 		s.at.plugins[service.plugin] = at
-		parts = append(parts, part{service.word, listen.service, s.book.keep(service.word, service.off), &at.service})
+		parts = append(parts, part{service.word, listen.service, s.book.keep(service.word, service.gate), &at.service})
 	}
 	parts = append(parts, part{"control", o.listen.control, s.control(), &s.at.control})
 	for _, part := range parts {
