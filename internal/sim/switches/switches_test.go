@@ -153,3 +153,53 @@ func TestRequestsAreShown(t *testing.T) {
 		t.Errorf("%d lines: %s", len(lines), body)
 	}
 }
+
+// TestLittleIsKept: however large what they get is, the stand-ins remember the
+// latest of it.
+func TestLittleIsKept(t *testing.T) {
+	const most = 64 << 20
+	body := strings.Repeat("x", 1_900_000) // AIRS takes no more
+	model, airs, noma := fakellm.New(fakellm.Options{}), fakeairs.New(fakeairs.Options{}), fakenoma.New(fakenoma.Options{})
+	kept := map[string]func() []int{
+		"model": func() (sizes []int) {
+			for _, r := range model.Requests() {
+				sizes = append(sizes, len(r.Body))
+			}
+			return sizes
+		},
+		"AIRS": func() (sizes []int) {
+			for _, r := range airs.Requests() {
+				sizes = append(sizes, len(r.Body))
+			}
+			return sizes
+		},
+		"Noma": func() (sizes []int) {
+			for _, r := range noma.Requests("") {
+				sizes = append(sizes, len(r.Body))
+			}
+			return sizes
+		},
+	}
+	for name, of := range map[string]http.Handler{"model": model, "AIRS": airs, "Noma": noma} {
+		send := func(body string) {
+			of.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, "/x", strings.NewReader(body)))
+		}
+		for range most/len(body) + 5 {
+			send(body)
+		}
+		send("the last")
+		total, sizes := 0, kept[name]()
+		for _, size := range sizes {
+			total += size
+		}
+		if total > most || total < most/2 || sizes[len(sizes)-1] != len("the last") {
+			t.Errorf("%s remembers %d bytes of %d requests", name, total, len(sizes))
+		}
+		for range 1100 {
+			send("short")
+		}
+		if n := len(kept[name]()); n != 1000 {
+			t.Errorf("%s remembers %d short requests", name, n)
+		}
+	}
+}
