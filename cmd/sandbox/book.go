@@ -37,7 +37,7 @@ const (
 type call struct {
 	to         string // the word for a service, or model
 	path       string
-	ids        []string // Kong's id of the exchange, or ids that lead to it
+	ids        []string // Kong's id of the exchange
 	began      time.Time
 	took       time.Duration
 	over       bool
@@ -151,36 +151,24 @@ type failing struct{ err error }
 
 func (f failing) Read([]byte) (int, error) { return 0, f.err }
 
-// idsOf finds what tells which exchange a call was made for. The model gets
-// Kong's id as a header. The services get it in what they are asked; Noma gets
-// the id of the model's answer instead where it has one.
-func idsOf(word string, r *http.Request, body []byte) (ids []string) {
-	if word == theModel {
+// idsOf finds what tells which exchange a call was made for: Kong's id, which
+// the model and Noma get as a header and AIRS in what it is asked. Other ids in a
+// scan may be of clients' making.
+func idsOf(word string, r *http.Request, body []byte) []string {
+	switch word {
+	case theModel:
 		return r.Header.Values("X-Kong-Request-Id")
+	case "noma":
+		return r.Header.Values("X-Noma-Request-ID")
 	}
-	for _, path := range [...]string{"transaction_id", "x-noma-context.requestId", "x-noma-context.sessionId"} {
-		if id := gjson.GetBytes(body, path).Str; id != "" && !slices.Contains(ids, id) {
-			ids = append(ids, id)
-		}
+	if id := gjson.GetBytes(body, "transaction_id").Str; id != "" {
+		return []string{id}
 	}
-	return ids
+	return nil
 }
 
-// of reports whether a call was made for an exchange, of whose calls to the
-// model some are known.
-func (c *call) of(id string, known []*call) bool {
-	if slices.Contains(c.ids, id) {
-		return true
-	}
-	for _, asked := range known {
-		for _, id := range c.ids {
-			if asked.to == theModel && c.to != theModel && bytes.Contains(asked.answer, []byte(`"`+id+`"`)) {
-				return true
-			}
-		}
-	}
-	return false
-}
+// of reports whether a call was made for an exchange.
+func (c *call) of(id string) bool { return slices.Contains(c.ids, id) }
 
 // A keeping writer keeps the beginning of an answer.
 type keeping struct {

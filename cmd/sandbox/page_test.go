@@ -503,6 +503,68 @@ func TestPageHasNoAssetsOfOthers(t *testing.T) {
 	}
 }
 
+// TestPageKeepsExchangesApart: scans are shown where they belong, also those of
+// exchanges that say the same at once, are of one session, or name another one's
+// id as theirs.
+func TestPageKeepsExchangesApart(t *testing.T) {
+	s := started(t)
+	post := func(path, session, body string) string {
+		t.Helper()
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+s.at.gateway+path, strings.NewReader(body))
+		if err != nil {
+			t.Error(err)
+			return ""
+		}
+		req.Header.Set("Content-Type", "application/json")
+		req.Header.Set("X-Kong-Request-Id", strings.Repeat("0", 32))
+		req.Header.Set("X-Noma-Request-ID", strings.Repeat("0", 32))
+		req.Header.Set("Mcp-Session-Id", session)
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Error(err)
+			return ""
+		}
+		defer res.Body.Close()
+		if _, err := io.Copy(io.Discard, res.Body); err != nil || res.StatusCode != http.StatusOK {
+			t.Errorf("%s %s: status %d, %v", path, body, res.StatusCode, err)
+		}
+		return res.Header.Get("X-Kong-Request-Id")
+	}
+	says := func(text string) string { return strings.Replace(chat, "What is 2+2?", text, 1) }
+	const path = "/models/v1/chat/completions"
+	texts := map[string]string{} // by the exchange
+	for _, text := range []string{"the first one", "the second one"} {
+		texts[post(path, "one-session", says(text))] = text
+	}
+	for id := range texts {
+		texts[post(path, id, says("a stranger"))] = "a stranger"
+		break
+	}
+	same := make(chan string)
+	for range 8 {
+		go func() { same <- post(path, "another-session", chat) }()
+	}
+	for range 8 {
+		texts[<-same] = harmless
+	}
+	for id, text := range texts {
+		v := seenOn(t, s, id, func(v view) bool { return len(v.with("Noma")) == 2 && len(v.with("Prisma AIRS")) == 2 })
+		for _, m := range v.Moments {
+			if m.Kind == "guard" && len(m.Scans) != 1 || strings.HasSuffix(m.Title, "prompt") && !m.holds(text) {
+				t.Errorf("%s: %s has %d scans: %+v", text, m.Title, len(m.Scans), m.Scans)
+			}
+			for _, other := range []string{"the first one", "the second one", "a stranger"} {
+				if other != text && m.holds(other) {
+					t.Errorf("%s: %s shows %q", text, m.Title, other)
+				}
+			}
+		}
+		if n := len(v.with("The model got")); n != 1 {
+			t.Errorf("%s: the model got it %d times", text, n)
+		}
+	}
+}
+
 // TestShownIsNoLongerThanItNeedsToBe: a body that is nested without end is not
 // blown up.
 func TestShownIsNoLongerThanItNeedsToBe(t *testing.T) {

@@ -83,7 +83,7 @@ func (b *book) view(e *entry) view {
 	}
 	var mine []*call
 	for _, c := range b.calls {
-		if c.of(e.RequestID, mine) {
+		if c.of(e.RequestID) {
 			mine = append(mine, c)
 		}
 	}
