@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -307,6 +308,24 @@ func TestCompose(t *testing.T) {
 		t.Errorf("the probe looks at %v, the stand-ins listen at %v", fakes.Healthcheck.Test, fakes.Command)
 	}
 
+	// The switches are reached from this machine, and from nowhere else.
+	_, port, err := net.SplitHostPort(flagValue(fakes.Command, "-control"))
+	if err != nil || !slices.Contains(kong.Ports, "127.0.0.1:"+port+":"+port) {
+		t.Errorf("the switches are at port %s, published are %v: %v", port, kong.Ports, err)
+	}
+	for _, published := range kong.Ports {
+		if !strings.HasPrefix(published, "127.0.0.1:") {
+			t.Errorf("%s is published beyond this machine", published)
+		}
+	}
+	page, err := os.ReadFile(filepath.Join(root, "docs", "sandbox.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(string(page), "http://localhost:"+port+"/"); n < 5 {
+		t.Errorf("sandbox.md has %d switches at port %s", n, port)
+	}
+
 	// The configuration is mounted where Kong reads it, and is ours.
 	source, target, _ := strings.Cut(kong.Volumes[0], ":")
 	if target != kong.Environment["KONG_DECLARATIVE_CONFIG"]+":ro" {
@@ -370,6 +389,21 @@ func TestComposedPartsWorkTogether(t *testing.T) {
 	if err := gateway.Start(); err != nil {
 		t.Fatal(err)
 	}
+	turn := func(method, path string) {
+		t.Helper()
+		req, err := http.NewRequestWithContext(t.Context(), method, moved("http://"+flagValue(c.Services["fakes"].Command, "-control")+path), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if res.StatusCode != http.StatusNoContent {
+			t.Fatalf("%s %s: status %d", method, path, res.StatusCode)
+		}
+	}
 	for _, r := range []struct {
 		path, prompt string
 		status       int
@@ -391,13 +425,23 @@ func TestComposedPartsWorkTogether(t *testing.T) {
 			t.Errorf("%s %q: status %d, want %d: %s %v", r.path, r.prompt, res.StatusCode, r.status, answer, err)
 		}
 	}
+	turn(http.MethodPost, "/airs/fault?down=true")
+	res, err := http.Post(gateway.URL()+"/your-route", "application/json", strings.NewReader(`{"model":"gpt-3.5-turbo","messages":[{"role":"user","content":"What is 2+2?"}]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	if res.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("while Prisma AIRS is down: status %d", res.StatusCode)
+	}
+	turn(http.MethodDelete, "/airs/fault")
 }
 
 // startFakes starts the stand-ins on free ports. It returns a function that maps
 // a URL of the compose file to where it is now.
 func startFakes(t *testing.T, fakes string, command []string) (moved func(string) string) {
 	t.Helper()
-	cmd := exec.Command(fakes, "-llm", "127.0.0.1:0", "-airs", "127.0.0.1:0", "-noma", "127.0.0.1:0")
+	cmd := exec.Command(fakes, "-llm", "127.0.0.1:0", "-airs", "127.0.0.1:0", "-noma", "127.0.0.1:0", "-control", "127.0.0.1:0")
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -411,7 +455,7 @@ func startFakes(t *testing.T, fakes string, command []string) (moved func(string
 			t.Error(err)
 		}
 	})
-	flags := map[string]string{"model": "-llm", "Prisma AIRS": "-airs", "Noma": "-noma"}
+	flags := map[string]string{"model": "-llm", "Prisma AIRS": "-airs", "Noma": "-noma", "switches": "-control"}
 	at := map[string]string{}
 	for lines := bufio.NewScanner(out); len(at) < len(flags) && lines.Scan(); {
 		name, address, _ := strings.Cut(lines.Text(), " (stand-in) at http://")

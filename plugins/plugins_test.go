@@ -89,6 +89,7 @@ func TestNobodyForgetsOne(t *testing.T) {
 		}
 		for _, place := range []struct{ file, has string }{
 			{"cmd/fakes/main.go", `"github.com/kong-ai-guard/kong-ai-guard/internal/sim/fake` + directory(p) + `"`},
+			{"internal/sim/switches/" + directory(p) + ".go", `"github.com/kong-ai-guard/kong-ai-guard/internal/sim/fake` + directory(p) + `"`},
 			{"Makefile", `(?m)^PLUGINS := .*\./cmd/` + name + `( |$)`},
 			{"internal/diagnose/neighbours.go", `"` + name + `": +\{` + priority + `, scansToo\}`},
 			{"cmd/sandbox/vendors.go", `"` + name + `"`},

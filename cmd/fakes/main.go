@@ -2,7 +2,8 @@
 
 // Command fakes serves stand-ins for both scan services and for the model, for
 // trying the plugins out behind a real Kong. They answer by the same rules as
-// the sandbox's and know the customers that docker/compose.yaml names.
+// the sandbox's, have the same switches, and know the customers that
+// docker/compose.yaml names.
 package main
 
 import (
@@ -13,6 +14,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"os/signal"
 	"syscall"
@@ -21,6 +23,7 @@ import (
 	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/fakeairs"
 	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/fakellm"
 	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/fakenoma"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/switches"
 )
 
 // probeTime is how long a stand-in has to accept a connection.
@@ -33,7 +36,7 @@ func main() {
 	os.Exit(code)
 }
 
-// A fake is a stand-in and where it listens.
+// A fake is a stand-in, or their switches, and where it listens.
 type fake struct {
 	name, address string
 	handler       http.Handler
@@ -48,6 +51,7 @@ func run(stop context.Context, args []string, stdout, stderr io.Writer) int {
 	pause := flags.Duration("pause", 0, "how long the model's streams wait before each word")
 	airs := flags.String("airs", "127.0.0.1:8004", "`address` of Prisma AIRS")
 	noma := flags.String("noma", "127.0.0.1:8005", "`address` of Noma")
+	control := flags.String("control", "127.0.0.1:8006", "`address` of the switches for them")
 	airsKey := flags.String("airs-key", "sandbox-airs-key", "`key` that Prisma AIRS takes")
 	airsProfile := flags.String("airs-profile", "demo-profile", "`name` of the profile that Prisma AIRS has")
 	nomaID := flags.String("noma-client-id", "sandbox-client", "client `id` that Noma takes")
@@ -63,11 +67,22 @@ func run(stop context.Context, args []string, stdout, stderr io.Writer) int {
 		return 2
 	}
 	model := fakellm.New(fakellm.Options{})
-	model.Pause(*pause)
+	airsService := switches.AIRS(fakeairs.Options{Keys: []string{*airsKey}, Profiles: []string{*airsProfile}})
+	nomaService := switches.Noma(fakenoma.Options{ClientID: *nomaID, ClientSecret: *nomaSecret})
+	panel := switches.NewPanel(model, []*switches.Service{airsService, nomaService}, nil)
+	if *pause != 0 {
+		if err := panel.Turn(stop, "llm/options", url.Values{"pause": {pause.String()}}); err != nil {
+			fmt.Fprintln(stderr, "fakes:", err)
+			return 2
+		}
+	}
+	turned := http.NewServeMux()
+	panel.Register(turned)
 	fakes := []fake{
 		{"model", *llm, model},
-		{"Prisma AIRS", *airs, fakeairs.New(fakeairs.Options{Keys: []string{*airsKey}, Profiles: []string{*airsProfile}})},
-		{"Noma", *noma, fakenoma.New(fakenoma.Options{ClientID: *nomaID, ClientSecret: *nomaSecret})},
+		{"Prisma AIRS", *airs, airsService},
+		{"Noma", *noma, nomaService},
+		{"switches", *control, switches.OnlyFromHere(turned)},
 	}
 	do := serve
 	if *probe {

@@ -21,18 +21,18 @@ func TestFakesServeUntilStopped(t *testing.T) {
 	var stderr bytes.Buffer
 	code := make(chan int, 1)
 	go func() {
-		code <- run(stop, []string{"-llm", "127.0.0.1:0", "-airs", "127.0.0.1:0", "-noma", "127.0.0.1:0", "-pause", "1ms"}, in, &stderr)
+		code <- run(stop, []string{"-llm", "127.0.0.1:0", "-airs", "127.0.0.1:0", "-noma", "127.0.0.1:0", "-control", "127.0.0.1:0", "-pause", "1ms"}, in, &stderr)
 		in.Close()
 	}()
 	at := map[string]string{}
-	for lines := bufio.NewScanner(out); len(at) < 3 && lines.Scan(); {
+	for lines := bufio.NewScanner(out); len(at) < 4 && lines.Scan(); {
 		m := regexp.MustCompile(`^(.*) \(stand-in\) at http://(\S+)$`).FindStringSubmatch(lines.Text())
 		if m == nil {
 			t.Fatalf("unexpected line %q", lines.Text())
 		}
 		at[m[1]] = m[2]
 	}
-	if len(at) < 3 {
+	if len(at) < 4 {
 		t.Fatalf("only %v started: %s", at, &stderr)
 	}
 	post := func(url, key, body string) int {
@@ -63,7 +63,42 @@ func TestFakesServeUntilStopped(t *testing.T) {
 			t.Errorf("%s: status %d, want %d", c.name, got, c.status)
 		}
 	}
-	probe := []string{"-probe", "-llm", at["model"], "-airs", at["Prisma AIRS"], "-noma", at["Noma"]}
+	turn := func(method, path, host string) int {
+		t.Helper()
+		req, err := http.NewRequest(method, "http://"+at["switches"]+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Host = host
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		return res.StatusCode
+	}
+	for _, c := range []struct {
+		method, path, host string
+		status, scan       int // what the switch answers, and then a scan
+	}{
+		{"POST", "/airs/fault?status=500", "", 204, 500},
+		{"POST", "/airs/fault?status=500", "evil.example", 421, 500},
+		{"DELETE", "/airs/fault", "localhost", 204, 200},
+		{"POST", "/airs/options?api_key=rotated", "", 204, 403},
+		{"DELETE", "/airs/options", "", 204, 200},
+		{"POST", "/noma/fault?down=true", "", 204, 200},
+		{"POST", "/llm/options?pause=2ms", "", 204, 200},
+		{"GET", "/llm/requests", "", 200, 200},
+		{"GET", "/", "", 404, 200},
+	} {
+		if got := turn(c.method, c.path, c.host); got != c.status {
+			t.Errorf("%s %s: status %d, want %d", c.method, c.path, got, c.status)
+		}
+		if got := post("http://"+at["Prisma AIRS"]+"/v1/scan/sync/request", "sandbox-airs-key", scan); got != c.scan {
+			t.Errorf("a scan after %s %s: status %d, want %d", c.method, c.path, got, c.scan)
+		}
+	}
+	probe := []string{"-probe", "-llm", at["model"], "-airs", at["Prisma AIRS"], "-noma", at["Noma"], "-control", at["switches"]}
 	if got := run(stop, probe, io.Discard, &stderr); got != 0 {
 		t.Errorf("the probe ended with %d: %s", got, &stderr)
 	}
@@ -87,6 +122,8 @@ func TestFakesRefuseWhatTheyCannotDo(t *testing.T) {
 		code int
 	}{
 		{[]string{"-llm", "127.0.0.1:0", "-airs", taken.Addr().String()}, 1},
+		{[]string{"-llm", "127.0.0.1:0", "-airs", "127.0.0.1:0", "-noma", "127.0.0.1:0", "-control", taken.Addr().String()}, 1},
+		{[]string{"-pause", "-1s"}, 2},
 		{[]string{"-nonsense"}, 2},
 		{[]string{"-pause", "long"}, 2},
 		{[]string{"more"}, 2},

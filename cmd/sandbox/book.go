@@ -6,8 +6,10 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -35,7 +37,7 @@ const (
 type call struct {
 	to         string // the word for a service, or model
 	path       string
-	ids        []string // Kong's id of the exchange, or ids that lead to it
+	ids        []string // Kong's id of the exchange
 	began      time.Time
 	took       time.Duration
 	over       bool
@@ -92,12 +94,34 @@ func (b *book) record(line []byte) {
 	b.touch(r.RequestID)
 }
 
-// follow reads the audit log until it is closed.
+// follow reads the audit log until it is closed. While nobody reads it, plugins
+// drop what they would write: so nothing else ends it.
 func (b *book) follow(log io.Reader) {
-	lines := bufio.NewScanner(log) // a line is shorter than 4,096 bytes
-	for lines.Scan() {
-		b.record(lines.Bytes())
+	lines := bufio.NewReader(log) // of 4,096 bytes, as long as lines may be
+	for {
+		line, more, err := lines.ReadLine()
+		if err != nil {
+			return
+		}
+		if !more {
+			b.recordSafely(line)
+			continue
+		}
+		for more && err == nil { // no plugin wrote that
+			_, more, err = lines.ReadLine()
+		}
 	}
+}
+
+// recordSafely takes a line, or leaves it: a mistake of the page's must not end
+// the gateway.
+func (b *book) recordSafely(line []byte) {
+	defer func() {
+		if v := recover(); v != nil {
+			fmt.Fprintf(os.Stderr, "sandbox: a line of the audit log could not be taken: %v\n", v)
+		}
+	}()
+	b.record(line)
 }
 
 // keep has what a stand-in gets and answers noted.
@@ -127,36 +151,24 @@ type failing struct{ err error }
 
 func (f failing) Read([]byte) (int, error) { return 0, f.err }
 
-// idsOf finds what tells which exchange a call was made for. The model gets
-// Kong's id as a header. The services get it in what they are asked; Noma gets
-// the id of the model's answer instead where it has one.
-func idsOf(word string, r *http.Request, body []byte) (ids []string) {
-	if word == theModel {
+// idsOf finds what tells which exchange a call was made for: Kong's id, which
+// the model and Noma get as a header and AIRS in what it is asked. Other ids in a
+// scan may be of clients' making.
+func idsOf(word string, r *http.Request, body []byte) []string {
+	switch word {
+	case theModel:
 		return r.Header.Values("X-Kong-Request-Id")
+	case "noma":
+		return r.Header.Values("X-Noma-Request-ID")
 	}
-	for _, path := range [...]string{"transaction_id", "x-noma-context.requestId", "x-noma-context.sessionId"} {
-		if id := gjson.GetBytes(body, path).Str; id != "" && !slices.Contains(ids, id) {
-			ids = append(ids, id)
-		}
+	if id := gjson.GetBytes(body, "transaction_id").Str; id != "" {
+		return []string{id}
 	}
-	return ids
+	return nil
 }
 
-// of reports whether a call was made for an exchange, of whose calls to the
-// model some are known.
-func (c *call) of(id string, known []*call) bool {
-	if slices.Contains(c.ids, id) {
-		return true
-	}
-	for _, asked := range known {
-		for _, id := range c.ids {
-			if asked.to == theModel && c.to != theModel && bytes.Contains(asked.answer, []byte(`"`+id+`"`)) {
-				return true
-			}
-		}
-	}
-	return false
-}
+// of reports whether a call was made for an exchange.
+func (c *call) of(id string) bool { return slices.Contains(c.ids, id) }
 
 // A keeping writer keeps the beginning of an answer.
 type keeping struct {

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/tidwall/gjson"
+
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/switches"
 )
 
 // A step is one scene of the demonstration.
@@ -127,12 +129,12 @@ func (s *sandbox) steps() []step {
 				if err := s.prove(ctx, "/relay-beside"); err != nil {
 					return err
 				}
-				s.of(prisma).off.wait.Store(&waits{until: func() bool { return len(s.llm.Requests()) > 0 }})
+				s.of(prisma).gate.wait.Store(&waits{until: func() bool { return len(s.llm.Requests()) > 0 }})
 				return nil
 			},
 			route: "/relay-beside", prompt: malicious, status: 403, says: "Request blocked by security policy", hides: "You said", modelCalls: 1,
 			also: func(context.Context, *answer) (string, error) {
-				if s.of(prisma).off.wait.Swap(nil).inVain.Load() {
+				if s.of(prisma).gate.wait.Swap(nil).inVain.Load() {
 					return "", errors.New("the model was not asked while the prompt was scanned")
 				}
 				return "Prisma AIRS got the prompt after the model", nil
@@ -140,7 +142,7 @@ func (s *sandbox) steps() []step {
 		},
 		{
 			title:   "Prisma AIRS is down: no verdict, so nothing passes",
-			prepare: func(context.Context) error { return s.of(prisma).fail(fault{down: true}) },
+			prepare: func(context.Context) error { return s.of(prisma).Fail(switches.Fault{Down: true}) },
 			route:   "/your-route", prompt: harmless, status: 503, says: "scan_unavailable",
 			also: func(_ context.Context, a *answer) (string, error) {
 				after := a.header.Get("Retry-After")
@@ -300,7 +302,7 @@ func (s *sandbox) ask(ctx context.Context, st *step, w io.Writer) (*answer, erro
 // airsScanned checks how many scans Prisma AIRS got in all.
 func (s *sandbox) airsScanned(want int) func(context.Context, *answer) (string, error) {
 	return func(context.Context, *answer) (string, error) {
-		all := s.of(prisma).saw()
+		all := s.of(prisma).Saw()
 		if len(all) != want {
 			return "", fmt.Errorf("there were %d scans by Prisma AIRS, not %d", len(all), want)
 		}
@@ -311,7 +313,7 @@ func (s *sandbox) airsScanned(want int) func(context.Context, *answer) (string, 
 // judgedWhole checks that the last scan by Prisma AIRS was of a whole answer.
 func (s *sandbox) judgedWhole(text string) func(context.Context, *answer) (string, error) {
 	return func(context.Context, *answer) (string, error) {
-		all := s.of(prisma).saw()
+		all := s.of(prisma).Saw()
 		if len(all) == 0 || gjson.GetBytes(all[len(all)-1].Body, "contents.0.response").String() != text {
 			return "", errors.New("the last scan was not of the whole answer")
 		}
@@ -322,7 +324,7 @@ func (s *sandbox) judgedWhole(text string) func(context.Context, *answer) (strin
 // application checks what the last scan was reported to Noma as.
 func (s *sandbox) application(want string) func(context.Context, *answer) (string, error) {
 	return func(context.Context, *answer) (string, error) {
-		all := s.of(noma).saw()
+		all := s.of(noma).Saw()
 		if len(all) == 0 {
 			return "", errors.New("no scan came to Noma")
 		}

@@ -8,13 +8,10 @@ import (
 	"encoding/json"
 	"errors"
 	"html/template"
-	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 )
 
@@ -31,39 +28,9 @@ const (
 	// maxForm bounds a form, in bytes: a prompt may be three times as long when
 	// it is encoded.
 	maxForm = 3*maxPrompt + 4096
-	// maxAsking bounds the forms that are being answered.
+	// maxAsking bounds the forms of a kind that are being answered.
 	maxAsking = 16
 )
-
-// onlyFromHere keeps pages of other origins from reading the sandbox and from
-// turning its switches, also such whose name is led to this machine once they are
-// loaded: an address needs no name, and localhost is nobody else's.
-func onlyFromHere(next http.Handler) http.Handler {
-	next = http.NewCrossOriginProtection().Handler(next)
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		for name, value := range map[string]string{
-			"Content-Security-Policy": pagePolicy, "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer",
-			"Cross-Origin-Resource-Policy": "same-origin", "Cross-Origin-Opener-Policy": "same-origin", "Cache-Control": "no-store",
-		} {
-			w.Header().Set(name, value)
-		}
-		if !plainHost(r.Host) {
-			http.Error(w, "Ask for http://localhost or an address: names could lead anywhere.", http.StatusMisdirectedRequest)
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
-}
-
-// plainHost reports whether a Host header is an address or localhost.
-func plainHost(host string) bool {
-	name := host
-	if h, _, err := net.SplitHostPort(host); err == nil {
-		name = h
-	}
-	_, err := netip.ParseAddr(strings.Trim(name, "[]"))
-	return err == nil || strings.EqualFold(name, "localhost")
-}
 
 // A choice is one of a switch.
 type choice struct{ To, Says string }
@@ -97,10 +64,8 @@ var (
 )
 
 func (s *sandbox) settings() (all []setting) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	add := func(name, title string, choices []choice) {
-		now := s.turned[name]
+		now := s.panel.Now(name)
 		if !slices.ContainsFunc(choices, func(c choice) bool { return c.To == now }) {
 			choices = append(slices.Clip(choices), choice{now, now})
 		}
@@ -180,12 +145,13 @@ func (s *sandbox) page(mux *http.ServeMux) {
 	}
 	mux.HandleFunc("GET /favicon.ico", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
 	mux.HandleFunc("GET /state", s.tellState)
-	asking := make(chan struct{}, maxAsking)
-	form := func(pattern string, do func(http.ResponseWriter, *http.Request)) {
+	// What is asked may wait for a switch, which therefore has room of its own.
+	asking, turning := make(chan struct{}, maxAsking), make(chan struct{}, maxAsking)
+	form := func(pattern string, room chan struct{}, do func(http.ResponseWriter, *http.Request)) {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 			select {
-			case asking <- struct{}{}:
-				defer func() { <-asking }()
+			case room <- struct{}{}:
+				defer func() { <-room }()
 			default:
 				http.Error(w, "too much is being asked at once", http.StatusServiceUnavailable)
 				return
@@ -198,9 +164,9 @@ func (s *sandbox) page(mux *http.ServeMux) {
 			do(w, r)
 		})
 	}
-	form("POST /{$}", s.askAndShow)
-	form("POST /ask", s.askAndTell)
-	form("POST /set", s.setAndShow)
+	form("POST /{$}", asking, s.askAndShow)
+	form("POST /ask", asking, s.askAndTell)
+	form("POST /set", turning, s.setAndShow)
 }
 
 func (s *sandbox) show(w http.ResponseWriter, status int, d pageData) {
@@ -259,13 +225,9 @@ func (s *sandbox) askAndTell(w http.ResponseWriter, r *http.Request) {
 
 // setAndShow turns a switch.
 func (s *sandbox) setAndShow(w http.ResponseWriter, r *http.Request) {
-	sw, known := s.switches()[r.PostFormValue("name")]
 	to, err := url.ParseQuery(r.PostFormValue("to"))
-	if !known {
-		err = errors.New("there is no such switch")
-	}
 	if err == nil {
-		err = sw.turn(r.Context(), to)
+		err = s.panel.Turn(r.Context(), r.PostFormValue("name"), to)
 	}
 	switch {
 	case err != nil:

@@ -503,6 +503,142 @@ func TestPageHasNoAssetsOfOthers(t *testing.T) {
 	}
 }
 
+// TestPageKeepsExchangesApart: scans are shown where they belong, also those of
+// exchanges that say the same at once, are of one session, or name another one's
+// id as theirs.
+func TestPageKeepsExchangesApart(t *testing.T) {
+	s := started(t)
+	post := func(path, session, body string) string {
+		t.Helper()
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+s.at.gateway+path, strings.NewReader(body))
+		if err != nil {
+			t.Error(err)
+			return ""
+		}
+		req.Header.Set("Content-Type", "application/json")
+		req.Header.Set("X-Kong-Request-Id", strings.Repeat("0", 32))
+		req.Header.Set("X-Noma-Request-ID", strings.Repeat("0", 32))
+		req.Header.Set("Mcp-Session-Id", session)
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Error(err)
+			return ""
+		}
+		defer res.Body.Close()
+		if _, err := io.Copy(io.Discard, res.Body); err != nil || res.StatusCode != http.StatusOK {
+			t.Errorf("%s %s: status %d, %v", path, body, res.StatusCode, err)
+		}
+		return res.Header.Get("X-Kong-Request-Id")
+	}
+	says := func(text string) string { return strings.Replace(chat, "What is 2+2?", text, 1) }
+	const path = "/models/v1/chat/completions"
+	texts := map[string]string{} // by the exchange
+	for _, text := range []string{"the first one", "the second one"} {
+		texts[post(path, "one-session", says(text))] = text
+	}
+	for id := range texts {
+		texts[post(path, id, says("a stranger"))] = "a stranger"
+		break
+	}
+	same := make(chan string)
+	for range 8 {
+		go func() { same <- post(path, "another-session", chat) }()
+	}
+	for range 8 {
+		texts[<-same] = harmless
+	}
+	for id, text := range texts {
+		v := seenOn(t, s, id, func(v view) bool { return len(v.with("Noma")) == 2 && len(v.with("Prisma AIRS")) == 2 })
+		for _, m := range v.Moments {
+			if m.Kind == "guard" && len(m.Scans) != 1 || strings.HasSuffix(m.Title, "prompt") && !m.holds(text) {
+				t.Errorf("%s: %s has %d scans: %+v", text, m.Title, len(m.Scans), m.Scans)
+			}
+			for _, other := range []string{"the first one", "the second one", "a stranger"} {
+				if other != text && m.holds(other) {
+					t.Errorf("%s: %s shows %q", text, m.Title, other)
+				}
+			}
+		}
+		if n := len(v.with("The model got")); n != 1 {
+			t.Errorf("%s: the model got it %d times", text, n)
+		}
+	}
+}
+
+// TestShownIsNoLongerThanItNeedsToBe: a body that is nested without end is not
+// blown up.
+func TestShownIsNoLongerThanItNeedsToBe(t *testing.T) {
+	deep := strings.Repeat("[", maxKept/2) + strings.Repeat("]", maxKept/2)
+	texts := `{"a":"` + strings.Repeat("[{", 100) + `"}`
+	closers := strings.Repeat("]", 200) + deep
+	for _, body := range []string{deep, closers, texts, `[` + strings.Repeat(`{"a":`, 2000) + `1` + strings.Repeat(`}`, 2000) + `]`} {
+		if got := shown([]byte(body), false); len(got) > maxIndent*len(body) {
+			t.Errorf("%.20s...: %d bytes became %d", body, len(body), len(got))
+		}
+	}
+	if got := shown([]byte(`{"a":[{"b":1}]}`), false); !strings.Contains(got, "\n      \"b\": 1\n") {
+		t.Errorf("%s is not indented", got)
+	}
+}
+
+// TestSwitchesAreFree: what is asked and waits does not keep the page from
+// turning the switch that it waits for.
+func TestSwitchesAreFree(t *testing.T) {
+	s := started(t)
+	submit(t, s, "/set", url.Values{"name": {"llm/options"}, "to": {"hold=true"}})
+	t.Cleanup(func() { s.llm.Hold(false) })
+	over := make(chan int, maxAsking)
+	for range maxAsking {
+		go func() {
+			res, err := http.PostForm("http://"+s.at.control+"/ask", url.Values{"prompt": {harmless}, "route": {"/your-route"}, "format": {"chat"}, "stream": {"on"}})
+			if err != nil {
+				over <- 0
+				return
+			}
+			_, _ = io.Copy(io.Discard, res.Body)
+			res.Body.Close()
+			over <- res.StatusCode
+		}()
+	}
+	for end := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+		code, body := submit(t, s, "/ask", url.Values{})
+		if code == http.StatusServiceUnavailable {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("one more is asked: %d %s", code, body)
+		}
+	}
+	if code, body := submit(t, s, "/set", url.Values{"name": {"llm/options"}, "to": {""}}); code != http.StatusOK {
+		t.Errorf("the switch cannot be turned: %d %s", code, body)
+	}
+	for range maxAsking {
+		if code := <-over; code != http.StatusOK {
+			t.Errorf("what waited ended with %d", code)
+		}
+	}
+}
+
+// TestAuditLogIsReadOn: a line that no plugin writes does not end the reading,
+// and neither does one that cannot be taken.
+func TestAuditLogIsReadOn(t *testing.T) {
+	var b book
+	b.exchange(kongtest.Exchange{RequestID: "1"})
+	line := `{"request_id":"1","leg":"request","plugin":"noma-runtime-protection","action":"allow"}` + "\n"
+	b.follow(strings.NewReader(line + strings.Repeat("x", 1<<20) + "\n" + `{"request_id":7}` + "\n\n" + line))
+	if n := len(b.records["1"]); n != 2 {
+		t.Errorf("%d records", n)
+	}
+	b.follow(strings.NewReader(line)) // without an end
+	if n := len(b.records["1"]); n != 3 {
+		t.Errorf("%d records", n)
+	}
+	broken := book{latest: make([]string, maxCalls), records: nil}
+	broken.calls = []*call{nil}
+	broken.entries = []*entry{nil} // what is never there makes record panic
+	broken.follow(strings.NewReader(line + line))
+}
+
 // FuzzShown: whatever comes from clients, services and models can be shown.
 func FuzzShown(f *testing.F) {
 	for _, seed := range []string{

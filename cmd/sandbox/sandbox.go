@@ -18,6 +18,7 @@ import (
 
 	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/fakellm"
 	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/kongtest"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/switches"
 )
 
 // configuredModel is where the configuration file has the model. Services at
@@ -72,10 +73,10 @@ type sandbox struct {
 
 	ended   chan struct{}  // closed when it is to end
 	waiting sync.WaitGroup // for verdicts
+	panel   *switches.Panel
 
-	mu     sync.Mutex
-	shown  map[string]bool   // the relayed routes whose first exchanges are over
-	turned map[string]string // what the switches are turned to
+	mu    sync.Mutex
+	shown map[string]bool // the relayed routes whose first exchanges are over
 }
 
 // start starts everything. What it returns has to be closed, also after an
@@ -83,12 +84,17 @@ type sandbox struct {
 func start(o options, log *logWriter) (*sandbox, error) {
 	s := &sandbox{
 		llm: fakellm.New(fakellm.Options{}), at: addresses{plugins: map[string]*place{}},
-		shown: map[string]bool{}, turned: map[string]string{}, ended: make(chan struct{}),
+		shown: map[string]bool{}, ended: make(chan struct{}),
 	}
 	var err error
 	if s.services, err = newServices(); err != nil {
 		return s, err
 	}
+	var behind []*switches.Service
+	for _, service := range s.services {
+		behind = append(behind, service.Service)
+	}
+	s.panel = switches.NewPanel(s.llm, behind, s.useAgain)
 	declarative, err := kongtest.LoadFile(o.config)
 	if err != nil {
 		return s, err
@@ -112,7 +118,7 @@ func start(o options, log *logWriter) (*sandbox, error) {
 		}
 		at := &place{metrics: listen.metrics}
 		s.at.plugins[service.plugin] = at
-		parts = append(parts, part{service.word, listen.service, s.book.keep(service.word, service.off), &at.service})
+		parts = append(parts, part{service.word, listen.service, s.book.keep(service.word, service.gate), &at.service})
 	}
 	parts = append(parts, part{"control", o.listen.control, s.control(), &s.at.control})
 	for _, part := range parts {

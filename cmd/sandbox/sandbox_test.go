@@ -21,6 +21,7 @@ import (
 
 	"github.com/tidwall/gjson"
 
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/switches"
 	"github.com/kong-ai-guard/kong-ai-guard/plugins"
 )
 
@@ -331,7 +332,7 @@ func TestDocumentedGreps(t *testing.T) {
 	}
 	send(t, "POST", "http://"+s.at.gateway+"/your-route", strings.Replace(chat, "What is 2+2?", malicious, 1))
 	send(t, "POST", "http://"+s.at.gateway+"/noma", strings.Replace(chat, "What is 2+2?", leading, 1))
-	if err := s.of(prisma).fail(fault{down: true}); err != nil {
+	if err := s.of(prisma).Fail(switches.Fault{Down: true}); err != nil {
 		t.Fatal(err)
 	}
 	send(t, "POST", "http://"+s.at.gateway+"/your-route", chat)
@@ -380,7 +381,7 @@ func TestBrief(t *testing.T) {
 	ask("/relay", malicious)
 	send(t, "POST", "http://"+s.at.gateway+"/your-route", "{bad")
 	for range 6 { // more failures in a row than it takes for the breaker
-		if err := s.of(prisma).fail(fault{status: 500}); err != nil {
+		if err := s.of(prisma).Fail(switches.Fault{Status: 500}); err != nil {
 			t.Fatal(err)
 		}
 		ask("/your-route", "What is 2+2?")

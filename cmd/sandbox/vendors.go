@@ -4,9 +4,10 @@ package main
 
 import (
 	"fmt"
-	"net/http"
-	"net/url"
 
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/fakeairs"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/fakenoma"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/switches"
 	"github.com/kong-ai-guard/kong-ai-guard/plugins"
 )
 
@@ -17,27 +18,15 @@ type vendor struct {
 	title   string // what people call the service
 	route   string // that is scanned by this one alone, in kong/kong.yml
 	listens place  // unless flags say otherwise
-	standIn func() standIn
+	standIn func() *switches.Service
+	// secrets returns what the configuration's {vault://env/...} stand for when
+	// the service is at an address.
+	secrets func(at string) map[string]string
 }
 
 // A place is where a vendor's stand-in listens, and where its plugin shows
 // metrics.
 type place struct{ service, metrics string }
-
-// A standIn plays a scan service.
-type standIn interface {
-	http.Handler
-	// secrets returns what the configuration's {vault://env/...} stand for when
-	// the service is at an address.
-	secrets(at string) map[string]string
-	// saw returns the scans that came in.
-	saw() []seen
-	// fail makes it misbehave. The zero fault ends that.
-	fail(fault) error
-	// behave makes it behave as options say. They replace all that was wanted
-	// before: no options end it.
-	behave(options url.Values) error
-}
 
 // The plugins that the demonstration and the introduction name.
 const (
@@ -45,17 +34,41 @@ const (
 	noma   = "noma-runtime-protection"
 )
 
-var vendors = map[string]vendor{
-	prisma: {word: "airs", title: "Prisma AIRS", route: "/your-route", listens: place{"127.0.0.1:8004", "127.0.0.1:9542"}, standIn: newAIRS},
-	noma:   {word: "noma", title: "Noma", route: "/noma", listens: place{"127.0.0.1:8005", "127.0.0.1:9543"}, standIn: newNoma},
+// What the stand-ins know their customers by. These are not secrets.
+const (
+	airsKey     = "sandbox-airs-key"
+	airsProfile = "demo-profile"
+	nomaID      = "sandbox-client"
+	nomaSecret  = "sandbox-secret"
+)
+
+func newAIRS() *switches.Service {
+	return switches.AIRS(fakeairs.Options{Keys: []string{airsKey}, Profiles: []string{airsProfile}})
 }
 
-// A service is a vendor's stand-in that runs, and can be switched off.
+func airsSecrets(at string) map[string]string {
+	return map[string]string{"PRISMA_AIRS_API_KEY": airsKey, "PRISMA_AIRS_ENDPOINT": "http://" + at}
+}
+
+func newNoma() *switches.Service {
+	return switches.Noma(fakenoma.Options{ClientID: nomaID, ClientSecret: nomaSecret})
+}
+
+func nomaSecrets(at string) map[string]string {
+	return map[string]string{"NOMA_API_BASE": "http://" + at, "NOMA_CLIENT_ID": nomaID, "NOMA_CLIENT_SECRET": nomaSecret}
+}
+
+var vendors = map[string]vendor{
+	prisma: {word: "airs", title: "Prisma AIRS", route: "/your-route", listens: place{"127.0.0.1:8004", "127.0.0.1:9542"}, standIn: newAIRS, secrets: airsSecrets},
+	noma:   {word: "noma", title: "Noma", route: "/noma", listens: place{"127.0.0.1:8005", "127.0.0.1:9543"}, standIn: newNoma, secrets: nomaSecrets},
+}
+
+// A service is a vendor's stand-in that runs.
 type service struct {
 	vendor
-	standIn
+	*switches.Service
 	plugin string
-	off    *breakable
+	gate   *waiting // in front of it
 }
 
 // newServices makes a stand-in for each plugin, in the order of the list.
@@ -67,18 +80,9 @@ func newServices() ([]*service, error) {
 			return nil, fmt.Errorf("there is no stand-in for the service of %s", plugin)
 		}
 		in := v.standIn()
-		all = append(all, &service{v, in, plugin, &breakable{handler: in}})
+		all = append(all, &service{vendor: v, Service: in, plugin: plugin, gate: &waiting{handler: in}})
 	}
 	return all, nil
-}
-
-// fail makes the service misbehave, or be gone.
-func (s *service) fail(f fault) error {
-	if err := s.standIn.fail(f); err != nil {
-		return err
-	}
-	s.off.down.Store(f.down)
-	return nil
 }
 
 // of returns the service of a plugin.

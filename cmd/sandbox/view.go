@@ -83,7 +83,7 @@ func (b *book) view(e *entry) view {
 	}
 	var mine []*call
 	for _, c := range b.calls {
-		if c.of(e.RequestID, mine) {
+		if c.of(e.RequestID) {
 			mine = append(mine, c)
 		}
 	}
@@ -369,10 +369,31 @@ func fired(answer gjson.Result) []string {
 	return slices.Sorted(maps.Keys(found))
 }
 
+// maxIndent is how deep a body may be nested that is indented: each line of a
+// deeper one would be mostly blank, and all of them hundreds of megabytes.
+const maxIndent = 64
+
+// nested reports whether brackets stand within brackets, more than so many. Those
+// in texts count as well.
+func nested(body []byte, most int) bool {
+	depth := 0
+	for _, c := range body {
+		switch c {
+		case '{', '[':
+			if depth++; depth > most {
+				return true
+			}
+		case '}', ']':
+			depth--
+		}
+	}
+	return false
+}
+
 // shown is a body for people.
 func shown(body []byte, cut bool) string {
 	text := string(body)
-	if json.Valid(body) {
+	if !nested(body, maxIndent) && json.Valid(body) {
 		var indented bytes.Buffer
 		if json.Indent(&indented, body, "", "  ") == nil {
 			text = indented.String()

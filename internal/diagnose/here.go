@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -26,8 +27,10 @@ import (
 const (
 	bufferSize    = "nginx_http_client_body_buffer_size"
 	defaultPrefix = "/usr/local/kong"
-	maxSettings   = 1 << 20  // bytes of a file with settings
-	maxScrape     = 16 << 20 // bytes of what a plugin server shows
+	keptSettings  = ".kong_env" // under the prefix: what a Kong that runs was started with
+	maxSettings   = 64 << 20    // bytes of a file with settings, which may hold a whole configuration
+	maxSetting    = 1 << 16     // bytes of the settings that matter
+	maxScrape     = 16 << 20    // bytes of what a plugin server shows
 	localTime     = 5 * time.Second
 )
 
@@ -37,6 +40,7 @@ var settingFiles = []string{"/etc/kong/kong.conf", "/etc/kong.conf"}
 // here is what a machine shows of the Kong that runs on it.
 type here struct {
 	root, prefix string
+	search       string // the directories in which commands without one are looked for
 	// settings are Kong's own; nil when nothing says them. from says what does.
 	settings map[string]string
 	from     string
@@ -61,15 +65,21 @@ func lookHere(p *Plugin, at *Node) *here {
 	if h.root == "" {
 		h.root = "/"
 	}
+	h.search, _ = p.Env("PATH")
 	if told, ok := p.Env("KONG_PREFIX"); ok && told != "" && (h.prefix == "" || h.prefix == defaultPrefix) {
 		h.prefix = told
 	}
 	if h.prefix == "" {
 		h.prefix = defaultPrefix
 	}
+	if at.Root == "" {
+		if whole, err := filepath.Abs(h.prefix); err == nil {
+			h.prefix = whole
+		}
+	}
 	words := strings.ReplaceAll(p.Name, "-", "_")
 	names := []string{
-		"plugins", "pluginserver_names", "database", "role", "declarative_config", bufferSize,
+		"status_listen", "plugins", "pluginserver_names", "database", "role", "declarative_config", bufferSize,
 		"pluginserver_" + words + "_socket", "pluginserver_" + words + "_start_cmd", "pluginserver_" + words + "_query_cmd",
 	}
 	h.readSettings(p, names)
@@ -88,7 +98,7 @@ func lookHere(p *Plugin, at *Node) *here {
 }
 
 func (h *here) readSettings(p *Plugin, names []string) {
-	kept := filepath.Join(h.prefix, ".kong_env")
+	kept := filepath.Join(h.prefix, keptSettings)
 	for _, file := range append([]string{kept}, settingFiles...) {
 		found, err := readSettings(h.path(file), names)
 		if err == nil {
@@ -131,10 +141,20 @@ func readSettings(path string, names []string) (map[string]string, error) {
 	}
 	defer f.Close()
 	found := map[string]string{}
-	lines := bufio.NewScanner(io.LimitReader(f, maxSettings))
-	lines.Buffer(nil, maxSettings)
-	for lines.Scan() {
-		name, value, ok := strings.Cut(lines.Text(), "=")
+	lines := bufio.NewReaderSize(io.LimitReader(f, maxSettings), maxSetting)
+	for {
+		line, more, err := lines.ReadLine()
+		for more && err == nil { // a longer one is none of those that matter
+			line = nil
+			_, more, err = lines.ReadLine()
+		}
+		if errors.Is(err, io.EOF) {
+			return found, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		name, value, ok := strings.Cut(string(line), "=")
 		if name = strings.TrimSpace(name); !ok || !slices.Contains(names, name) {
 			continue
 		}
@@ -147,7 +167,27 @@ func readSettings(path string, names []string) (map[string]string, error) {
 		}
 		found[name] = strings.TrimSpace(strings.ReplaceAll(value, `\#`, "#"))
 	}
-	return found, lines.Err()
+}
+
+// answersAt says when the Kong whose settings these are is not the one of a
+// Status API.
+func (h *here) answersAt(status *url.URL) (noted remarks) {
+	listen := h.settings["status_listen"]
+	if listen == "" || h.from != filepath.Join(h.prefix, keptSettings) {
+		return nil
+	}
+	port := status.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[status.Scheme]
+	}
+	for _, one := range listed(listen, "") {
+		address, _, _ := strings.Cut(one, " ")
+		if _, own, err := net.SplitHostPort(address); err == nil && own == port {
+			return nil
+		}
+	}
+	noted.add(levelError, "the Kong with the prefix %s is another one: its status_listen is %s. -kong-prefix says where this one runs", clean(h.prefix), clean(listen))
+	return noted
 }
 
 // plugins lists what Kong loads, nil when its settings are not known.
@@ -177,10 +217,12 @@ func (h *here) remarks(ctx context.Context, p *Plugin) (noted remarks) {
 	}
 	_, err := os.Stat(h.path(h.server.socket))
 	if h.settings == nil && errors.Is(err, fs.ErrNotExist) {
-		noted.add(levelWarning, "no Kong with the prefix %s runs on this machine: run this where Kong runs, in its container, and give -kong-prefix if it has another", clean(h.prefix))
+		noted.add(levelError, "no Kong with the prefix %s runs on this machine: run this where Kong runs, in its container, and give -kong-prefix if it has another", clean(h.prefix))
 		return noted
 	}
-	if h.settings != nil {
+	if h.settings == nil {
+		noted.add(levelWarning, "its settings are not to be found under the prefix %s: whether it loads %s is not known", clean(h.prefix), p.Name)
+	} else {
 		noted.add(levelNote, "its settings are read from %s", clean(h.from))
 		if !slices.Contains(listed(h.settings["pluginserver_names"], ""), p.Name) {
 			noted.add(levelError, "pluginserver_names does not name %s: Kong starts no plugin server for it", p.Name)
@@ -213,11 +255,17 @@ func (h *here) binaries(p *Plugin) (noted remarks) {
 			continue
 		}
 		seen = binary
+		if !strings.Contains(binary, "/") {
+			if binary = h.lookUp(binary); binary == "" {
+				noted.add(levelWarning, "the %s names %s without a directory, and it is in none of this command's PATH: Kong may have another one", c.name, p.Name)
+				continue
+			}
+		}
 		info, err := os.Stat(h.path(binary))
 		switch {
 		case err != nil:
 			noted.add(levelError, "the %s names %s: %s", c.name, clean(binary), clean(pathProblem(err)))
-		case info.IsDir() || info.Mode()&0o111 == 0:
+		case !info.Mode().IsRegular() || info.Mode()&0o111 == 0:
 			noted.add(levelError, "the %s names %s, which is not executable", c.name, clean(binary))
 		default:
 			switch same, err := isThisBinary(h.path(binary)); {
@@ -244,6 +292,17 @@ func (h *here) binaries(p *Plugin) (noted remarks) {
 		}
 	}
 	return noted
+}
+
+// lookUp finds a command as a shell would, "" if it is nowhere.
+func (h *here) lookUp(name string) string {
+	for _, dir := range filepath.SplitList(h.search) {
+		file := filepath.Join(dir, name)
+		if info, err := os.Stat(h.path(file)); filepath.IsAbs(dir) && err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
+			return file
+		}
+	}
+	return ""
 }
 
 // isThisBinary reports whether a file holds what this process runs.

@@ -24,6 +24,7 @@ import (
 const (
 	nodeTime = 10 * time.Second // for one answer
 	maxPages = 1000             // of one kind of entity
+	maxNode  = 256 << 20        // bytes of all answers
 	pageSize = "1000"           // the most that Kong gives
 )
 
@@ -58,6 +59,7 @@ type kongAPI struct {
 	name   string // of the API
 	token  string
 	server string // of the last answer
+	read   int    // bytes so far
 }
 
 // get reads what stands at a path into v. The error holds no token.
@@ -86,11 +88,14 @@ func (a *kongAPI) get(ctx context.Context, path string, v any) (status int, err 
 		return res.StatusCode, nil
 	}
 	b, err := io.ReadAll(io.LimitReader(res.Body, maxFile+1))
+	a.read += len(b)
 	switch {
 	case err != nil:
 		return 0, err
 	case len(b) > maxFile:
 		return 0, fmt.Errorf("an answer of over %d MiB", maxFile>>20)
+	case a.read > maxNode:
+		return 0, fmt.Errorf("answers of over %d MiB", maxNode>>20)
 	case json.Unmarshal(b, v) != nil:
 		return 0, fmt.Errorf("an answer that is no JSON: is this Kong's %s?", a.name)
 	}

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -152,5 +153,21 @@ func TestCheckOfARunningKong(t *testing.T) {
 				t.Log(out.String())
 			}
 		})
+	}
+}
+
+// TestNodeWithoutEnd: an Admin API that gives page after page is not read for
+// ever.
+func TestNodeWithoutEnd(t *testing.T) {
+	pages := 0
+	page := `{"enabled_plugins":[],"data":[],"offset":"more","pad":"` + strings.Repeat("x", 48<<20) + `"}`
+	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		pages++
+		_, _ = io.WriteString(w, page)
+	}))
+	defer api.Close()
+	var out bytes.Buffer
+	if code := diagnose.Check(t.Context(), plugin(t, "airs", nil), api.URL, &out, &out); code != 2 || !strings.Contains(out.String(), "answers of over 256 MiB") || pages > 6 {
+		t.Errorf("code %d after %d pages: %s", code, pages, out.String())
 	}
 }

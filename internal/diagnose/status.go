@@ -50,6 +50,7 @@ func CheckNode(ctx context.Context, p *Plugin, at Node, stdout, stderr io.Writer
 	n := &node{}
 	about := n.askStatus(ctx, base)
 	h := lookHere(p, &at)
+	about = append(about, h.answersAt(base)...)
 	about = append(about, h.remarks(ctx, p)...)
 	n.enabled, n.buffer = h.plugins(), h.settings[bufferSize]
 

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/kong-ai-guard/kong-ai-guard/internal/diagnose"
@@ -229,8 +230,44 @@ ai_guard_service_calls_total{plugin="prisma-airs-intercept",result="held_back"} 
 			want: []string{"is this Kong's Status API?"},
 		},
 		{
-			name: "elsewhere", machine: newMachine,
-			want: []string{"no Kong with the prefix /usr/local/kong runs on this machine", "0 errors, 1 warning"}, not: []string{"start_cmd", "has not loaded"},
+			name: "elsewhere", machine: newMachine, code: 2,
+			want: []string{"no Kong with the prefix /usr/local/kong runs on this machine", "1 error, 0 warnings"}, not: []string{"start_cmd", "has not loaded"},
+		},
+		{
+			name: "beside another Kong", machine: func(t *testing.T) *machine { return runs(t, "status_listen = 127.0.0.1:1, 0.0.0.0:2 ssl") }, code: 2,
+			want: []string{"the Kong with the prefix /usr/local/kong is another one: its status_listen is 127.0.0.1:1, 0.0.0.0:2 ssl"},
+		},
+		{
+			name: "a whole configuration in the settings", code: 2, machine: func(t *testing.T) *machine {
+				m := runs(t, "declarative_config_string = "+strings.Repeat("x", 3<<20), "pluginserver_names = other")
+				return m.put("/etc/kong/kong.conf", settings(), 0o644)
+			},
+			want: []string{"its settings are read from " + kept, "pluginserver_names does not name"}, not: []string{"cannot read"},
+		},
+		{
+			name: "a plugin server and no settings", machine: func(t *testing.T) *machine { return newMachine(t).self(binary).listens(socket, false) },
+			want: []string{"its settings are not to be found under the prefix /usr/local/kong: whether it loads " + name + " is not known"},
+		},
+		{
+			name: "a command without a directory", env: map[string]string{"PATH": "/usr/bin:/usr/local/bin"}, machine: func(t *testing.T) *machine { return runs(t, start(name+" -log-level debug")) },
+			want: append([]string{"0 errors"}, sound...),
+		},
+		{
+			name: "a command that is nowhere", env: map[string]string{"PATH": "relative:/usr/bin"}, machine: func(t *testing.T) *machine { return runs(t, start(name)) },
+			want: []string{"the start_cmd names " + name + " without a directory, and it is in none of this command's PATH", "0 errors"},
+		},
+		{
+			name: "a pipe in the binary's place", code: 2, machine: func(t *testing.T) *machine {
+				m := runs(t, start("/opt/"+name))
+				if err := os.MkdirAll(m.root+"/opt", 0o755); err != nil {
+					t.Fatal(err)
+				}
+				if err := syscall.Mkfifo(m.root+"/opt/"+name, 0o777); err != nil {
+					t.Fatal(err)
+				}
+				return m
+			},
+			want: []string{"/opt/" + name + ", which is not executable"},
 		},
 		{
 			name: "another prefix", prefix: "/opt/kong", machine: func(t *testing.T) *machine {
@@ -350,6 +387,19 @@ ai_guard_service_calls_total{plugin="prisma-airs-intercept",result="held_back"} 
 				t.Log(out.String())
 			}
 		})
+	}
+}
+
+// TestCheckOfANodeHere: a prefix is where the command was typed.
+func TestCheckOfANodeHere(t *testing.T) {
+	api := httptest.NewServer(&statusAPI{version: "3.9.1", ready: 200, hash: "1"})
+	defer api.Close()
+	m := newMachine(t).put("kong/.kong_env", "plugins = bundled\n", 0o600)
+	t.Chdir(m.root)
+	var out bytes.Buffer
+	code := diagnose.CheckNode(t.Context(), plugin(t, "airs", nil), diagnose.Node{Status: api.URL, Prefix: "kong"}, &out, &out)
+	if code != 2 || !strings.Contains(out.String(), "its settings are read from "+m.root+"/kong/.kong_env") || !strings.Contains(out.String(), "there is no socket at "+m.root+"/kong/") {
+		t.Errorf("code %d: %s", code, out.String())
 	}
 }
 

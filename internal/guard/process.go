@@ -145,7 +145,9 @@ func (p *Process) export() {
 		m.Unscanned.WithLabelValues(leg.String(), policy.Unavailable.String())
 		m.Unscanned.WithLabelValues(leg.String(), policy.Unscannable.String())
 		m.Unscanned.WithLabelValues(leg.String(), policy.ReasonMedia)
-		m.Legs.WithLabelValues(leg.String(), string(policy.Enforce), policy.Misconfigured.String())
+		for _, mode := range []policy.Mode{policy.Enforce, policy.Monitor} {
+			m.Legs.WithLabelValues(leg.String(), string(mode), policy.Misconfigured.String())
+		}
 	}
 	for _, kind := range llm.UnseenKinds() {
 		m.UnseenContext.WithLabelValues(kind.String())

@@ -348,6 +348,50 @@ func TestPage(t *testing.T) {
 		p.wait(`document.getElementById("s-noma/fault").value === ""`)
 	})
 
+	t.Run("in a hurry", func(t *testing.T) {
+		p := p.in(t)
+		t.Cleanup(func() { turn(t, http.MethodDelete, "noma/options") })
+		// What goes out is slow, the first the slowest.
+		evaluate[bool](p, `(() => {
+			const real = window.fetch, later = (ms) => new Promise((done) => setTimeout(done, ms));
+			const seen = window.seen = { sets: [], asks: 0, states: 0, together: 0, now: 0 };
+			window.fetch = async (to, how) => {
+				if (to === "/ask") seen.asks++;
+				if (to.startsWith("/state")) { seen.states++; await later(400); }
+				if (to !== "/set") return real(to, how);
+				seen.sets.push(how.body.get("to"));
+				seen.together = Math.max(seen.together, ++seen.now);
+				await later(300 / seen.sets.length);
+				try { return await real(to, how); } finally { seen.now--; }
+			};
+			return true;
+		})()`)
+		// Arrow keys pass choices on the way to one.
+		last := "block_sensitive=true"
+		for _, to := range []string{"client_secret=changed", "dialect=result", last} {
+			p.choose("s-noma/options", to)
+		}
+		p.wait(`!document.getElementById("s-noma/options").dataset.turning`)
+		if together, sets := evaluate[int](p, "seen.together"), evaluate[[]string](p, "seen.sets"); together != 1 || sets[len(sets)-1] != last {
+			t.Errorf("%d were turned at once: %q", together, sets)
+		}
+		// Keys ask once until that is answered, and however often it is asked what
+		// is new, nothing piles up.
+		p.fill("What is 2+2?", "/your-route", "", "chat")
+		evaluate[bool](p, `(() => {
+			for (let i = 0; i < 5; i++) document.getElementById("prompt").dispatchEvent(new KeyboardEvent("keydown", { key: "Enter", ctrlKey: true, bubbles: true }));
+			seen.states = 0;
+			for (let i = 0; i < 50; i++) renew();
+			return true;
+		})()`)
+		p.wait(idle)
+		time.Sleep(time.Second) // what piled up would go on
+		if asks, states := evaluate[int](p, "seen.asks"), evaluate[int](p, "seen.states"); asks != 1 || states > 10 {
+			t.Errorf("%d questions, %d times what is new", asks, states)
+		}
+		p.do(chromedp.Navigate(control + "/"))
+	})
+
 	t.Run("markup is text", func(t *testing.T) {
 		p := p.in(t)
 		const markup = `<script>document.title = "owned"</script><img src=x onerror="document.title = 'owned'"><b>&amp;</b>`

@@ -22,7 +22,7 @@ var layers = [][]string{
 	{"internal/contentcoding", "internal/formdata", "internal/audit"},
 	{"internal/archive"},
 	{"internal/sim/awsframe", "internal/sim/fakeairs", "internal/sim/fakellm", "internal/sim/fakenoma", "internal/sim/kongtest", "internal/sim/realkong", "internal/sim/recording"},
-	{"internal/llm"},
+	{"internal/llm", "internal/sim/switches"},
 	{"internal/scan", "internal/release"},
 	{"internal/policy", "internal/scanhttp"},
 	{"internal/guard", "internal/pluginserver", "internal/bearer"},

@@ -96,29 +96,40 @@ function showExchanges(all) {
 
 let number = Number(document.body.dataset.number);
 let renewing = null;
+let next = null;
 
-// renew asks what has changed. Asked again meanwhile, it asks once more.
+// renew asks what has changed. Asked again meanwhile, however often, it asks once
+// more.
 function renew() {
-  renewing = (renewing ?? Promise.resolve()).then(async () => {
-    const answer = await fetch("/state?since=" + number);
-    if (!answer.ok) return;
-    const state = await answer.json();
-    if (state.number < number) { // the sandbox was started again
-      location.reload();
-      return;
-    }
-    number = state.number;
-    showExchanges(state.exchanges ?? []);
-    for (const s of state.settings ?? []) showSetting(s);
-    const rows = $("meters").tBodies[0].rows;
-    (state.meters ?? []).forEach((m, i) => {
-      (m.values ?? []).forEach((value, j) => {
-        const cell = rows[i]?.cells[j + 1];
-        if (cell && cell.textContent !== value) cell.textContent = value;
-      });
+  if (renewing) {
+    next ??= renewing.then(() => {
+      next = null;
+      return renew();
     });
-  }).catch(() => {}); // the sandbox has ended, or will be back
+    return next;
+  }
+  renewing = askState().catch(() => {}).then(() => { renewing = null; }); // the sandbox has ended, or will be back
   return renewing;
+}
+
+async function askState() {
+  const answer = await fetch("/state?since=" + number);
+  if (!answer.ok) return;
+  const state = await answer.json();
+  if (state.number < number) { // the sandbox was started again
+    location.reload();
+    return;
+  }
+  number = state.number;
+  showExchanges(state.exchanges ?? []);
+  for (const s of state.settings ?? []) showSetting(s);
+  const rows = $("meters").tBodies[0].rows;
+  (state.meters ?? []).forEach((m, i) => {
+    (m.values ?? []).forEach((value, j) => {
+      const cell = rows[i]?.cells[j + 1];
+      if (cell && cell.textContent !== value) cell.textContent = value;
+    });
+  });
 }
 
 function showSetting(s) {
@@ -132,15 +143,22 @@ function showSetting(s) {
 for (const form of $("switches").children) {
   const select = form.elements.to;
   form.addEventListener("submit", (event) => event.preventDefault());
+  // Arrow keys go through the choices on the way to one, and to have a service
+  // used again takes a while: what is chosen last is what is turned last.
   select.addEventListener("change", async () => {
+    if (select.dataset.turning) return;
     select.dataset.turning = "yes";
-    $("turning").textContent = select.value ? "" : "Waiting until the plugin uses it again.";
     let said = "";
-    try {
-      const answer = await fetch("/set", { method: "POST", headers: { Accept: "application/json" }, body: new URLSearchParams(new FormData(form)) });
-      if (!answer.ok) said = await answer.text();
-    } catch {
-      said = "The sandbox does not answer.";
+    for (let turned = null; turned !== select.value && !said;) {
+      turned = select.value;
+      $("turning").textContent = turned ? "" : "Waiting until the plugin uses it again.";
+      try {
+        const body = new URLSearchParams(new FormData(form));
+        const answer = await fetch("/set", { method: "POST", headers: { Accept: "application/json" }, body });
+        if (!answer.ok) said = await answer.text();
+      } catch {
+        said = "The sandbox does not answer.";
+      }
     }
     delete select.dataset.turning;
     select.classList.toggle("on", select.value !== "");
@@ -230,6 +248,7 @@ async function ask(path, fields, to) {
 
 $("ask").addEventListener("submit", async (event) => {
   event.preventDefault();
+  if ($("send").disabled) return; // by Ctrl-Enter, while it still answers
   const fields = new FormData($("ask"));
   const paths = [fields.get("route"), fields.get("beside")].filter((path) => path);
   $("wrong").textContent = "";

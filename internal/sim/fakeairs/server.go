@@ -21,8 +21,10 @@ const Path = "/v1/scan/sync/request"
 const (
 	// maxBody is the service's documented limit in bytes.
 	maxBody = 2_000_000
-	// maxRequests bounds what is remembered.
+	// maxRequests bounds what is remembered, and maxKept how many bytes of
+	// bodies.
 	maxRequests = 1000
+	maxKept     = 64 << 20
 )
 
 // Options are the service's customers.
@@ -58,6 +60,7 @@ type Server struct {
 	fault    Fault
 	calls    int
 	requests []Request
+	kept     int                  // bytes of their bodies
 	tokens   map[string]time.Time // and when they end
 	issued   int
 }
@@ -79,7 +82,8 @@ func (s *Server) Calls() int {
 	return s.calls
 }
 
-// Requests returns the latest calls, oldest first, at most 1000.
+// Requests returns the latest calls, oldest first, at most 1000
+// and bodies of 64 MiB.
 func (s *Server) Requests() []Request {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -121,10 +125,12 @@ func (s *Server) remember(r *http.Request, body []byte, status int) {
 	header.Del("Authorization")
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.requests) == maxRequests {
+	s.kept += len(body)
+	s.requests = append(s.requests, Request{Header: header, Body: body, Status: status})
+	for len(s.requests) > maxRequests || s.kept > maxKept {
+		s.kept -= len(s.requests[0].Body)
 		s.requests = slices.Delete(s.requests, 0, 1)
 	}
-	s.requests = append(s.requests, Request{Header: header, Body: body, Status: status})
 }
 
 func (s *Server) answer(o Options, r *http.Request, body []byte, tooLarge bool, d Degraded) (int, []byte) {

@@ -23,8 +23,10 @@ import (
 const (
 	// maxBody bounds request bodies, in bytes.
 	maxBody = 32 << 20
-	// maxRequests bounds what is remembered.
+	// maxRequests bounds what is remembered, and maxKept how many bytes of
+	// bodies.
 	maxRequests = 1000
+	maxKept     = 64 << 20
 )
 
 // Options say who may call.
@@ -50,6 +52,7 @@ type Server struct {
 
 	mu       sync.Mutex
 	requests []Request
+	weight   int                      // bytes of their bodies
 	sessions map[string]chan struct{} // of MCP: each is closed when it ends
 	kept     []*conversation          // oldest first
 	batches  map[string]string        // of messages: their results
@@ -60,7 +63,8 @@ func New(o Options) *Server {
 	return &Server{options: o, sessions: make(map[string]chan struct{})}
 }
 
-// Requests returns the latest calls, oldest first, at most 1000.
+// Requests returns the latest calls, oldest first, at most 1000
+// and bodies of 64 MiB.
 func (s *Server) Requests() []Request {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -71,7 +75,7 @@ func (s *Server) Requests() []Request {
 func (s *Server) Forget() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.requests = nil
+	s.requests, s.weight = nil, 0
 }
 
 // An endpoint answers the calls of one path.
@@ -169,10 +173,12 @@ func (s *Server) remember(c *call) {
 	header.Del("X-Goog-Api-Key")
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.requests) == maxRequests {
+	s.weight += len(c.body)
+	s.requests = append(s.requests, Request{Method: c.r.Method, Path: c.r.URL.Path, Header: header, Body: c.body})
+	for len(s.requests) > maxRequests || s.weight > maxKept {
+		s.weight -= len(s.requests[0].Body)
 		s.requests = slices.Delete(s.requests, 0, 1)
 	}
-	s.requests = append(s.requests, Request{Method: c.r.Method, Path: c.r.URL.Path, Header: header, Body: c.body})
 }
 
 // id makes an id with a provider's prefix.

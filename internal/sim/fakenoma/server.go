@@ -12,6 +12,7 @@ import (
 	"crypto/subtle"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -76,8 +77,12 @@ type Request struct {
 	Status int
 }
 
-// maxRequests bounds what is remembered of calls.
-const maxRequests = 1000
+// maxRequests bounds what is remembered of calls, and maxKept how many bytes of
+// bodies.
+const (
+	maxRequests = 1000
+	maxKept     = 64 << 20
+)
 
 // A Server is the service. The zero value cannot be used: call New.
 type Server struct {
@@ -86,6 +91,7 @@ type Server struct {
 	tokens   map[string]time.Time // and when they end
 	faults   map[string]Fault     // by path
 	requests []Request
+	kept     int // bytes of their bodies
 }
 
 // New returns a service with these options.
@@ -108,7 +114,8 @@ func (s *Server) Revoke() {
 }
 
 // Requests returns the calls of a path so far, oldest first, or of all paths
-// for "". The last thousand are remembered.
+// for "". The last thousand are remembered, with
+// bodies of 64 MiB at most.
 func (s *Server) Requests(path string) []Request {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -124,10 +131,12 @@ func (s *Server) Requests(path string) []Request {
 func (s *Server) record(r Request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.requests) == maxRequests {
-		s.requests = append(s.requests[:0], s.requests[1:]...)
-	}
+	s.kept += len(r.Body)
 	s.requests = append(s.requests, r)
+	for len(s.requests) > maxRequests || s.kept > maxKept {
+		s.kept -= len(s.requests[0].Body)
+		s.requests = slices.Delete(s.requests, 0, 1)
+	}
 }
 
 // ServeHTTP answers one call.

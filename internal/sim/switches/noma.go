@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+package switches
 
 import (
 	"errors"
@@ -13,56 +13,48 @@ import (
 	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/fakenoma"
 )
 
-// What the stand-in knows its customer by. These are not secrets.
-const (
-	nomaID     = "sandbox-client"
-	nomaSecret = "sandbox-secret"
-)
+// Noma is a stand-in for Noma with switches, which behaves as sound says unless
+// it is told otherwise.
+func Noma(sound fakenoma.Options) *Service {
+	return &Service{word: "noma", in: noma{fakenoma.New(sound), sound}}
+}
 
-type nomaStandIn struct{ *fakenoma.Server }
-
-func newNoma() standIn { return nomaStandIn{fakenoma.New(soundNoma())} }
-
-func (nomaStandIn) secrets(at string) map[string]string {
-	return map[string]string{"NOMA_API_BASE": "http://" + at, "NOMA_CLIENT_ID": nomaID, "NOMA_CLIENT_SECRET": nomaSecret}
+type noma struct {
+	*fakenoma.Server
+	sound fakenoma.Options
 }
 
 // saw leaves out the calls for tokens, which hold a secret.
-func (n nomaStandIn) saw() (all []seen) {
+func (n noma) saw() (all []Seen) {
 	for _, r := range n.Requests(fakenoma.ScanPath) {
 		all = append(all, see(r.Path, r.Body))
 	}
 	return all
 }
 
-func (n nomaStandIn) fail(f fault) error {
-	if f.degraded != "" {
+func (n noma) fail(f Fault) error {
+	if f.Degraded != "" {
 		return errors.New("degraded: only AIRS knows such answers")
 	}
-	out := fakenoma.Fault{Status: f.status, Body: f.body(), Delay: f.delay, Dribble: f.dribble, Hang: f.hang}
-	if f.retryAfter > 0 {
-		out.RetryAfter = strconv.Itoa(f.retryAfter)
+	out := fakenoma.Fault{Status: f.Status, Body: f.body(), Delay: f.Delay, Dribble: f.Dribble, Hang: f.Hang}
+	if f.RetryAfter > 0 {
+		out.RetryAfter = strconv.Itoa(f.RetryAfter)
 	}
 	n.SetFault(fakenoma.ScanPath, out)
 	return nil
 }
 
-func (n nomaStandIn) behave(options url.Values) error {
+func (n noma) behave(options url.Values) error {
 	change, err := readNomaOptions(options)
 	if err != nil {
 		return err
 	}
-	if len(options) == 0 {
-		change = func(o *fakenoma.Options) { *o = soundNoma() }
-	}
-	n.Configure(change)
+	n.Configure(func(o *fakenoma.Options) {
+		*o = n.sound // what was wanted before is over
+		change(o)
+	})
 	n.Revoke() // so that what changed about tokens shows at once
 	return nil
-}
-
-// soundNoma is how the stand-in for Noma behaves unless it is told otherwise.
-func soundNoma() fakenoma.Options {
-	return fakenoma.Options{ClientID: nomaID, ClientSecret: nomaSecret}
 }
 
 // The words for the ways in which the service may send verdicts and tokens.
@@ -104,7 +96,7 @@ func readNomaOptions(q url.Values) (func(*fakenoma.Options), error) {
 			change = func(o *fakenoma.Options) { o.SnakeCase = b }
 		case "lifetime":
 			var d time.Duration
-			d, err = time.ParseDuration(value)
+			d, err = duration(value)
 			change = func(o *fakenoma.Options) { o.Lifetime = d }
 		case "client_secret":
 			change = func(o *fakenoma.Options) { o.ClientSecret = value }
@@ -125,11 +117,4 @@ func readNomaOptions(q url.Values) (func(*fakenoma.Options), error) {
 			change(o)
 		}
 	}, nil
-}
-
-func known(ok bool) error {
-	if !ok {
-		return strconv.ErrSyntax
-	}
-	return nil
 }
