@@ -234,7 +234,7 @@ func (h *here) remarks(ctx context.Context, p *Plugin) (noted remarks) {
 	noted = append(noted, h.binaries(p)...)
 	noted = append(noted, h.listens()...)
 	noted = append(noted, h.processes(p)...)
-	return append(noted, h.shows(ctx)...)
+	return append(noted, h.shows(ctx, p)...)
 }
 
 // binaries says whether the commands lead to binaries of the plugin, and agree.
@@ -413,7 +413,7 @@ func (h *here) processes(p *Plugin) (noted remarks) {
 }
 
 // shows asks the plugin server itself, if it shows its metrics.
-func (h *here) shows(ctx context.Context) (noted remarks) {
+func (h *here) shows(ctx context.Context, p *Plugin) (noted remarks) {
 	address, ok := flagOf(h.server.start, "metrics")
 	if !ok {
 		if h.settings != nil {
@@ -448,7 +448,14 @@ func (h *here) shows(ctx context.Context) (noted remarks) {
 		noted.add(levelWarning, "what answers at %s is no plugin server of ours", clean(address))
 		return noted
 	}
+	if m.plugin != p.Vendor.Plugin { // whatever name the binary has
+		noted.add(levelError, "what answers at %s is the plugin server of %s: this one cannot show its metrics at the same address", clean(address), clean(m.plugin))
+		return noted
+	}
 	noted.add(levelNote, "the plugin server runs version %s, with %s in use", clean(m.version), number(int(m.instances), "configuration", "configurations"))
+	if m.version != p.Version {
+		noted.add(levelWarning, "this binary is version %s: `kong reload` starts what is installed now", clean(p.Version))
+	}
 	if calls := m.answered + m.failed; calls > 0 {
 		l := levelNote
 		if m.answered == 0 {
@@ -485,8 +492,15 @@ func fetch(ctx context.Context, address string) (status int, body []byte, err er
 
 // A scrape is what matters here of a plugin server's metrics.
 type scrape struct {
-	version                           string
+	version, plugin                   string
 	instances, answered, failed, open float64
+}
+
+// label returns the value of a label, among those of a series.
+func label(labels, name string) string {
+	_, value, _ := strings.Cut(","+labels, ","+name+`="`)
+	value, _, _ = strings.Cut(value, `"`)
+	return value
 }
 
 // readMetrics reads the lines of ours in what a plugin server shows. Lines that
@@ -501,11 +515,7 @@ func readMetrics(body []byte) (m scrape) {
 		}
 		switch name {
 		case "ai_guard_build_info":
-			_, after, _ := strings.Cut(labels, `version="`)
-			if _, own, found := strings.Cut(labels, `,version="`); found {
-				after = own // and not goversion's
-			}
-			m.version, _, _ = strings.Cut(after, `"`)
+			m.version, m.plugin = label(labels, "version"), label(labels, "plugin")
 		case "ai_guard_instances":
 			m.instances = v
 		case "ai_guard_breakers_open":

@@ -339,7 +339,19 @@ ai_guard_service_calls_total{plugin="prisma-airs-intercept",result="held_back"} 
 			name: "its metrics", machine: func(t *testing.T) *machine {
 				return runs(t, start(binary+" -metrics "+metrics(shown(7, 1, 90, 0), 200)))
 			},
-			want: []string{"runs version 0.1.0, with 2 configurations in use", "note     its scan service answered 7 of 8 calls"}, not: []string{"breaker", "not ready"},
+			want: []string{"runs version 0.1.0, with 2 configurations in use", "warning  this binary is version 9.9.9", "note     its scan service answered 7 of 8 calls"}, not: []string{"breaker", "not ready"},
+		},
+		{
+			name: "its metrics are of the same version", machine: func(t *testing.T) *machine {
+				return runs(t, start(binary+" -metrics "+metrics(strings.ReplaceAll(shown(7, 1, 90, 0), "0.1.0", "9.9.9"), 200)))
+			},
+			want: []string{"runs version 9.9.9", "0 errors, 0 warnings"},
+		},
+		{
+			name: "another plugin's metrics", code: 2, machine: func(t *testing.T) *machine {
+				return runs(t, start(binary+" -metrics "+metrics(strings.ReplaceAll(shown(7, 1, 90, 0), "prisma-airs-intercept", "noma-runtime-protection"), 200)))
+			},
+			want: []string{"is the plugin server of noma-runtime-protection: this one cannot show its metrics"}, not: []string{"answered 7"},
 		},
 		{
 			name: "its metrics are bad", machine: func(t *testing.T) *machine {

@@ -52,7 +52,7 @@ func descriptions(t *testing.T) map[string][]string {
 
 var (
 	promString   = regexp.MustCompile(`"(?:[^"\\]|\\.)*"`)
-	promDuration = regexp.MustCompile(`\[[^\]]*\]`)
+	promDuration = regexp.MustCompile(`\[[^\]]*\]|\boffset\s+[0-9]+[a-z]+`)
 	promSelector = regexp.MustCompile(`([a-zA-Z_:][a-zA-Z0-9_:]*)?\s*\{([^}]*)\}`)
 	promGrouping = regexp.MustCompile(`\b(?:by|on|without|ignoring)\s*\(([^)]*)\)`)
 	promMatcher  = regexp.MustCompile(`^\s*(\w+)\s*(?:=~|!~|!=|=)\s*""\s*$`)
