@@ -176,7 +176,7 @@ func (r *reader) plainA2A(in Input) *shape {
 		return nil
 	}
 	s := signs{r.doc, root}
-	f, _ := formatOfPath(in.Path)
+	f := r.ofPath.of(in.Path)
 	switch {
 	case in.Leg == ResponseLeg && in.Request != nil && in.Request.Format == A2A, in.Leg == ResponseLeg && f == A2A:
 		return a2aResult

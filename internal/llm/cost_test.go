@@ -280,7 +280,7 @@ const (
 // cost about ten times the work and the memory, and no byte costs much. It
 // counts, so that no machine is too slow for it.
 func TestCost(t *testing.T) {
-	const small, large, most = 100 << 10, 1 << 20, 12
+	const small, large, most = 50 << 10, 500 << 10, 12
 	for _, h := range hostiles() {
 		t.Run(h.name, func(t *testing.T) {
 			body, larger := h.body(small), h.body(large)
@@ -382,7 +382,7 @@ func BenchmarkHostile(b *testing.B) {
 func TestReadingEndsWithItsContext(t *testing.T) {
 	ended := 0
 	for _, h := range hostiles() {
-		in := Input{ContentType: h.kind, ContentEncoding: h.coding, Path: h.path, Body: h.body(256 << 10)}
+		in := Input{ContentType: h.kind, ContentEncoding: h.coding, Path: h.path, Body: h.body(128 << 10)}
 		if h.answer {
 			in.Leg = ResponseLeg
 		}
@@ -425,7 +425,7 @@ func (c *endsLater) Err() error {
 // asks for, and it ends when it gets no more.
 func TestReadingAsksForItsMemory(t *testing.T) {
 	for _, h := range hostiles() {
-		in := Input{ContentType: h.kind, ContentEncoding: h.coding, Path: h.path, Body: h.body(256 << 10)}
+		in := Input{ContentType: h.kind, ContentEncoding: h.coding, Path: h.path, Body: h.body(128 << 10)}
 		if h.answer {
 			in.Leg = ResponseLeg
 		}
@@ -445,11 +445,11 @@ func TestReadingAsksForItsMemory(t *testing.T) {
 			t.Errorf("%s: keeps %d bytes, asked for %d", h.name, kept, lim.Held)
 		}
 		runtime.KeepAlive(m)
-		if lim.Held < 256<<10 {
+		if lim.Held < 128<<10 {
 			continue
 		}
 		refusal := errors.New("no more")
-		lim.Held, lim.Grow = 64<<10, func(int64) error { return refusal }
+		lim.Held, lim.Grow = 32<<10, func(int64) error { return refusal }
 		if _, _, err := read(context.Background(), in, lim); !errors.Is(err, refusal) {
 			t.Errorf("%s: read without the memory: %v", h.name, err)
 		}

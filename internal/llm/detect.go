@@ -29,6 +29,23 @@ func formatOfPath(path string) (Format, bool) {
 	return Unknown, false
 }
 
+// A pathFormat is the format of a path that was looked up before: each event of
+// a stream asks for that of the same one.
+type pathFormat struct {
+	path   string
+	format Format
+	known  bool
+}
+
+// of returns what formatOfPath does, Unknown where the path shows no format.
+func (p *pathFormat) of(path string) Format {
+	if !p.known || p.path != path {
+		f, _ := formatOfPath(path)
+		*p = pathFormat{path, f, true}
+	}
+	return p.format
+}
+
 // endsIn reports whether a path ends in end, in which * stands for one segment.
 func endsIn(path, end string) bool {
 	for {

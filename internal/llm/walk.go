@@ -105,6 +105,7 @@ type reader struct {
 	loosely    bool                // as in Input
 	defining   bool                // what is read is a definition, which may be packed
 	archived   archived
+	ofPath     pathFormat
 }
 
 // size is the length of the body, of a stream as far as it has been read.
