@@ -28,9 +28,9 @@ const (
 	bufferSize    = "nginx_http_client_body_buffer_size"
 	defaultPrefix = "/usr/local/kong"
 	keptSettings  = ".kong_env" // under the prefix: what a Kong that runs was started with
-	maxSettings   = 64 << 20 // bytes of a file with settings, which may hold a whole configuration
-	maxSetting    = 1 << 16  // bytes of the settings that matter
-	maxScrape     = 16 << 20 // bytes of what a plugin server shows
+	maxSettings   = 64 << 20    // bytes of a file with settings, which may hold a whole configuration
+	maxSetting    = 1 << 16     // bytes of the settings that matter
+	maxScrape     = 16 << 20    // bytes of what a plugin server shows
 	localTime     = 5 * time.Second
 )
 
