@@ -41,21 +41,34 @@ test: ## all checks and tests, with the race detector where there is a C compile
 	@failed=; for part in lint unit clients; do $(MAKE) --no-print-directory $$part || failed="$$failed $$part"; done; \
 	test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
 
+# Every way of building takes all packages anew. What the tests run is built as
+# `make build` does it, and what vet reads, too; the race detector alone needs a
+# way of its own, and the binaries that its tests build do not follow it. Nobody
+# debugs any of them, and without the tables for that they are linked faster.
+test unit clients lint: export CGO_ENABLED = 0
+test unit clients lint: export GOFLAGS := $(shell $(GO) env GOFLAGS) -trimpath -buildvcs=false -ldflags=-w
+
 # A body is read on one goroutine, and the thousands that are made up for
 # internal/llm take ten times as long under the detector: all of its tests run
 # without it, and its golden bodies, many at once, with it. What runs the real
-# binaries would only have its own harness looked at, and mostly waits. What vet
-# finds, lint says: with the detector it would look at all that is imported anew.
+# binaries would only have its own harness looked at, and mostly waits: it runs
+# beside the others, which leave a core idle now and then. What takes longest
+# begins first. What vet finds, lint says: with the detector it would look at all
+# that is imported anew.
 unit:
 	@race="$(RACE)"; test -n "$$race" || echo "No C compiler that works: the tests run without the race detector."; \
-	failed=; plain='/internal/llm$$|/tests/corpus$$|/tests/exchange$$'; \
-	$(GO) test $$race -vet=off -timeout $(TIMEOUT) $$($(GO) list ./... | grep -Ev "$$plain") || failed=1; \
-	$(GO) test -vet=off -timeout $(TIMEOUT) -parallel 4 $$($(GO) list ./... | grep -E "$$plain") || failed=1; \
-	$(GO) test $$race -vet=off -timeout $(TIMEOUT) -run '^TestGolden$$' ./internal/llm || failed=1; \
+	run() { $(GO) test -vet=off -timeout $(TIMEOUT) "$$@"; }; \
+	detect() { if test -n "$$race"; then CGO_ENABLED=1 $(GO) test -race -exec 'env CGO_ENABLED=0' -vet=off -timeout $(TIMEOUT) "$$@"; else run "$$@"; fi; }; \
+	plain='./internal/llm ./tests/corpus ./tests/exchange'; long='./plugins/noma ./internal/guard ./internal/sim/kongtest ./plugins/airs ./internal/pluginserver'; \
+	only=$$($(GO) list $$plain); failed=; \
+	run -p 1 -parallel 4 $$plain & beside=$$!; \
+	detect $$long $$($(GO) list ./... | grep -Fvx "$$only") || failed=1; \
+	detect -run '^TestGolden$$' ./internal/llm || failed=1; \
+	wait $$beside || failed=1; \
 	test -z "$$failed"
 
 # Real clients in a module of their own: they take long to build.
-clients: build
+clients:
 	cd tests/clients && $(GO) test -vet=off -timeout $(TIMEOUT) ./...
 
 # Kong is the one on PATH, or KONG_BIN.

@@ -207,7 +207,12 @@ func TestRecords(t *testing.T) {
 				if tc.kong != nil {
 					tc.kong(k)
 				}
-				k.run(newEngine(w.Process, prisma(), settings, tc.scanner))
+				over := make(chan struct{})
+				k.run(newEngine(w.Process, prisma(), settings, &scanner{
+					request:  monitoredAfter(over, settings.RequestMode, tc.scanner),
+					response: monitoredAfter(over, settings.ResponseMode, tc.scanner),
+				}))
+				close(over)
 				w.Flush(context.Background())
 				alerts := 0
 				for _, r := range tc.want {
@@ -234,6 +239,17 @@ func TestRecords(t *testing.T) {
 				t.Error(diff)
 			}
 		})
+	}
+}
+
+// monitoredAfter has the scans of a monitored leg wait until the exchange is over:
+// a verdict that is there before makes other calls to Kong.
+func monitoredAfter(over <-chan struct{}, m policy.Mode, s *scanner) func(context.Context, *scan.Scan) (scan.Verdict, error) {
+	return func(ctx context.Context, sc *scan.Scan) (scan.Verdict, error) {
+		if m == policy.Monitor {
+			<-over
+		}
+		return s.Scan(ctx, sc)
 	}
 }
 

@@ -46,6 +46,9 @@ type queue struct {
 	time  time.Duration
 	sweep func()
 	timer *time.Timer // nil before the first
+	// sweeping is held for as long as a sweep takes, so that whoever is overdue
+	// hears of it in the order of the queue.
+	sweeping sync.Mutex
 }
 
 // An entry is one token.
@@ -193,8 +196,11 @@ func (t *tokens) drop() {
 	}
 }
 
-// sweep drops what has waited for too long, and tells who is overdue.
+// sweep drops what has waited for too long, and tells who is overdue, the oldest
+// first.
 func (t *tokens) sweep(q *queue) {
+	q.sweeping.Lock()
+	defer q.sweeping.Unlock()
 	var missed []*entry
 	t.mu.Lock()
 	for first := q.Front(); first != nil; first = q.Front() {

@@ -198,6 +198,7 @@ func TestHung(t *testing.T) {
 	for _, s := range faultScenes {
 		t.Run(s.name, func(t *testing.T) {
 			t.Parallel()
+			s.rpcTimeout = shortly
 			h := furnish(t, s)
 			h.prove()
 			for _, plugin := range s.plugins {
@@ -253,7 +254,7 @@ func TestUnsealedOldKongGoesOn(t *testing.T) {
 	for _, version := range []string{"3.4", "3.7"} {
 		t.Run(version, func(t *testing.T) {
 			t.Parallel()
-			h := furnish(t, scene{version: version, workers: 1, plugins: []string{name}})
+			h := furnish(t, scene{version: version, workers: 1, plugins: []string{name}, rpcTimeout: shortly})
 			h.prove()
 			h.clean()
 			h.signal(name, syscall.SIGSTOP, everyone)

@@ -98,6 +98,9 @@ type scene struct {
 	// config is for each of the plugins.
 	config     map[string]any
 	neighbours []kongtest.Neighbour
+	// rpcTimeout is how long Kong waits for a plugin, as long as Kong by itself
+	// when 0.
+	rpcTimeout time.Duration
 }
 
 // A house is a gateway that plays Kong to the real binaries, whose exchanges are
@@ -119,8 +122,8 @@ type house struct {
 // hold in a prompt has the model stop after the first event, until it is freed.
 const hold = "hold on"
 
-// rpcTimeout is how long this Kong waits for a plugin.
-const rpcTimeout = 3 * time.Second
+// shortly is how long a Kong waits for a plugin that is going to hang.
+const shortly = 3 * time.Second
 
 // furnish starts a gateway with one route.
 func furnish(t *testing.T, s scene) *house {
@@ -165,7 +168,7 @@ func furnish(t *testing.T, s scene) *house {
 	zero := 0
 	service := kongtest.Service{Name: "llm", URL: url, Retries: &zero, Routes: []kongtest.Route{{Name: "chat", Paths: []string{"/llm"}, Plugins: list}}}
 	h.Gateway, err = kongtest.New(kongtest.Config{
-		Servers: servers, Workers: s.workers, Version: s.version, Neighbours: s.neighbours, RPCTimeout: rpcTimeout,
+		Servers: servers, Workers: s.workers, Version: s.version, Neighbours: s.neighbours, RPCTimeout: s.rpcTimeout,
 		Declarative: kongtest.Declarative{Services: []kongtest.Service{service}},
 	})
 	if err != nil {
