@@ -103,10 +103,10 @@ func TestCheckOfANode(t *testing.T) {
 		code int
 		want string
 	}{
-		{"status", []string{"-check", "-status", status.URL, prefix}, 0, "by its Status API"},
-		{"status, with =", []string{"-check", "-status=" + status.URL, prefix}, 0, "by its Status API"},
-		{"status, two dashes", []string{prefix, "--check", "--status", status.URL}, 0, "by its Status API"},
-		{"status alone", []string{"-status", status.URL, prefix}, 0, "by its Status API"},
+		{"status", []string{"-check", "-status", status.URL, prefix}, 2, "no Kong with the prefix"},
+		{"status, with =", []string{"-check", "-status=" + status.URL, prefix}, 2, "no Kong with the prefix"},
+		{"status, two dashes", []string{prefix, "--check", "--status", status.URL}, 2, "no Kong with the prefix"},
+		{"status alone", []string{"-status", status.URL, prefix}, 2, "no Kong with the prefix"},
 		{"status and a file", []string{"-check", config, "-status", status.URL, prefix}, 2, "1 configuration of noma-runtime-protection"},
 		{"a file and status", []string{"-status", status.URL, "-check", config, prefix}, 2, "1 configuration of noma-runtime-protection"},
 		{"no URL", []string{"-check", "-status", "kong", prefix}, 2, "-status takes the URL"},
