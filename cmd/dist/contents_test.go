@@ -25,15 +25,9 @@ import (
 func unpacked(t *testing.T) (root string) {
 	t.Helper()
 	if runtime.GOOS != "linux" || !slices.Contains(platforms, runtime.GOARCH) {
-		t.Skip("no archive is for this machine")
+		t.Skip("An archive has programs for Linux on amd64 or arm64, which do not run on " + runtime.GOOS + "/" + runtime.GOARCH + ".")
 	}
-	if _, err := exec.LookPath("git"); err != nil {
-		t.Skip("there is no git")
-	}
-	t.Chdir(filepath.Join("..", ".."))
-	if _, err := os.Stat(".git"); err != nil {
-		t.Skip("this is no clone")
-	}
+	inClone(t)
 	all := platforms
 	platforms = []string{runtime.GOARCH}
 	t.Cleanup(func() { platforms = all })

@@ -34,6 +34,29 @@ type share struct {
 // of returns the two pieces of text, the second of which is "" for all of it.
 func (s share) of(text string) (head, tail string) { return text[:s.head], text[s.tail:] }
 
+// in returns the two pieces once a text that was old says now. It is not ok if
+// they cannot be told from the middle between them any more.
+func (s share) in(old, now string) (head, tail string, ok bool) {
+	head, tail = s.of(old)
+	if now == old {
+		return head, tail, true
+	}
+	if len(head)+len(tail) == len(old) {
+		return now, "", true
+	}
+	middle := old[s.head:s.tail]
+	switch {
+	case s.head == 0:
+		tail, ok = strings.CutPrefix(now, middle)
+		return "", tail, ok
+	case int(s.tail) == len(old):
+		head, ok = strings.CutSuffix(now, middle)
+		return head, "", ok
+	}
+	head, tail, ok = strings.Cut(now, middle)
+	return head, tail, ok && strings.LastIndex(now, middle) == len(head)
+}
+
 // A joinKey is what parts have in common that are joined.
 type joinKey struct {
 	role         Role
@@ -237,26 +260,14 @@ func (m *Message) joinedAs(t *Turn, text string, replaced map[int]string) bool {
 		if !changed {
 			now = old
 		}
-		head, tail := s.of(old)
-		if changed && len(head)+len(tail) < len(old) {
-			// Only the ends are joined: find them around the middle.
-			middle := old[s.head:s.tail]
-			i := strings.Index(now, middle)
-			if i < 0 || strings.LastIndex(now, middle) != i {
-				return false
-			}
-			head, tail = now[:i], now[i+len(middle):]
-			if s.head == 0 && i > 0 || int(s.tail) == len(old) && tail != "" {
-				return false
-			}
-		} else if changed {
-			head, tail = now, ""
+		head, tail, ok := s.in(old, now)
+		if !ok {
+			return false
 		}
 		gap := ""
 		if head != "" && tail != "" {
 			gap = "\n"
 		}
-		var ok bool
 		for _, piece := range [...]string{head, gap, tail} {
 			if text, ok = strings.CutPrefix(text, piece); !ok {
 				return false

@@ -235,7 +235,7 @@ func (s *Separated) add(from, end int) {
 		case s.joined[i] != nil:
 			if s.speaking(i) > 1 { // else it says what one of the others says
 				t := s.source[i]
-				t.Text = s.rejoined(i, nil)
+				t.Text, _ = s.rejoined(i, nil) // what nobody has changed can be told
 				s.put(t, origin{i, -1})
 			}
 		default:
@@ -271,34 +271,32 @@ func (s *Separated) piece(turn, n int) Turn {
 }
 
 // rejoined is what a joined turn says without scaffolding, once segments of the
-// divided turns say what instead has for them.
-func (s *Separated) rejoined(joined int, instead map[origin]string) string {
+// divided turns, and the other turns, say what instead has for them. It is not ok
+// where that cannot be told.
+func (s *Separated) rejoined(joined int, instead map[origin]string) (text string, ok bool) {
 	var b strings.Builder
 	for _, seam := range s.joined[joined] {
-		if s.parts[seam.turn] == nil {
-			text, changed := instead[origin{seam.turn, -1}]
-			if !changed {
-				text = s.source[seam.turn].Text
-			} else {
-				seam.share = share{head: uint32(len(text)), tail: uint32(len(text))}
-			}
-			writeEnds(&b, seam.share, text)
-			continue
+		old, sh := s.source[seam.turn].Text, seam.share
+		now, changed := instead[origin{seam.turn, -1}]
+		switch {
+		case s.parts[seam.turn] != nil:
+			old, now = s.words(seam.turn, nil), s.words(seam.turn, instead)
+			head, tail := ends(old)
+			sh = share{head: uint32(head), tail: uint32(tail)}
+		case !changed:
+			now = old
 		}
-		words := s.words(seam.turn, instead)
-		head, tail := ends(words)
-		writeEnds(&b, share{head: uint32(head), tail: uint32(tail)}, words)
+		head, tail, ok := sh.in(old, now)
+		if !ok {
+			return "", false
+		}
+		b.WriteString(head)
+		if head != "" && tail != "" {
+			b.WriteByte('\n') // the middle is missing
+		}
+		b.WriteString(tail)
 	}
-	return b.String()
-}
-
-func writeEnds(b *strings.Builder, s share, text string) {
-	head, tail := s.of(text)
-	b.WriteString(head)
-	if head != "" && tail != "" {
-		b.WriteByte('\n') // the middle is missing
-	}
-	b.WriteString(tail)
+	return b.String(), true
 }
 
 // words is what somebody says in a divided turn.
@@ -338,7 +336,7 @@ func (s *Separated) Restore(masks []Replacement) []Replacement {
 		from := s.from[r.Turn]
 		switch {
 		case s.joined[from.turn] != nil:
-			if s.rejoined(from.turn, instead) != r.Text {
+			if text, ok := s.rejoined(from.turn, instead); !ok || text != r.Text {
 				return append(restored, uncertain)
 			}
 		case from.segment < 0:

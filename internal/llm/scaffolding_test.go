@@ -158,6 +158,9 @@ func TestSeparateParts(t *testing.T) {
 // TestRestore: masks find their places, or none.
 func TestRestore(t *testing.T) {
 	const parts = `{"model":"claude-x","max_tokens":9,"messages":[{"role":"user","content":[{"type":"text","text":"card 41"},{"type":"text","text":"<system-reminder>\ncard 42\n</system-reminder>\n43"}]},{"role":"user","content":"and 44"}]}`
+	middle := strings.Repeat("word ", maxJoined)
+	edge := middle[len(middle)-(joinedEdge-len("card 41")):]
+	long := strings.Replace(parts, "card 41", middle+"card 41", 1)
 	for _, tc := range []struct {
 		name, body string
 		masks      []Replacement // of the separated turns
@@ -182,6 +185,16 @@ func TestRestore(t *testing.T) {
 			"parts and what they are joined to", parts,
 			[]Replacement{{1, "card **"}, {3, "card **\n43"}},
 			strings.Replace(parts, "card 41", "card **", 1),
+		},
+		{
+			"the end of a long part, which alone is joined", long,
+			[]Replacement{{1, middle + "card **"}, {3, edge + "card **\n43"}},
+			strings.Replace(long, "card 41", "card **", 1),
+		},
+		{
+			"its middle, which is joined to nothing", long,
+			[]Replacement{{1, strings.Replace(middle, "word", "****", 1) + "card 41"}},
+			strings.Replace(long, "word", "****", 1),
 		},
 		{"another message", parts, []Replacement{{4, "and **"}}, strings.Replace(parts, "and 44", "and **", 1)},
 		{"joined words that their parts do not say", parts, []Replacement{{1, "card **"}, {3, "card 4*\n43"}}, ""},
@@ -286,13 +299,13 @@ func FuzzSeparateParts(f *testing.F) {
 		for part := range strings.SplitSeq(text, "|") {
 			quoted, err := json.Marshal(part)
 			if err != nil {
-				t.Skip()
+				t.Fatal(err)
 			}
 			content = append(content, `{"type":"text","text":`+string(quoted)+`}`)
 		}
 		m, err := Read(Input{Path: "/v1/messages", Body: []byte(`{"messages":[{"role":"user","content":[` + strings.Join(content, ",") + `]}]}`)}, testLimits)
-		if err != nil {
-			t.Skip()
+		if err != nil { // what is only text is never refused
+			t.Fatal(err)
 		}
 		before := slices.Clone(m.Turns)
 		s := m.Separate(m.Turns, nil)
