@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"time"
 
@@ -36,7 +37,7 @@ const (
 	patience = time.Minute
 	// warmTime is how long each cell runs before it is measured, in seconds:
 	// LuaJIT compiles what runs often, and connections are opened.
-	warmTime = 1
+	warmTime = 2
 	// idleTime is how long a plugin server that is done has done nothing.
 	idleTime = 300 * time.Millisecond
 )
@@ -55,7 +56,7 @@ type row struct {
 type cell struct {
 	row
 	load
-	kong    *realkong.Kong
+	kong    *realkong.Kong // of this round
 	samples []sample
 	invalid string
 }
@@ -103,51 +104,15 @@ func measure(ctx context.Context, o options, stdout, stderr io.Writer) (sound bo
 		return false, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	// Plugins in Lua have a Kong of their own: one with the name of ours would
-	// take its place.
-	for _, inLua := range []bool{false, true} {
-		if len(luaRows) == 0 && inLua {
-			continue
-		}
-		k, err := startKong(ctx, o, filepath.Join(dir, map[bool]string{false: "go", true: "lua"}[inLua]), services.model, rows, inLua, luaNames)
-		if err != nil {
+	fmt.Fprintf(stdout, "Kong %s, 1 worker; %d cores, load average %s; %d connections, %d x %d s for each row, each time in a Kong just started. Means, and the lowest and the highest of the rounds.\n",
+		version, runtime.NumCPU(), loadAverage(), o.connections, o.rounds, o.seconds)
+	for round := range o.rounds {
+		dir := filepath.Join(dir, strconv.Itoa(round))
+		if err := os.Mkdir(dir, 0o700); err != nil {
 			return false, err
 		}
-		defer func() { err = errors.Join(err, k.Stop()) }()
-		for _, c := range cells {
-			if c.lua == inLua {
-				c.kong = k
-			}
-		}
-	}
-
-	fmt.Fprintf(stdout, "Kong %s, 1 worker; %d cores, load average %s; %d connections, %d x %d s for each row. Medians, and the lowest and the highest of the rounds.\n",
-		version, runtime.NumCPU(), loadAverage(), o.connections, o.rounds, o.seconds)
-	warm := o
-	warm.seconds = warmTime
-	for _, c := range cells {
-		if err := c.proves(ctx); err != nil {
-			c.invalid = err.Error()
-			continue
-		}
-		if _, err := c.run(ctx, warm, dir, services); err != nil {
-			c.invalid = err.Error()
-		}
-	}
-	for round := range o.rounds {
-		for _, c := range cells {
-			if c.invalid != "" {
-				continue
-			}
-			fmt.Fprintf(stderr, "round %d: %s/%s\n", round+1, c.row.name, c.load.name())
-			s, err := c.run(ctx, o, dir, services)
-			if ctx.Err() != nil {
-				return false, ctx.Err()
-			}
-			if err != nil {
-				c.invalid = err.Error()
-			}
-			c.samples = append(c.samples, s)
+		if err := measureRound(ctx, o, dir, services, rows, luaNames, cells, stderr); err != nil {
+			return false, err
 		}
 	}
 	sound = true
@@ -170,10 +135,61 @@ func measure(ctx context.Context, o options, stdout, stderr io.Writer) (sound bo
 	return sound, nil
 }
 
+// measureRound takes one sample of each cell. Its Kongs are started for it: what
+// LuaJIT compiles, and so what Lua costs, differs from start to start, by a factor
+// of three at times, and stays so for as long as the process lives.
+func measureRound(ctx context.Context, o options, dir string, services *standins, rows []row, luaNames []string, cells []*cell, progress io.Writer) (failed error) {
+	// Plugins in Lua have a Kong of their own: one with the name of ours would
+	// take its place.
+	for _, inLua := range []bool{false, true} {
+		if len(luaNames) == 0 && inLua {
+			continue
+		}
+		k, err := startKong(ctx, o, filepath.Join(dir, map[bool]string{false: "go", true: "lua"}[inLua]), services.model, rows, inLua, luaNames)
+		if err != nil {
+			return err
+		}
+		defer func() { failed = errors.Join(failed, k.Stop()) }()
+		for _, c := range cells {
+			if c.lua == inLua {
+				c.kong = k
+			}
+		}
+	}
+	warm := o
+	warm.seconds = warmTime
+	for _, c := range cells {
+		if c.invalid != "" {
+			continue
+		}
+		if err := c.proves(ctx); err != nil {
+			c.invalid = err.Error()
+		} else if _, err := c.run(ctx, warm, dir, services); err != nil {
+			c.invalid = err.Error()
+		}
+	}
+	for _, c := range cells {
+		if c.invalid != "" {
+			continue
+		}
+		s, err := c.run(ctx, o, dir, services)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil {
+			c.invalid = err.Error()
+			continue
+		}
+		c.samples = append(c.samples, s)
+		fmt.Fprintf(progress, "round %d: %s/%s: worker %.0f us, plugin %.0f us\n", len(c.samples), c.row.name, c.load.name(), workerCPU(s), pluginCPU(s))
+	}
+	return nil
+}
+
 const legend = `
 CPU, switches and calls are per exchange. plugin: the plugin servers, all of them. switches: threads that waited + threads that were made to. r+w: reads and
-writes, those that found nothing included. scans: those that the services were asked for; the two legs of one plugin are 2. /none, /ref: the ratio to the row
-none and to the row %s, round by round.
+writes, those that found nothing included. scans: those that the services were asked for; the two legs of one plugin are 2. /none, /ref: the ratio of the means
+to the row none and to the row %s, and the lowest and the highest of a round.
 `
 
 func (l load) title() string {

@@ -48,7 +48,7 @@ func run(stop context.Context, args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("bench-kong", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	var o options
-	flags.IntVar(&o.rounds, "rounds", 3, "how often each row is measured, one row after the other")
+	flags.IntVar(&o.rounds, "rounds", 3, "how often each row is measured, each time in a Kong just started")
 	flags.IntVar(&o.seconds, "seconds", 4, "how long, each time")
 	flags.IntVar(&o.connections, "connections", 8, "how many connections make the load")
 	only := flags.String("only", "", "measure only what the `pattern` is found in, such as prisma/60B-json or ^(none|prisma)/32KB; all when empty")

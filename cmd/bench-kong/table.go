@@ -52,15 +52,20 @@ type result struct {
 	invalid string
 }
 
-// A spread is the middle of some figures, and how far they lie apart.
-type spread struct{ median, low, high float64 }
+// A spread is the mean of some figures, and how far they lie apart. It is not the
+// median: what differs from start to start has two values, and what a machine
+// spends in the long run is their mean.
+type spread struct{ mean, low, high float64 }
 
 func spreadOf(figures []float64) spread {
-	s := slices.Sorted(slices.Values(figures))
-	if len(s) == 0 {
+	if len(figures) == 0 {
 		return spread{}
 	}
-	return spread{(s[(len(s)-1)/2] + s[len(s)/2]) / 2, s[0], s[len(s)-1]}
+	var sum float64
+	for _, f := range figures {
+		sum += f
+	}
+	return spread{sum / float64(len(figures)), slices.Min(figures), slices.Max(figures)}
 }
 
 // of takes a figure of every round.
@@ -72,9 +77,8 @@ func of(r result, figure func(sample) float64) spread {
 	return spreadOf(figures)
 }
 
-// ratio compares two rows round by round, since a machine that others use too
-// is not as fast in one round as in the next. It is false where there is
-// nothing to compare.
+// ratio is that of two rows' means, and the lowest and the highest of the rounds'
+// own ratios. It is false where there is nothing to compare.
 func ratio(r, base result, figure func(sample) float64) (spread, bool) {
 	if base.invalid != "" || len(base.samples) != len(r.samples) {
 		return spread{}, false
@@ -85,7 +89,13 @@ func ratio(r, base result, figure func(sample) float64) (spread, bool) {
 			ratios = append(ratios, figure(s)/b)
 		}
 	}
-	return spreadOf(ratios), len(ratios) > 0
+	whole := of(base, figure).mean
+	if whole <= 0 {
+		return spread{}, false
+	}
+	s := spreadOf(ratios)
+	s.mean = of(r, figure).mean / whole
+	return s, true
 }
 
 // writeTable writes one load's rows. The ratios are to the row without a plugin
@@ -110,22 +120,22 @@ func writeTable(out io.Writer, title string, rows []result, reference string) er
 		}
 		whole := func(f func(sample) float64) string {
 			s := of(r, f)
-			return fmt.Sprintf("%.0f (%.0f-%.0f)", s.median, s.low, s.high)
+			return fmt.Sprintf("%.0f (%.0f-%.0f)", s.mean, s.low, s.high)
 		}
 		times := func(base result, f func(sample) float64) string {
 			if s, ok := ratio(r, base, f); ok {
-				return fmt.Sprintf("%.2f (%.2f-%.2f)", s.median, s.low, s.high)
+				return fmt.Sprintf("%.2f (%.2f-%.2f)", s.mean, s.low, s.high)
 			}
 			return "-"
 		}
 		switches := func(who func(sample) usage) string {
-			return fmt.Sprintf("%.1f+%.1f", of(r, voluntary(who)).median, of(r, forced(who)).median)
+			return fmt.Sprintf("%.1f+%.1f", of(r, voluntary(who)).mean, of(r, forced(who)).mean)
 		}
 		late := of(r, p99)
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%.1f\t%.2f\t%.0f\t%.1f\t%.1f (%.1f-%.1f)\n", r.row,
 			whole(workerCPU), whole(pluginCPU), whole(allCPU), times(none, workerCPU), times(none, allCPU),
 			times(other, workerCPU), times(other, allCPU), times(other, p99), switches(ofWorker), switches(ofPlugin),
-			of(r, calls).median, of(r, scans).median, of(r, rate).median, of(r, p50).median, late.median, late.low, late.high)
+			of(r, calls).mean, of(r, scans).mean, of(r, rate).mean, of(r, p50).mean, late.mean, late.low, late.high)
 	}
 	return t.Flush()
 }

@@ -134,7 +134,17 @@ func FuzzSplit(f *testing.F) {
 	f.Add(strings.Repeat("a://b ", 300), 5000)
 	f.Add(strings.Repeat("://www.", 300), 900)
 	f.Add("\xff\xfe\xff", 3)
+	f.Add("www.a :// ://www.b wwww.c ://wwww.d .www. ww. :", 9)
 	f.Fuzz(func(t *testing.T, text string, room int) {
+		found := 0
+		for i := range len(text) {
+			if isURL(text, i) {
+				found++
+			}
+		}
+		if n := countURLs(text); n != found {
+			t.Fatalf("%d URLs counted, %d found", n, found)
+		}
 		if text == "" || room > 1<<20 {
 			return
 		}
