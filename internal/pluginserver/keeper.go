@@ -44,7 +44,7 @@ func keep(args []string, stdout, stderr io.Writer) (code int, ran bool) {
 	told := make(chan os.Signal, 8)
 	signal.Notify(told, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	defer signal.Stop(told)
-	err = cmd.Start()
+	err = withSlack(cmd.Start)
 	cmd.ExtraFiles[0].Close()
 	if err != nil {
 		fmt.Fprintln(stderr, "serving without a process of our own:", err)

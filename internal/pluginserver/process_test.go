@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -96,6 +97,9 @@ var program = pluginserver.Program{
 	Flags: func(flags *flag.FlagSet) { flags.Int("own-flag", 0, "A flag of the plugin's own") },
 	Start: func(p pluginserver.Process) (*pluginserver.Server, error) {
 		relayed := relay.New(relay.Options{})
+		if slack, err := os.ReadFile("/proc/self/timerslack_ns"); err == nil {
+			p.Log.Info("timers may be late by " + strings.TrimSpace(string(slack)) + " ns")
+		}
 		return &pluginserver.Server{
 			Open: relayed.Open,
 			New: func(config []byte) pluginserver.Instance {
@@ -432,6 +436,15 @@ func (p *process) says(t *testing.T, what string) {
 }
 
 // TestInterruptEndsADrain: somebody at a terminal does not want to wait.
+// Go's runtime wakes a thread of its own for as long as there is work, and Linux
+// need not do so to the microsecond.
+func TestTimersMayBeLate(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("Timer slack is Linux's.")
+	}
+	run(t, "ours", shortDir(t)).says(t, "timers may be late by 1000000 ns")
+}
+
 func TestInterruptEndsADrain(t *testing.T) {
 	p := run(t, "ours", shortDir(t))
 	idle := p.connect(t)
