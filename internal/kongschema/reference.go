@@ -7,23 +7,58 @@ import (
 	"strings"
 )
 
-const generated = "<!-- Made by `make generate` from the plugin's declaration: change that instead. -->\n\n"
+const generated = "<!-- `make generate` writes this from the plugin's declaration. -->\n\n"
 
 // notes say what the tables take for known.
-const notes = "\nAll stand below `config`. \"Referenceable\" fields may hold a `{vault://...}` reference. Lengths of texts are in bytes of UTF-8. No text may be empty.\n"
+const notes = "\nAll stand below `config`. Strings are never empty; referenceable ones may be `{vault://...}` references.\n"
 
-const tableHead = "\n| Field | Type and rules | Default | Meaning |\n|---|---|---|---|\n"
+const tableHead = "\n| Field | Values, **default** | Meaning |\n|---|---|---|\n"
 
-// Shared returns the advanced fields that all the plugins declare alike, in the
-// first one's order: what the documentation says once.
+// A part of a page is the table of a group, under a heading.
+type part struct {
+	heading, says string
+	group         group
+}
+
+var parts = []part{
+	{"Required", "One of these ways to authenticate.\n", needed},
+	{"Common", "", common},
+	{"Advanced", "The defaults suit most installations.\n", advanced},
+}
+
+// of returns the fields of a group that are not elsewhere.
+func (r Record) of(g group, elsewhere map[string]bool) (fields Record) {
+	for _, f := range r {
+		if f.group == g && !elsewhere[f.name] {
+			fields = append(fields, f)
+		}
+	}
+	return fields
+}
+
+// table writes what a page has of a part.
+func (p part) table(out *strings.Builder, fields Record) {
+	out.WriteString("\n## " + p.heading + "\n")
+	if p.says != "" {
+		out.WriteString("\n" + p.says)
+	}
+	if len(fields) > 0 {
+		out.WriteString(tableHead)
+		fields.rows(out, "")
+	}
+}
+
+// Shared returns the fields that all the plugins declare alike, in the first
+// one's order: what the documentation says once. What a plugin needs to ask its
+// service stands on its own page.
 func Shared(all []Plugin) (shared Record) {
 	if len(all) < 2 {
 		return nil
 	}
 	for _, f := range all[0].Config {
-		alike := f.group == advanced
+		alike := f.group == common || f.group == advanced
 		for _, other := range all[1:] {
-			alike = alike && other.Config.row(f.name) == Record{f}.row(f.name)
+			alike = alike && other.Config.declares(f)
 		}
 		if alike {
 			shared = append(shared, f)
@@ -32,22 +67,33 @@ func Shared(all []Plugin) (shared Record) {
 	return shared
 }
 
-// row returns what a table says of a field, "" when there is no such field.
-func (r Record) row(name string) string {
-	var out strings.Builder
-	for _, f := range r {
-		if f.name == name {
-			Record{f}.rows(&out, "")
+// declares says whether the record has a field of which a page says the same in
+// the same place.
+func (r Record) declares(f *Field) bool {
+	for _, ours := range r {
+		if ours.name == f.name {
+			return ours.group == f.group && Record{ours}.text() == Record{f}.text()
 		}
 	}
+	return false
+}
+
+// text returns the fields' rows.
+func (r Record) text() string {
+	var out strings.Builder
+	r.rows(&out, "")
 	return out.String()
 }
 
 // Reference returns the page of shared fields, in Markdown.
 func (r Record) Reference() []byte {
 	var out strings.Builder
-	out.WriteString(generated + "# Advanced fields of every plugin\n\nThe defaults suit most installations.\n" + notes + tableHead)
-	r.rows(&out, "")
+	out.WriteString(generated + "# Fields of every plugin\n" + notes)
+	for _, p := range parts {
+		if fields := r.of(p.group, nil); len(fields) > 0 {
+			p.table(&out, fields)
+		}
+	}
 	return []byte(out.String())
 }
 
@@ -64,27 +110,11 @@ func (p *Plugin) Reference(shared Record, sharedPage string) []byte {
 	}
 	out.WriteString(notes)
 	elsewhere := shared.names()
-	for _, part := range []struct {
-		heading, says string
-		group         group
-	}{
-		{"Required", "What the plugin needs to ask its service; where there are several ways, one of them.", needed},
-		{"Common", "What most installations decide about.", common},
-		{"Advanced", "The defaults suit most installations.", advanced},
-	} {
-		fmt.Fprintf(&out, "\n## %s\n\n%s\n%s", part.heading, part.says, tableHead)
-		for _, f := range p.Config {
-			if f.group == part.group && !elsewhere[f.name] {
-				Record{f}.rows(&out, "")
-			}
+	for _, part := range parts {
+		part.table(&out, p.Config.of(part.group, elsewhere))
+		if shared := shared.of(part.group, nil); len(shared) > 0 {
+			fmt.Fprintf(&out, "\nAnd [those of every plugin](%s#%s).\n", sharedPage, strings.ToLower(part.heading))
 		}
-	}
-	if len(shared) > 0 {
-		names := make([]string, len(shared))
-		for i, f := range shared {
-			names[i] = "`" + f.name + "`"
-		}
-		fmt.Fprintf(&out, "\nThese are advanced, too, and the same in every plugin: [%s](%s).\n\n%s\n", sharedPage, sharedPage, strings.Join(names, ", "))
 	}
 	for i, c := range p.Checks {
 		if i == 0 {
@@ -105,8 +135,7 @@ func (p *Plugin) Reference(shared Record, sharedPage string) []byte {
 
 func (r Record) rows(out *strings.Builder, prefix string) {
 	for _, f := range r {
-		fmt.Fprintf(out, "| `%s%s` | %s | %s | %s |\n", prefix, f.name,
-			cell(strings.Join(append([]string{f.spec.typeText()}, f.spec.rules()...), "; ")), f.spec.defaultText(), cell(f.spec.description))
+		fmt.Fprintf(out, "| `%s%s` | %s | %s |\n", prefix, f.name, cell(f.spec.holds()), cell(f.spec.description))
 		f.spec.fields.rows(out, prefix+f.name+".")
 	}
 }
@@ -116,58 +145,64 @@ func cell(text string) string {
 	return strings.ReplaceAll(strings.ReplaceAll(text, "|", `\|`), "\n", " ")
 }
 
-func (s *spec) typeText() string {
-	switch s.kind {
-	case "array", "set":
-		return s.kind + " of " + s.elements.spec.kind
-	case "map":
-		return "map of " + s.keys.spec.kind + " to " + s.values.spec.kind
-	}
-	return s.kind
-}
-
-func (s *spec) defaultText() string {
-	if s.def == nil {
-		return ""
-	}
-	return "`" + cell(strings.Trim(string(encode(s.def)), `"`)) + "`"
-}
-
-// rules returns the rules in words.
-func (s *spec) rules() []string {
-	var rules []string
+// holds says what a field may hold, with the default in bold: its type, unless
+// a rule goes for strings alone, and the rules.
+func (s *spec) holds() string {
+	var said []string
 	add := func(present bool, format string, args ...any) {
 		if present {
-			rules = append(rules, fmt.Sprintf(format, args...))
+			said = append(said, fmt.Sprintf(format, args...))
 		}
 	}
-	add(s.required && s.kind != "record", "required")
+	standard := ""
+	if s.def != nil {
+		standard = strings.Trim(string(encode(s.def)), `"`)
+	}
+	add(s.oneOf != nil, "%s", choices(s.oneOf, standard))
+	add(s.startsWith != "", "starts with `%s`", s.startsWith)
+	add(s.match != "", "matches the Lua pattern `%s`", s.match)
 	add(s.referenceable, "referenceable")
 	add(s.encrypted, "encrypted")
-	add(s.oneOf != nil, "one of `%s`", strings.Join(s.oneOf, "`, `"))
+	if s.lenMin != nil && s.lenMax != nil && s.kind == "string" {
+		add(true, "%d to %d bytes", *s.lenMin, *s.lenMax)
+	}
+	switch {
+	case s.elements != nil:
+		add(true, "%s of %s%s", s.kind, s.elements.spec.kind, s.elements.spec.each("each"))
+		if s.lenMin != nil && s.lenMax != nil {
+			add(true, "%d to %d elements", *s.lenMin, *s.lenMax)
+		}
+	case s.keys != nil:
+		add(true, "map of %s to %s%s%s", s.keys.spec.kind, s.values.spec.kind, s.keys.spec.each("each key"), s.values.spec.each("each value"))
+	default:
+		add(len(said) == 0, "%s", s.kind)
+	}
+	add(s.required && s.kind != "record", "required")
 	if s.between != nil {
 		add(true, "%d to %d", s.between[0], s.between[1])
 	}
 	if s.gt != nil {
 		add(true, "greater than %d", *s.gt)
 	}
-	if s.lenMin != nil && s.lenMax != nil {
-		add(true, "length %d to %d", *s.lenMin, *s.lenMax)
+	add(s.oneOf == nil && standard != "", "**`%s`**", standard)
+	return strings.Join(said, "; ")
+}
+
+// each says what the values of a list or map may hold, beyond their type.
+func (s *spec) each(what string) string {
+	if said := s.holds(); said != s.kind {
+		return "; " + what + " " + said
 	}
-	add(s.startsWith != "", "starts with `%s`", s.startsWith)
-	add(s.match != "", "matches the Lua pattern `%s`", s.match)
-	if s.elements != nil {
-		for _, rule := range s.elements.spec.rules() {
-			add(true, "each element: %s", rule)
+	return ""
+}
+
+func choices(words []string, standard string) string {
+	said := make([]string, len(words))
+	for i, word := range words {
+		said[i] = "`" + word + "`"
+		if word == standard {
+			said[i] = "**" + said[i] + "**"
 		}
 	}
-	if s.keys != nil {
-		for _, rule := range s.keys.spec.rules() {
-			add(true, "each key: %s", rule)
-		}
-		for _, rule := range s.values.spec.rules() {
-			add(true, "each value: %s", rule)
-		}
-	}
-	return rules
+	return strings.Join(said, ", ")
 }

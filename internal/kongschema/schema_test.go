@@ -347,18 +347,18 @@ func TestReferenceNamesEachField(t *testing.T) {
 		t.Errorf("the page has the parts %v", headings)
 	}
 	for _, row := range []string{
-		"| `text` | string; required; length 2 to 5 |  | A text of a certain length. |\n",
-		"| `secret` | string; referenceable; encrypted |  | A secret, \"quoted\" \\ and more \\| \x01. |\n",
-		"| `path` | string; starts with `/` | `/tmp` | A path with a prefix. |\n",
-		"| `token` | string; matches the Lua pattern `^%l+$` |  | A text with a pattern. |\n",
-		"| `count` | integer; 1 to 10 | `3` | A whole number in a range. |\n",
-		"| `ratio` | number; greater than 0 | `0.5` | A number above a limit. |\n",
-		"| `mode` | string; one of `one`, `two` | `two` | A choice of two words. |\n",
-		"| `tags` | array of string; length 0 to 3; each element: length 1 to 3 |  | A list of short texts. |\n",
-		"| `hosts` | set of string; each element: one of `a`, `b` | `[\"a\"]` | A set of known texts. |\n",
-		"| `end` | map of string to string; each key: starts with `k` | `{\"k\":\"v\"}` | A map, named like a Lua keyword. |\n",
-		"| `nested` | record |  | A record inside the record. |\n",
-		"| `nested.inner` | string | `deep` | A text inside a record. |\n",
+		"| `text` | 2 to 5 bytes; required | A text of a certain length. |\n",
+		"| `secret` | referenceable; encrypted | A secret, \"quoted\" \\ and more \\| \x01. |\n",
+		"| `path` | starts with `/`; **`/tmp`** | A path with a prefix. |\n",
+		"| `token` | matches the Lua pattern `^%l+$` | A text with a pattern. |\n",
+		"| `count` | integer; 1 to 10; **`3`** | A whole number in a range. |\n",
+		"| `ratio` | number; greater than 0; **`0.5`** | A number above a limit. |\n",
+		"| `mode` | `one`, **`two`** | A choice of two words. |\n",
+		"| `tags` | array of string; each 1 to 3 bytes; 0 to 3 elements | A list of short texts. |\n",
+		"| `hosts` | set of string; each `a`, `b`; **`[\"a\"]`** | A set of known texts. |\n",
+		"| `end` | map of string to string; each key starts with `k`; **`{\"k\":\"v\"}`** | A map, named like a Lua keyword. |\n",
+		"| `nested` | record | A record inside the record. |\n",
+		"| `nested.inner` | string; **`deep`** | A text inside a record. |\n",
 		"- at least one of `secret`, `token`, `nested.inner`\n",
 		"- at most one of `secret`, `token`\n",
 		"not to a consumer",
@@ -402,9 +402,14 @@ func TestEachFieldIsInOneTable(t *testing.T) {
 				if n := strings.Count(tables+common, "\n| `"+name+"` |"); n != 1 {
 					t.Errorf("%s: %s has %d rows", plugin.Name, name, n)
 				}
-				if !strings.Contains(third, "`"+name+"`") && strings.Contains(common, "\n| `"+name+"` |") {
-					t.Errorf("%s: the page does not name %s, which the shared page has", plugin.Name, name)
-				}
+			}
+		}
+		for heading, table := range map[string]string{"common": second, "advanced": third} {
+			if _, anchored, ok := strings.Cut(table, "](shared.md#"+heading+")"); !ok || strings.Contains(anchored, "](shared.md#") {
+				t.Errorf("%s: the page does not lead to the %s fields that all share, once", plugin.Name, heading)
+			}
+			if !strings.Contains(strings.ToLower(common), "\n## "+heading+"\n") {
+				t.Errorf("the shared page has no %s fields", heading)
 			}
 		}
 		for _, rule := range regexp.MustCompile("(?m)^- at least one of (.*)$").FindAllStringSubmatch(tables, -1) {
@@ -417,8 +422,8 @@ func TestEachFieldIsInOneTable(t *testing.T) {
 	}
 }
 
-// TestShared: what is declared otherwise, or is no advanced field, is no plugin's
-// to leave to the shared page.
+// TestShared: what is declared otherwise, or is needed to ask a service, is no
+// plugin's to leave to the shared page.
 func TestShared(t *testing.T) {
 	var text string
 	plugin := func(fields ...*kongschema.Field) kongschema.Plugin { return kongschema.Plugin{Config: fields} }
@@ -440,8 +445,15 @@ func TestShared(t *testing.T) {
 		}
 	}
 	usual := kongschema.String("x", &text).Common().Describe("The same words.")
-	if shared := kongschema.Shared([]kongschema.Plugin{plugin(usual), plugin(usual)}); len(shared) > 0 {
-		t.Error("a common field is left to the shared page")
+	if shared := kongschema.Shared([]kongschema.Plugin{plugin(usual), plugin(usual)}); len(shared) != 1 {
+		t.Error("a common field is said by each plugin")
+	}
+	if shared := kongschema.Shared([]kongschema.Plugin{plugin(usual), plugin(field("x", "The same words."))}); len(shared) > 0 {
+		t.Error("a field that is common in one plugin and advanced in the other is shared")
+	}
+	needed := kongschema.String("x", &text).Needed().Describe("The same words.")
+	if shared := kongschema.Shared([]kongschema.Plugin{plugin(needed), plugin(needed)}); len(shared) > 0 {
+		t.Error("what is needed is left to the shared page")
 	}
 	if shared := kongschema.Shared([]kongschema.Plugin{plugin(field("x", "The same words."))}); len(shared) > 0 {
 		t.Error("one plugin shares with itself")

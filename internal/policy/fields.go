@@ -35,73 +35,73 @@ func (s *Settings) Declare(timeout time.Duration) (fields kongschema.Record, res
 	var relayUpstream string
 	fields = kongschema.Record{
 		kongschema.Bool("monitor_mode", &monitorMode).Default(false).Common().
-			Describe("Watch only: scan and log on both legs, after the exchange has gone on, and never block or change anything. `request_mode` and `response_mode` override it for their leg."),
+			Describe("Watch only: scan and log both legs once the exchange has gone on; block and change nothing. `request_mode` and `response_mode` override it for their leg."),
 		mode("request_mode", &s.RequestMode).Common().
-			Describe("What is done with requests: `enforce` lets nothing pass that has no allow, `monitor` scans after the request has gone on and blocks nothing, `off` does not look. Unset: `monitor` when `monitor_mode` is true, else `enforce`."),
+			Describe("`enforce` lets no request pass without an allow, `monitor` scans requests that have gone on and blocks none, `off` does not look. Unset: `monitor` with `monitor_mode`, else `enforce`."),
 		mode("response_mode", &s.ResponseMode).Common().
-			Describe("What is done with answers, in the words of `request_mode`. Unset: `monitor` when `monitor_mode` is true, else `enforce`."),
+			Describe("The same for answers, also when unset."),
 		kongschema.Bool("block_failures", &s.BlockFailures).Default(true).Common().
-			Describe("Refuse what the scan service gave no verdict on (network error, timeout, 5xx, 429). False lets these pass, marked as unscanned, but not a timeout that the size of what was sent explains; every other refusal stays."),
+			Describe("Refuse what the scan service gave no verdict on (network error, timeout, 5xx, 429). False passes that as unscanned, but no timeout that its size explains; other refusals stay."),
 		kongschema.Bool("block_failures_response", &s.BlockFailuresResponse).Common().
 			Describe("The same for answers only. Unset: as `block_failures`."),
 		kongschema.Milliseconds("timeout_ms", &s.Timeout).Default(int(timeout.Milliseconds())).Between(100, 45000).Common().
-			Describe("How long one scan may take in all, retries included, in milliseconds."),
+			Describe("Milliseconds that one scan may take, retries included."),
 		kongschema.Bool("ssl_verify", &s.SSLVerify).Default(true).Advanced().
-			Describe("Verify the scan service's TLS certificate. Set it to false only for tests."),
+			Describe("Verify the scan service's TLS certificate. False is for tests only."),
 		kongschema.String("ca_file", &s.CAFile).StartsWith("/").Advanced().
-			Describe("Absolute path of a PEM file with the certificate authorities to trust for the scan service. Unset: the system's."),
+			Describe("PEM file of the certificate authorities for the scan service. Unset: the system's."),
 		kongschema.String("http_proxy", &s.HTTPProxy).Referenceable().Advanced().
-			Describe("URL of the HTTP proxy to the scan service, such as `http://proxy.example:3128`; it may hold a user and password. The process sees no proxy variables of the environment. Unset: no proxy."),
+			Describe("HTTP proxy to the scan service, such as `http://proxy.example:3128`; a user and password are allowed. Proxy variables of the environment are not seen."),
 		kongschema.Integer("max_request_body_bytes", &s.MaxRequestBytes).Default(defaultBody).Between(minBody, maxBody).Advanced().
-			Describe("Largest request body in bytes, also after decompression. Larger ones are refused with 413."),
+			Describe("Larger request bodies, also after decompression, are refused with 413."),
 		kongschema.Integer("max_response_body_bytes", &s.MaxResponseBytes).Default(defaultBody).Between(minBody, maxBody).Advanced().
-			Describe("Largest answer body in bytes, also after decompression. Larger ones are refused with 502."),
+			Describe("Larger answers, also after decompression, are refused with 502."),
 		kongschema.Bool("keep_buffering", &s.KeepBuffering).Default(false).Advanced().
-			Describe("Never switch Kong's response buffering off, for other plugins on the route that need whole answers."),
+			Describe("Never switch Kong's response buffering off: other plugins on the route need whole answers."),
 		kongschema.Choice("unscannable", &s.AllowUnscannable, kongschema.Is("block", false), kongschema.Is("allow", true)).Default("block").Advanced().
-			Describe("What becomes of content that cannot be read, such as an unknown encoding: `block` or, unscanned, `allow`."),
+			Describe("Content that cannot be read, such as an unknown encoding: `block`, or `allow` it unscanned."),
 		kongschema.Choice("media_parts", &s.BlockMedia, kongschema.Is("allow", false), kongschema.Is("block", true)).Default("allow").Common().
-			Describe("What becomes of images, audio, video and other binary files that the scan service does not judge. Their URLs and names are scanned in any case."),
+			Describe("Images, audio, video and other binary files that the scan service does not judge. Their URLs and names are always scanned."),
 		kongschema.Choice("stored_context", &s.BlockStoredContext, kongschema.Is("allow", false), kongschema.Is("block", true)).Default("allow").Advanced().
-			Describe("What becomes of requests that refer to what their API keeps (an earlier answer by its id, a conversation, a stored prompt, an uploaded file, a vector store, a container, a cache). The model reads that, and no request shows it: `allow` lets them pass and counts them, `block` refuses them."),
+			Describe("Requests that refer to what their API keeps and no request shows (an earlier answer, conversation, stored prompt, uploaded file, vector store, container, cache): `allow` counts them and lets them pass, `block` refuses them."),
 		kongschema.Bool("scan_error_answers", &s.ScanErrorAnswers).Default(false).Advanced().
-			Describe("Scan upstream answers with status 400 and above too. Those of MCP exchanges always are."),
+			Describe("Scan upstream answers with status 400 and above too. Those of MCP always are."),
 		kongschema.Choice("scan_scope", &s.Scope,
 			kongschema.Is("everything", llm.Everything), kongschema.Is("conversation", llm.Conversation),
 			kongschema.Is("user", llm.User), kongschema.Is("last_user", llm.LastUser), kongschema.Is("new", llm.New)).Default("everything").Common().
-			Describe("How much of a request is scanned: `everything` the model could read, tool definitions included; the `conversation` (turns, tool calls and results, system text); the `user` turns; the `last_user` turn; or what is `new` after the model's last turn, tool results included, with system text and definitions that were not scanned before. The last turn, and text in places that the format does not know, always are."),
+			Describe("What of a request is scanned: `everything` the model could read, with tool definitions; the `conversation` (turns, tool calls and results, system text); `user` turns; the `last_user` turn; what is `new` after the model's last turn, with tool results, and system text and definitions not scanned before. The last turn, and text in places unknown to the format, always are."),
 		kongschema.Bool("strip_scaffolding", &s.StripScaffolding).Default(false).Advanced().
-			Describe("Take the text that coding programs put into users' messages by themselves (`<system-reminder>`, `<environment_context>` and the like, where they stand on lines of their own) out of what users say, and have it scanned as system text beside it. In tool results such text stays what it is."),
+			Describe("Scan what coding programs put into users' messages (`<system-reminder>`, `<environment_context>` and the like, on lines of their own) as system text, apart from what users say. In tool results it stays what it is."),
 		kongschema.Choice("mcp_get_stream", &s.PassMCPGetStream, kongschema.Is("refuse", false), kongschema.Is("pass", true)).Default("refuse").Advanced().
-			Describe("What becomes of an event stream that MCP clients keep open, which Kong's phases cannot scan. By a GET: `refuse` with 405, which they take as \"no stream here\", or `pass` it unscanned. By `subscriptions/listen` of MCP 2026-07-28: `refuse` with 404 and JSON-RPC's -32601 (\"no such method\"), or `pass`. Relayed streams flow and are judged, whatever stands here."),
+			Describe("Event streams that MCP clients keep open, which Kong's phases cannot scan: `pass` them unscanned, or `refuse` a GET with 405 (\"no stream here\") and `subscriptions/listen` of MCP 2026-07-28 with 404 and JSON-RPC's -32601 (\"no such method\"). Relayed ones flow and are judged either way."),
 		kongschema.Choice("monitor_streams", &s.BufferMonitoredStreams, kongschema.Is("pass", false), kongschema.Is("buffer", true)).Default("pass").Advanced().
-			Describe("What monitor mode does with answers that come as a stream: `pass` lets their tokens flow, and the answer is counted as not seen; `buffer` delivers and reports it whole."),
+			Describe("Streamed answers in monitor mode: `pass` lets them flow and counts them as not seen, `buffer` delivers and reports them whole."),
 		kongschema.Choice("relay", &s.Relay, kongschema.Is("off", false), kongschema.Is("on", true)).Default("off").Common().
-			Describe("`on` takes exchanges through a listener of the plugin server: streams flow while they are scanned, in monitor mode too, and Kong buffers no answer. Write it in quotes, since YAML takes a bare on for true. Relayed exchanges give up the response phase of other plugins and the TLS settings of the service. Those of a service that has a client certificate, or whose host is a Kong upstream and no `relay_upstream` says where to, stay with the phases."),
+			Describe("`on` takes exchanges through a listener of the plugin server: streams flow while scanned, in monitor mode too, and Kong buffers no answer. Quote it: YAML takes a bare on for true. Given up: other plugins' response phases and the service's TLS settings. Services with a client certificate, or whose host is a Kong upstream without `relay_upstream`, stay with the phases."),
 		kongschema.String("relay_upstream", &relayUpstream).Referenceable().Advanced().
-			Describe("http or https URL that relayed requests go to in place of the service's, which can then lead nowhere (`http://127.0.0.1:1`), so that nothing reaches the model without the plugin. The path that Kong sends is put after this URL's. Of two relayed plugins on a route, only the one that runs first may have it. Unset: where Kong was about to send them."),
+			Describe("http or https URL for relayed requests; the path that Kong sends is appended. The service's own URL can then lead nowhere (`http://127.0.0.1:1`), so that nothing reaches the model without the plugin. Of two relayed plugins on a route, only the first to run may have it. Unset: where Kong was about to send them."),
 		kongschema.Bool("relay_tls_verify", &s.RelayTLSVerify).Default(true).Advanced().
-			Describe("Verify the certificate of an https upstream that relayed requests go to, as Kong does only where its `tls_verify` says so. Set it to false only for tests."),
+			Describe("Verify certificates of https upstreams of relayed requests, as Kong does only where its `tls_verify` says so. False is for tests only."),
 		kongschema.String("relay_ca_file", &s.RelayCAFile).StartsWith("/").Advanced().
-			Describe("Absolute path of a PEM file with the certificate authorities to trust for relayed upstreams. Unset: the system's."),
+			Describe("PEM file of the certificate authorities for relayed upstreams. Unset: the system's."),
 		kongschema.Choice("stream_release", &s.ReleaseAtOnce, kongschema.Is("scanned", false), kongschema.Is("at_once", true)).Default("scanned").Advanced().
-			Describe("When the text of a relayed stream goes out: `scanned` holds each piece until a scan allowed it, which costs the reader the time of a scan; `at_once` lets it go while it is scanned and cuts the stream at a verdict, so that clients may have seen up to a scan's time of what is then blocked."),
+			Describe("When text of a relayed stream goes out: once it is `scanned`, which readers wait for, or `at_once`: a verdict then cuts the stream, and clients may have seen up to a scan's time of what is blocked."),
 		kongschema.Integer("stream_scan_chars", &s.StreamScanChars).Default(defaultWindow).Between(minWindow, maxWindow).Advanced().
-			Describe("New characters of a relayed stream that start the next scan. Without as many, new text starts it as long after the last one began as that one took, at least 200 and at most 500 ms. Fewer make text of a fast model come sooner and cost more scans; a slow one takes two to five a second."),
+			Describe("New characters of a relayed stream that start the next scan. Fewer start it as long after the last one began as that one took, between 200 and 500 ms. Small values show a fast model's text sooner and cost more scans; slow models take two to five a second."),
 		kongschema.Integer("stream_context_chars", &s.StreamContextChars).Default(defaultContext).Between(minContext, maxContext).Advanced().
-			Describe("Characters before the new ones that each scan of a relayed stream shows again, so that what is spread over pieces is seen. More make scans larger. The last scan shows the whole answer in any case."),
+			Describe("Characters before the new ones that each scan of a relayed stream repeats, to see what is spread over pieces. The last scan always shows the whole answer."),
 		kongschema.Choice("prompt_scan", &s.PromptBeside, kongschema.Is("before", false), kongschema.Is("beside", true)).Default("before").Advanced().
-			Describe("When enforced requests go on: `before` waits for the verdict; `beside` sends them on at once and holds the answer until it is in, which saves the time of a scan. The model then works on prompts that turn out to be blocked, and is paid. What a block could not undo always waits: calls of MCP, what the API keeps for other requests (conversations, files, `store`), requests of no known API, and everything where masking is on. Without the relay it has no effect where no scan holds the answer back."),
+			Describe("`before` lets enforced requests wait for their verdict. `beside` lets their answers wait instead: that saves a scan's time, and blocked prompts reach the model and are paid. What a block could not undo always waits: MCP calls, what the API keeps for other requests (conversations, files, `store`), requests of no known API, everything where masking is on. Without the relay it needs a scan that holds the answer back."),
 		kongschema.Choice("refusal_style", &s.RefuseAsMessage, kongschema.Is("error", false), kongschema.Is("message", true)).Default("error").Advanced().
-			Describe("How a client is told that the service blocked a request or an answer: `error` with the status of a block; `message` as a turn of the model's with status 200 and the header `X-AI-Guard-Refused`, whole or streamed as it was asked for, so that programs which end a session over an error go on. Only conversations and completions are answered so; every other refusal stays an error."),
+			Describe("How clients learn of a block: by an `error`, or by a `message`, the model's turn with status 200 and the header `X-AI-Guard-Refused`, whole or streamed as asked for, for programs that end a session over an error. Only conversations and completions get it; other refusals stay errors."),
 		kongschema.Bool("allow_early_mask", &s.AllowEarlyMask).Default(false).Advanced().
-			Describe("Mask an answer although a later scanning plugin of the route then does not see it. False blocks such an answer."),
+			Describe("Mask an answer although a later scanning plugin of the route then does not see it. False blocks it."),
 		kongschema.Bool("mark_requests", &s.MarkRequests).Default(false).Advanced().
-			Describe("Mark each leg that was dealt with in Kong's shared context, so that the snippets in `kong/fail-closed` can refuse what has no mark. For Kongs that go on without a plugin server that fails. Costs Kong a call per leg."),
+			Describe("Mark each leg that was dealt with in Kong's shared context, so that `kong/fail-closed` refuses unmarked ones where Kong goes on when a plugin server fails. Costs Kong a call per leg."),
 		kongschema.Bool("refuse_http2", &s.RefuseHTTP2).Default(false).Advanced().
-			Describe("Refuse requests over HTTP/2 with 505 where the answer is enforced. For Kong before 3.9, which does not show their answers to plugins."),
+			Describe("Refuse HTTP/2 requests with 505 where answers are enforced: Kong before 3.9 hides these answers from plugins."),
 		kongschema.Bool("debug", &s.Debug).Default(false).Advanced().
-			Describe("Log more about each exchange: never its text, never secrets."),
+			Describe("Log more about each exchange, never its text or secrets."),
 	}
 	return fields, func(given kongschema.Given) kongschema.Problems {
 		unset := Enforce

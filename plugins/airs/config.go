@@ -112,61 +112,61 @@ func (c *Config) declare() (fields kongschema.Record, resolve func(kongschema.Gi
 	shared, resolveShared := c.Settings.Declare(5 * time.Second)
 	fields = append(kongschema.Record{
 		kongschema.String("api_key", &c.APIKey).Referenceable().Encrypted().Needed().
-			Describe("Prisma AIRS API key, sent as `x-pan-token`. Required unless `api_key_file` or `oauth_client_id` is set."),
+			Describe("Prisma AIRS API key, sent as `x-pan-token`."),
 		kongschema.String("api_key_file", &c.APIKeyFile).StartsWith("/").Needed().
-			Describe("Absolute path of a file that holds the API key. It is read again when it changes, so that a rotated key needs no new configuration."),
+			Describe("File with the API key, read again when it changes or the service refuses the key."),
 		kongschema.String("oauth_client_id", &c.OAuthClientID).Referenceable().Needed().
-			Describe("Id of a client for which `oauth_token_url` gives bearer tokens. Scans then carry a token instead of the API key, or beside it where a key is set too."),
+			Describe("Client for which `oauth_token_url` gives bearer tokens, which scans carry in place of an API key, or beside one that is set."),
 		kongschema.String("oauth_client_secret", &c.OAuthClientSecret).Referenceable().Encrypted().Needed().
 			Describe("Secret of `oauth_client_id`."),
 		kongschema.String("oauth_token_url", &c.OAuthTokenURL).Referenceable().Advanced().
-			Describe("URL that gives tokens by OAuth's client credentials grant. Unset: `" + defaultTokenURL + "`. It is asked with the credentials in the header, and in the body where that is refused."),
+			Describe("Gives tokens by OAuth's client credentials grant, with the credentials in the header or, where that is refused, in the body. Unset: `" + defaultTokenURL + "`."),
 		kongschema.String("oauth_scope", &c.OAuthScope).Len(1, maxScope).Advanced().
-			Describe("Scope that tokens are asked for, such as `tsg_id:1234567890`. Unset: none."),
+			Describe("Scope to ask tokens for, such as `tsg_id:1234567890`."),
 		kongschema.String("profile_name", &c.ProfileName).Len(1, maxProfile).Common().
-			Describe("Name of the AI security profile that scans are judged under. When neither this nor `profile_id` is set, the service takes the profile that the API key is linked to, and refuses scans where there is none."),
+			Describe("AI security profile that scans are judged under. With neither this nor `profile_id`, the service takes the API key's, and refuses scans where there is none."),
 		kongschema.String("profile_id", &c.ProfileID).Match("^"+strings.Repeat("%x", 8)+strings.Repeat("%-"+strings.Repeat("%x", 4), 3)+"%-"+strings.Repeat("%x", 12)+"$", isUUID).Common().
-			Describe("Id (a UUID) of the AI security profile, which stays when its name changes. Sent instead of `profile_name` when both are set."),
+			Describe("The profile's UUID, which stays when its name changes. Wins over `profile_name`."),
 		kongschema.String("profile_claim", &c.ProfileClaim).Len(1, maxProfile).Advanced().
-			Describe("Claim of the caller's token that chooses the profile per request. It is read only from a bearer token that Kong's jwt plugin has verified; everybody else gets `fallback_profile_name`. Costs Kong two calls per exchange."),
+			Describe("Claim that chooses the profile per request, read only from a bearer token that Kong's jwt plugin has verified. Others get `fallback_profile_name`. Costs Kong two calls per exchange."),
 		kongschema.Map("profile_claim_map", &c.ProfileClaimMap, kongschema.Each(), kongschema.Each().Len(1, maxProfile)).Advanced().
-			Describe("Name of the profile for each value of the claim. Of a claim with several values the first that stands here counts."),
+			Describe("Profile for each value of the claim. Of several values the first that stands here counts."),
 		kongschema.String("fallback_profile_name", &c.FallbackProfile).Len(1, maxProfile).Advanced().
 			Describe("Profile for requests whose claim is missing, unverified or names none: choose the strictest. Unset: `profile_id` or `profile_name`."),
 		kongschema.Set("allowed_profiles", &c.AllowedProfiles, kongschema.Each().Len(1, maxProfile)).Advanced().
-			Describe("Profiles that the claim may name itself when there is no `profile_claim_map`. Unset: none."),
+			Describe("Profiles that the claim may name itself without a `profile_claim_map`."),
 		kongschema.String("profile_claim_header", &c.ProfileClaimHeader).Len(1, maxProfile).Advanced().
-			Describe("Request header to read the claim's value from instead of the token. By setting it you declare that your authentication plugin overwrites this header in every request, also where it lets anonymous callers pass: who can send it chooses the profile."),
+			Describe("Request header to read the claim from instead of the token. By setting it you declare that your authentication plugin overwrites it in every request, those of anonymous callers included: who can send it chooses the profile."),
 		kongschema.String("app_name", &c.AppName).Common().
-			Describe("Name of the application: `kong-<app_name>` is reported to the service, `kong` when unset."),
+			Describe("Application reported to the service: `kong-<app_name>`, or `kong` when unset."),
 		kongschema.Choice("app_user_source", &c.AppUserIsConsumer, kongschema.Is("service", false), kongschema.Is("consumer", true)).Default("service").Advanced().
-			Describe("What is reported to the service as the user: the Kong `service`, or the Kong `consumer` (its username, custom id or id), which is the service where there is none. The consumer costs Kong a call per exchange."),
+			Describe("User reported to the service: the Kong `service`, or the Kong `consumer` (username, custom id or id) where there is one, which costs Kong a call per exchange."),
 		kongschema.Bool("send_user_ip", &c.SendUserIP).Default(false).Advanced().
-			Describe("Report the client's address to the service as `user_ip`. Costs Kong a call per exchange."),
+			Describe("Report the client's address as `user_ip`. Costs Kong a call per exchange."),
 		kongschema.String("api_endpoint", &c.APIEndpoint).Referenceable().Default(defaultEndpoint).Common().
-			Describe("URL of the synchronous scan API. A base URL without a path is completed with `" + scanPath + "`."),
+			Describe("URL of the synchronous scan API. One without a path gets `" + scanPath + "`."),
 		kongschema.Integer("max_retries", &c.MaxRetries).Default(1).Between(0, 3).Advanced().
-			Describe("How often a scan is repeated after a connection error or a status 502, 503 or 504, within `timeout_ms`."),
+			Describe("How often a scan is repeated after a connection error, 502, 503 or 504, within `timeout_ms`."),
 		kongschema.Bool("mask_sensitive_data", &c.MaskSensitiveData).Default(false).Common().
-			Describe("Rewrite a prompt or an answer with the service's masked text when sensitive data is all that was found and its place is certain. Everything else is blocked as without it."),
+			Describe("Where only sensitive data was found and its place is certain, rewrite prompts and answers with the service's masked text. All else is blocked."),
 		kongschema.Set("alert_only_detectors", &c.AlertOnly, kongschema.Each().OneOf(knownDetectors...)).Advanced().
-			Describe("Detectors that report and do not block: a block by the service for which only these fired goes on, with a warning in the log. What any other detector found, and a block for which none is named, is blocked. `mask_sensitive_data` still masks."),
+			Describe("Detectors that only report: what the service blocks for these alone goes on, with a warning in the log. Blocks that name another one, or none, stay. `mask_sensitive_data` still masks."),
 		kongschema.String("session_id_header", &c.SessionIDHeader).Len(1, 100).Advanced().
-			Describe("Request header that names the conversation, reported to the service as `session_id`. Unset: `Mcp-Session-Id` where a client sends it and its version of MCP has sessions (up to 2025-11-25), else the task that an MCP call is about."),
+			Describe("Request header that names the conversation, reported as `session_id`. Unset: `Mcp-Session-Id` where MCP's version has sessions (up to 2025-11-25), else the task of an MCP call."),
 		kongschema.String("block_message", &c.BlockMessage).Len(1, 500).Common().
-			Describe("What clients read when the service blocks a request or an answer, in the error format of the API that they called. Unset: that it was blocked by security policy."),
+			Describe("What clients read of a block, in the error format of their API. Unset: that it was blocked by security policy."),
 		kongschema.Bool("set_observability_headers", &c.TellVerdict).Default(false).Advanced().
-			Describe("Tell clients the verdict in headers of the answer: `x-airs-verdict`, `x-airs-scan-id` and `x-airs-total-ms`. Costs Kong three calls per exchange."),
+			Describe("Tell clients the verdict in `x-airs-verdict`, `x-airs-scan-id` and `x-airs-total-ms`. Costs Kong three calls per exchange."),
 		kongschema.Bool("scan_sse_responses", &scanSSE).Default(true).Advanced().
-			Describe("Scan answers in event streams, which are held back until they are whole. False passes the answer to a request for a stream unscanned and as it comes."),
+			Describe("Scan event streams, held back until whole. False passes the answer to a request for a stream unscanned, as it comes."),
 		kongschema.String("sse_provider", &c.Streams.Provider).OneOf("auto", "openai_chat", "openai_responses", "anthropic_messages", "raw").Default("auto").Advanced().
-			Describe("What `x-prisma-airs-sse-provider` calls a stream's format; `auto` finds it out. What is scanned does not depend on it."),
+			Describe("A stream's format in `x-prisma-airs-sse-provider`; `auto` finds it out. What is scanned does not depend on it."),
 		kongschema.Number("sse_max_scan_chars", &maxChars).Default(float64(apiLimit)).Between(1, apiLimit).Advanced().
-			Describe("Most characters of a stream's text in one scan; longer texts take several. The default stands for the service's own limit."),
+			Describe("Most characters of a stream in one scan; longer texts take several. The default stands for the service's own limit."),
 		kongschema.Bool("sse_truncation_fail_closed", &failClosed).Default(true).Advanced().
-			Describe("Refuse a stream whose text takes more scans than one leg may have. False scans as much as it may and passes the rest unscanned."),
+			Describe("Refuse a stream that takes more scans than a leg may have. False passes the rest unscanned."),
 		kongschema.Bool("sse_set_observability_headers", &c.Streams.Tell).Default(false).Advanced().
-			Describe("Tell clients about a scanned stream in headers of the answer: `x-prisma-airs-sse-detected`, `x-prisma-airs-sse-scan-mode`, `x-prisma-airs-sse-provider`, `x-prisma-airs-sse-truncated`. Costs Kong four calls per stream."),
+			Describe("Tell clients of a scanned stream in `x-prisma-airs-sse-detected`, `x-prisma-airs-sse-scan-mode`, `x-prisma-airs-sse-provider`, `x-prisma-airs-sse-truncated`. Costs Kong four calls per stream."),
 	}, shared...)
 	return fields, func(given kongschema.Given) kongschema.Problems {
 		problems := resolveShared(given)

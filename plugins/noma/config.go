@@ -90,13 +90,13 @@ func (c *Config) declare() (fields kongschema.Record, resolve func(kongschema.Gi
 		kongschema.String("API_base", &c.APIBase).Referenceable().Default(defaultAPIBase).Common().
 			Describe("Base URL of the Noma AI-DR API."),
 		kongschema.String("application_ID", &c.ApplicationID).Common().
-			Describe("Application that exchanges are reported under. Unset: the name of the Kong consumer, else `kong`."),
+			Describe("Application that exchanges are reported under. Unset: the Kong consumer's name, else `kong`."),
 		kongschema.String("client_ID", &c.ClientID).Referenceable().Needed().
 			Describe("Client ID for OAuth2 authentication."),
 		kongschema.String("client_secret", &c.ClientSecret).Referenceable().Encrypted().Needed().
 			Describe("Client secret for OAuth2 authentication."),
 		kongschema.String("client_secret_file", &c.ClientSecretFile).StartsWith("/").Needed().
-			Describe("Absolute path of a file that holds the client secret. It is read again when it changes, so that a rotated secret needs no new configuration."),
+			Describe("File with the client secret, read again when it changes or the service refuses the secret."),
 		kongschema.String("api_base", &apiBaseAlias).Referenceable().Advanced().
 			Describe("Another spelling of `API_base`."),
 		kongschema.String("application_id", &applicationAlias).Advanced().
@@ -104,19 +104,19 @@ func (c *Config) declare() (fields kongschema.Record, resolve func(kongschema.Gi
 		kongschema.String("client_id", &clientAlias).Referenceable().Needed().
 			Describe("Another spelling of `client_ID`."),
 		kongschema.String("api_key", &c.APIKey).Referenceable().Encrypted().Needed().
-			Describe("API key, for an account that has one instead of client credentials. `client_ID` and its secret win when both are set."),
+			Describe("API key of an account without client credentials, which win when both are set."),
 		kongschema.String("token_url", &c.TokenURL).Referenceable().Advanced().
-			Describe("URL that gives tokens for the client credentials. Unset: `/auth` below `API_base` or, where that is not found, `/v1/oauth/token`."),
+			Describe("URL that gives tokens for the client credentials. Unset: `/auth` below `API_base`, or `/v1/oauth/token` where that is not found."),
 		kongschema.String("scan_path", &c.ScanPath).StartsWith("/").Default(defaultScanPath).Advanced().
 			Describe("Path of the scan below `API_base`."),
 		kongschema.Bool("anonymize_input", &c.AnonymizeInput).Default(false).Common().
-			Describe("Mask prompts and answers in which nothing but sensitive data was found, where the service leaves that to the gateway, instead of blocking them. When the service itself asks for a mask, it gets one either way."),
+			Describe("Mask, not block, prompts and answers in which only sensitive data was found, where the service leaves that to the gateway. A mask that the service itself asks for comes either way."),
 		kongschema.Bool("trust_client_application_id", &c.TrustClientApplication).Default(false).Common().
-			Describe("Let clients name the application: in the body as `guardrails.<any name>.extra_body.application_id`, as clients of LiteLLM do, or in the header `X-Noma-Application-ID`. In enforce mode, the body's `guardrails` object is cut out before the request goes on."),
+			Describe("Let clients name the application: in the body as `guardrails.<any name>.extra_body.application_id`, as LiteLLM's clients do, or in the header `X-Noma-Application-ID`. Enforce mode cuts the body's `guardrails` object out before the request goes on."),
 		kongschema.Choice("block_details", &c.ShowDetectors, kongschema.Is("none", false), kongschema.Is("detectors", true)).Default("none").Advanced().
-			Describe("What the answer to a blocked client says of the reason: `none`, or the names of the `detectors` that fired, in `error.details`. Never their confidence, nor any text."),
+			Describe("What a blocked client learns of the reason: `none`, or in `error.details` the names of the `detectors` that fired, never their confidence, nor any text."),
 		kongschema.Bool("send_client_ip", &sendClientIP).Default(true).Advanced().
-			Describe("Tell the service the client's address, as Kong sees it behind trusted proxies. False spares Kong one call per exchange."),
+			Describe("Tell the service the client's address, as Kong sees it behind trusted proxies. False spares Kong a call per exchange."),
 	}, shared...)
 	return fields, func(given kongschema.Given) kongschema.Problems {
 		problems := resolveShared(given)
