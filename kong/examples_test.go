@@ -50,7 +50,7 @@ var schemas = func() map[string]*kongrules.Field {
 // that they may set.
 var kongsOwn = map[string][]string{
 	"key-auth":      {"hide_credentials"},
-	"jwt":           {},
+	"jwt":           {"claims_to_verify"},
 	"ai-proxy":      {"route_type", "auth", "model"},
 	"post-function": {"access", "header_filter"},
 	"http-log":      {"http_endpoint", "method", "content_type", "headers", "custom_fields_by_lua"},

@@ -6,6 +6,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -27,7 +28,7 @@ import (
 // signed is a token as the recipes' identity provider would sign it.
 func signed() string {
 	part := base64.RawURLEncoding.EncodeToString
-	text := part([]byte(`{"alg":"HS256","typ":"JWT"}`)) + "." + part([]byte(`{"iss":"https://id.example","team":"support"}`))
+	text := part([]byte(`{"alg":"HS256","typ":"JWT"}`)) + "." + part(fmt.Appendf(nil, `{"iss":"https://id.example","team":"support","exp":%d}`, time.Now().Add(time.Hour).Unix()))
 	mac := hmac.New(sha256.New, []byte("CHANGE-ME"))
 	mac.Write([]byte(text))
 	return text + "." + part(mac.Sum(nil))

@@ -7,8 +7,10 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/kong-ai-guard/kong-ai-guard/internal/kongrules"
 )
@@ -38,6 +40,7 @@ func jwtInfo() *pluginInfo {
 			{Name: "config", Type: "record", Required: true, Fields: kongrules.Fields{
 				{Name: "key_claim_name", Type: "string", Required: true, Default: "iss"},
 				{Name: "anonymous", Type: "string"},
+				{Name: "claims_to_verify", Type: "set", Elements: &kongrules.Field{Type: "string", OneOf: []any{"exp", "nbf"}}},
 			}},
 		}},
 	}
@@ -47,8 +50,8 @@ func jwtInfo() *pluginInfo {
 func (x *exchange) verifyToken(conf *pluginConfig) {
 	claim, _ := conf.config["key_claim_name"].(string)
 	token, _ := strings.CutPrefix(x.requestHeader("authorization"), "Bearer ")
-	secret, ok := x.snap.signer(token, claim)
-	if ok {
+	secret, claims, ok := x.snap.signer(token, claim)
+	if verified, _ := conf.config["claims_to_verify"].([]any); ok && inTime(claims, verified, time.Now()) {
 		x.setConsumer(secret.credential.consumer, secret.credential.id)
 		x.shared[verifiedToken] = token
 		return
@@ -61,26 +64,38 @@ func (x *exchange) verifyToken(conf *pluginConfig) {
 	x.fail(http.StatusUnauthorized, "Unauthorized")
 }
 
-// signer returns the secret that a token was signed with.
-func (s *snapshot) signer(token, claim string) (jwtSecret, bool) {
+// inTime reports whether a token's registered claims hold, of those that are to
+// be verified: without them jwt takes a token for ever.
+func inTime(claims map[string]any, verified []any, now time.Time) bool {
+	at := float64(now.UnixNano()) / float64(time.Second)
+	for _, name := range verified {
+		when, ok := claims[fmt.Sprint(name)].(float64)
+		if !ok || name == "exp" && when <= at || name == "nbf" && when > at {
+			return false
+		}
+	}
+	return true
+}
+
+// signer returns the secret that a token was signed with, and what it claims.
+func (s *snapshot) signer(token, claim string) (_ jwtSecret, claims map[string]any, ok bool) {
 	parts := strings.Split(token, ".")
 	if len(parts) != 3 {
-		return jwtSecret{}, false
+		return jwtSecret{}, nil, false
 	}
 	var header struct{ Alg string }
-	var claims map[string]any
 	if !decodePart(parts[0], &header) || !decodePart(parts[1], &claims) || header.Alg != "HS256" {
-		return jwtSecret{}, false
+		return jwtSecret{}, nil, false
 	}
 	key, _ := claims[claim].(string)
 	secret, known := s.secrets[key]
 	if !known {
-		return jwtSecret{}, false
+		return jwtSecret{}, nil, false
 	}
 	signature, err := base64.RawURLEncoding.DecodeString(parts[2])
 	mac := hmac.New(sha256.New, secret.secret)
 	mac.Write([]byte(parts[0] + "." + parts[1]))
-	return secret, err == nil && hmac.Equal(signature, mac.Sum(nil))
+	return secret, claims, err == nil && hmac.Equal(signature, mac.Sum(nil))
 }
 
 func decodePart(part string, to any) bool {
