@@ -35,13 +35,13 @@ func (s *Settings) Declare(timeout time.Duration) (fields kongschema.Record, res
 	var relayUpstream string
 	fields = kongschema.Record{
 		kongschema.Bool("monitor_mode", &monitorMode).Default(false).Common().
-			Describe("Watch only: scan and log both legs once the exchange has gone on; block and change nothing. `request_mode` and `response_mode` override it for their leg."),
+			Describe("Watch only: scan and log both legs after the exchange has gone on; block and change nothing. `request_mode` and `response_mode` override it for their leg."),
 		mode("request_mode", &s.RequestMode).Common().
 			Describe("`enforce` lets no request pass without an allow, `monitor` scans requests that have gone on and blocks none, `off` does not look. Unset: `monitor` with `monitor_mode`, else `enforce`."),
 		mode("response_mode", &s.ResponseMode).Common().
-			Describe("The same for answers, also when unset."),
+			Describe("As `request_mode`, for answers; also when unset."),
 		kongschema.Bool("block_failures", &s.BlockFailures).Default(true).Common().
-			Describe("Refuse what the scan service gave no verdict on (network error, timeout, 5xx, 429). False passes that as unscanned, but no timeout that its size explains; other refusals stay."),
+			Describe("Refuse what the scan service gave no verdict on (network error, timeout, 5xx, 429). False lets that pass, marked as unscanned, except a timeout that the size of what was sent explains; other refusals stay."),
 		kongschema.Bool("block_failures_response", &s.BlockFailuresResponse).Common().
 			Describe("The same for answers only. Unset: as `block_failures`."),
 		kongschema.Milliseconds("timeout_ms", &s.Timeout).Default(int(timeout.Milliseconds())).Between(100, 45000).Common().
@@ -57,19 +57,19 @@ func (s *Settings) Declare(timeout time.Duration) (fields kongschema.Record, res
 		kongschema.Integer("max_response_body_bytes", &s.MaxResponseBytes).Default(defaultBody).Between(minBody, maxBody).Advanced().
 			Describe("Larger answers, also after decompression, are refused with 502."),
 		kongschema.Bool("keep_buffering", &s.KeepBuffering).Default(false).Advanced().
-			Describe("Never switch Kong's response buffering off: other plugins on the route need whole answers."),
+			Describe("Never switch Kong's response buffering off, for other plugins on the route that need whole answers."),
 		kongschema.Choice("unscannable", &s.AllowUnscannable, kongschema.Is("block", false), kongschema.Is("allow", true)).Default("block").Advanced().
-			Describe("Content that cannot be read, such as an unknown encoding: `block`, or `allow` it unscanned."),
+			Describe("Content that cannot be read, such as an unknown encoding: `block` it, or `allow` it unscanned."),
 		kongschema.Choice("media_parts", &s.BlockMedia, kongschema.Is("allow", false), kongschema.Is("block", true)).Default("allow").Common().
 			Describe("Images, audio, video and other binary files that the scan service does not judge. Their URLs and names are always scanned."),
 		kongschema.Choice("stored_context", &s.BlockStoredContext, kongschema.Is("allow", false), kongschema.Is("block", true)).Default("allow").Advanced().
 			Describe("Requests that refer to what their API keeps and no request shows (an earlier answer, conversation, stored prompt, uploaded file, vector store, container, cache): `allow` counts them and lets them pass, `block` refuses them."),
 		kongschema.Bool("scan_error_answers", &s.ScanErrorAnswers).Default(false).Advanced().
-			Describe("Scan upstream answers with status 400 and above too. Those of MCP always are."),
+			Describe("Scan upstream answers with status 400 and above too. Those of MCP are always scanned."),
 		kongschema.Choice("scan_scope", &s.Scope,
 			kongschema.Is("everything", llm.Everything), kongschema.Is("conversation", llm.Conversation),
 			kongschema.Is("user", llm.User), kongschema.Is("last_user", llm.LastUser), kongschema.Is("new", llm.New)).Default("everything").Common().
-			Describe("What of a request is scanned: `everything` the model could read, with tool definitions; the `conversation` (turns, tool calls and results, system text); `user` turns; the `last_user` turn; what is `new` after the model's last turn, with tool results, and system text and definitions not scanned before. The last turn, and text in places unknown to the format, always are."),
+			Describe("What of a request is scanned: `everything` the model could read, with tool definitions; the `conversation` (turns, tool calls and results, system text); `user` turns; the `last_user` turn; what is `new` after the model's last turn, with tool results, and system text and definitions not scanned before. The last turn, and text in places unknown to the format, are always scanned."),
 		kongschema.Bool("strip_scaffolding", &s.StripScaffolding).Default(false).Advanced().
 			Describe("Scan what coding programs put into users' messages (`<system-reminder>`, `<environment_context>` and the like, on lines of their own) as system text, apart from what users say. In tool results it stays what it is."),
 		kongschema.Choice("mcp_get_stream", &s.PassMCPGetStream, kongschema.Is("refuse", false), kongschema.Is("pass", true)).Default("refuse").Advanced().
@@ -79,27 +79,27 @@ func (s *Settings) Declare(timeout time.Duration) (fields kongschema.Record, res
 		kongschema.Choice("relay", &s.Relay, kongschema.Is("off", false), kongschema.Is("on", true)).Default("off").Common().
 			Describe("`on` takes exchanges through a listener of the plugin server: streams flow while scanned, in monitor mode too, and Kong buffers no answer. Quote it: YAML takes a bare on for true. Given up: other plugins' response phases and the service's TLS settings. Services with a client certificate, or whose host is a Kong upstream without `relay_upstream`, stay with the phases."),
 		kongschema.String("relay_upstream", &relayUpstream).Referenceable().Advanced().
-			Describe("http or https URL for relayed requests; the path that Kong sends is appended. The service's own URL can then lead nowhere (`http://127.0.0.1:1`), so that nothing reaches the model without the plugin. Of two relayed plugins on a route, only the first to run may have it. Unset: where Kong was about to send them."),
+			Describe("http or https URL that relayed requests go to in place of the service's, with the path that Kong sends appended. The service's URL can then lead nowhere (`http://127.0.0.1:1`), so that nothing reaches the model without the plugin. Of two relayed plugins on a route, only the first to run may have it. Unset: where Kong was about to send them."),
 		kongschema.Bool("relay_tls_verify", &s.RelayTLSVerify).Default(true).Advanced().
-			Describe("Verify certificates of https upstreams of relayed requests, as Kong does only where its `tls_verify` says so. False is for tests only."),
+			Describe("Verify the certificates of https upstreams that relayed requests go to, as Kong does only where its `tls_verify` says so. False is for tests only."),
 		kongschema.String("relay_ca_file", &s.RelayCAFile).StartsWith("/").Advanced().
 			Describe("PEM file of the certificate authorities for relayed upstreams. Unset: the system's."),
 		kongschema.Choice("stream_release", &s.ReleaseAtOnce, kongschema.Is("scanned", false), kongschema.Is("at_once", true)).Default("scanned").Advanced().
-			Describe("When text of a relayed stream goes out: once it is `scanned`, which readers wait for, or `at_once`: a verdict then cuts the stream, and clients may have seen up to a scan's time of what is blocked."),
+			Describe("When text of a relayed stream goes out: once a scan allowed it (`scanned`), which readers wait for, or `at_once`, while it is scanned: a block then cuts the stream, and clients may have seen up to a scan's time of what is blocked."),
 		kongschema.Integer("stream_scan_chars", &s.StreamScanChars).Default(defaultWindow).Between(minWindow, maxWindow).Advanced().
-			Describe("New characters of a relayed stream that start the next scan. Fewer start it as long after the last one began as that one took, between 200 and 500 ms. Small values show a fast model's text sooner and cost more scans; slow models take two to five a second."),
+			Describe("New characters of a relayed stream that start the next scan. If fewer come, they start it as long after the last one began as that one took, but at least 200 and at most 500 ms. Small values show a fast model's text sooner and cost more scans; slow models take two to five scans a second."),
 		kongschema.Integer("stream_context_chars", &s.StreamContextChars).Default(defaultContext).Between(minContext, maxContext).Advanced().
 			Describe("Characters before the new ones that each scan of a relayed stream repeats, to see what is spread over pieces. The last scan always shows the whole answer."),
 		kongschema.Choice("prompt_scan", &s.PromptBeside, kongschema.Is("before", false), kongschema.Is("beside", true)).Default("before").Advanced().
-			Describe("`before` lets enforced requests wait for their verdict. `beside` lets their answers wait instead: that saves a scan's time, and blocked prompts reach the model and are paid. What a block could not undo always waits: MCP calls, what the API keeps for other requests (conversations, files, `store`), requests of no known API, everything where masking is on. Without the relay it needs a scan that holds the answer back."),
+			Describe("`before`: enforced requests wait for their verdict. `beside`: their answers wait instead, which saves a scan's time, but the model gets blocked prompts too, and is paid. What a block could not undo always waits: MCP calls, what the API keeps for other requests (conversations, files, `store`), requests of no known API, everything where masking is on. Without the relay it has no effect where no scan holds the answer back."),
 		kongschema.Choice("refusal_style", &s.RefuseAsMessage, kongschema.Is("error", false), kongschema.Is("message", true)).Default("error").Advanced().
-			Describe("How clients learn of a block: by an `error`, or by a `message`, the model's turn with status 200 and the header `X-AI-Guard-Refused`, whole or streamed as asked for, for programs that end a session over an error. Only conversations and completions get it; other refusals stay errors."),
+			Describe("How clients learn of a block: by an `error` with its status, or by a `message` as the model's turn, with status 200 and the header `X-AI-Guard-Refused`, whole or streamed as asked for, so that programs which end a session over an error go on. Only conversations and completions get it; other refusals stay errors."),
 		kongschema.Bool("allow_early_mask", &s.AllowEarlyMask).Default(false).Advanced().
 			Describe("Mask an answer although a later scanning plugin of the route then does not see it. False blocks it."),
 		kongschema.Bool("mark_requests", &s.MarkRequests).Default(false).Advanced().
-			Describe("Mark each leg that was dealt with in Kong's shared context, so that `kong/fail-closed` refuses unmarked ones where Kong goes on when a plugin server fails. Costs Kong a call per leg."),
+			Describe("Mark, in Kong's shared context, each leg that the plugin is done with, so that `kong/fail-closed` can refuse unmarked ones where Kong goes on when a plugin server fails. Costs Kong a call per leg."),
 		kongschema.Bool("refuse_http2", &s.RefuseHTTP2).Default(false).Advanced().
-			Describe("Refuse HTTP/2 requests with 505 where answers are enforced: Kong before 3.9 hides these answers from plugins."),
+			Describe("Refuse HTTP/2 requests with 505 where answers are enforced. For Kong before 3.9, which hides these answers from plugins."),
 		kongschema.Bool("debug", &s.Debug).Default(false).Advanced().
 			Describe("Log more about each exchange, never its text or secrets."),
 	}

@@ -116,21 +116,21 @@ func (c *Config) declare() (fields kongschema.Record, resolve func(kongschema.Gi
 		kongschema.String("api_key_file", &c.APIKeyFile).StartsWith("/").Needed().
 			Describe("File with the API key, read again when it changes or the service refuses the key."),
 		kongschema.String("oauth_client_id", &c.OAuthClientID).Referenceable().Needed().
-			Describe("Client for which `oauth_token_url` gives bearer tokens, which scans carry in place of an API key, or beside one that is set."),
+			Describe("Id of a client for which `oauth_token_url` gives bearer tokens, which scans carry in place of an API key, or beside one that is set."),
 		kongschema.String("oauth_client_secret", &c.OAuthClientSecret).Referenceable().Encrypted().Needed().
 			Describe("Secret of `oauth_client_id`."),
 		kongschema.String("oauth_token_url", &c.OAuthTokenURL).Referenceable().Advanced().
-			Describe("Gives tokens by OAuth's client credentials grant, with the credentials in the header or, where that is refused, in the body. Unset: `" + defaultTokenURL + "`."),
+			Describe("URL that gives tokens by OAuth's client credentials grant, with the credentials in the header or, where that is refused, in the body. Unset: `" + defaultTokenURL + "`."),
 		kongschema.String("oauth_scope", &c.OAuthScope).Len(1, maxScope).Advanced().
 			Describe("Scope to ask tokens for, such as `tsg_id:1234567890`."),
 		kongschema.String("profile_name", &c.ProfileName).Len(1, maxProfile).Common().
-			Describe("AI security profile that scans are judged under. With neither this nor `profile_id`, the service takes the API key's, and refuses scans where there is none."),
+			Describe("AI security profile that scans are judged under. With neither this nor `profile_id`, the service takes the profile linked to the API key, and refuses scans where there is none."),
 		kongschema.String("profile_id", &c.ProfileID).Match("^"+strings.Repeat("%x", 8)+strings.Repeat("%-"+strings.Repeat("%x", 4), 3)+"%-"+strings.Repeat("%x", 12)+"$", isUUID).Common().
 			Describe("The profile's UUID, which stays when its name changes. Wins over `profile_name`."),
 		kongschema.String("profile_claim", &c.ProfileClaim).Len(1, maxProfile).Advanced().
 			Describe("Claim that chooses the profile per request, read only from a bearer token that Kong's jwt plugin has verified. Others get `fallback_profile_name`. Costs Kong two calls per exchange."),
 		kongschema.Map("profile_claim_map", &c.ProfileClaimMap, kongschema.Each(), kongschema.Each().Len(1, maxProfile)).Advanced().
-			Describe("Profile for each value of the claim. Of several values the first that stands here counts."),
+			Describe("Profile for each value of the claim. Of a claim with several values the first that stands here counts."),
 		kongschema.String("fallback_profile_name", &c.FallbackProfile).Len(1, maxProfile).Advanced().
 			Describe("Profile for requests whose claim is missing, unverified or names none: choose the strictest. Unset: `profile_id` or `profile_name`."),
 		kongschema.Set("allowed_profiles", &c.AllowedProfiles, kongschema.Each().Len(1, maxProfile)).Advanced().
@@ -140,7 +140,7 @@ func (c *Config) declare() (fields kongschema.Record, resolve func(kongschema.Gi
 		kongschema.String("app_name", &c.AppName).Common().
 			Describe("Application reported to the service: `kong-<app_name>`, or `kong` when unset."),
 		kongschema.Choice("app_user_source", &c.AppUserIsConsumer, kongschema.Is("service", false), kongschema.Is("consumer", true)).Default("service").Advanced().
-			Describe("User reported to the service: the Kong `service`, or the Kong `consumer` (username, custom id or id) where there is one, which costs Kong a call per exchange."),
+			Describe("User reported to the service: the Kong `service`, or the Kong `consumer` (username, custom id or id), if there is one. The consumer costs Kong a call per exchange."),
 		kongschema.Bool("send_user_ip", &c.SendUserIP).Default(false).Advanced().
 			Describe("Report the client's address as `user_ip`. Costs Kong a call per exchange."),
 		kongschema.String("api_endpoint", &c.APIEndpoint).Referenceable().Default(defaultEndpoint).Common().
@@ -148,11 +148,11 @@ func (c *Config) declare() (fields kongschema.Record, resolve func(kongschema.Gi
 		kongschema.Integer("max_retries", &c.MaxRetries).Default(1).Between(0, 3).Advanced().
 			Describe("How often a scan is repeated after a connection error, 502, 503 or 504, within `timeout_ms`."),
 		kongschema.Bool("mask_sensitive_data", &c.MaskSensitiveData).Default(false).Common().
-			Describe("Where only sensitive data was found and its place is certain, rewrite prompts and answers with the service's masked text. All else is blocked."),
+			Describe("Where only sensitive data was found and its place is certain, rewrite prompts and answers with the service's masked text instead of blocking them. Other findings are blocked as without it."),
 		kongschema.Set("alert_only_detectors", &c.AlertOnly, kongschema.Each().OneOf(knownDetectors...)).Advanced().
-			Describe("Detectors that only report: what the service blocks for these alone goes on, with a warning in the log. Blocks that name another one, or none, stay. `mask_sensitive_data` still masks."),
+			Describe("Detectors that only report: what the service blocks for these alone goes on, with a warning in the log. Blocks that name another detector, or none, stay. `mask_sensitive_data` still masks."),
 		kongschema.String("session_id_header", &c.SessionIDHeader).Len(1, 100).Advanced().
-			Describe("Request header that names the conversation, reported as `session_id`. Unset: `Mcp-Session-Id` where MCP's version has sessions (up to 2025-11-25), else the task of an MCP call."),
+			Describe("Request header that names the conversation, reported as `session_id`. Unset: `Mcp-Session-Id` where a client sends it and its version of MCP has sessions (up to 2025-11-25), else the task of an MCP call."),
 		kongschema.String("block_message", &c.BlockMessage).Len(1, 500).Common().
 			Describe("What clients read of a block, in the error format of their API. Unset: that it was blocked by security policy."),
 		kongschema.Bool("set_observability_headers", &c.TellVerdict).Default(false).Advanced().
@@ -160,11 +160,11 @@ func (c *Config) declare() (fields kongschema.Record, resolve func(kongschema.Gi
 		kongschema.Bool("scan_sse_responses", &scanSSE).Default(true).Advanced().
 			Describe("Scan event streams, held back until whole. False passes the answer to a request for a stream unscanned, as it comes."),
 		kongschema.String("sse_provider", &c.Streams.Provider).OneOf("auto", "openai_chat", "openai_responses", "anthropic_messages", "raw").Default("auto").Advanced().
-			Describe("A stream's format in `x-prisma-airs-sse-provider`; `auto` finds it out. What is scanned does not depend on it."),
+			Describe("What `x-prisma-airs-sse-provider` calls a stream's format; `auto` finds it out. What is scanned does not depend on it."),
 		kongschema.Number("sse_max_scan_chars", &maxChars).Default(float64(apiLimit)).Between(1, apiLimit).Advanced().
 			Describe("Most characters of a stream in one scan; longer texts take several. The default stands for the service's own limit."),
 		kongschema.Bool("sse_truncation_fail_closed", &failClosed).Default(true).Advanced().
-			Describe("Refuse a stream that takes more scans than a leg may have. False passes the rest unscanned."),
+			Describe("Refuse a stream that takes more scans than a leg may have. False scans as many as it may and passes the rest unscanned."),
 		kongschema.Bool("sse_set_observability_headers", &c.Streams.Tell).Default(false).Advanced().
 			Describe("Tell clients of a scanned stream in `x-prisma-airs-sse-detected`, `x-prisma-airs-sse-scan-mode`, `x-prisma-airs-sse-provider`, `x-prisma-airs-sse-truncated`. Costs Kong four calls per stream."),
 	}, shared...)

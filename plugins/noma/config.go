@@ -110,7 +110,7 @@ func (c *Config) declare() (fields kongschema.Record, resolve func(kongschema.Gi
 		kongschema.String("scan_path", &c.ScanPath).StartsWith("/").Default(defaultScanPath).Advanced().
 			Describe("Path of the scan below `API_base`."),
 		kongschema.Bool("anonymize_input", &c.AnonymizeInput).Default(false).Common().
-			Describe("Mask, not block, prompts and answers in which only sensitive data was found, where the service leaves that to the gateway. A mask that the service itself asks for comes either way."),
+			Describe("Mask prompts and answers in which only sensitive data was found instead of blocking them, where the service leaves that to the gateway. A mask that the service itself asks for comes either way."),
 		kongschema.Bool("trust_client_application_id", &c.TrustClientApplication).Default(false).Common().
 			Describe("Let clients name the application: in the body as `guardrails.<any name>.extra_body.application_id`, as LiteLLM's clients do, or in the header `X-Noma-Application-ID`. Enforce mode cuts the body's `guardrails` object out before the request goes on."),
 		kongschema.Choice("block_details", &c.ShowDetectors, kongschema.Is("none", false), kongschema.Is("detectors", true)).Default("none").Advanced().

@@ -75,7 +75,7 @@ return {
           starts_with = "/",
         } },
         { anonymize_input = {
-          description = "Mask, not block, prompts and answers in which only sensitive data was found, where the service leaves that to the gateway. A mask that the service itself asks for comes either way.",
+          description = "Mask prompts and answers in which only sensitive data was found instead of blocking them, where the service leaves that to the gateway. A mask that the service itself asks for comes either way.",
           type = "boolean",
           default = false,
         } },
@@ -96,7 +96,7 @@ return {
           default = true,
         } },
         { monitor_mode = {
-          description = "Watch only: scan and log both legs once the exchange has gone on; block and change nothing. `request_mode` and `response_mode` override it for their leg.",
+          description = "Watch only: scan and log both legs after the exchange has gone on; block and change nothing. `request_mode` and `response_mode` override it for their leg.",
           type = "boolean",
           default = false,
         } },
@@ -106,12 +106,12 @@ return {
           one_of = { "enforce", "monitor", "off" },
         } },
         { response_mode = {
-          description = "The same for answers, also when unset.",
+          description = "As `request_mode`, for answers; also when unset.",
           type = "string",
           one_of = { "enforce", "monitor", "off" },
         } },
         { block_failures = {
-          description = "Refuse what the scan service gave no verdict on (network error, timeout, 5xx, 429). False passes that as unscanned, but no timeout that its size explains; other refusals stay.",
+          description = "Refuse what the scan service gave no verdict on (network error, timeout, 5xx, 429). False lets that pass, marked as unscanned, except a timeout that the size of what was sent explains; other refusals stay.",
           type = "boolean",
           default = true,
         } },
@@ -153,12 +153,12 @@ return {
           between = { 1024, 67108864 },
         } },
         { keep_buffering = {
-          description = "Never switch Kong's response buffering off: other plugins on the route need whole answers.",
+          description = "Never switch Kong's response buffering off, for other plugins on the route that need whole answers.",
           type = "boolean",
           default = false,
         } },
         { unscannable = {
-          description = "Content that cannot be read, such as an unknown encoding: `block`, or `allow` it unscanned.",
+          description = "Content that cannot be read, such as an unknown encoding: `block` it, or `allow` it unscanned.",
           type = "string",
           default = "block",
           one_of = { "block", "allow" },
@@ -176,12 +176,12 @@ return {
           one_of = { "allow", "block" },
         } },
         { scan_error_answers = {
-          description = "Scan upstream answers with status 400 and above too. Those of MCP always are.",
+          description = "Scan upstream answers with status 400 and above too. Those of MCP are always scanned.",
           type = "boolean",
           default = false,
         } },
         { scan_scope = {
-          description = "What of a request is scanned: `everything` the model could read, with tool definitions; the `conversation` (turns, tool calls and results, system text); `user` turns; the `last_user` turn; what is `new` after the model's last turn, with tool results, and system text and definitions not scanned before. The last turn, and text in places unknown to the format, always are.",
+          description = "What of a request is scanned: `everything` the model could read, with tool definitions; the `conversation` (turns, tool calls and results, system text); `user` turns; the `last_user` turn; what is `new` after the model's last turn, with tool results, and system text and definitions not scanned before. The last turn, and text in places unknown to the format, are always scanned.",
           type = "string",
           default = "everything",
           one_of = { "everything", "conversation", "user", "last_user", "new" },
@@ -210,12 +210,12 @@ return {
           one_of = { "off", "on" },
         } },
         { relay_upstream = {
-          description = "http or https URL for relayed requests; the path that Kong sends is appended. The service's own URL can then lead nowhere (`http://127.0.0.1:1`), so that nothing reaches the model without the plugin. Of two relayed plugins on a route, only the first to run may have it. Unset: where Kong was about to send them.",
+          description = "http or https URL that relayed requests go to in place of the service's, with the path that Kong sends appended. The service's URL can then lead nowhere (`http://127.0.0.1:1`), so that nothing reaches the model without the plugin. Of two relayed plugins on a route, only the first to run may have it. Unset: where Kong was about to send them.",
           type = "string",
           referenceable = true,
         } },
         { relay_tls_verify = {
-          description = "Verify certificates of https upstreams of relayed requests, as Kong does only where its `tls_verify` says so. False is for tests only.",
+          description = "Verify the certificates of https upstreams that relayed requests go to, as Kong does only where its `tls_verify` says so. False is for tests only.",
           type = "boolean",
           default = true,
         } },
@@ -225,13 +225,13 @@ return {
           starts_with = "/",
         } },
         { stream_release = {
-          description = "When text of a relayed stream goes out: once it is `scanned`, which readers wait for, or `at_once`: a verdict then cuts the stream, and clients may have seen up to a scan's time of what is blocked.",
+          description = "When text of a relayed stream goes out: once a scan allowed it (`scanned`), which readers wait for, or `at_once`, while it is scanned: a block then cuts the stream, and clients may have seen up to a scan's time of what is blocked.",
           type = "string",
           default = "scanned",
           one_of = { "scanned", "at_once" },
         } },
         { stream_scan_chars = {
-          description = "New characters of a relayed stream that start the next scan. Fewer start it as long after the last one began as that one took, between 200 and 500 ms. Small values show a fast model's text sooner and cost more scans; slow models take two to five a second.",
+          description = "New characters of a relayed stream that start the next scan. If fewer come, they start it as long after the last one began as that one took, but at least 200 and at most 500 ms. Small values show a fast model's text sooner and cost more scans; slow models take two to five scans a second.",
           type = "integer",
           default = 400,
           between = { 100, 10000 },
@@ -243,13 +243,13 @@ return {
           between = { 100, 20000 },
         } },
         { prompt_scan = {
-          description = "`before` lets enforced requests wait for their verdict. `beside` lets their answers wait instead: that saves a scan's time, and blocked prompts reach the model and are paid. What a block could not undo always waits: MCP calls, what the API keeps for other requests (conversations, files, `store`), requests of no known API, everything where masking is on. Without the relay it needs a scan that holds the answer back.",
+          description = "`before`: enforced requests wait for their verdict. `beside`: their answers wait instead, which saves a scan's time, but the model gets blocked prompts too, and is paid. What a block could not undo always waits: MCP calls, what the API keeps for other requests (conversations, files, `store`), requests of no known API, everything where masking is on. Without the relay it has no effect where no scan holds the answer back.",
           type = "string",
           default = "before",
           one_of = { "before", "beside" },
         } },
         { refusal_style = {
-          description = "How clients learn of a block: by an `error`, or by a `message`, the model's turn with status 200 and the header `X-AI-Guard-Refused`, whole or streamed as asked for, for programs that end a session over an error. Only conversations and completions get it; other refusals stay errors.",
+          description = "How clients learn of a block: by an `error` with its status, or by a `message` as the model's turn, with status 200 and the header `X-AI-Guard-Refused`, whole or streamed as asked for, so that programs which end a session over an error go on. Only conversations and completions get it; other refusals stay errors.",
           type = "string",
           default = "error",
           one_of = { "error", "message" },
@@ -260,12 +260,12 @@ return {
           default = false,
         } },
         { mark_requests = {
-          description = "Mark each leg that was dealt with in Kong's shared context, so that `kong/fail-closed` refuses unmarked ones where Kong goes on when a plugin server fails. Costs Kong a call per leg.",
+          description = "Mark, in Kong's shared context, each leg that the plugin is done with, so that `kong/fail-closed` can refuse unmarked ones where Kong goes on when a plugin server fails. Costs Kong a call per leg.",
           type = "boolean",
           default = false,
         } },
         { refuse_http2 = {
-          description = "Refuse HTTP/2 requests with 505 where answers are enforced: Kong before 3.9 hides these answers from plugins.",
+          description = "Refuse HTTP/2 requests with 505 where answers are enforced. For Kong before 3.9, which hides these answers from plugins.",
           type = "boolean",
           default = false,
         } },

@@ -35,7 +35,7 @@ return {
           starts_with = "/",
         } },
         { oauth_client_id = {
-          description = "Client for which `oauth_token_url` gives bearer tokens, which scans carry in place of an API key, or beside one that is set.",
+          description = "Id of a client for which `oauth_token_url` gives bearer tokens, which scans carry in place of an API key, or beside one that is set.",
           type = "string",
           referenceable = true,
         } },
@@ -46,7 +46,7 @@ return {
           encrypted = true,
         } },
         { oauth_token_url = {
-          description = "Gives tokens by OAuth's client credentials grant, with the credentials in the header or, where that is refused, in the body. Unset: `https://auth.apps.paloaltonetworks.com/oauth2/access_token`.",
+          description = "URL that gives tokens by OAuth's client credentials grant, with the credentials in the header or, where that is refused, in the body. Unset: `https://auth.apps.paloaltonetworks.com/oauth2/access_token`.",
           type = "string",
           referenceable = true,
         } },
@@ -57,7 +57,7 @@ return {
           len_max = 500,
         } },
         { profile_name = {
-          description = "AI security profile that scans are judged under. With neither this nor `profile_id`, the service takes the API key's, and refuses scans where there is none.",
+          description = "AI security profile that scans are judged under. With neither this nor `profile_id`, the service takes the profile linked to the API key, and refuses scans where there is none.",
           type = "string",
           len_min = 1,
           len_max = 100,
@@ -74,7 +74,7 @@ return {
           len_max = 100,
         } },
         { profile_claim_map = {
-          description = "Profile for each value of the claim. Of several values the first that stands here counts.",
+          description = "Profile for each value of the claim. Of a claim with several values the first that stands here counts.",
           type = "map",
           keys = { type = "string" },
           values = {
@@ -109,7 +109,7 @@ return {
           type = "string",
         } },
         { app_user_source = {
-          description = "User reported to the service: the Kong `service`, or the Kong `consumer` (username, custom id or id) where there is one, which costs Kong a call per exchange.",
+          description = "User reported to the service: the Kong `service`, or the Kong `consumer` (username, custom id or id), if there is one. The consumer costs Kong a call per exchange.",
           type = "string",
           default = "service",
           one_of = { "service", "consumer" },
@@ -132,12 +132,12 @@ return {
           between = { 0, 3 },
         } },
         { mask_sensitive_data = {
-          description = "Where only sensitive data was found and its place is certain, rewrite prompts and answers with the service's masked text. All else is blocked.",
+          description = "Where only sensitive data was found and its place is certain, rewrite prompts and answers with the service's masked text instead of blocking them. Other findings are blocked as without it.",
           type = "boolean",
           default = false,
         } },
         { alert_only_detectors = {
-          description = "Detectors that only report: what the service blocks for these alone goes on, with a warning in the log. Blocks that name another one, or none, stay. `mask_sensitive_data` still masks.",
+          description = "Detectors that only report: what the service blocks for these alone goes on, with a warning in the log. Blocks that name another detector, or none, stay. `mask_sensitive_data` still masks.",
           type = "set",
           elements = {
             type = "string",
@@ -145,7 +145,7 @@ return {
           },
         } },
         { session_id_header = {
-          description = "Request header that names the conversation, reported as `session_id`. Unset: `Mcp-Session-Id` where MCP's version has sessions (up to 2025-11-25), else the task of an MCP call.",
+          description = "Request header that names the conversation, reported as `session_id`. Unset: `Mcp-Session-Id` where a client sends it and its version of MCP has sessions (up to 2025-11-25), else the task of an MCP call.",
           type = "string",
           len_min = 1,
           len_max = 100,
@@ -167,7 +167,7 @@ return {
           default = true,
         } },
         { sse_provider = {
-          description = "A stream's format in `x-prisma-airs-sse-provider`; `auto` finds it out. What is scanned does not depend on it.",
+          description = "What `x-prisma-airs-sse-provider` calls a stream's format; `auto` finds it out. What is scanned does not depend on it.",
           type = "string",
           default = "auto",
           one_of = { "auto", "openai_chat", "openai_responses", "anthropic_messages", "raw" },
@@ -179,7 +179,7 @@ return {
           between = { 1, 20000 },
         } },
         { sse_truncation_fail_closed = {
-          description = "Refuse a stream that takes more scans than a leg may have. False passes the rest unscanned.",
+          description = "Refuse a stream that takes more scans than a leg may have. False scans as many as it may and passes the rest unscanned.",
           type = "boolean",
           default = true,
         } },
@@ -189,7 +189,7 @@ return {
           default = false,
         } },
         { monitor_mode = {
-          description = "Watch only: scan and log both legs once the exchange has gone on; block and change nothing. `request_mode` and `response_mode` override it for their leg.",
+          description = "Watch only: scan and log both legs after the exchange has gone on; block and change nothing. `request_mode` and `response_mode` override it for their leg.",
           type = "boolean",
           default = false,
         } },
@@ -199,12 +199,12 @@ return {
           one_of = { "enforce", "monitor", "off" },
         } },
         { response_mode = {
-          description = "The same for answers, also when unset.",
+          description = "As `request_mode`, for answers; also when unset.",
           type = "string",
           one_of = { "enforce", "monitor", "off" },
         } },
         { block_failures = {
-          description = "Refuse what the scan service gave no verdict on (network error, timeout, 5xx, 429). False passes that as unscanned, but no timeout that its size explains; other refusals stay.",
+          description = "Refuse what the scan service gave no verdict on (network error, timeout, 5xx, 429). False lets that pass, marked as unscanned, except a timeout that the size of what was sent explains; other refusals stay.",
           type = "boolean",
           default = true,
         } },
@@ -246,12 +246,12 @@ return {
           between = { 1024, 67108864 },
         } },
         { keep_buffering = {
-          description = "Never switch Kong's response buffering off: other plugins on the route need whole answers.",
+          description = "Never switch Kong's response buffering off, for other plugins on the route that need whole answers.",
           type = "boolean",
           default = false,
         } },
         { unscannable = {
-          description = "Content that cannot be read, such as an unknown encoding: `block`, or `allow` it unscanned.",
+          description = "Content that cannot be read, such as an unknown encoding: `block` it, or `allow` it unscanned.",
           type = "string",
           default = "block",
           one_of = { "block", "allow" },
@@ -269,12 +269,12 @@ return {
           one_of = { "allow", "block" },
         } },
         { scan_error_answers = {
-          description = "Scan upstream answers with status 400 and above too. Those of MCP always are.",
+          description = "Scan upstream answers with status 400 and above too. Those of MCP are always scanned.",
           type = "boolean",
           default = false,
         } },
         { scan_scope = {
-          description = "What of a request is scanned: `everything` the model could read, with tool definitions; the `conversation` (turns, tool calls and results, system text); `user` turns; the `last_user` turn; what is `new` after the model's last turn, with tool results, and system text and definitions not scanned before. The last turn, and text in places unknown to the format, always are.",
+          description = "What of a request is scanned: `everything` the model could read, with tool definitions; the `conversation` (turns, tool calls and results, system text); `user` turns; the `last_user` turn; what is `new` after the model's last turn, with tool results, and system text and definitions not scanned before. The last turn, and text in places unknown to the format, are always scanned.",
           type = "string",
           default = "everything",
           one_of = { "everything", "conversation", "user", "last_user", "new" },
@@ -303,12 +303,12 @@ return {
           one_of = { "off", "on" },
         } },
         { relay_upstream = {
-          description = "http or https URL for relayed requests; the path that Kong sends is appended. The service's own URL can then lead nowhere (`http://127.0.0.1:1`), so that nothing reaches the model without the plugin. Of two relayed plugins on a route, only the first to run may have it. Unset: where Kong was about to send them.",
+          description = "http or https URL that relayed requests go to in place of the service's, with the path that Kong sends appended. The service's URL can then lead nowhere (`http://127.0.0.1:1`), so that nothing reaches the model without the plugin. Of two relayed plugins on a route, only the first to run may have it. Unset: where Kong was about to send them.",
           type = "string",
           referenceable = true,
         } },
         { relay_tls_verify = {
-          description = "Verify certificates of https upstreams of relayed requests, as Kong does only where its `tls_verify` says so. False is for tests only.",
+          description = "Verify the certificates of https upstreams that relayed requests go to, as Kong does only where its `tls_verify` says so. False is for tests only.",
           type = "boolean",
           default = true,
         } },
@@ -318,13 +318,13 @@ return {
           starts_with = "/",
         } },
         { stream_release = {
-          description = "When text of a relayed stream goes out: once it is `scanned`, which readers wait for, or `at_once`: a verdict then cuts the stream, and clients may have seen up to a scan's time of what is blocked.",
+          description = "When text of a relayed stream goes out: once a scan allowed it (`scanned`), which readers wait for, or `at_once`, while it is scanned: a block then cuts the stream, and clients may have seen up to a scan's time of what is blocked.",
           type = "string",
           default = "scanned",
           one_of = { "scanned", "at_once" },
         } },
         { stream_scan_chars = {
-          description = "New characters of a relayed stream that start the next scan. Fewer start it as long after the last one began as that one took, between 200 and 500 ms. Small values show a fast model's text sooner and cost more scans; slow models take two to five a second.",
+          description = "New characters of a relayed stream that start the next scan. If fewer come, they start it as long after the last one began as that one took, but at least 200 and at most 500 ms. Small values show a fast model's text sooner and cost more scans; slow models take two to five scans a second.",
           type = "integer",
           default = 400,
           between = { 100, 10000 },
@@ -336,13 +336,13 @@ return {
           between = { 100, 20000 },
         } },
         { prompt_scan = {
-          description = "`before` lets enforced requests wait for their verdict. `beside` lets their answers wait instead: that saves a scan's time, and blocked prompts reach the model and are paid. What a block could not undo always waits: MCP calls, what the API keeps for other requests (conversations, files, `store`), requests of no known API, everything where masking is on. Without the relay it needs a scan that holds the answer back.",
+          description = "`before`: enforced requests wait for their verdict. `beside`: their answers wait instead, which saves a scan's time, but the model gets blocked prompts too, and is paid. What a block could not undo always waits: MCP calls, what the API keeps for other requests (conversations, files, `store`), requests of no known API, everything where masking is on. Without the relay it has no effect where no scan holds the answer back.",
           type = "string",
           default = "before",
           one_of = { "before", "beside" },
         } },
         { refusal_style = {
-          description = "How clients learn of a block: by an `error`, or by a `message`, the model's turn with status 200 and the header `X-AI-Guard-Refused`, whole or streamed as asked for, for programs that end a session over an error. Only conversations and completions get it; other refusals stay errors.",
+          description = "How clients learn of a block: by an `error` with its status, or by a `message` as the model's turn, with status 200 and the header `X-AI-Guard-Refused`, whole or streamed as asked for, so that programs which end a session over an error go on. Only conversations and completions get it; other refusals stay errors.",
           type = "string",
           default = "error",
           one_of = { "error", "message" },
@@ -353,12 +353,12 @@ return {
           default = false,
         } },
         { mark_requests = {
-          description = "Mark each leg that was dealt with in Kong's shared context, so that `kong/fail-closed` refuses unmarked ones where Kong goes on when a plugin server fails. Costs Kong a call per leg.",
+          description = "Mark, in Kong's shared context, each leg that the plugin is done with, so that `kong/fail-closed` can refuse unmarked ones where Kong goes on when a plugin server fails. Costs Kong a call per leg.",
           type = "boolean",
           default = false,
         } },
         { refuse_http2 = {
-          description = "Refuse HTTP/2 requests with 505 where answers are enforced: Kong before 3.9 hides these answers from plugins.",
+          description = "Refuse HTTP/2 requests with 505 where answers are enforced. For Kong before 3.9, which hides these answers from plugins.",
           type = "boolean",
           default = false,
         } },
