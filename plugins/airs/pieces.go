@@ -135,7 +135,7 @@ func countURLs(text string) (n int) {
 		if next < 0 {
 			return n
 		}
-		if i += next; i >= len("www") && isURL(text, i-len("www")) {
+		if i += next; strings.HasSuffix(text[:i], "www") && isURL(text, i-len("www")) {
 			n++
 		}
 	}

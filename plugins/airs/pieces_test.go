@@ -135,6 +135,7 @@ func FuzzSplit(f *testing.F) {
 	f.Add(strings.Repeat("://www.", 300), 900)
 	f.Add("\xff\xfe\xff", 3)
 	f.Add("www.a :// ://www.b wwww.c ://wwww.d .www. ww. :", 9)
+	f.Add(strings.Repeat("a://. ", 40), 3000) // a point that far behind the mark of another
 	f.Fuzz(func(t *testing.T, text string, room int) {
 		found := 0
 		for i := range len(text) {
