@@ -65,9 +65,9 @@ func (x *exchange) verifyToken(conf *pluginConfig) {
 }
 
 // inTime reports whether a token's registered claims hold, of those that are to
-// be verified: without them jwt takes a token for ever.
+// be verified: without them jwt takes a token for ever. Its clock counts whole seconds.
 func inTime(claims map[string]any, verified []any, now time.Time) bool {
-	at := float64(now.UnixNano()) / float64(time.Second)
+	at := float64(now.Unix())
 	for _, name := range verified {
 		when, ok := claims[fmt.Sprint(name)].(float64)
 		if !ok || name == "exp" && when <= at || name == "nbf" && when > at {

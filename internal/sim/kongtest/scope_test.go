@@ -217,3 +217,25 @@ func TestRouting(t *testing.T) {
 		t.Errorf("got %d %q", a.StatusCode, a.body)
 	}
 }
+
+// TestTokenTimes: jwt compares with a clock that counts whole seconds, and takes a
+// token at the second it is valid from, not at the one it expires.
+func TestTokenTimes(t *testing.T) {
+	now := time.Unix(1000, 5e8)
+	for _, c := range []struct {
+		exp, nbf any
+		ok       bool
+	}{
+		{1001.0, 1000.0, true},
+		{1000.0, 1000.0, false},
+		{1001.0, 1001.0, false},
+		{1000.3, 1000.0, true},
+		{1001.0, 1000.3, false},
+		{"1001", 1000.0, false},
+		{1001.0, nil, false},
+	} {
+		if got := inTime(map[string]any{"exp": c.exp, "nbf": c.nbf}, []any{"exp", "nbf"}, now); got != c.ok {
+			t.Errorf("exp %v, nbf %v: %v", c.exp, c.nbf, got)
+		}
+	}
+}
