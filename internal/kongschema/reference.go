@@ -169,13 +169,13 @@ func (s *spec) holds() string {
 	switch {
 	case s.elements != nil:
 		add(true, "%s of %s%s", s.kind, s.elements.spec.kind, s.elements.spec.each("each"))
-		if s.lenMin != nil && s.lenMax != nil {
-			add(true, "%d to %d elements", *s.lenMin, *s.lenMax)
-		}
 	case s.keys != nil:
 		add(true, "map of %s to %s%s%s", s.keys.spec.kind, s.values.spec.kind, s.keys.spec.each("each key"), s.values.spec.each("each value"))
 	default:
 		add(len(said) == 0, "%s", s.kind)
+	}
+	if s.lenMin != nil && s.lenMax != nil && s.kind != "string" {
+		add(true, "%d to %d elements", *s.lenMin, *s.lenMax)
 	}
 	add(s.required && s.kind != "record", "required")
 	if s.between != nil {

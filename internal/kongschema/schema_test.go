@@ -422,6 +422,18 @@ func TestEachFieldIsInOneTable(t *testing.T) {
 	}
 }
 
+// TestReferenceSaysEachRule: no rule of a map is left out either.
+func TestReferenceSaysEachRule(t *testing.T) {
+	var words map[string]string
+	plugin := kongschema.Plugin{Config: kongschema.Record{
+		kongschema.Map("words", &words, kongschema.Each().Len(1, 9), kongschema.Each().OneOf("a", "b")).Len(1, 5).Advanced().Describe("A map of some words."),
+	}}
+	const row = "| `words` | map of string to string; each key 1 to 9 bytes; each value `a`, `b`; 1 to 5 elements | A map of some words. |\n"
+	if page := string(plugin.Reference(nil, "")); !strings.Contains(page, row) {
+		t.Errorf("the page says:\n%s\nwant %s", page, row)
+	}
+}
+
 // TestShared: what is declared otherwise, or is needed to ask a service, is no
 // plugin's to leave to the shared page.
 func TestShared(t *testing.T) {
