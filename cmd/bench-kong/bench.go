@@ -156,15 +156,25 @@ func measureRound(ctx context.Context, o options, dir string, services *standins
 			}
 		}
 	}
+	return sampleAll(ctx, o, dir, services, cells, progress)
+}
+
+// sampleAll warms all cells and then takes a sample of each.
+func sampleAll(ctx context.Context, o options, dir string, services *standins, cells []*cell, progress io.Writer) error {
 	warm := o
 	warm.seconds = warmTime
 	for _, c := range cells {
 		if c.invalid != "" {
 			continue
 		}
-		if err := c.proves(ctx); err != nil {
-			c.invalid = err.Error()
-		} else if _, err := c.run(ctx, warm, dir, services); err != nil {
+		err := c.proves(ctx)
+		if err == nil {
+			_, err = c.run(ctx, warm, dir, services)
+		}
+		if ctx.Err() != nil { // no row is to blame
+			return ctx.Err()
+		}
+		if err != nil {
 			c.invalid = err.Error()
 		}
 	}

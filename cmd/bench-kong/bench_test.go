@@ -4,9 +4,12 @@ package main
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,6 +18,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/realkong"
 )
 
 func TestUsedBy(t *testing.T) {
@@ -241,5 +246,19 @@ func TestRun(t *testing.T) {
 		if code := run(t.Context(), c.args, &b, &b); code != c.code || !strings.Contains(b.String(), c.says) {
 			t.Errorf("%v: code %d, %s", c.args, code, b.String())
 		}
+	}
+}
+
+// TestInterrupted: what somebody breaks off says nothing about a row.
+func TestInterrupted(t *testing.T) {
+	stop, interrupt := context.WithCancel(t.Context())
+	model := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		interrupt()
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}))
+	defer model.Close()
+	c := &cell{row: row{name: plain}, load: loads()[0], kong: &realkong.Kong{URL: model.URL}}
+	if err := sampleAll(stop, options{}, t.TempDir(), nil, []*cell{c}, io.Discard); !errors.Is(err, context.Canceled) || c.invalid != "" {
+		t.Errorf("%v, and the row is invalid: %q", err, c.invalid)
 	}
 }

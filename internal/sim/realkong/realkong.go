@@ -131,6 +131,10 @@ func Start(ctx context.Context, dir string, o Options) (*Kong, error) {
 		return nil, err
 	}
 	if err := k.command(ctx, "start", "-c", k.conf); err != nil {
+		// Who is interrupted may have left an nginx behind, as may a failing start.
+		if _, missing := os.Stat(filepath.Join(k.Prefix, "pids", "nginx.pid")); missing == nil {
+			err = errors.Join(err, k.Stop())
+		}
 		return nil, err
 	}
 	if err := k.ready(ctx); err != nil {
