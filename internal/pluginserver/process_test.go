@@ -435,8 +435,7 @@ func (p *process) says(t *testing.T, what string) {
 	}
 }
 
-// TestInterruptEndsADrain: somebody at a terminal does not want to wait.
-// Go's runtime wakes a thread of its own for as long as there is work, and Linux
+// TestTimersMayBeLate: Go's runtime wakes a thread of its own for as long as there is work, and Linux
 // need not do so to the microsecond.
 func TestTimersMayBeLate(t *testing.T) {
 	if runtime.GOOS != "linux" {
@@ -445,6 +444,7 @@ func TestTimersMayBeLate(t *testing.T) {
 	run(t, "ours", shortDir(t)).says(t, "timers may be late by 1000000 ns")
 }
 
+// TestInterruptEndsADrain: somebody at a terminal does not want to wait.
 func TestInterruptEndsADrain(t *testing.T) {
 	p := run(t, "ours", shortDir(t))
 	idle := p.connect(t)
