@@ -48,9 +48,9 @@ test: ## all checks and tests, with the race detector where there is a C compile
 test unit clients lint: export CGO_ENABLED = 0
 test unit clients lint: export GOFLAGS := $(shell $(GO) env GOFLAGS) -trimpath -buildvcs=false -ldflags=-w
 
-# A body is read on one goroutine, and the thousands that are made up for
-# internal/llm take ten times as long under the detector: all of its tests run
-# without it, and its golden bodies, many at once, with it. What runs the real
+# A body is decoded and read on one goroutine, and the thousands that are made up
+# for internal/llm and internal/contentcoding take up to ten times as long under the
+# detector: all of their tests run without it, and those that do many at once with it. What runs the real
 # binaries would only have its own harness looked at, and mostly waits: it runs
 # beside the others, which leave a core idle now and then. What takes longest
 # begins first. What vet finds, lint says: with the detector it would look at all
@@ -59,11 +59,11 @@ unit:
 	@race="$(RACE)"; test -n "$$race" || echo "No C compiler that works: the tests run without the race detector."; \
 	run() { $(GO) test -vet=off -timeout $(TIMEOUT) "$$@"; }; \
 	detect() { if test -n "$$race"; then CGO_ENABLED=1 $(GO) test -race -exec 'env CGO_ENABLED=0' -vet=off -timeout $(TIMEOUT) "$$@"; else run "$$@"; fi; }; \
-	plain='./internal/llm ./tests/corpus ./tests/exchange'; long='./plugins/noma ./internal/guard ./internal/sim/kongtest ./plugins/airs ./internal/pluginserver'; \
+	plain='./internal/llm ./tests/corpus ./tests/exchange ./internal/contentcoding'; long='./plugins/noma ./internal/guard ./internal/sim/kongtest ./plugins/airs ./internal/pluginserver'; \
 	only=$$($(GO) list $$plain); failed=; \
 	run -p 1 -parallel 4 $$plain & beside=$$!; \
 	detect $$long $$($(GO) list ./... | grep -Fvx "$$only") || failed=1; \
-	detect -run '^TestGolden$$' ./internal/llm || failed=1; \
+	detect -run '^Test(Golden|ConcurrentDecodes)$$' ./internal/llm ./internal/contentcoding || failed=1; \
 	wait $$beside || failed=1; \
 	test -z "$$failed"
 
