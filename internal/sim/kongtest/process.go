@@ -52,6 +52,7 @@ type process struct {
 	pipes   []*os.File // our ends: the process's output and its stdin
 	started time.Time
 	starts  int
+	last    string // line of its output
 	closing bool
 	done    chan struct{} // closed when no process runs and none will
 	stop    chan struct{} // closed when closing starts
@@ -113,7 +114,10 @@ func (p *process) start() error {
 			return conn.Close()
 		}
 		if time.Now().After(deadline) {
-			return errors.Join(fmt.Errorf("%s does not listen: %w", p.name, err), p.close())
+			p.mu.Lock()
+			starts, last := p.starts, p.last
+			p.mu.Unlock()
+			return errors.Join(fmt.Errorf("%s does not listen after %d starts: %w; its last line: %q", p.name, starts, err, last), p.close())
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
@@ -170,6 +174,9 @@ func (p *process) readOutput(r io.ReadCloser, pid int) {
 		if err != nil {
 			return
 		}
+		p.mu.Lock()
+		p.last = string(line)
+		p.mu.Unlock()
 		p.log(fmt.Sprintf("[%s:%d] %s", p.name, pid, line))
 	}
 }
