@@ -12,7 +12,7 @@ import (
 // A Mode says what is done with one leg of an exchange.
 type Mode string
 
-// The modes; docs/how-it-works.md explains them.
+// The modes; docs/reference-shared.md says what they do, docs/how-it-works.md what they decide.
 const (
 	Enforce Mode = "enforce"
 	Monitor Mode = "monitor"
