@@ -3,32 +3,22 @@
 package airs
 
 import (
-	"runtime/pprof"
-	"strings"
 	"testing"
+
+	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/leaks"
 )
 
 // A scan is sent on the goroutine that waits for it, which costs half of what
 // net/http's client does. One header too many would undo that unseen.
 func TestScansAreSentDirectly(t *testing.T) {
 	_, s := service(t, nil)
-	before := netHTTPConnections(t)
+	before := leaks.NetHTTPConnections(t)
 	for range 3 {
 		if _, err := sc(t, s, prompt("What is the capital of France?")); err != nil {
 			t.Fatal(err)
 		}
-		if n := netHTTPConnections(t); n > before {
+		if n := leaks.NetHTTPConnections(t); n > before {
 			t.Fatalf("net/http has %d connections, before there were %d", n, before)
 		}
 	}
-}
-
-// netHTTPConnections is how many connections net/http's clients have.
-func netHTTPConnections(t *testing.T) int {
-	t.Helper()
-	var all strings.Builder
-	if err := pprof.Lookup("goroutine").WriteTo(&all, 2); err != nil {
-		t.Fatal(err)
-	}
-	return strings.Count(all.String(), "created by net/http.(*Transport)")
 }

@@ -20,7 +20,6 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/Kong/go-pdk/server/kong_plugin_protocol"
 	"go.uber.org/zap"
@@ -276,34 +275,8 @@ func BenchmarkExchange(b *testing.B) {
 		s.Shutdown(context.Background())
 	})
 	b.Run("binary", func(b *testing.B) {
-		prefix, err := os.MkdirTemp("", "kong")
-		if err != nil {
-			b.Fatal(err)
-		}
-		defer os.RemoveAll(prefix)
-		cmd := exec.Command(path, "-kong-prefix", prefix)
-		cmd.Env = []string{}
-		if err := cmd.Start(); err != nil {
-			b.Fatal(err)
-		}
-		stopped := false
-		stop := func() {
-			if !stopped {
-				stopped = true
-				_ = cmd.Process.Signal(syscall.SIGTERM)
-				_ = cmd.Wait()
-			}
-		}
-		defer stop()
-		var conn net.Conn
-		for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(5 * time.Millisecond) {
-			if conn, err = net.Dial("unix", filepath.Join(prefix, name+".socket")); err == nil || time.Now().After(deadline) {
-				break
-			}
-		}
-		if err != nil {
-			b.Fatal(err)
-		}
+		socket, cmd, stop := serve(b, path)
+		conn := dial(b, socket)
 		defer conn.Close()
 		t.connect(b, conn).benchmark(b)
 		conn.Close()

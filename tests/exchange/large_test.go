@@ -96,24 +96,10 @@ func (t *tape) answer(b *testing.B, method, what string, m proto.Message) {
 // crowd plays the tape to a binary over so many connections at once, each with
 // request ids of its own.
 func (t *tape) crowd(b *testing.B, path string, atOnce int) {
-	prefix, err := os.MkdirTemp("", "kong")
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer os.RemoveAll(prefix)
-	cmd := exec.Command(path, "-kong-prefix", prefix)
-	cmd.Env = []string{}
-	if err := cmd.Start(); err != nil {
-		b.Fatal(err)
-	}
-	stop := sync.OnceFunc(func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		_ = cmd.Wait()
-	})
-	defer stop()
+	socket, cmd, stop := serve(b, path)
 	var kongs []*kong
 	for i := range atOnce {
-		conn := dial(b, filepath.Join(prefix, name+".socket"))
+		conn := dial(b, socket)
 		defer conn.Close()
 		own := *t
 		own.replies = maps.Clone(t.replies)
@@ -152,9 +138,29 @@ func (t *tape) crowd(b *testing.B, path string, atOnce int) {
 	b.ReportMetric(float64(cpu.Microseconds())/float64(b.N), "plugin-cpu-us/op")
 }
 
+// serve runs a binary as a plugin server. It ends by stop, or with the benchmark.
+func serve(b *testing.B, path string) (socket string, cmd *exec.Cmd, stop func()) {
+	prefix, err := os.MkdirTemp("", "kong")
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { os.RemoveAll(prefix) })
+	cmd = exec.Command(path, "-kong-prefix", prefix)
+	cmd.Env = []string{}
+	if err := cmd.Start(); err != nil {
+		b.Fatal(err)
+	}
+	stop = sync.OnceFunc(func() {
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		_ = cmd.Wait()
+	})
+	b.Cleanup(stop)
+	return filepath.Join(prefix, name+".socket"), cmd, stop
+}
+
 // dial waits for a socket to be there.
 func dial(b *testing.B, path string) net.Conn {
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(5 * time.Millisecond) {
 		conn, err := net.Dial("unix", path)
 		if err == nil {
 			return conn

@@ -8,6 +8,8 @@ package leaks
 import (
 	"fmt"
 	"os"
+	"runtime/pprof"
+	"strings"
 	"testing"
 	"time"
 
@@ -45,4 +47,16 @@ func find(patience time.Duration, options ...goleak.Option) error {
 			return err
 		}
 	}
+}
+
+// NetHTTPConnections is how many connections net/http's clients have open, by the
+// goroutines that these leave behind each call: what is sent on the caller's own
+// has none.
+func NetHTTPConnections(t testing.TB) int {
+	t.Helper()
+	var all strings.Builder
+	if err := pprof.Lookup("goroutine").WriteTo(&all, 2); err != nil {
+		t.Fatal(err)
+	}
+	return strings.Count(all.String(), "created by net/http.(*Transport)")
 }

@@ -3,6 +3,9 @@
 package leaks
 
 import (
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"testing"
 	"time"
 
@@ -27,5 +30,24 @@ func TestFind(t *testing.T) {
 	case <-stopped:
 	default:
 		t.Error("it did not wait for a goroutine that ends late")
+	}
+}
+
+func TestNetHTTPConnections(t *testing.T) {
+	server := httptest.NewServer(http.NotFoundHandler())
+	defer server.Close()
+	client := &http.Client{Transport: &http.Transport{}}
+	defer client.CloseIdleConnections()
+	before := NetHTTPConnections(t)
+	response, err := client.Get(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if _, err := io.Copy(io.Discard, response.Body); err != nil { // unread, it would cost the connection
+		t.Fatal(err)
+	}
+	if n := NetHTTPConnections(t); n <= before {
+		t.Errorf("%d with one more connection, before there were %d", n, before)
 	}
 }
