@@ -19,6 +19,9 @@ import (
 type answer struct {
 	body
 	status int
+	// ask learns the status of one that was not asked for it yet, nil once it is
+	// known. The error is a reply's, or pdk.ErrGone.
+	ask func() error
 	// The calls that ask for it lie here, so that all of them are one piece of
 	// memory.
 	id, raw, statusIs pdk.Call
@@ -82,7 +85,11 @@ func (p *phase) response() error {
 		}
 		return nil
 	}
-	d := p.decide(p.judgeAnswer(a))
+	f := p.judgeAnswer(a)
+	if p.gone {
+		return pdk.ErrGone
+	}
+	d := p.decide(f)
 	switch {
 	case d.Refusal != nil:
 		return p.refuse(d)
@@ -96,9 +103,17 @@ func (p *phase) response() error {
 // fetchAnswer asks Kong for the upstream's answer, in one batch. The error is
 // pdk.ErrGone. A reply that cannot be used goes into the answer's fault.
 func (p *phase) fetchAnswer(a *answer) error {
-	a.id, a.raw, a.statusIs = askRequestID, pdk.UpstreamRawBody(), pdk.UpstreamStatus()
-	a.headers.byName = p.engine.process.asksHeadersByName.Load()
-	if err := p.batch(a.headers.appendTo(append(a.list[:0], &a.id, &a.raw, &a.statusIs))...); err != nil {
+	e := p.engine
+	a.id, a.raw = askRequestID, pdk.UpstreamRawBody()
+	calls := append(a.list[:0], &a.id, &a.raw)
+	if e.settings.ResponseMode == policy.Enforce && e.relaying == nil {
+		a.ask = func() error { return p.askStatus(a) }
+	} else {
+		a.statusIs = pdk.UpstreamStatus()
+		calls = append(calls, &a.statusIs)
+	}
+	a.headers.byName = e.process.asksHeadersByName.Load()
+	if err := p.batch(a.headers.appendTo(calls)...); err != nil {
 		return err
 	}
 	headerFault := a.headers.read(p, &a.in)
@@ -110,8 +125,10 @@ func (p *phase) fetchAnswer(a *answer) error {
 		if p.exchange.requestID, err = a.id.Text(); err != nil {
 			return err
 		}
-		if a.status, err = a.statusIs.Int(); err != nil {
-			return err
+		if a.ask == nil {
+			if a.status, err = a.statusIs.Int(); err != nil {
+				return err
+			}
 		}
 		if headerFault != nil {
 			return headerFault
@@ -120,6 +137,26 @@ func (p *phase) fetchAnswer(a *answer) error {
 		return err
 	}()
 	return nil
+}
+
+// askStatus asks for the status of an answer that went without it.
+func (p *phase) askStatus(a *answer) (err error) {
+	a.statusIs = pdk.UpstreamStatus()
+	if err := p.batch(&a.statusIs); err != nil {
+		return err
+	}
+	a.status, err = a.statusIs.Int()
+	return err
+}
+
+// knowStatus asks for the status if nobody has yet. The error is as ask has it.
+func (a *answer) knowStatus() error {
+	if a.ask == nil {
+		return nil
+	}
+	ask := a.ask
+	a.ask = nil
+	return ask()
 }
 
 // answerHead asks for the headers that say how an answer is to be read: for all

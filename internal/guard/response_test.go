@@ -240,3 +240,78 @@ func TestErrorAnswers(t *testing.T) {
 		}
 	}
 }
+
+// TestStatusIsAskedWhenItMatters: what a model says is scanned without its
+// status. Where that decides what becomes of the answer, Kong is asked, and the
+// answer ends as if it had been asked at once.
+func TestStatusIsAskedWhenItMatters(t *testing.T) {
+	const (
+		said   = `{"id":"chatcmpl-1","object":"chat.completion","model":"gpt-4o","choices":[{"index":0,"message":{"role":"assistant","content":"Paris."}}]}`
+		bare   = `{"message":"no such thing"}`
+		claude = `{"id":"msg_1","type":"message","model":"claude","role":"assistant","content":[{"type":"text","text":"Paris."}]}`
+		calls  = `{"choices":[{"index":0,"message":{"role":"assistant","content":null,"tool_calls":[{"id":"c","type":"function","function":{"name":"f","arguments":"{\"a\":\"b\"}"}}]}}]}`
+		vector = `{"object":"list","data":[{"object":"embedding","index":0,"embedding":[0.1,0.2]}],"model":"m"}`
+		cut    = `{"choices":[`
+	)
+	errorsToo := strict()
+	errorsToo.ScanErrorAnswers = true
+	open := strict()
+	open.BlockFailuresResponse = false
+	away := fails(&scan.Failure{Kind: scan.Unavailable})
+	for _, c := range []struct {
+		name     string
+		settings policy.Settings
+		answer   string
+		status   int
+		response func(context.Context, *scan.Scan) (scan.Verdict, error)
+
+		asked, scanned bool
+		exit           int // 0 for none
+		passed         bool
+	}{
+		{"said, allowed", strict(), said, 200, nil, false, true, 0, false},
+		{"said as an error, allowed", strict(), said, 500, nil, false, true, 0, false},
+		{"Anthropic", strict(), claude, 200, nil, false, true, 0, false},
+		{"a call", strict(), calls, 200, nil, false, true, 0, false},
+		{"said, blocked", strict(), said, 200, block, true, true, 403, false},
+		{"said as an error, blocked", strict(), said, 404, block, true, true, 0, true},
+		{"said as an error, blocked, errors too", errorsToo, said, 404, block, true, true, 403, false},
+		{"said, masked", strict(), said, 201, maskAll, true, true, 201, false},
+		{"said as an error, masked", strict(), said, 429, maskAll, true, true, 0, true},
+		{"said, no verdict", strict(), said, 200, away, true, true, 503, false},
+		{"said as an error, no verdict", strict(), said, 503, away, true, true, 0, true},
+		{"said, no verdict, which may pass", open, said, 200, away, true, true, 0, false},
+		{"an error", strict(), bare, 404, block, true, false, 0, true},
+		{"an error, errors too", errorsToo, bare, 404, block, true, true, 403, false},
+		{"no error", strict(), bare, 200, block, true, true, 403, false},
+		{"vectors", strict(), vector, 200, nil, true, false, 0, false},
+		{"cut off", strict(), cut, 200, nil, true, false, 502, false},
+		{"cut off, an error", strict(), cut, 500, nil, true, false, 0, true},
+		{"too long", strict(), strings.Repeat("x", 10<<20+1), 200, nil, true, false, 502, false},
+		{"too long, an error", strict(), strings.Repeat("x", 10<<20+1), 500, nil, true, false, 0, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t)
+			sc := &scanner{response: c.response}
+			k := chatRequest(t)
+			k.status, k.answer = c.status, c.answer
+			k.run(newEngine(w.Process, masking(prisma()), c.settings, sc))
+			if got := slices.Contains(k.calls, "kong.service.response.get_status"); got != c.asked {
+				t.Errorf("asked for the status: %v", got)
+			}
+			if got := len(sc.seen(llm.ResponseLeg)) > 0; got != c.scanned {
+				t.Errorf("scanned: %v", got)
+			}
+			exit := 0
+			if k.exit != nil {
+				exit = k.exit.status
+			}
+			if exit != c.exit {
+				t.Errorf("exit %d, want %d", exit, c.exit)
+			}
+			if got := w.metric("unscanned_total", policy.ReasonErrorAnswer) == 1; got != c.passed {
+				t.Errorf("counted as an error that passes: %v", got)
+			}
+		})
+	}
+}

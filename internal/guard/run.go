@@ -4,6 +4,7 @@ package guard
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/kong-ai-guard/kong-ai-guard/internal/llm"
@@ -154,13 +155,58 @@ func (p *run) judgeAnswer(a *answer) policy.Finding {
 			return policy.Ended(policy.NoRoom, "")
 		}
 	}
-	switch {
-	case e.passesError(p.ctx, a.status, &a.in, allowed):
+	if a.ask == nil && e.passesError(p.ctx, a.status, &a.in, allowed) {
 		return policy.Ended(policy.Unscanned, policy.ReasonErrorAnswer)
-	case !ok:
+	}
+	var read content
+	if ok {
+		read, f, ok = e.prepare(p.ctx, a.in, p.exchange, allowed)
+	}
+	if !ok || !isAnswered(read.message) {
+		if ended, passes := p.passesAsError(a, allowed); passes {
+			return ended
+		}
+	}
+	if !ok {
 		return f
 	}
-	return e.judge(p.ctx, a.in, p.exchange, allowed)
+	if f = e.ask(p.ctx, &read, f, p.exchange, allowed); f.Outcome == policy.Allowed {
+		return f
+	}
+	if ended, passes := p.passesAsError(a, allowed); passes {
+		return ended
+	}
+	return f
+}
+
+// passesAsError asks for the status of an answer that went without it so far,
+// and reports whether that ends the leg: the answer is an upstream's error, or
+// Kong does not say.
+func (p *run) passesAsError(a *answer, allowed allowance) (f policy.Finding, ends bool) {
+	if a.ask == nil {
+		return f, false
+	}
+	if err := a.knowStatus(); err != nil {
+		return replyFault(err), true
+	}
+	if p.engine.passesError(p.ctx, a.status, &a.in, allowed) {
+		return policy.Ended(policy.Unscanned, policy.ReasonErrorAnswer), true
+	}
+	return f, false
+}
+
+// isAnswered reports whether a model says something in an answer. One that does
+// is scanned before its status is asked for, since errors seldom look like that:
+// if the scan allows it, its status makes no difference.
+func isAnswered(m *llm.Message) bool {
+	return slices.ContainsFunc(m.Turns, func(t llm.Turn) bool {
+		switch t.Kind {
+		case llm.KindText, llm.KindReasoning, llm.KindToolCall:
+			return t.Role == llm.RoleAssistant && (t.Message >= 0 || m.ID != "") // {"message":"..."} is mostly an error
+		default:
+			return false
+		}
+	})
 }
 
 // knowRequest reads the request of an answer if its body was kept for that. The

@@ -158,13 +158,13 @@ func TestMonitoredLegsAreReportedAtTheEnd(t *testing.T) {
 	}
 }
 
-// TestCallsOfAnExchange: the client's address costs the twelfth.
+// TestCallsOfAnExchange: the client's address costs the eleventh.
 func TestCallsOfAnExchange(t *testing.T) {
 	for _, c := range []struct {
 		config map[string]any
 		calls  int
 		ip     bool
-	}{{nil, 12, true}, {map[string]any{"send_client_ip": false}, 11, false}} {
+	}{{nil, 11, true}, {map[string]any{"send_client_ip": false}, 10, false}} {
 		h := build(t, c.config)
 		h.post(t, chatPath, chat(hello), "ok") // the first writes warnings too
 		scans := len(h.noma.Requests(fakenoma.ScanPath))
