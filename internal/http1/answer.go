@@ -22,6 +22,9 @@ var ErrMalformed = errors.New("malformed answer")
 
 var errHeadTooLarge = errors.New("head of the answer too large")
 
+// maxTrailer bounds a trailer, in bytes, as Pool.MaxHead does.
+const maxTrailer = 64 << 10
+
 // A wire is what answers are read from. It counts, and stops when heads are
 // too long.
 type wire struct {
@@ -199,7 +202,7 @@ func (b *Body) Read(p []byte) (int, error) {
 
 // end reads what comes behind the last chunk.
 func (b *Body) end() error {
-	b.answers.wire.left = b.answers.maxHead
+	b.answers.wire.left = min(b.answers.maxHead, maxTrailer)
 	fields, err := b.answers.text.ReadMIMEHeader()
 	if err != nil {
 		return early(err)
