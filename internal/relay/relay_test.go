@@ -19,6 +19,10 @@ const overNetHTTP = "RELAY_TEST_OVER_NET_HTTP"
 
 // net/http waits half a second after it has closed its half of a connection.
 func TestMain(m *testing.M) {
+	if os.Getenv(benchUpstream) != "" {
+		serveBench()
+		return
+	}
 	if os.Getenv(overNetHTTP) != "" {
 		relay.ViaTransport()
 	}
