@@ -77,12 +77,11 @@ var messages = sync.Pool{New: func() any { return new([]byte) }}
 // error is errNotDirect if it is none of those that are sent so.
 func (id *identity) direct(ctx context.Context, out, r *http.Request, body []byte, t *Target, to *route) (*http.Response, error) {
 	size, whole := inMemory(r, body)
-	uri := out.URL.RequestURI()
-	if viaTransport || to.websocket || !whole || size > mostDirect || !plain(out, uri) {
+	if viaTransport || to.websocket || !whole || size > mostDirect {
 		return nil, errNotDirect
 	}
-	h := id.host(out)
-	if h.http2.Load() {
+	h, uri := id.host(out), out.URL.RequestURI()
+	if h.http2.Load() || !plain(out, uri) {
 		return nil, errNotDirect
 	}
 	buf := messages.Get().(*[]byte)
