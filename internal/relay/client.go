@@ -53,6 +53,7 @@ type identity struct {
 
 	mu    sync.Mutex
 	hosts map[hostKey]*host
+	http2 map[string]bool // by the name of an upstream
 }
 
 // NewClient makes a client.
@@ -97,7 +98,7 @@ func (c *Client) identity(key *tls.Config) *identity {
 }
 
 func newIdentity(key *tls.Config) *identity {
-	id := &identity{key: key, tls: new(tls.Config), kept: http1.Room{Max: idleConns}, hosts: make(map[hostKey]*host)}
+	id := &identity{key: key, tls: new(tls.Config), kept: http1.Room{Max: idleConns}, hosts: make(map[hostKey]*host), http2: make(map[string]bool)}
 	if key != nil {
 		id.tls = key.Clone()
 	}

@@ -42,24 +42,24 @@ var errNotDirect = errors.New("for net/http")
 var viaTransport bool
 
 // A host is the connections of one route.
-type host struct {
-	pool http1.Pool
-	// http2 says that the upstream has chosen HTTP/2.
-	http2 atomic.Bool
-}
+type host struct{ pool http1.Pool }
 
 type hostKey struct{ scheme, host string }
 
-// host finds or makes that of a request.
-func (id *identity) host(out *http.Request) *host {
+// host finds or makes that of a request to the upstream of that name, as far as
+// it has one. It is nil if that is known to choose HTTP/2.
+func (id *identity) host(out *http.Request, name string) *host {
 	id.mu.Lock()
 	defer id.mu.Unlock()
+	if id.http2[name] {
+		return nil
+	}
 	key := hostKey{out.URL.Scheme, out.URL.Host}
 	if h := id.hosts[key]; h != nil {
 		return h
 	}
 	if len(id.hosts) >= maxHosts {
-		for other, h := range id.hosts { // any; what it has in use ends like all that is idle
+		for other, h := range id.hosts { // any one; what it has in use ends like all that is idle
 			h.pool.CloseIdle()
 			delete(id.hosts, other)
 			break
@@ -68,6 +68,17 @@ func (id *identity) host(out *http.Request) *host {
 	h := &host{pool: http1.Pool{MaxIdle: idlePerHost, IdleFor: idleUpstream, MaxHead: maxHeaderBytes, All: &id.kept}}
 	id.hosts[key] = h
 	return h
+}
+
+// choosesHTTP2 notes that an upstream does. It is known by its name, since the
+// addresses of one name come and go.
+func (id *identity) choosesHTTP2(name string) {
+	id.mu.Lock()
+	defer id.mu.Unlock()
+	if len(id.http2) >= maxHosts {
+		clear(id.http2)
+	}
+	id.http2[name] = true
 }
 
 // messages has buffers for requests as they are sent.
@@ -80,8 +91,8 @@ func (id *identity) direct(ctx context.Context, out, r *http.Request, body []byt
 	if viaTransport || to.websocket || !whole || size > mostDirect {
 		return nil, errNotDirect
 	}
-	h, uri := id.host(out), out.URL.RequestURI()
-	if h.http2.Load() || !plain(out, uri) {
+	h, uri := id.host(out, to.name), out.URL.RequestURI()
+	if h == nil || !plain(out, uri) {
 		return nil, errNotDirect
 	}
 	buf := messages.Get().(*[]byte)
@@ -96,7 +107,7 @@ func (id *identity) direct(ctx context.Context, out, r *http.Request, body []byt
 		return nil, errNotDirect
 	}
 	c := directCall{ctx: ctx, host: h, out: out, message: *buf, again: repeatable(out, size), send: t.Send, read: t.Read}
-	answer, err := c.do(func(ctx context.Context) (net.Conn, error) { return id.open(ctx, h, t.Scheme, to) })
+	answer, err := c.do(func(ctx context.Context) (net.Conn, error) { return id.open(ctx, t.Scheme, to) })
 	if err == nil || err == errNotDirect { //nolint:errorlint // it is ours
 		return answer, err
 	}
@@ -104,7 +115,7 @@ func (id *identity) direct(ctx context.Context, out, r *http.Request, body []byt
 }
 
 // open makes a connection, but none of HTTP/2.
-func (id *identity) open(ctx context.Context, h *host, scheme string, r *route) (net.Conn, error) {
+func (id *identity) open(ctx context.Context, scheme string, r *route) (net.Conn, error) {
 	if scheme != "https" {
 		return r.open(ctx)
 	}
@@ -113,7 +124,7 @@ func (id *identity) open(ctx context.Context, h *host, scheme string, r *route) 
 		return nil, err
 	}
 	if conn.ConnectionState().NegotiatedProtocol == "h2" {
-		h.http2.Store(true)
+		id.choosesHTTP2(r.name)
 		_ = conn.NetConn().Close()
 		return nil, errNotDirect
 	}

@@ -123,27 +123,35 @@ func TestWhichAreDirect(t *testing.T) {
 }
 
 // TestHTTP2IsRemembered: an upstream that chooses HTTP/2 is connected to once in
-// vain, not for each request.
+// vain, not for each request and each of its addresses.
 func TestHTTP2IsRemembered(t *testing.T) {
 	var conns atomic.Int64
-	up := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
-	up.EnableHTTP2 = true
-	up.Config.ConnState = func(_ net.Conn, s http.ConnState) {
-		if s == http.StateNew {
-			conns.Add(1)
+	var addresses []string
+	identity := &tls.Config{InsecureSkipVerify: true} //nolint:gosec // it is ours
+	for range 2 {
+		up := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+		up.EnableHTTP2 = true
+		up.Config.ConnState = func(_ net.Conn, s http.ConnState) {
+			if s == http.StateNew {
+				conns.Add(1)
+			}
 		}
+		up.StartTLS()
+		t.Cleanup(up.Close)
+		addresses = append(addresses, up.Listener.Addr().String())
 	}
-	up.StartTLS()
-	t.Cleanup(up.Close)
-	client, to := newClient(t), relay.Target{Scheme: "https", Address: up.Listener.Addr().String(), Host: "h", TLS: &tls.Config{InsecureSkipVerify: true}} //nolint:gosec // it is ours
+	client := newClient(t)
 	for range 5 {
-		answer, _, err := forwarded(t, t.Context(), client, request(t, "/", nil), nil, to)
-		if err != nil || answer.ProtoMajor != 2 {
-			t.Fatal(answer, err)
+		for _, address := range addresses {
+			to := relay.Target{Scheme: "https", Address: address, Host: "h", TLS: identity}
+			answer, _, err := forwarded(t, t.Context(), client, request(t, "/", nil), nil, to)
+			if err != nil || answer.ProtoMajor != 2 {
+				t.Fatal(answer, err)
+			}
 		}
 	}
-	if n := conns.Load(); n > 2 {
-		t.Errorf("5 requests took %d connections", n)
+	if n := conns.Load(); n > 3 {
+		t.Errorf("10 requests to two addresses took %d connections", n)
 	}
 }
 
