@@ -20,8 +20,8 @@ import (
 	"github.com/kong-ai-guard/kong-ai-guard/internal/http1"
 )
 
-// What is plain is sent on the goroutine of the exchange, which costs less than
-// half of what net/http's client does with its two goroutines for each
+// What is plain is sent on the goroutine of its exchange, which costs half or
+// less of what net/http's client does with its two goroutines for each
 // connection: HTTP/1.1, a body that is there as a whole or none, and nothing
 // that is the connection's business. All else is for net/http.
 
@@ -30,12 +30,12 @@ const (
 	// what a connection takes of which nobody reads: an upstream may answer before
 	// it has read all.
 	mostDirect = 64 << 10
-	// maxHosts bounds the pools of an identity.
+	// maxHosts bounds the pools of an identity, and the names that it knows.
 	maxHosts = 1024
 )
 
-// errNotDirect says that a request is for net/http, and that the upstream has
-// seen nothing of it.
+// errNotDirect says that a request is for net/http, which may send it: the
+// upstream has seen nothing of it, or it is repeatable.
 var errNotDirect = errors.New("for net/http")
 
 // viaTransport leaves all requests to net/http. Tests of that way set it.
@@ -111,7 +111,7 @@ func (id *identity) direct(ctx context.Context, out, r *http.Request, body []byt
 	if err == nil || err == errNotDirect { //nolint:errorlint // it is ours
 		return answer, err
 	}
-	return nil, c.failure(err)
+	return nil, failureOf(ctx, err)
 }
 
 // open makes a connection, but none of HTTP/2.
@@ -340,8 +340,7 @@ func (c *directCall) answer(head *http1.Head) (*http.Response, error) {
 	return answer, nil
 }
 
-func (c *directCall) failure(err error) error { return failureOf(c.ctx, err) }
-
+// failureOf says in our words why a call failed.
 func failureOf(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()

@@ -29,7 +29,7 @@ func over(t *testing.T, conn net.Conn, method string, send time.Duration) (*host
 	c := directCall{ctx: t.Context(), host: h, out: &http.Request{Method: method}, message: []byte("message"), send: send}
 	answer, sent, err := c.over(l)
 	if err != nil {
-		err = c.failure(err)
+		err = failureOf(c.ctx, err)
 	}
 	return h, answer, sent, err
 }
