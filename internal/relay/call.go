@@ -15,6 +15,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/kong-ai-guard/kong-ai-guard/internal/http1"
 )
 
 var (
@@ -29,7 +31,6 @@ type call struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	given  context.Context // what the caller gave
-	route  route
 	// sending runs while net/http writes, heading from then until the head of
 	// the answer is there, reading while somebody reads the answer's body.
 	sending, heading, reading bound
@@ -41,16 +42,16 @@ type call struct {
 	bodyFail error // of reading the request's body
 }
 
-func newCall(ctx context.Context, t *Target, websocket bool) *call {
-	c := &call{given: ctx, route: newRoute(t, websocket), idle: t.Read}
+func newCall(ctx context.Context, t *Target, to *route) *call {
+	c := &call{given: ctx, idle: t.Read}
 	ctx, c.cancel = context.WithCancelCause(ctx)
 	c.sending.init(t.Send, c.late)
 	c.heading.init(t.Read, c.late)
 	c.reading.init(t.Read, c.late)
-	ctx = context.WithValue(ctx, routeKey{}, &c.route)
+	ctx = context.WithValue(ctx, routeKey{}, to)
 	c.ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		GotConn: func(info httptrace.GotConnInfo) {
-			if websocket {
+			if to.websocket {
 				c.conn = info.Conn
 			}
 			c.heading.stop() // of a connection that broke
@@ -82,7 +83,6 @@ func (c *call) failure(err error) error {
 	c.mu.Lock()
 	bodyFail := c.bodyFail
 	c.mu.Unlock()
-	var timeout net.Error
 	switch {
 	case context.Cause(c.ctx) == ErrUpstreamTimeout: //nolint:errorlint // it is ours
 		return ErrUpstreamTimeout
@@ -90,7 +90,19 @@ func (c *call) failure(err error) error {
 		return c.given.Err()
 	case bodyFail != nil:
 		return bodyFail
-	case errors.As(err, &timeout) && timeout.Timeout():
+	}
+	return inWords(err)
+}
+
+// isTimeout reports whether an error is a connection's, that time is over.
+func isTimeout(err error) bool {
+	var timeout net.Error
+	return errors.As(err, &timeout) && timeout.Timeout()
+}
+
+// inWords is what is said of an error of the upstream's.
+func inWords(err error) error {
+	if isTimeout(err) {
 		return ErrUpstreamTimeout
 	}
 	if what := reason(err); what != "" {
@@ -118,7 +130,7 @@ func reason(err error) string {
 		return "it refuses connections"
 	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return "the connection broke"
-	case errors.Is(err, errNonsense):
+	case errors.Is(err, errNonsense), errors.Is(err, http1.ErrMalformed):
 		return "what it says is no answer"
 	}
 	return ""

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/kong-ai-guard/kong-ai-guard/internal/http1"
 )
 
 const (
@@ -21,7 +23,7 @@ const (
 	// servers and load balancers close theirs after 60 s; see idleTime.
 	idleUpstream = 50 * time.Second
 	// idlePerHost and idleConns bound how many are kept, for each target and for
-	// all of one identity.
+	// all of one identity: of net/http's, and as many again of the others.
 	idlePerHost = 256
 	idleConns   = 1024
 	// maxIdentities bounds the transports. Only configurations make new ones.
@@ -38,7 +40,7 @@ const (
 // exchanges of a process.
 type Client struct {
 	mu         sync.Mutex
-	transports map[*tls.Config]*list.Element
+	identities map[*tls.Config]*list.Element
 	order      list.List // of *identity, the one that was used last first
 }
 
@@ -47,11 +49,16 @@ type identity struct {
 	key       *tls.Config
 	tls       *tls.Config
 	transport *http.Transport
+	kept      http1.Room
+
+	mu    sync.Mutex
+	hosts map[hostKey]*host
+	http2 map[string]bool // by the name of an upstream
 }
 
 // NewClient makes a client.
 func NewClient() *Client {
-	return &Client{transports: make(map[*tls.Config]*list.Element)}
+	return &Client{identities: make(map[*tls.Config]*list.Element)}
 }
 
 // CloseIdle closes the connections that nobody uses.
@@ -59,30 +66,39 @@ func (c *Client) CloseIdle() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for e := c.order.Front(); e != nil; e = e.Next() {
-		e.Value.(*identity).transport.CloseIdleConnections()
+		e.Value.(*identity).closeIdle()
 	}
 }
 
-// transport returns that of an identity.
-func (c *Client) transport(key *tls.Config) *http.Transport {
+func (id *identity) closeIdle() {
+	id.transport.CloseIdleConnections()
+	id.mu.Lock()
+	defer id.mu.Unlock()
+	for _, h := range id.hosts {
+		h.pool.CloseIdle()
+	}
+}
+
+// identity finds or makes the one of a configuration.
+func (c *Client) identity(key *tls.Config) *identity {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if e := c.transports[key]; e != nil {
+	if e := c.identities[key]; e != nil {
 		c.order.MoveToFront(e)
-		return e.Value.(*identity).transport
+		return e.Value.(*identity)
 	}
 	if c.order.Len() >= maxIdentities { // its exchanges run on
 		last := c.order.Remove(c.order.Back()).(*identity)
-		delete(c.transports, last.key)
-		last.transport.CloseIdleConnections()
+		delete(c.identities, last.key)
+		last.closeIdle()
 	}
 	id := newIdentity(key)
-	c.transports[key] = c.order.PushFront(id)
-	return id.transport
+	c.identities[key] = c.order.PushFront(id)
+	return id
 }
 
 func newIdentity(key *tls.Config) *identity {
-	id := &identity{key: key, tls: new(tls.Config)}
+	id := &identity{key: key, tls: new(tls.Config), kept: http1.Room{Max: idleConns}, hosts: make(map[hostKey]*host), http2: make(map[string]bool)}
 	if key != nil {
 		id.tls = key.Clone()
 	}
@@ -183,14 +199,26 @@ func appendPlain(b []byte, s string) []byte {
 }
 
 func dialPlain(ctx context.Context, _, _ string) (net.Conn, error) {
-	r := ctx.Value(routeKey{}).(*route)
+	return ctx.Value(routeKey{}).(*route).open(ctx)
+}
+
+func (id *identity) dialTLS(ctx context.Context, _, _ string) (net.Conn, error) {
+	conn, err := id.secure(ctx, ctx.Value(routeKey{}).(*route))
+	if err != nil {
+		return nil, err // and no connection of a type
+	}
+	return conn, nil
+}
+
+// open connects without TLS.
+func (r *route) open(ctx context.Context) (net.Conn, error) {
 	ctx, cancel := r.bounded(ctx)
 	defer cancel()
 	return r.dial(ctx)
 }
 
-func (id *identity) dialTLS(ctx context.Context, _, _ string) (net.Conn, error) {
-	r := ctx.Value(routeKey{}).(*route)
+// secure connects with TLS.
+func (id *identity) secure(ctx context.Context, r *route) (*tls.Conn, error) {
 	ctx, cancel := r.bounded(ctx)
 	defer cancel()
 	plain, err := r.dial(ctx)
@@ -237,11 +265,16 @@ func (r *route) dial(ctx context.Context) (net.Conn, error) {
 // A request to upgrade to a WebSocket is handed on, and answered with status 101
 // if the upstream agrees; see Tunnel. Other upgrades are not asked for.
 func (c *Client) Forward(ctx context.Context, r *http.Request, body []byte, t *Target) (*http.Response, error) {
-	call := newCall(ctx, t, wantsWebSocket(r))
-	out := call.outgoing(r, body, t)
-	answer, err := c.transport(t.TLS).RoundTrip(out)
+	to := newRoute(t, wantsWebSocket(r))
+	id, out := c.identity(t.TLS), outgoing(r, body != nil, t, &to)
+	if answer, err := id.direct(ctx, out, r, body, t, &to); err != errNotDirect { //nolint:errorlint // it is ours
+		return answer, err
+	}
+	call := newCall(ctx, t, &to)
+	call.load(out, r, body)
+	answer, err := id.transport.RoundTrip(out.WithContext(call.ctx))
 	call.heading.end()
-	if err == nil && !usable(answer, call.route.websocket) {
+	if err == nil && !usable(answer, to.websocket) {
 		answer.Body.Close()
 		err = errNonsense
 	}

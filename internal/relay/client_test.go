@@ -420,10 +420,13 @@ func TestOverHTTP2(t *testing.T) {
 // TestStreams: what an upstream says goes on before it says more, and a client
 // that leaves ends the call.
 func TestStreams(t *testing.T) {
-	for name, http2 := range map[string]bool{"HTTP/1.1": false, "HTTP/2": true} {
+	for name, c := range map[string]struct {
+		http2   bool
+		handsOn func(*relay.Client, relay.Target) exchange
+	}{"HTTP/1.1": {false, hands}, "HTTP/1.1, as a whole": {false, holds}, "HTTP/2": {true, hands}} {
 		t.Run(name, func(t *testing.T) {
 			let, left := make(chan struct{}), make(chan struct{})
-			up, identity := tlsUpstream(t, http2, func(w http.ResponseWriter, r *http.Request) {
+			up, identity := tlsUpstream(t, c.http2, func(w http.ResponseWriter, r *http.Request) {
 				w.Header().Set("Content-Type", "text/event-stream")
 				for range 3 {
 					_, _ = io.WriteString(w, "data: x\n\n")
@@ -434,10 +437,10 @@ func TestStreams(t *testing.T) {
 				close(left)
 			})
 			s, address := newServer(t, relay.Options{})
-			token := s.Expect(hands(newClient(t), relay.Target{Scheme: "https", Address: up, TLS: identity}))
-			c := dial(t, address)
-			_, _ = io.WriteString(c, withToken("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}", token))
-			answer, err := http.ReadResponse(bufio.NewReader(c), nil)
+			token := s.Expect(c.handsOn(newClient(t), relay.Target{Scheme: "https", Address: up, Host: "example.com", TLS: identity}))
+			conn := dial(t, address)
+			_, _ = io.WriteString(conn, withToken("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}", token))
+			answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -451,7 +454,7 @@ func TestStreams(t *testing.T) {
 			if s.Open() != 1 {
 				t.Errorf("%d open", s.Open())
 			}
-			c.Close()
+			conn.Close()
 			<-left
 		})
 	}
@@ -541,11 +544,19 @@ func TestNothingTwice(t *testing.T) {
 		header string
 		want   int64 // requests that come, the first one's too
 	}{
-		"POST":                {"POST", []byte("text"), "", 2},
-		"POST with a key":     {"POST", []byte("text"), "Idempotency-Key", 2},
-		"POST with our key":   {"POST", []byte("text"), "X-Idempotency-Key", 2},
-		"POST without a body": {"POST", nil, "", 2},
-		"GET":                 {"GET", nil, "", 3},
+		"POST":                            {"POST", []byte("text"), "", 2},
+		"POST with a key":                 {"POST", []byte("text"), "Idempotency-Key", 2},
+		"POST with our key":               {"POST", []byte("text"), "X-Idempotency-Key", 2},
+		"POST without a body":             {"POST", nil, "", 2},
+		"POST without a body, with a key": {"POST", nil, "Idempotency-Key", 3},
+		"POST with an empty body":         {"POST", []byte{}, "", 2},
+		"PUT":                             {"PUT", []byte("text"), "", 2},
+		"DELETE":                          {"DELETE", nil, "", 2},
+		"GET":                             {"GET", nil, "", 3},
+		"GET with a key":                  {"GET", nil, "Idempotency-Key", 3},
+		"GET with a body":                 {"GET", []byte("text"), "", 3},
+		"GET with a body and a key":       {"GET", []byte("text"), "Idempotency-Key", 2},
+		"OPTIONS":                         {"OPTIONS", nil, "", 3},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var got atomic.Int64

@@ -177,19 +177,24 @@ func TestForwardingChangesNothing(t *testing.T) {
 				end = "\r\n\r\n"
 			}
 			exchangeRaw(t, straight.Addr().String(), c.request, end)
-			through := record(t, c.ends, said, false)
-			s, address := newServer(t, relay.Options{})
-			client := newClient(t)
-			token := s.Expect(hands(client, target(through.Addr().String())))
-			if answer := exchangeRaw(t, address, withToken(c.request, token), end); !strings.HasSuffix(answer, end) {
-				t.Errorf("answer %q", answer)
-			}
-			want, got := straight.requests(), through.requests()
-			if len(got) != 1 {
-				t.Fatalf("%d connections", len(got))
-			}
-			if diff := cmp.Diff(parse(t, want[0], false), parse(t, got[0], false)); diff != "" {
-				t.Errorf("(-straight +relayed)\n%.3000s", diff)
+			for how, exchange := range handsOn {
+				if how == "as a whole" && strings.Contains(name, "trailers") {
+					continue // what was read before has none any more
+				}
+				through := record(t, c.ends, said, false)
+				s, address := newServer(t, relay.Options{})
+				client := newClient(t)
+				token := s.Expect(exchange(client, target(through.Addr().String())))
+				if answer := exchangeRaw(t, address, withToken(c.request, token), end); !strings.HasSuffix(answer, end) {
+					t.Errorf("%s: answer %q", how, answer)
+				}
+				want, got := straight.requests(), through.requests()
+				if len(got) != 1 {
+					t.Fatalf("%s: %d connections", how, len(got))
+				}
+				if diff := cmp.Diff(parse(t, want[0], false), parse(t, got[0], false)); diff != "" {
+					t.Errorf("%s (-straight +relayed)\n%.3000s", how, diff)
+				}
 			}
 		})
 	}

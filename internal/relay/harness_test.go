@@ -74,6 +74,31 @@ func hands(c *relay.Client, target relay.Target) exchange {
 	}}
 }
 
+// holds is an exchange that hands on what it has read before, as after a scan.
+func holds(c *relay.Client, target relay.Target) exchange {
+	on := hands(c, target)
+	return exchange{serve: func(w http.ResponseWriter, r *http.Request) {
+		if r.Body != http.NoBody {
+			body, err := io.ReadAll(r.Body)
+			if err != nil {
+				http.Error(w, err.Error(), http.StatusBadRequest)
+				return
+			}
+			hold(r, body)
+		}
+		on.serve(w, r)
+	}}
+}
+
+// hold gives r a body that can be read again.
+func hold(r *http.Request, body []byte) {
+	r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+	r.Body, _ = r.GetBody()
+}
+
+// handsOn are the ways in which an exchange hands on what it does not change.
+var handsOn = map[string]func(*relay.Client, relay.Target) exchange{"as it comes": hands, "as a whole": holds}
+
 // dial connects, for as long as the test.
 func dial(t testing.TB, address string) net.Conn {
 	t.Helper()

@@ -12,11 +12,12 @@ import (
 	"strings"
 )
 
-// outgoing makes the request to send out of the one that came.
-func (c *call) outgoing(r *http.Request, body []byte, t *Target) *http.Request {
+// outgoing makes the request to send out of the one that came, but for its body.
+// replaced says that this is another one than came.
+func outgoing(r *http.Request, replaced bool, t *Target, to *route) *http.Request {
 	out := &http.Request{
 		Method: r.Method,
-		URL:    requestURL(r, t.Scheme, c.route.host()),
+		URL:    requestURL(r, t.Scheme, to.host()),
 		Host:   t.Host,
 		Proto:  "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Header: endToEnd(r.Header),
@@ -24,39 +25,41 @@ func (c *call) outgoing(r *http.Request, body []byte, t *Target) *http.Request {
 	if _, ok := out.Header["User-Agent"]; !ok {
 		out.Header["User-Agent"] = nil // or net/http says its own
 	}
-	if c.route.websocket {
+	if to.websocket {
 		out.Header["Connection"] = []string{"Upgrade"}
 		out.Header["Upgrade"] = r.Header["Upgrade"]
 	}
+	if replaced {
+		for _, name := range []string{"Content-Encoding", "Content-Md5", "Digest", "Content-Digest", "Repr-Digest", "Expect"} {
+			delete(out.Header, name)
+		}
+	}
+	return out
+}
+
+// hasBody reports whether r, as a server has it, comes with a body.
+func hasBody(r *http.Request) bool {
+	return r.Body != nil && r.Body != http.NoBody && r.ContentLength != 0
+}
+
+// saysLength reports whether a request without a body says so.
+func saysLength(r *http.Request, body []byte) bool {
+	return body != nil || r.Header["Content-Length"] != nil
+}
+
+// load gives out its body: body if that is not nil, else that of r.
+func (c *call) load(out, r *http.Request, body []byte) {
 	switch {
-	case body != nil:
-		c.replace(out, body)
-	case r.Body != nil && r.Body != http.NoBody && r.ContentLength != 0:
+	case len(body) > 0:
+		out.ContentLength = int64(len(body))
+		out.Body = &sentBody{call: c, from: io.NopCloser(bytes.NewReader(body))}
+		out.GetBody = c.again(out.Header, func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil })
+	case body == nil && hasBody(r):
 		c.pass(out, r)
-	case r.Header["Content-Length"] != nil:
-		sayLength(out)
+	case saysLength(r, body):
+		// net/http says Content-Length: 0 by itself for some methods only.
+		out.Body, out.TransferEncoding = http.NoBody, []string{"identity"}
 	}
-	return out.WithContext(c.ctx)
-}
-
-// sayLength has net/http say Content-Length: 0, which it does by itself for some
-// methods only.
-func sayLength(out *http.Request) {
-	out.Body, out.TransferEncoding = http.NoBody, []string{"identity"}
-}
-
-// replace has another body sent than the one that came.
-func (c *call) replace(out *http.Request, body []byte) {
-	for _, name := range []string{"Content-Encoding", "Content-Md5", "Digest", "Content-Digest", "Repr-Digest", "Expect"} {
-		delete(out.Header, name)
-	}
-	if len(body) == 0 {
-		sayLength(out)
-		return
-	}
-	out.ContentLength = int64(len(body))
-	out.Body = &sentBody{call: c, from: io.NopCloser(bytes.NewReader(body))}
-	out.GetBody = c.again(out.Header, func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil })
 }
 
 // pass has the body sent that comes with r, and its trailers.

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kong-ai-guard/kong-ai-guard/internal/http1"
 	"github.com/kong-ai-guard/kong-ai-guard/internal/scan"
 )
 
@@ -206,9 +207,9 @@ func FuzzAnswer(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		a := newAnswerReader(bytes.NewReader(data))
-		a.next()
-		got, clean, err := a.read(0)
+		a := http1.NewAnswerReader(bytes.NewReader(data), maxHead)
+		a.Next()
+		got, clean, err := readResponse(a, 0)
 		if err != nil {
 			if clean {
 				t.Fatal("a connection is kept after an error")

@@ -21,6 +21,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/kong-ai-guard/kong-ai-guard/internal/http1"
 	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/leaks"
 )
 
@@ -36,9 +37,7 @@ func kept(t *testing.T, c *Client, address string) int {
 	if to.host == nil {
 		return 0
 	}
-	to.host.mu.Lock()
-	defer to.host.mu.Unlock()
-	return len(to.host.idle)
+	return to.host.pool.Idle()
 }
 
 // The rule by which calls are made directly or by net/http.
@@ -93,7 +92,7 @@ func TestWhichCallsAreDirect(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := plainHost(u.Host); got != want {
+		if got := http1.PlainHost(u.Host); got != want {
 			t.Errorf("%s: %v", address, got)
 		}
 	}
@@ -467,9 +466,7 @@ func TestCallsLeaveNothingBehind(t *testing.T) {
 					t.Error("the next call was made over the same connection")
 				}
 				for _, h := range cl.direct.hosts {
-					h.mu.Lock()
-					h.drop(len(h.idle))
-					h.mu.Unlock()
+					h.pool.CloseIdle()
 				}
 			})
 		}

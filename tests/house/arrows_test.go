@@ -18,8 +18,8 @@ const module = "github.com/kong-ai-guard/kong-ai-guard/"
 // layers are all packages from the bottom up: each may import those of lower
 // layers, and none of its own.
 var layers = [][]string{
-	{"internal/deadline", "internal/strictjson", "internal/eventstream", "internal/mediatype", "internal/secretfile", "internal/kongschema", "internal/kongrules", "internal/pdk", "internal/telemetry", "internal/tracing", "internal/relay", "internal/sim/leaks", "internal/sim/procfs"},
-	{"internal/contentcoding", "internal/formdata", "internal/audit"},
+	{"internal/deadline", "internal/strictjson", "internal/eventstream", "internal/mediatype", "internal/secretfile", "internal/kongschema", "internal/kongrules", "internal/pdk", "internal/telemetry", "internal/tracing", "internal/http1", "internal/sim/leaks", "internal/sim/procfs"},
+	{"internal/contentcoding", "internal/formdata", "internal/audit", "internal/relay"},
 	{"internal/archive"},
 	{"internal/sim/awsframe", "internal/sim/fakeairs", "internal/sim/fakellm", "internal/sim/fakenoma", "internal/sim/kongtest", "internal/sim/realkong", "internal/sim/recording"},
 	{"internal/llm", "internal/sim/switches"},
