@@ -39,6 +39,7 @@ type Stream struct {
 	frames  eventstream.FrameReader
 	lines   eventstream.LineReader
 	r       *reader
+	prober  *reader // looks ahead; nil until it has to
 	views   []*view // one for each way of choosing among equal names
 	read    int64   // where the last unit ends
 	tail    int     // where a broken end of lines begins, -1 for nowhere
@@ -315,13 +316,18 @@ func (s *Stream) append(units []Unit, u Unit, says bool) []Unit {
 func (s *Stream) doubles(probe func(*reader)) bool {
 	d := strictjson.Borrow()
 	defer d.Return()
-	p := &reader{msg: s.r.msg, doc: d, maxDepth: s.r.maxDepth, src: s.r.src, from: s.r.from, budget: budget{ctx: s.ctx, next: 1 << 62}}
+	if s.prober == nil {
+		s.prober = &reader{maxDepth: s.r.maxDepth, budget: budget{ctx: s.ctx, next: 1 << 62}}
+	}
+	p := s.prober
+	p.msg, p.doc, p.src, p.from, p.ready = s.r.msg, d, s.r.src, s.r.from, nil
 	probe(p)
 	if p.ready != nil && !p.doubled {
 		// What the unit begins with is parsed, so that the reader need not.
 		*s.r.doc, *d = *d, *s.r.doc
 		s.r.ready = p.ready
 	}
+	p.doc, p.src, p.ready = nil, nil, nil
 	return p.doubled
 }
 
