@@ -97,7 +97,8 @@ func BenchmarkRead(b *testing.B) {
 func streamBodies() (all []struct {
 	name string
 	body []byte
-}) {
+},
+) {
 	add := func(name, begin, event, end string) {
 		var b strings.Builder
 		b.WriteString(begin)

@@ -183,6 +183,8 @@ func (r *reader) chunk(in Input, data []byte, base int, fixed bool) error {
 	told := rpc && r.speaksA2A(in)
 	if rpc && !told {
 		r.asm = nil // each message stands for itself
+	} else {
+		r.startRecall()
 	}
 	if err := r.checkTokens(in); err != nil {
 		return err
@@ -198,8 +200,8 @@ func (r *reader) chunk(in Input, data []byte, base int, fixed bool) error {
 		r.msg.Format, r.path = A2A, r.path[:0]
 		return r.object(at{kind: KindText, message: -1, role: RoleAssistant}, s, strictjson.Root)
 	}
-	if f := answerFormat(r.doc, in.Request); r.msg.Format == None || r.msg.Format == Unknown {
-		r.msg.Format = f
+	if r.msg.Format == None || r.msg.Format == Unknown {
+		r.msg.Format = answerFormat(r.doc, in.Request)
 	}
 	const root = strictjson.Root
 	if asm.watch != nil {
