@@ -2,7 +2,11 @@
 
 package llm
 
-import "unsafe"
+import (
+	"unsafe"
+
+	"github.com/kong-ai-guard/kong-ai-guard/internal/strictjson"
+)
 
 // Events of a stream are alike: the same names and ids stand at the same places
 // of each. What one of them was found to be is remembered until another comes to
@@ -17,7 +21,11 @@ type recall struct {
 	values [recallPlaces]recalledValue
 }
 
-const recallPlaces = 32
+const (
+	recallPlaces = 32
+	// eventPlace is that of an event's name, which no value of most events has.
+	eventPlace = recallPlaces - 1
+)
 
 // A recalledName is a name in objects of a shape.
 type recalledName struct {
@@ -114,6 +122,19 @@ func (r *reader) recallsValue(by rule, place int, s []byte) bool {
 	}
 	v := &r.recall.values[place%recallPlaces]
 	return v.rule == by && string(v.value[:v.size]) == string(s)
+}
+
+// recallsMember reports whether to read value v, whose meaning is f, would find
+// nothing: it is remembered, or a number, a boolean or null in the place of
+// structure.
+func (r *reader) recallsMember(f *field, v int) bool {
+	switch {
+	case !r.recallsNow():
+		return false
+	case r.isString(v):
+		return r.recallsValue(f.rule, v, r.doc.Bytes(v))
+	}
+	return r.doc.Kind(v) < strictjson.String && f.rule >= setting && f.rule <= model
 }
 
 // recallValue remembers string s.

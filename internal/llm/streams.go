@@ -54,7 +54,9 @@ func (r *reader) fields(in Input, e *eventstream.Event) error {
 		plain := false
 		switch f.Kind {
 		case eventstream.EventName:
-			plain = isEnum(s)
+			if plain = r.recallsValue(enum, eventPlace, s) || isEnum(s); plain {
+				r.recallValue(enum, eventPlace, s)
+			}
 		case eventstream.EventID:
 			if plain = isIdent(s); plain {
 				r.note(s)
@@ -210,8 +212,9 @@ func (r *reader) chunk(in Input, data []byte, base int, fixed bool) error {
 	if r.msg.ID == "" {
 		r.msg.ID = idOf(r.doc)
 	}
-	asm.begin(classOf(r.doc))
-	a := at{kind: kindOf(asm.class), message: -1, role: RoleAssistant}
+	class := asm.classed(typeOf(r.doc))
+	asm.begin(class.name, class.begins)
+	a := at{kind: class.kind, message: -1, role: RoleAssistant}
 	r.path = r.path[:0]
 	if !r.isObject(root) {
 		if r.isString(root) {

@@ -229,9 +229,12 @@ func (r *reader) object(a at, s *shape, v int) error {
 		if v == strictjson.Root && r.inner == 0 && f.shape == messageShape && r.isArray(c) {
 			r.talk.begin(d, c)
 		}
+		if r.recallsMember(&f, c) {
+			continue
+		}
 		at := a
 		if r.asm != nil && (s == eventShape || s == answerShape) {
-			at = r.eventOf(a, s, v, c)
+			r.eventOf(&at, s, v, c)
 		}
 		depth := r.push(name)
 		err := r.value(at, f, c)
