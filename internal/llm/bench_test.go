@@ -70,6 +70,7 @@ func BenchmarkRead(b *testing.B) {
 		{"chat-1KB", chatBody(1<<10, 3)},
 		{"chat-32KB", chatBody(32<<10, 60)},
 		{"parts-1000", partsBody(1000)},
+		{"chat-220KB", chatBody(220<<10, 60)},
 		{"chat-10MB", chatBody(10<<20-4096, 60)},
 	} {
 		b.Run(bb.name+"/ours", func(b *testing.B) {

@@ -9,9 +9,10 @@ import (
 )
 
 // The bounds of what scan reads. Its index is built before it is known that the
-// text is JSON, so the text is small.
+// text is JSON, so that of a large text does not grow.
 const (
-	scanBytes   = 64 << 10
+	scanBytes   = 1 << 20
+	scanGrows   = 64 << 10
 	scanDepth   = 32
 	scanMembers = 32 // of an object
 )
@@ -39,7 +40,7 @@ func (d *Doc) scan(maxDepth int) bool {
 	for {
 		// A value.
 		i = afterBlanks(src, i)
-		if i == len(src) {
+		if i == len(src) || len(d.nodes) == cap(d.nodes) && len(src) > scanGrows {
 			return false
 		}
 		switch c := src[i]; c {

@@ -70,6 +70,7 @@ func TestScanGivesUp(t *testing.T) {
 		"\"\xff\"", "\"\xc0\xaf\"", "\"\xed\xa0\x80\"", "\"\xe2\x82\"", "{\"\xff\":1}", "\xef\xbb\xbf{}",
 		`{"a":1,"a":2}`, `{"":1,"":2}`, `{"a":{"b":1,"c":2,"b":3}}`, `{"é":1,"é":2}`,
 		`{"a":1,"\u0061":2}`, `{"\u0061":1}`, strings.Repeat("[", 17) + strings.Repeat("]", 17), `"` + strings.Repeat("a", scanBytes) + `"`,
+		`[` + strings.Repeat(`0,`, scanGrows) + `0]`, `{` + strings.Repeat(`"a":[],`, 3),
 	} {
 		if sameAsJSONText(t, []byte(text)) {
 			t.Errorf("accepts %.40q", text)
