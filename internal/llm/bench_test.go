@@ -95,11 +95,7 @@ func BenchmarkRead(b *testing.B) {
 }
 
 // streamBodies are whole answers that are streams of about 1,000 events.
-func streamBodies() (all []struct {
-	name string
-	body []byte
-},
-) {
+func streamBodies() (all []flowBody) {
 	add := func(name, begin, event, end string) {
 		var b strings.Builder
 		b.WriteString(begin)
@@ -107,10 +103,7 @@ func streamBodies() (all []struct {
 			fmt.Fprintf(&b, event+"\n\n", fmt.Sprintf(" w%02d", i%100))
 		}
 		b.WriteString(end)
-		all = append(all, struct {
-			name string
-			body []byte
-		}{name, []byte(b.String())})
+		all = append(all, flowBody{name: name, label: sseKind, body: []byte(b.String())})
 	}
 	add("chat", "", `data: {"id":"chatcmpl-B9MHDbslfkBeAs8l4bebGdFOJ6PeG","object":"chat.completion.chunk","created":1741570283,"model":"gpt-4o-2024-08-06","service_tier":"default","system_fingerprint":"fp_fc9f1d7035","choices":[{"index":0,"delta":{"content":"%s"},"logprobs":null,"finish_reason":null}]}`, "data: [DONE]\n\n")
 	add("anthropic", `event: message_start`+"\n"+`data: {"type":"message_start","message":{"id":"msg_01XFDUDYJgAACzvnptvVoYEL","type":"message","role":"assistant","content":[],"model":"claude-sonnet-4-20250514","stop_reason":null,"stop_sequence":null,"usage":{"input_tokens":25,"output_tokens":1}}}`+"\n\n"+
@@ -132,7 +125,7 @@ func BenchmarkReadStream(b *testing.B) {
 			b.ReportAllocs()
 			b.SetBytes(int64(len(s.body)))
 			for b.Loop() {
-				m, err := Read(Input{Leg: ResponseLeg, Body: s.body, ContentType: sseKind}, testLimits)
+				m, err := Read(Input{Leg: ResponseLeg, Body: s.body, ContentType: s.label}, testLimits)
 				if err != nil || len(m.Turns) == 0 {
 					b.Fatal(m, err)
 				}
