@@ -153,10 +153,18 @@ func (s *Stream) Write(p []byte) ([]Unit, error) {
 	return s.add(out, false)
 }
 
+// heldDoubles is up to where what is held doubles as it grows. A stream whose
+// events go out has no more, and would be copied several times over; a whole
+// answer is not to take twice its memory.
+const heldDoubles = 64 << 10
+
 // add takes the next decoded bytes; all says that they are the last.
 func (s *Stream) add(p []byte, all bool) ([]Unit, error) {
 	s.r.take(len(p) + s.coding.Memory() - s.window)
 	s.window = s.coding.Memory()
+	if len(s.held) < heldDoubles {
+		s.held = extra(s.held, len(p))
+	}
 	s.held = append(s.held, p...)
 	if s.r.look(); s.r.err != nil {
 		return nil, s.fail(s.r.err)
