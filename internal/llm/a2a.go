@@ -115,6 +115,9 @@ func (r *reader) anyOf(v int, names ...string) bool {
 // isTold reports whether object v is what an agent tells: a message, a task, what
 // became of one, or what the agent is.
 func (r *reader) isTold(v int) bool {
+	if !r.mayTell(v) {
+		return false
+	}
 	object := func(v int, name string) int {
 		if m := r.doc.Member(v, name); m >= 0 && r.isObject(m) {
 			return m
@@ -141,6 +144,19 @@ func (r *reader) isTold(v int) bool {
 		}
 	}
 	return r.isTask(v) || r.isMessage(v)
+}
+
+// mayTell reports whether object v has one of the names by which isTold goes.
+// Every event of any stream is asked, and few have one.
+func (r *reader) mayTell(v int) bool {
+	for c := r.doc.First(v); c < r.doc.Next(v); c = r.doc.Next(c) {
+		switch string(r.doc.Name(c)) {
+		case "kind", "skills", "statusUpdate", "status_update", "artifactUpdate", "artifact_update",
+			"message", "task", "tasks", "status", "parts":
+			return true
+		}
+	}
+	return false
 }
 
 // wrapsTold reports whether object v holds what an agent tells as its result. Clients

@@ -164,25 +164,24 @@ var (
 	eventShape = grammar(shape{message: true})
 )
 
-// eventOf returns the place of what stands under name in v, an event of a
-// stream or a line of results: the event that it is or continues. Clients put
-// together what events of one id say, and nothing of two.
-func (r *reader) eventOf(a at, s *shape, v, c int) at {
+// eventOf puts into a the place of member c of v, an event of a stream or a line
+// of results: the event that it is or continues. Clients put together what events
+// of one id say, and nothing of two.
+func (r *reader) eventOf(a *at, s *shape, v, c int) {
 	id := ""
-	switch name := string(r.doc.Name(c)); {
-	case s == eventShape && name == "content" && r.isArray(c):
+	switch name := r.doc.Name(c); {
+	case s == eventShape && string(name) == "content" && r.isArray(c):
 		id = "id"
-	case s == eventShape && name == "delta" && r.isObject(c):
+	case s == eventShape && string(name) == "delta" && r.isObject(c):
 		id = "event_id"
-	case s == answerShape && name == "result" && r.isObject(c):
+	case s == answerShape && string(name) == "result" && r.isObject(c):
 		id = "custom_id"
 	default:
-		return a
+		return
 	}
 	if m := r.doc.Member(v, id); m >= 0 {
 		if n, ok := r.place(m); ok {
 			a.block, a.call, a.event = n, 0, true
 		}
 	}
-	return a
 }

@@ -49,15 +49,15 @@ type voice struct {
 }
 
 // askedBy returns what a request wants of its answer, nil if no turn of a model
-// answers it.
-func askedBy(d *strictjson.Doc, f Format, path string) *Asked {
+// answers it. ofPath is the format of its path, Unknown for none.
+func askedBy(d *strictjson.Doc, f Format, path string, ofPath Format) *Asked {
 	a := known.api(f)
 	if a == nil || a.voice == nil || d.Kind(strictjson.Root) != strictjson.Object {
 		return nil
 	}
 	path = strings.TrimRight(path, "/")
 	s := signs{d, strictjson.Root}
-	if of, ok := formatOfPath(path); ok && of != MCP {
+	if ofPath != Unknown && ofPath != MCP {
 		if !slices.ContainsFunc(a.voice.paths, func(end string) bool { return endsIn(path, end) }) {
 			return nil // its other calls
 		}

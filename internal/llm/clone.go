@@ -102,6 +102,7 @@ func (m *assembler) clone(r *reader) *assembler {
 		if k.s != nil {
 			k.s = copyOf[k.s]
 		}
+		k.all.noted = 0 // see below
 		w.marks = append(w.marks, k)
 	}
 	for i, u := range m.urls {

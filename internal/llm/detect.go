@@ -48,6 +48,9 @@ func (p *pathFormat) of(path string) Format {
 
 // endsIn reports whether a path ends in end, in which * stands for one segment.
 func endsIn(path, end string) bool {
+	if last := end[len(end)-1]; last != '*' && (path == "" || path[len(path)-1] != last) {
+		return false // as most do
+	}
 	for {
 		star := strings.LastIndexByte(end, '*')
 		rest, ok := strings.CutSuffix(path, end[star+1:])
@@ -62,21 +65,20 @@ func endsIn(path, end string) bool {
 	}
 }
 
-// requestFormat returns the format of a request by its root's names. The path
-// only decides between formats that look alike.
-func requestFormat(d *strictjson.Doc, path string) Format {
+// requestFormat returns the format of a request by its root's names. That of its
+// path, Unknown for none, only decides between formats that look alike.
+func requestFormat(d *strictjson.Doc, ofPath Format) Format {
 	if d.Kind(strictjson.Root) != strictjson.Object {
 		return Unknown
 	}
 	s := signs{d, strictjson.Root}
-	f, ok := formatOfPath(path)
 	if !s.any(known.promptNames) && !s.any(known.askNames) && !agentsAPI.request(s) {
-		return known.tacit(s, f)
+		return known.tacit(s, ofPath)
 	}
 	// Messages of MCP are already known by their envelope. MCP's paths say
 	// nothing about any other body.
-	if ok && f != MCP {
-		return f
+	if ofPath != Unknown && ofPath != MCP {
+		return ofPath
 	}
 	for _, a := range known.apis {
 		if a.request != nil && a.request(s) {

@@ -39,6 +39,7 @@ type Stream struct {
 	frames  eventstream.FrameReader
 	lines   eventstream.LineReader
 	r       *reader
+	prober  *reader // looks ahead; nil until it has to
 	views   []*view // one for each way of choosing among equal names
 	read    int64   // where the last unit ends
 	tail    int     // where a broken end of lines begins, -1 for nowhere
@@ -152,10 +153,18 @@ func (s *Stream) Write(p []byte) ([]Unit, error) {
 	return s.add(out, false)
 }
 
+// heldDoubles is up to where what is held doubles as it grows. A stream whose
+// events go out has no more, and would be copied several times over; a whole
+// answer is not to take twice its memory.
+const heldDoubles = 64 << 10
+
 // add takes the next decoded bytes; all says that they are the last.
 func (s *Stream) add(p []byte, all bool) ([]Unit, error) {
 	s.r.take(len(p) + s.coding.Memory() - s.window)
 	s.window = s.coding.Memory()
+	if len(s.held) < heldDoubles {
+		s.held = extra(s.held, len(p))
+	}
 	s.held = append(s.held, p...)
 	if s.r.look(); s.r.err != nil {
 		return nil, s.fail(s.r.err)
@@ -315,13 +324,18 @@ func (s *Stream) append(units []Unit, u Unit, says bool) []Unit {
 func (s *Stream) doubles(probe func(*reader)) bool {
 	d := strictjson.Borrow()
 	defer d.Return()
-	p := &reader{msg: s.r.msg, doc: d, maxDepth: s.r.maxDepth, src: s.r.src, from: s.r.from, budget: budget{ctx: s.ctx, next: 1 << 62}}
+	if s.prober == nil {
+		s.prober = &reader{maxDepth: s.r.maxDepth, budget: budget{ctx: s.ctx, next: 1 << 62}}
+	}
+	p := s.prober
+	p.msg, p.doc, p.src, p.from, p.ready = s.r.msg, d, s.r.src, s.r.from, nil
 	probe(p)
 	if p.ready != nil && !p.doubled {
 		// What the unit begins with is parsed, so that the reader need not.
 		*s.r.doc, *d = *d, *s.r.doc
 		s.r.ready = p.ready
 	}
+	p.doc, p.src, p.ready = nil, nil, nil
 	return p.doubled
 }
 

@@ -75,15 +75,15 @@ func formError(err error) error {
 // formField reads one field of a form. Its name means what it means at the root
 // of a JSON request, if anything.
 func (r *reader) formField(name, value string) {
-	f, known := requestShape.fields[strings.TrimSuffix(name, "[]")]
+	f := requestShape.fields[strings.TrimSuffix(name, "[]")]
 	a := at{kind: KindText, message: -1, role: RoleUser}
-	if known && isStructure(f.rule, value) {
+	if f != nil && isStructure(f.rule, value) {
 		if f.rule == model && r.msg.Model == "" {
 			r.msg.Model = value
 		}
 		return
 	}
-	if known && f.rule == text && strings.TrimSpace(value) != "" {
+	if f != nil && f.rule == text && strings.TrimSpace(value) != "" {
 		r.msg.Chat = true
 		a.role = f.role
 		r.arena.begin(len(value))

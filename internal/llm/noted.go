@@ -20,28 +20,30 @@ type noted struct {
 // two.
 const enoughWeight = 5
 
-// note keeps s, an id or the name of nothing, if it reads as words.
-func (r *reader) note(s []byte) { r.keep(s, 1) }
+// note keeps s, an id or the name of nothing, if it reads as words. It reports
+// whether to note s again would change nothing.
+func (r *reader) note(s []byte) bool { return r.keep(s, 1) }
 
-// noteCount keeps the name of a number. The APIs' own words weigh nothing there.
-func (r *reader) noteCount(s []byte) { r.keep(s, 0) }
+// noteCount is note for the name of a number. The APIs' own words weigh nothing
+// there.
+func (r *reader) noteCount(s []byte) bool { return r.keep(s, 0) }
 
-// keep notes s; known is the weight of words that APIs use.
-func (r *reader) keep(s []byte, known int) {
+// keep does so; known is the weight of words that APIs use.
+func (r *reader) keep(s []byte, known int) (done bool) {
 	if readable(s) == 0 {
-		return
+		return true
 	}
 	n := &r.noted
 	if r.asm != nil {
 		if n.seen[string(s)] {
-			return
+			return true
 		}
 		if n.seen == nil {
 			n.seen = make(map[string]bool)
 		}
 		if len(n.seen) < maxTexts {
 			r.take(len(s) + pathBytes/2)
-			n.seen[string(s)] = true
+			n.seen[string(s)], done = true, true
 		}
 	}
 	r.step(len(s))
@@ -66,6 +68,7 @@ func (r *reader) keep(s []byte, known int) {
 			i = end
 		}
 	})
+	return done
 }
 
 // covered returns how many characters of a part are in words.

@@ -113,7 +113,7 @@ func (r *reader) isTokens(leg Leg, v int, open []enclosing) bool {
 		} else if strings.HasPrefix(t, "INT") || strings.HasPrefix(t, "UINT") {
 			return r.count(v, minVector) >= minVector
 		}
-	case leg == RequestLeg && (string(name) == "instances" || len(open) == 1 && requestShape.fields[string(name)].rule == text):
+	case leg == RequestLeg && (string(name) == "instances" || len(open) == 1 && requestShape.rule(string(name)) == text):
 		return r.integers(v) // in the place of a text
 	}
 	return false
@@ -213,7 +213,7 @@ func (r *reader) saysText(v int, open []enclosing) bool {
 		name = r.doc.Name(open[n].v)
 	}
 	for _, s := range [...]*shape{messageShape, partShape, choiceShape, answerShape, functionShape, segmentShape} {
-		if f := s.fields[string(name)]; f.rule == text || f.rule == args || f.rule == tokens {
+		if f := s.fields[string(name)]; f != nil && (f.rule == text || f.rule == args || f.rule == tokens) {
 			return true
 		}
 	}

@@ -401,11 +401,12 @@ func (r *reader) document(in Input) error {
 		a.role = RoleAssistant
 		m.Format = answerFormat(r.doc, in.Request)
 	} else {
-		m.Format = requestFormat(r.doc, in.Path)
+		ofPath := r.ofPath.of(in.Path)
+		m.Format = requestFormat(r.doc, ofPath)
 		m.Chat = conversational(r.doc)
 		m.Stream = asksForStream(r.doc, in.Path)
 		m.Keeps = keeps(r.doc) || m.Format == AnthropicAgents || m.Format == OpenAIConversations
-		m.Asked = askedBy(r.doc, m.Format, in.Path)
+		m.Asked = askedBy(r.doc, m.Format, in.Path, ofPath)
 	}
 	s := requestShape
 	if in.Leg == ResponseLeg {

@@ -214,7 +214,7 @@ func responses() {
 	a := answerShape
 	for name, f := range p.fields {
 		if _, ok := a.fields[name]; !ok {
-			a.add(f, name)
+			a.add(*f, name)
 		}
 	}
 	a.add(field{rule: text, kind: KindText, role: RoleAssistant, shape: messageShape, slot: "text"}, "item", "part")

@@ -64,7 +64,7 @@ const inherit Kind = 255
 // A shape says what the members of one kind of object mean. A member it does
 // not list is content, name and value.
 type shape struct {
-	fields map[string]field
+	fields map[string]*field
 	// message says that each object is one message, whose role is in the
 	// member "role" or "author", or else fixed by the place above.
 	message bool

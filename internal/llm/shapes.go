@@ -34,7 +34,7 @@ var allShapes []*shape
 
 // grammar makes a shape a part of the grammar.
 func grammar(s shape) *shape {
-	s.fields = make(map[string]field)
+	s.fields = make(map[string]*field)
 	allShapes = append(allShapes, &s)
 	return &s
 }
@@ -78,8 +78,16 @@ var (
 // add sets what names mean in s.
 func (s *shape) add(f field, names ...string) {
 	for _, name := range names {
-		s.fields[name] = f
+		s.fields[name] = &f
 	}
+}
+
+// rule returns the rule of a name that s may not have.
+func (s *shape) rule(name string) rule {
+	if f := s.fields[name]; f != nil {
+		return f.rule
+	}
+	return other
 }
 
 func init() {

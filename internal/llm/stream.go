@@ -23,10 +23,11 @@ type assembler struct {
 	classID int32 // -1 until it is asked for
 	classes map[string]int32
 	// begins says that the event holds what deltas of its class continue.
-	begins bool
-	event  int32 // counts the events
-	pieces plainText
-	calls  map[callKey]*streamedCall
+	begins    bool
+	lastClass class
+	event     int32 // counts the events
+	pieces    plainText
+	calls     map[callKey]*streamedCall
 	// told says that the event is one of A2A. Of its threads begun counts the
 	// texts, and threads says at which one each is.
 	told    bool
@@ -408,25 +409,47 @@ var beginnings = map[string]string{
 	"response.reasoning_summary_part.added": "response.reasoning_summary_text",
 }
 
-// classOf returns the class of an event, by its type. Events that continue one
-// another share a class. Those that say everything once more ("done") have
-// their own.
-func classOf(d *strictjson.Doc) (class string, begins bool) {
+// typeOf returns the type of an event, nil for none.
+func typeOf(d *strictjson.Doc) []byte {
 	for _, name := range [...]string{"type", "event_type"} {
 		if t := d.Member(strictjson.Root, name); t >= 0 && d.Kind(t) == strictjson.String {
-			s := string(d.Bytes(t))
-			if class, ok := beginnings[s]; ok {
-				return class, true
-			}
-			for _, end := range [...]string{"delta", "start", "stop", "end"} {
-				if rest, ok := bytes.CutSuffix([]byte(s), []byte(end)); ok && len(rest) > 0 {
-					return string(rest[:len(rest)-1]), false
-				}
-			}
-			return s, false
+			return d.Bytes(t)
 		}
 	}
-	return "", false
+	return nil
+}
+
+// A class is what a type says of an event.
+type class struct {
+	of     string // the type
+	name   string
+	begins bool // see assembler
+	kind   Kind // of the text that its events bring
+}
+
+// classed returns the class of an event of this type. Most events have the type
+// of the one before.
+func (m *assembler) classed(of []byte) *class {
+	if c := &m.lastClass; c.of != string(of) {
+		c.of = string(of)
+		c.name, c.begins = classOf(c.of)
+		c.kind = kindOf(c.name)
+	}
+	return &m.lastClass
+}
+
+// classOf returns the class of events of a type. Events that continue one another
+// share a class. Those that say everything once more ("done") have their own.
+func classOf(of string) (class string, begins bool) {
+	if class, ok := beginnings[of]; ok {
+		return class, true
+	}
+	for _, end := range [...]string{"delta", "start", "stop", "end"} {
+		if rest, ok := strings.CutSuffix(of, end); ok && rest != "" {
+			return rest[:len(rest)-1], false
+		}
+	}
+	return of, false
 }
 
 // kindOf returns the kind of text that events of a class bring, for formats

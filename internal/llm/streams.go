@@ -54,7 +54,9 @@ func (r *reader) fields(in Input, e *eventstream.Event) error {
 		plain := false
 		switch f.Kind {
 		case eventstream.EventName:
-			plain = isEnum(s)
+			if plain = r.recallsValue(enum, eventPlace, s) || isEnum(s); plain {
+				r.recallValue(enum, eventPlace, s)
+			}
 		case eventstream.EventID:
 			if plain = isIdent(s); plain {
 				r.note(s)
@@ -183,6 +185,8 @@ func (r *reader) chunk(in Input, data []byte, base int, fixed bool) error {
 	told := rpc && r.speaksA2A(in)
 	if rpc && !told {
 		r.asm = nil // each message stands for itself
+	} else {
+		r.startRecall()
 	}
 	if err := r.checkTokens(in); err != nil {
 		return err
@@ -198,8 +202,8 @@ func (r *reader) chunk(in Input, data []byte, base int, fixed bool) error {
 		r.msg.Format, r.path = A2A, r.path[:0]
 		return r.object(at{kind: KindText, message: -1, role: RoleAssistant}, s, strictjson.Root)
 	}
-	if f := answerFormat(r.doc, in.Request); r.msg.Format == None || r.msg.Format == Unknown {
-		r.msg.Format = f
+	if r.msg.Format == None || r.msg.Format == Unknown {
+		r.msg.Format = answerFormat(r.doc, in.Request)
 	}
 	const root = strictjson.Root
 	if asm.watch != nil {
@@ -208,8 +212,9 @@ func (r *reader) chunk(in Input, data []byte, base int, fixed bool) error {
 	if r.msg.ID == "" {
 		r.msg.ID = idOf(r.doc)
 	}
-	asm.begin(classOf(r.doc))
-	a := at{kind: kindOf(asm.class), message: -1, role: RoleAssistant}
+	class := asm.classed(typeOf(r.doc))
+	asm.begin(class.name, class.begins)
+	a := at{kind: class.kind, message: -1, role: RoleAssistant}
 	r.path = r.path[:0]
 	if !r.isObject(root) {
 		if r.isString(root) {

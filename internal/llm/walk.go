@@ -106,6 +106,7 @@ type reader struct {
 	defining   bool                // what is read is a definition, which may be packed
 	archived   archived
 	ofPath     pathFormat
+	recall     *recall // nil while there is nothing to remember
 }
 
 // size is the length of the body, of a stream as far as it has been read.
@@ -163,22 +164,19 @@ func (r *reader) object(a at, s *shape, v int) error {
 		if r.doubled {
 			a.copy = r.copyOf(outer, c)
 		}
-		f, known := s.fields[string(name)]
-		if !known && s.each != nil {
-			f, known = *s.each, true
+		meaning := r.meaning(s, c, name)
+		if meaning == nil && s.each != nil {
+			meaning = s.each
 			r.called(a, name)
 		}
-		if !known {
-			if s.variant(name) {
+		if meaning == nil {
+			if r.isVariant(s, c, name) {
 				return r.variant(c, s.meant(name))
 			}
 			if r.repeats(c, name) {
 				continue
 			}
-			if s.counts && d.Kind(c) < strictjson.String && isCount(name) {
-				if !isEnum(name) {
-					r.noteCount(name)
-				}
+			if s.counts && d.Kind(c) < strictjson.String && r.isCount(s, c, name) {
 				continue
 			}
 			if r.empty(c) && !s.free && isIdent(name) {
@@ -199,6 +197,7 @@ func (r *reader) object(a at, s *shape, v int) error {
 			}
 			continue
 		}
+		f := *meaning
 		if c == call.name || c == call.args {
 			if c == call.args {
 				r.call(a, c)
@@ -230,9 +229,12 @@ func (r *reader) object(a at, s *shape, v int) error {
 		if v == strictjson.Root && r.inner == 0 && f.shape == messageShape && r.isArray(c) {
 			r.talk.begin(d, c)
 		}
+		if r.recallsMember(&f, c) {
+			continue
+		}
 		at := a
 		if r.asm != nil && (s == eventShape || s == answerShape) {
-			at = r.eventOf(a, s, v, c)
+			r.eventOf(&at, s, v, c)
 		}
 		depth := r.push(name)
 		err := r.value(at, f, c)
@@ -382,11 +384,11 @@ func (r *reader) callMember(a *at, call *callMembers, s *shape, name []byte, c i
 			a.callID = string(r.doc.Bytes(c))
 		}
 	case "name", "tool_name", "toolName":
-		if rule := s.fields["name"].rule; r.isString(c) && (rule == other || rule == mention) {
+		if rule := s.rule("name"); r.isString(c) && (rule == other || rule == mention) {
 			call.name = c
 		}
 	case "arguments", "input", "args", "parameters", "partial_json":
-		if s.fields[string(name)].rule == args {
+		if s.rule(string(name)) == args {
 			call.args = c
 		}
 	}
@@ -649,14 +651,20 @@ func (r *reader) str(a at, f field, v int) error {
 	if len(s) == 0 || s[0] <= ' ' && len(bytes.TrimSpace(s)) == 0 {
 		return nil
 	}
+	if r.recallsValue(f.rule, v, s) {
+		return nil
+	}
 	switch f.rule {
 	case setting, enum:
 		if isEnum(s) || a2aWords[string(s)] {
+			r.recallValue(f.rule, v, s)
 			return nil
 		}
 	case ident:
 		if isIdent(s) {
-			r.note(s)
+			if r.note(s) {
+				r.recallValue(f.rule, v, s)
+			}
 			r.carries = r.carries || storedIDs[string(r.doc.Name(v))]
 			return nil
 		}
@@ -671,10 +679,14 @@ func (r *reader) str(a at, f field, v int) error {
 			if name := r.doc.Name(v); r.msg.Model == "" && bytes.HasPrefix(name, []byte("model")) {
 				r.msg.Model = string(s)
 			}
+			if r.msg.Model != "" {
+				r.recallValue(f.rule, v, s)
+			}
 			return nil
 		}
 	case token:
 		if isIdent(s) && readable(s) == 0 {
+			r.recallValue(f.rule, v, s)
 			return nil
 		}
 	case opaque:

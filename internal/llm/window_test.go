@@ -219,6 +219,23 @@ func TestWindowsOfDialects(t *testing.T) {
 	}
 }
 
+// TestWindowAfterSplit: a name that stands twice comes before a window has said
+// what was noted of earlier names.
+func TestWindowAfterSplit(t *testing.T) {
+	s := openStream(t)
+	for _, event := range []string{
+		`{"grey-heron":null,"seven-copper":null,"lanterns-hidden":null,"choices":[{"index":0,"delta":{"content":"Hello "}}]}`,
+		`{"created":1,"created":2,"choices":[{"index":0,"delta":{"content":"you"}}]}`,
+	} {
+		if _, err := s.Write([]byte("data: " + event + "\n\n")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if m, _ := s.Window(200); !says(m, "Hello you") || !says(m, "lanterns-hidden") {
+		t.Errorf("the window does not say all:\n%s", dump(m))
+	}
+}
+
 func FuzzWindows(f *testing.F) {
 	for i, b := range bodiesOfTests(f) {
 		if i%6 == 0 {

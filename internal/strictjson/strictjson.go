@@ -68,11 +68,13 @@ const (
 // A node is one value. Children of a container follow it in order. next is the
 // index after its whole subtree.
 type node struct {
-	start, end uint32 // of the value in src
-	name       uint32 // offset of the name's opening quote; 0 for none, since a name never starts a text
-	nameEnd    uint32
-	next       int32
-	kind       Kind
+	start, end  uint32 // of the value in src
+	name        uint32 // offset of the name's opening quote; 0 for none, since a name never starts a text
+	nameEnd     uint32
+	next        int32
+	kind        Kind
+	escaped     bool // there are escapes in the string
+	nameEscaped bool // and in the name
 }
 
 // A Doc is an accepted text. Values are named by their index: 0 is the root,
@@ -112,6 +114,10 @@ func (d *Doc) Parse(src []byte, maxDepth int) error {
 	if err := d.begin(src); err != nil {
 		return err
 	}
+	if d.scan(maxDepth) {
+		return nil
+	}
+	d.nodes = d.nodes[:0]
 	if !jsontext.Value(src).IsValid() {
 		return d.reason(maxDepth)
 	}
@@ -125,6 +131,10 @@ func (d *Doc) ParseLenient(src []byte, maxDepth int) error {
 	if err := d.begin(src); err != nil {
 		return err
 	}
+	if d.scan(maxDepth) {
+		return nil
+	}
+	d.nodes = d.nodes[:0]
 	if jsontext.Value(src).IsValid() {
 		return d.index(maxDepth)
 	}
@@ -154,7 +164,14 @@ func (d *Doc) begin(src []byte) error {
 
 // Accepts is Parse for a text that may well be none: it looks for no reason.
 func (d *Doc) Accepts(src []byte, maxDepth int) bool {
-	return d.begin(src) == nil && opens(src) && jsontext.Value(src).IsValid() && d.index(maxDepth) == nil
+	if d.begin(src) != nil || !opens(src) {
+		return false
+	}
+	if d.scan(maxDepth) {
+		return true
+	}
+	d.nodes = d.nodes[:0]
+	return jsontext.Value(src).IsValid() && d.index(maxDepth) == nil
 }
 
 // opens reports whether src begins as some JSON value does.
@@ -203,7 +220,8 @@ func (d *Doc) index(maxDepth int) error {
 	var stackArray [64]int32
 	stack := stackArray[:0] // open containers
 	var name, nameEnd uint32
-	wantName := false // the next string is a name
+	nameEscaped := false // there are escapes in the name
+	wantName := false    // the next string is a name
 
 	for i := 0; i < len(src); {
 		c := src[i]
@@ -224,14 +242,15 @@ func (d *Doc) index(maxDepth int) error {
 			wantName = false
 			continue
 		case '"':
-			end := stringEnd(src, i)
+			end, escaped := stringEnd(src, i)
 			if wantName {
-				name, nameEnd = uint32(i), uint32(end)
+				name, nameEnd, nameEscaped = uint32(i), uint32(end), escaped
 				wantName = false
 				i = end
 				continue
 			}
 			d.add(String, i, end, name, nameEnd)
+			d.nodes[len(d.nodes)-1].escaped = escaped
 			i = end
 		case '{', '[':
 			if len(stack) == maxDepth {
@@ -262,6 +281,9 @@ func (d *Doc) index(maxDepth int) error {
 			d.add(Number, i, end, name, nameEnd)
 			i = end
 		}
+		if nameEscaped {
+			d.nodes[len(d.nodes)-1].nameEscaped, nameEscaped = true, false
+		}
 		name, nameEnd = 0, 0
 		if len(d.nodes) > MaxValues {
 			return ErrTooLarge
@@ -289,10 +311,24 @@ func (d *Doc) grow(from int) {
 	d.nodes = append(make([]node, 0, min(values, MaxValues+1)), d.nodes...)
 }
 
+// near is how far a byte is looked for one by one: to most ends of names and
+// words that is quicker than to prepare a search.
+const near = 32
+
 // stringEnd returns the index after the closing quote of the string whose
-// opening quote is at start.
-func stringEnd(src []byte, start int) int {
-	for i := start + 1; ; {
+// opening quote is at start, and whether there is an escape in it.
+func stringEnd(src []byte, start int) (end int, escaped bool) {
+	i := start + 1
+	for ; i <= start+near; i++ {
+		switch src[i] {
+		case '"':
+			return i + 1, escaped
+		case '\\':
+			escaped = true
+			i++
+		}
+	}
+	for from := i; ; {
 		q := i + bytes.IndexByte(src[i:], '"')
 		backslashes := 0
 		for src[q-1-backslashes] == '\\' {
@@ -300,8 +336,9 @@ func stringEnd(src []byte, start int) int {
 		}
 		i = q + 1
 		if backslashes%2 == 0 {
-			return i
+			return i, escaped || bytes.IndexByte(src[from:q], '\\') >= 0
 		}
+		escaped = true
 	}
 }
 
@@ -356,8 +393,8 @@ func (d *Doc) locate(from int) {
 	if from == len(d.src) {
 		return
 	}
-	raw := d.src[from:stringEnd(d.src, from)]
-	d.fault = Fault{Offset: from, Name: AppendString(nil, raw), Known: true}
+	end, _ := stringEnd(d.src, from)
+	d.fault = Fault{Offset: from, Name: AppendString(nil, d.src[from:end]), Known: true}
 }
 
 // loosely is how most parsers read: of equal names one counts, and what is not

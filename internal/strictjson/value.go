@@ -55,28 +55,34 @@ func (d *Doc) RawName(v int) []byte {
 // Name returns member v's name, escapes resolved: the text's own bytes where
 // there is no escape, else new ones. It is nil for a value without a name.
 func (d *Doc) Name(v int) []byte {
-	raw := d.RawName(v)
-	if raw == nil {
+	n := &d.nodes[v]
+	switch {
+	case n.nameEnd == 0:
 		return nil
+	case n.nameEscaped:
+		return AppendString(nil, d.src[n.name:n.nameEnd])
 	}
-	if bytes.IndexByte(raw, '\\') < 0 {
-		return raw[1 : len(raw)-1]
-	}
-	return AppendString(nil, raw)
+	return d.src[n.name+1 : n.nameEnd-1 : n.nameEnd-1]
 }
 
 // Bytes returns string v, escapes resolved: the text's own bytes where there
 // is no escape, else new ones. v must be a String.
 func (d *Doc) Bytes(v int) []byte {
-	raw := d.Raw(v)
-	if bytes.IndexByte(raw, '\\') < 0 {
-		return raw[1 : len(raw)-1]
+	n := &d.nodes[v]
+	if n.escaped {
+		return AppendString(nil, d.src[n.start:n.end])
 	}
-	return AppendString(nil, raw)
+	return d.src[n.start+1 : n.end-1 : n.end-1]
 }
 
 // Append appends string v, escapes resolved. v must be a String.
-func (d *Doc) Append(dst []byte, v int) []byte { return AppendString(dst, d.Raw(v)) }
+func (d *Doc) Append(dst []byte, v int) []byte {
+	n := &d.nodes[v]
+	if n.escaped {
+		return AppendString(dst, d.src[n.start:n.end])
+	}
+	return append(dst, d.src[n.start+1:n.end-1]...)
+}
 
 // Member returns the member of object v that has this name, the first if there
 // are more, or -1.
@@ -84,8 +90,13 @@ func (d *Doc) Member(v int, name string) int {
 	if d.nodes[v].kind != Object {
 		return -1
 	}
-	for c := d.First(v); c < d.Next(v); c = d.Next(c) {
-		if string(d.Name(c)) == name {
+	for c, end := v+1, d.Next(v); c < end; c = d.Next(c) {
+		n := &d.nodes[c]
+		if n.nameEscaped {
+			if string(d.Name(c)) == name {
+				return c
+			}
+		} else if int(n.nameEnd-n.name) == len(name)+2 && string(d.src[n.name+1:n.nameEnd-1]) == name {
 			return c
 		}
 	}
