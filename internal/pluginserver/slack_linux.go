@@ -13,9 +13,11 @@ import (
 // that serves, so that it wakes for several timers at once. Go's runtime has a thread
 // that looks after the others and sleeps for 20 us at a time, for as long as there
 // is work. With Linux's default of 50 us its awakenings are a seventh of the
-// process's CPU under load, with 1 ms a twentieth. No timer of ours has to be that
-// exact, and what comes over a connection is no timer.
-const timerSlack = time.Millisecond
+// process's CPU under load, with 1 ms a twelfth, with 4 ms a fiftieth; more gives
+// little. For as long, a file that does not answer can hold up what else the process
+// does. No timer of ours has to be more exact, and what comes over a connection is no
+// timer.
+const timerSlack = 4 * time.Millisecond
 
 // withSlack runs start, which starts a process, so that the process has the timer
 // slack: a thread's is handed on to the processes and threads that it starts
