@@ -32,13 +32,13 @@ func (c *Call) Headers() (Header, error) {
 // else they are an error.
 func decodeHeaders(encoded []byte, numbers bool) (Header, error) {
 	// One string for all: names and values are parts of it.
-	entries := cursor[string]{rest: string(encoded)}
+	entries := cursor[string]{in: string(encoded)}
 	h := Header{fields: make([]headerField, 0, min(len(encoded)/32, MaxHeaders))}
 	for entries.next() {
 		if entries.num != 1 || entries.typ != protowire.BytesType {
 			continue
 		}
-		if err := h.addEntry(entries.data, numbers); err != nil {
+		if err := h.addEntry(entries.data(), numbers); err != nil {
 			return Header{}, err
 		}
 	}
@@ -52,16 +52,16 @@ func decodeHeaders(encoded []byte, numbers bool) (Header, error) {
 // that is a text or a list of texts.
 func (h *Header) addEntry(entry string, numbers bool) error {
 	var name, value string
-	cur := cursor[string]{rest: entry}
+	cur := cursor[string]{in: entry}
 	for cur.next() {
 		if cur.typ != protowire.BytesType {
 			continue
 		}
 		switch cur.num {
 		case 1:
-			name = cur.data
+			name = cur.data()
 		case 2:
-			value = cur.data
+			value = cur.data()
 		}
 	}
 	if cur.bad {
@@ -75,7 +75,7 @@ func (h *Header) addEntry(entry string, numbers bool) error {
 
 // isNumber reports whether an encoded Value is one number.
 func isNumber(encoded string) bool {
-	cur := cursor[string]{rest: encoded}
+	cur := cursor[string]{in: encoded}
 	if !cur.next() {
 		return false
 	}
@@ -86,26 +86,26 @@ func isNumber(encoded string) bool {
 // addValue adds an encoded Value. A kind of header that Kong does not send is
 // an error: nothing that a client sent may stay unseen.
 func (h *Header) addValue(name, encoded string, listAllowed bool) error {
-	cur := cursor[string]{rest: encoded}
+	cur := cursor[string]{in: encoded}
 	if !cur.next() { // no kind at all: the empty text
 		h.fields = append(h.fields, headerField{name: name})
 		return cur.err()
 	}
-	field, isBytes := cur, cur.typ == protowire.BytesType
+	num, isBytes, data := cur.num, cur.typ == protowire.BytesType, cur.data()
 	if cur.next() || cur.bad { // more than one kind
 		return ErrMalformed
 	}
 	switch {
-	case field.num == valueText && isBytes:
-		h.fields = append(h.fields, headerField{name, field.data})
+	case num == valueText && isBytes:
+		h.fields = append(h.fields, headerField{name, data})
 		return nil
-	case field.num == valueList && isBytes && listAllowed:
-		list := cursor[string]{rest: field.data}
+	case num == valueList && isBytes && listAllowed:
+		list := cursor[string]{in: data}
 		for list.next() {
 			if list.num != 1 || list.typ != protowire.BytesType {
 				return ErrMalformed
 			}
-			if err := h.addValue(name, list.data, false); err != nil {
+			if err := h.addValue(name, list.data(), false); err != nil {
 				return err
 			}
 		}

@@ -444,7 +444,7 @@ func BenchmarkHeaders25(b *testing.B) {
 	call := reply(encoded)
 	b.ReportAllocs()
 	for b.Loop() {
-		if h, err := call.Headers(); err != nil || h.Get("x-header-number-y") == "" {
+		if h, err := call.Headers(); err != nil || h.HTTP()["X-Header-Number-Y"] == nil {
 			b.Fatal(err)
 		}
 	}

@@ -47,7 +47,7 @@ func (c *Call) BufferedHeaders() (h Header, known bool, err error) {
 	if !ok || cur.num != valueStruct || cur.typ != protowire.BytesType {
 		return Header{}, false, nil
 	}
-	h, err = decodeHeaders(cur.data, true)
+	h, err = decodeHeaders(cur.data(), true)
 	for i := range h.fields {
 		h.fields[i].name = strings.ReplaceAll(h.fields[i].name, "_", "-")
 	}
