@@ -5,7 +5,6 @@ package pdk
 import (
 	"iter"
 	"net/http"
-	"strings"
 
 	"google.golang.org/protobuf/encoding/protowire"
 )
@@ -154,18 +153,17 @@ func (h Header) Values(name string) iter.Seq[string] {
 func (h Header) HTTP() http.Header {
 	header := make(http.Header, len(h.fields))
 	values := make([]string, len(h.fields))
-	size := 0
-	for _, f := range h.fields {
-		size += len(f.name)
-	}
 	// One piece of memory for all names: they are the client's, so no table of
 	// known ones has them.
-	var names strings.Builder
-	names.Grow(size)
+	var room [512]byte // for those of most requests
+	canonical := room[:0]
+	for _, f := range h.fields {
+		canonical = appendCanonical(canonical, f.name)
+	}
+	names := string(canonical)
 	for i, f := range h.fields {
-		start := names.Len()
-		writeCanonical(&names, f.name)
-		name := names.String()[start:]
+		name := names[:len(f.name)]
+		names = names[len(f.name):]
 		if prev, ok := header[name]; ok {
 			header[name] = append(prev, f.value)
 			continue
@@ -176,35 +174,35 @@ func (h Header) HTTP() http.Header {
 	return header
 }
 
-// writeCanonical writes a name as http.CanonicalHeaderKey has it.
-func writeCanonical(to *strings.Builder, name string) {
-	for i := range len(name) {
-		if !ofToken[name[i]] {
-			to.WriteString(name)
-			return
-		}
-	}
+// appendCanonical appends a name as http.CanonicalHeaderKey has it.
+func appendCanonical(to []byte, name string) []byte {
+	start := len(to)
+	to = append(to, name...)
 	first := true // of a word
-	for i := range len(name) {
-		c := lower(name[i])
-		if first && 'a' <= c && c <= 'z' {
-			c -= 'a' - 'A'
+	for i, c := range to[start:] {
+		small := smallOfToken[c]
+		if small == 0 {
+			return append(to[:start], name...)
 		}
-		to.WriteByte(c)
+		if first && 'a' <= small && small <= 'z' {
+			small -= 'a' - 'A'
+		}
+		to[start+i] = small
 		first = c == '-'
 	}
+	return to
 }
 
-// ofToken says which bytes the name of a header can have (RFC 9110, section
-// 5.6.2).
-var ofToken = func() (of [256]bool) {
-	for _, c := range []byte("!#$%&'*+-.^_`|~0123456789") {
-		of[c] = true
+// smallOfToken has the bytes that the name of a header can have (RFC 9110,
+// section 5.6.2), with small letters for capitals, and 0 for all others.
+var smallOfToken = func() (small [256]byte) {
+	for _, c := range []byte("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz") {
+		small[c] = c
 	}
-	for c := byte('a'); c <= 'z'; c++ {
-		of[c], of[c-'a'+'A'] = true, true
+	for c := byte('A'); c <= 'Z'; c++ {
+		small[c] = lower(c)
 	}
-	return of
+	return small
 }()
 
 // equalFold compares header names. strings.EqualFold would take letters
