@@ -157,6 +157,9 @@ func (p *phase) tellRest() {
 }
 
 func appendNotices(calls []*pdk.Call, list []notice) []*pdk.Call {
+	if len(list) == 0 {
+		return calls
+	}
 	now := time.Now()
 	for _, n := range list {
 		c := kongLog(n.severity, n.line(now))
