@@ -31,13 +31,10 @@ type relayed struct {
 	// scout says that the phases judge the exchange, and that it is handed on
 	// untouched: it only shows that requests of its kind come here.
 	scout bool
-	// seen hears that the request came, missed that it never did.
-	seen, missed func()
 }
 
 // Serve carries the exchange, as relay.Exchange wants it.
 func (x *relayed) Serve(w http.ResponseWriter, r *http.Request) {
-	x.seen()
 	c := &carriage{relayed: x, ctx: r.Context(), w: w, r: r, control: http.NewResponseController(w)}
 	c.upstream, c.giveUp = context.WithCancel(c.ctx)
 	defer c.giveUp()
@@ -79,11 +76,6 @@ func (c *carriage) gone() error {
 	c.became = telemetry.RelayClientGone
 	return errCut
 }
-
-// Missed hears that the request never came.
-func (x *relayed) Missed() { x.missed() }
-
-var _ relay.Exchange = (*relayed)(nil)
 
 // A carriage is one run of a relayed exchange. Kong's nginx may send a request
 // again when its connection was lost, so nothing of it is kept in relayed.

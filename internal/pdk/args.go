@@ -35,6 +35,13 @@ func pairArgs(key string, value []byte) []byte {
 	return append(appendPair(b, key, len(value)), value...)
 }
 
+// textPairArgs encodes a KV whose value is a text.
+func textPairArgs(key, value string) []byte {
+	size := textSize(len(value))
+	b := appendPair(make([]byte, 0, pairSize(key, size)), key, size)
+	return appendText(b, valueText, value)
+}
+
 // appendPair begins a KV, or an entry of a Struct's map: an encoded Value of
 // size bytes has to follow.
 func appendPair(b []byte, key string, size int) []byte {

@@ -65,7 +65,7 @@ func UpstreamHeader(name string) Call {
 
 // SetResponseHeader sets a header of the answer that goes to the client.
 func SetResponseHeader(name, value string) Call {
-	return Call{Method: "kong.response.set_header", Args: pairArgs(name, textValue(value))}
+	return Call{Method: "kong.response.set_header", Args: textPairArgs(name, value)}
 }
 
 // ClearResponseHeader removes a header from the answer that goes to the client.
