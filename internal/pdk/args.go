@@ -65,8 +65,11 @@ func appendText[T string | []byte](b []byte, num protowire.Number, v T) []byte {
 
 // appendLength begins a field of n bytes, which have to follow.
 func appendLength(b []byte, num protowire.Number, n int) []byte {
-	b = protowire.AppendTag(b, num, protowire.BytesType)
-	return protowire.AppendVarint(b, uint64(n))
+	tag := byte(protowire.EncodeTag(num, protowire.BytesType)) // all of ours are below 16
+	if n < 0x80 {
+		return append(b, tag, byte(n))
+	}
+	return protowire.AppendVarint(append(b, tag), uint64(n))
 }
 
 // textSize is how many bytes appendText takes for n bytes, with a tag of one byte.
