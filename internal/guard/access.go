@@ -147,14 +147,12 @@ func (p *phase) fetchRequest(in *incoming) error {
 	}
 	x.method, x.path, in.head.Protocol = splitRequestLine(requestLine)
 	x.events = asksForEvents(requestLine)
-	header, err := in.headers.Headers()
-	if err != nil {
+	if x.header, in.head.Incomplete, err = in.headers.Headers(); err != nil {
 		return err
 	}
-	x.header = header.HTTP()
-	in.head.Method, in.head.Header, in.head.Incomplete = x.method, x.header, header.Full()
+	in.head.Method, in.head.Header = x.method, x.header
 	if e.needs.Token {
-		if x.token, err = verifiedToken(&in.token, header); err != nil {
+		if x.token, err = verifiedToken(&in.token, x.header); err != nil {
 			return err
 		}
 	}

@@ -237,7 +237,7 @@ func (a *approach) appendLast(calls []*pdk.Call, release bool) []*pdk.Call {
 
 // expect makes an exchange that the relay waits for, and its token.
 func (a *approach) expect() (x *expected, token string) {
-	x = &expected{engine: a.engine, address: a.address.String()}
+	x = &expected{engine: a.engine, address: a.address}
 	return x, a.server.Expect(x)
 }
 

@@ -157,6 +157,9 @@ func (p *phase) tellRest() {
 }
 
 func appendNotices(calls []*pdk.Call, list []notice) []*pdk.Call {
+	if len(list) == 0 {
+		return calls
+	}
 	now := time.Now()
 	for _, n := range list {
 		c := kongLog(n.severity, n.line(now))
@@ -168,7 +171,7 @@ func appendNotices(calls []*pdk.Call, list []notice) []*pdk.Call {
 // accessLog returns the one value that a plugin adds to what Kong's log plugins
 // write. A leg that is nil or was not looked at has no part in it.
 func accessLog(plugin string, request, response *policy.Report) pdk.Call {
-	var all pdk.Struct
+	var all, s pdk.Struct
 	for _, leg := range []struct {
 		name string
 		r    *policy.Report
@@ -176,7 +179,7 @@ func accessLog(plugin string, request, response *policy.Report) pdk.Call {
 		if leg.r == nil || leg.r.Outcome.Action() == "" {
 			continue
 		}
-		var s pdk.Struct
+		s.Reset()
 		s.Text("action", leg.r.Outcome.Action())
 		if leg.r.Reason != "" {
 			s.Text("reason", leg.r.Reason)

@@ -3,6 +3,8 @@
 package guard
 
 import (
+	"net/http"
+
 	"github.com/kong-ai-guard/kong-ai-guard/internal/relay"
 	"github.com/kong-ai-guard/kong-ai-guard/internal/scan"
 )
@@ -19,12 +21,23 @@ type Relayed struct {
 
 // Relayed makes an exchange that the relay is to carry.
 func (e *Engine) Relayed(r Relayed) relay.Exchange {
-	seen := r.Seen
-	if seen == nil {
-		seen = func() {}
-	}
-	return &relayed{
-		engine: e, target: r.Target, caller: r.Caller, scout: r.Scout, seen: seen, missed: func() {},
+	return &carried{seen: r.Seen, relayed: &relayed{
+		engine: e, target: r.Target, caller: r.Caller, scout: r.Scout,
 		exchange: &exchange{identity: r.Identity, named: r.Identity, token: r.Token},
-	}
+	}}
 }
+
+// carried is an exchange that no access phase has sent.
+type carried struct {
+	*relayed
+	seen func()
+}
+
+func (c *carried) Serve(w http.ResponseWriter, r *http.Request) {
+	if c.seen != nil {
+		c.seen()
+	}
+	c.relayed.Serve(w, r)
+}
+
+func (*carried) Missed() {}

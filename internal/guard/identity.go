@@ -4,8 +4,8 @@ package guard
 
 import (
 	"cmp"
+	"net/http"
 	"net/netip"
-	"strings"
 	"time"
 
 	"github.com/kong-ai-guard/kong-ai-guard/internal/pdk"
@@ -138,20 +138,12 @@ var askVerifiedToken = pdk.CtxShared(verifiedTokenKey)
 // verifiedToken returns the request's bearer token if it is the one that Kong
 // has verified. That there is a consumer, or a credential of another kind, says
 // nothing about a token that is sent along.
-func verifiedToken(shared *pdk.Call, h pdk.Header) (string, error) {
+func verifiedToken(shared *pdk.Call, h http.Header) (string, error) {
 	verified, err := shared.Value()
-	if err != nil {
+	if err != nil || verified.Kind != pdk.ValueText {
 		return "", err
 	}
-	if verified.Kind != pdk.ValueText || verified.Text == "" || h.Repeated("Authorization") {
-		return "", nil
-	}
-	scheme, token, _ := strings.Cut(h.Get("Authorization"), " ")
-	token = strings.TrimSpace(token)
-	if !strings.EqualFold(scheme, "Bearer") || token != verified.Text {
-		return "", nil
-	}
-	return token, nil
+	return carriedToken(verified.Text, h), nil
 }
 
 // What the process has is shared out among callers. A caller is the consumer

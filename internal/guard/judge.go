@@ -159,6 +159,7 @@ func (e *Engine) scan(event context.Context, c *content, x *exchange, allowed al
 		e.scanSeconds[m.Leg].Observe(f.Latency.Seconds())
 	}()
 
+	late := until.Sub(start) < e.settings.Timeout/2
 	if !e.process.slots.offer(allowed.caller, 1) {
 		e.process.waiting.Add(1)
 		ok := e.process.slots.take(ctx, allowed.caller, 1)
@@ -166,6 +167,7 @@ func (e *Engine) scan(event context.Context, c *content, x *exchange, allowed al
 		if !ok {
 			return policy.OutOfTime(eventEnds || event.Err() != nil)
 		}
+		late = time.Until(until) < e.settings.Timeout/2
 	}
 	defer e.process.slots.release(allowed.caller, 1)
 
@@ -178,7 +180,7 @@ func (e *Engine) scan(event context.Context, c *content, x *exchange, allowed al
 		Identity: x.identity, Token: x.token, RequestID: x.requestID, Header: x.header, Claim: c.claim,
 		MaxCalls: e.process.bounds.ScansPerLeg,
 		Caller:   allowed.caller, FailsOpen: e.settings.Mode(m.Leg) == policy.Enforce && !e.settings.BlockFailuresOf(m.Leg),
-		Late: time.Until(until) < e.settings.Timeout/2,
+		Late: late,
 	}
 	if m.Leg == llm.ResponseLeg {
 		s.Prompt, s.Request = x.prompt, x.request

@@ -59,7 +59,7 @@ type phase struct {
 }
 
 func (e *Engine) phase(ctx context.Context, k Kong, leg llm.Leg) *phase {
-	return &phase{run: e.run(ctx, leg, byPhases), kong: k}
+	return &phase{run: e.run(ctx, leg, byPhases, &exchange{}), kong: k}
 }
 
 // batch sends calls. The error is pdk.ErrGone: the event is over.

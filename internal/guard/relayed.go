@@ -31,17 +31,12 @@ type relayed struct {
 	// scout says that the phases judge the exchange, and that it is handed on
 	// untouched: it only shows that requests of its kind come here.
 	scout bool
-	// seen hears that the request came, missed that it never did.
-	seen, missed func()
 }
 
 // Serve carries the exchange, as relay.Exchange wants it.
 func (x *relayed) Serve(w http.ResponseWriter, r *http.Request) {
-	x.seen()
-	ctx, cancel := context.WithCancel(r.Context())
-	defer cancel()
-	c := &carriage{relayed: x, ctx: ctx, w: w, r: r, control: http.NewResponseController(w)}
-	c.upstream, c.giveUp = context.WithCancel(ctx)
+	c := &carriage{relayed: x, ctx: r.Context(), w: w, r: r, control: http.NewResponseController(w)}
+	c.upstream, c.giveUp = context.WithCancel(c.ctx)
 	defer c.giveUp()
 	defer c.count()
 	defer func() {
@@ -82,11 +77,6 @@ func (c *carriage) gone() error {
 	return errCut
 }
 
-// Missed hears that the request never came.
-func (x *relayed) Missed() { x.missed() }
-
-var _ relay.Exchange = (*relayed)(nil)
-
 // A carriage is one run of a relayed exchange. Kong's nginx may send a request
 // again when its connection was lost, so nothing of it is kept in relayed.
 type carriage struct {
@@ -109,6 +99,8 @@ type carriage struct {
 	watched func()
 	// at is the leg that is being carried.
 	at *run
+	// changed says that the request's header is a copy.
+	changed bool
 	// sent says that the request was handed on, or may have been.
 	sent bool
 	// began says that something was written to the client.
@@ -188,11 +180,11 @@ func (c *carriage) recovered() {
 	_ = c.refuse(c.at, c.at.refusal(policy.Ended(policy.OwnFault, policy.ReasonPanic)), nil)
 }
 
-// learn notes what the request's head says. The header is a copy, since the
-// request's own is changed on its way while a scan may read this one.
+// learn notes what the request's head says. A scan may read the header at any
+// time, so it is not changed any more: see change.
 func (c *carriage) learn() {
 	x := *c.exchange
-	x.header = c.r.Header.Clone()
+	x.header = c.r.Header
 	x.method, x.path = c.r.Method, c.r.URL.EscapedPath()
 	if c.r.RequestURI != "" {
 		x.path, _, _ = strings.Cut(c.r.RequestURI, "?") // as it came
@@ -204,6 +196,15 @@ func (c *carriage) learn() {
 	x.token = carriedToken(x.token, x.header)
 	x.claim = c.engine.claim(nil, x.header)
 	c.x = &x
+}
+
+// change returns the request's header to be changed on its way: a copy of the one
+// that was learnt.
+func (c *carriage) change() http.Header {
+	if !c.changed {
+		c.changed, c.r.Header = true, c.r.Header.Clone()
+	}
+	return c.r.Header
 }
 
 // plainID reports whether an id is like those that Kong gives. A configuration
@@ -246,8 +247,8 @@ func (c *carriage) request() (*http.Response, error) {
 
 // run begins a leg.
 func (c *carriage) run(leg llm.Leg) *run {
-	p := c.engine.run(c.ctx, leg, byRelay)
-	p.exchange, p.caller = c.x, c.caller
+	p := c.engine.run(c.ctx, leg, byRelay, c.x)
+	p.caller = c.caller
 	p.trace()
 	c.at = &p
 	return c.at
@@ -337,14 +338,15 @@ func (c *carriage) letRequest(p *run, b *body, d *policy.Decision) {
 func (c *carriage) readied(b *body, d *policy.Decision) []byte {
 	c.tellSubject(d.Verdict.Subject)
 	if d.Body != nil {
+		header := c.change()
 		for _, name := range []string{"Content-Encoding", "Content-MD5", "Digest", "Content-Digest", "Repr-Digest"} {
-			c.r.Header.Del(name)
+			header.Del(name)
 		}
-		for _, h := range d.Message.Remirror(llm.Mirrors(c.r.Header), d.Body) {
+		for _, h := range d.Message.Remirror(llm.Mirrors(header), d.Body) {
 			if h.Value == "" {
-				delete(c.r.Header, h.Name)
+				delete(header, h.Name)
 			} else {
-				c.r.Header[h.Name] = []string{h.Value}
+				header[h.Name] = []string{h.Value}
 			}
 		}
 		return d.Body
@@ -365,9 +367,12 @@ func (c *carriage) tellSubject(subject string) {
 	if name == "" {
 		return
 	}
-	c.r.Header.Del(name)
-	if e.needs.TellSubject && subject != "" {
-		c.r.Header.Set(name, clean(subject))
+	tells := e.needs.TellSubject && subject != ""
+	if _, said := c.r.Header[e.subjectKey]; said || tells {
+		c.change().Del(name)
+	}
+	if tells {
+		c.change().Set(name, clean(subject))
 	}
 }
 

@@ -183,7 +183,7 @@ type expected struct {
 	kind   kind
 	scout  bool
 	// address is the relay's as Kong was told.
-	address string
+	address netip.AddrPort
 
 	// sent is the exchange once its access event is over. Before, nobody can
 	// know the token.
@@ -196,7 +196,7 @@ var _ relay.Exchange = (*expected)(nil)
 
 // relayed is the exchange as the relay carries it.
 func (x *expected) relayed(of *exchange, to relay.Target) *relayed {
-	return &relayed{engine: x.engine, exchange: of, target: to, scout: x.scout, seen: x.arrived, missed: x.missed}
+	return &relayed{engine: x.engine, exchange: of, target: to, scout: x.scout}
 }
 
 // Serve answers the request, as relay.Exchange wants it.
@@ -219,8 +219,8 @@ func (x *expected) Serve(w http.ResponseWriter, r *http.Request) {
 
 // Missed hears that the request never came.
 func (x *expected) Missed() {
-	if to := x.sent.Load(); to != nil {
-		to.Missed()
+	if x.sent.Load() != nil {
+		x.missed()
 	}
 }
 
@@ -232,7 +232,8 @@ const (
 
 // learnFrom completes the exchange with what came with its request.
 func (x *expected) learnFrom(r *http.Request, to *relayed) {
-	if x.engine.relaying.upstream == nil && r.Host != x.address {
+	var told [64]byte
+	if x.engine.relaying.upstream == nil && r.Host != string(x.address.AppendTo(told[:0])) {
 		// The route keeps the client's Host, or a plugin has set one. A client
 		// that sends the relay's own address gets what others get.
 		to.target.Host = r.Host

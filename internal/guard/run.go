@@ -39,9 +39,9 @@ type run struct {
 	caller string
 }
 
-func (e *Engine) run(ctx context.Context, leg llm.Leg, by transport) run {
+func (e *Engine) run(ctx context.Context, leg llm.Leg, by transport, x *exchange) run {
 	e.inFlight[leg].Inc()
-	return run{engine: e, ctx: ctx, leg: leg, by: by, start: time.Now(), exchange: &exchange{}, queued: -1}
+	return run{engine: e, ctx: ctx, leg: leg, by: by, start: time.Now(), exchange: x, queued: -1}
 }
 
 // stop says that nobody waits for the leg any more.

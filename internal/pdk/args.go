@@ -35,6 +35,13 @@ func pairArgs(key string, value []byte) []byte {
 	return append(appendPair(b, key, len(value)), value...)
 }
 
+// textPairArgs encodes a KV whose value is a text.
+func textPairArgs(key, value string) []byte {
+	size := textSize(len(value))
+	b := appendPair(make([]byte, 0, pairSize(key, size)), key, size)
+	return appendText(b, valueText, value)
+}
+
 // appendPair begins a KV, or an entry of a Struct's map: an encoded Value of
 // size bytes has to follow.
 func appendPair(b []byte, key string, size int) []byte {
@@ -58,8 +65,11 @@ func appendText[T string | []byte](b []byte, num protowire.Number, v T) []byte {
 
 // appendLength begins a field of n bytes, which have to follow.
 func appendLength(b []byte, num protowire.Number, n int) []byte {
-	b = protowire.AppendTag(b, num, protowire.BytesType)
-	return protowire.AppendVarint(b, uint64(n))
+	tag := byte(protowire.EncodeTag(num, protowire.BytesType)) // all of ours are below 16
+	if n < 0x80 {
+		return append(b, tag, byte(n))
+	}
+	return protowire.AppendVarint(append(b, tag), uint64(n))
 }
 
 // textSize is how many bytes appendText takes for n bytes, with a tag of one byte.

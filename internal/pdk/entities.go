@@ -177,7 +177,7 @@ type value struct{ encoded []byte }
 
 // only returns the value's one field.
 func (v value) only() (cursor[[]byte], bool) {
-	cur := cursor[[]byte]{rest: v.encoded}
+	cur := cursor[[]byte]{in: v.encoded}
 	if !cur.next() {
 		return cur, false
 	}
@@ -198,7 +198,7 @@ func (v value) text() (string, bool) {
 	if !ok || cur.num != valueText || cur.typ != protowire.BytesType {
 		return "", v.isNil()
 	}
-	switch string(cur.data) { // what each request says is no new string
+	switch string(cur.data()) { // what each request says is no new string
 	case "http":
 		return "http", true
 	case "https":
@@ -208,7 +208,7 @@ func (v value) text() (string, bool) {
 	case "name":
 		return "name", true
 	}
-	return string(cur.data), true
+	return string(cur.data()), true
 }
 
 func (v value) boolean() (yes, ok bool) {
@@ -227,7 +227,7 @@ func (v value) count() (int, bool) {
 	if !ok || cur.num != valueNumber || cur.typ != protowire.Fixed64Type {
 		return 0, v.isNil()
 	}
-	n := math.Float64frombits(binary.LittleEndian.Uint64(cur.data))
+	n := math.Float64frombits(binary.LittleEndian.Uint64(cur.data()))
 	if !(n >= 0 && n < most) || n != math.Trunc(n) {
 		return 0, false
 	}
@@ -266,7 +266,7 @@ func (v value) filled() (yes, ok bool) {
 	if !ok || cur.typ != protowire.BytesType || cur.num != valueList && cur.num != valueStruct {
 		return false, v.isNil()
 	}
-	return len(cur.data) > 0, true
+	return len(cur.data()) > 0, true
 }
 
 // table calls f for each entry. It says false when the value is no table, when
@@ -276,21 +276,21 @@ func (v value) table(f func(name []byte, v value) bool) bool {
 	if !ok || cur.num != valueStruct || cur.typ != protowire.BytesType {
 		return false
 	}
-	entries := cursor[[]byte]{rest: cur.data}
+	entries := cursor[[]byte]{in: cur.data()}
 	for entries.next() {
 		if entries.num != 1 || entries.typ != protowire.BytesType {
 			return false
 		}
 		var name, encoded []byte
-		entry := cursor[[]byte]{rest: entries.data}
+		entry := cursor[[]byte]{in: entries.data()}
 		for entry.next() {
 			switch {
 			case entry.typ != protowire.BytesType:
 				return false
 			case entry.num == 1:
-				name = entry.data
+				name = entry.data()
 			case entry.num == 2:
-				encoded = entry.data
+				encoded = entry.data()
 			}
 		}
 		if entry.bad || !f(name, value{encoded}) {

@@ -5,77 +5,78 @@ package pdk
 import (
 	"iter"
 	"net/http"
-	"strings"
 
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// A Header holds a request's headers as Kong gave them: names in lower case,
-// values as bytes that need not be UTF-8, every value of a repeated header in
-// the order in which it came. The zero value is empty.
+// A Header holds headers as Kong gave them: values as bytes that need not be
+// UTF-8, every value of a repeated header in the order in which it came. The
+// zero value is empty.
 type Header struct {
 	fields []headerField
 }
 
 type headerField struct{ name, value string }
 
-// Headers decodes the reply to RequestHeaders. What it returns does not lie in
-// the reply.
-func (c *Call) Headers() (Header, error) {
+// Headers decodes the reply to RequestHeaders, with canonical names. Full says
+// that Kong may have left out headers, since it gave as many as it was asked
+// for. What it returns does not lie in the reply.
+func (c *Call) Headers() (header http.Header, full bool, err error) {
 	if c.Err != nil {
-		return Header{}, c.Err
+		return nil, false, c.Err
 	}
-	return decodeHeaders(c.Reply, false)
+	var room [40]headerField // for those of most requests
+	fields, err := appendHeaders(room[:0], c.Reply, false)
+	if err != nil {
+		return nil, false, err
+	}
+	return httpHeader(fields), len(fields) >= MaxHeaders, nil
 }
 
-// decodeHeaders decodes a Struct. With numbers, those that are one are left out;
-// else they are an error.
-func decodeHeaders(encoded []byte, numbers bool) (Header, error) {
+// appendHeaders appends what a Struct holds. With numbers, those that are one are
+// left out; else they are an error.
+func appendHeaders(fields []headerField, encoded []byte, numbers bool) (_ []headerField, err error) {
 	// One string for all: names and values are parts of it.
-	entries := cursor[string]{rest: string(encoded)}
-	h := Header{fields: make([]headerField, 0, min(len(encoded)/32, MaxHeaders))}
+	entries := cursor[string]{in: string(encoded)}
 	for entries.next() {
 		if entries.num != 1 || entries.typ != protowire.BytesType {
 			continue
 		}
-		if err := h.addEntry(entries.data, numbers); err != nil {
-			return Header{}, err
+		if fields, err = appendEntry(fields, entries.data(), numbers); err != nil {
+			return nil, err
 		}
 	}
-	if err := entries.err(); err != nil {
-		return Header{}, err
-	}
-	return h, nil
+	return fields, entries.err()
 }
 
-// addEntry adds what one entry of the encoded map holds: a name, and a Value
-// that is a text or a list of texts.
-func (h *Header) addEntry(entry string, numbers bool) error {
+// appendEntry appends what one entry of the encoded map holds: a name, and a
+// Value that is a text or a list of texts.
+func appendEntry(fields []headerField, entry string, numbers bool) ([]headerField, error) {
 	var name, value string
-	cur := cursor[string]{rest: entry}
+	cur := cursor[string]{in: entry}
 	for cur.next() {
 		if cur.typ != protowire.BytesType {
 			continue
 		}
 		switch cur.num {
 		case 1:
-			name = cur.data
+			name = cur.data()
 		case 2:
-			value = cur.data
+			value = cur.data()
 		}
 	}
 	if cur.bad {
-		return ErrMalformed
+		return nil, ErrMalformed
 	}
 	if numbers && isNumber(value) {
-		return nil
+		return fields, nil
 	}
-	return h.addValue(name, value, true)
+	return appendValue(fields, name, value, true)
 }
 
 // isNumber reports whether an encoded Value is one number.
 func isNumber(encoded string) bool {
-	cur := cursor[string]{rest: encoded}
+	cur := cursor[string]{in: encoded}
 	if !cur.next() {
 		return false
 	}
@@ -83,41 +84,35 @@ func isNumber(encoded string) bool {
 	return number && !cur.next() && !cur.bad
 }
 
-// addValue adds an encoded Value. A kind of header that Kong does not send is
-// an error: nothing that a client sent may stay unseen.
-func (h *Header) addValue(name, encoded string, listAllowed bool) error {
-	cur := cursor[string]{rest: encoded}
+// appendValue appends an encoded Value. A kind of header that Kong does not send
+// is an error: nothing that a client sent may stay unseen.
+func appendValue(fields []headerField, name, encoded string, listAllowed bool) (_ []headerField, err error) {
+	cur := cursor[string]{in: encoded}
 	if !cur.next() { // no kind at all: the empty text
-		h.fields = append(h.fields, headerField{name: name})
-		return cur.err()
+		return append(fields, headerField{name: name}), cur.err()
 	}
-	field, isBytes := cur, cur.typ == protowire.BytesType
+	num, isBytes, data := cur.num, cur.typ == protowire.BytesType, cur.data()
 	if cur.next() || cur.bad { // more than one kind
-		return ErrMalformed
+		return nil, ErrMalformed
 	}
 	switch {
-	case field.num == valueText && isBytes:
-		h.fields = append(h.fields, headerField{name, field.data})
-		return nil
-	case field.num == valueList && isBytes && listAllowed:
-		list := cursor[string]{rest: field.data}
+	case num == valueText && isBytes:
+		return append(fields, headerField{name, data}), nil
+	case num == valueList && isBytes && listAllowed:
+		list := cursor[string]{in: data}
 		for list.next() {
 			if list.num != 1 || list.typ != protowire.BytesType {
-				return ErrMalformed
+				return nil, ErrMalformed
 			}
-			if err := h.addValue(name, list.data, false); err != nil {
-				return err
+			if fields, err = appendValue(fields, name, list.data(), false); err != nil {
+				return nil, err
 			}
 		}
-		return list.err()
+		return fields, list.err()
 	default:
-		return ErrMalformed
+		return nil, ErrMalformed
 	}
 }
-
-// Full reports whether Kong may have left out headers, since it gave as many as
-// it was asked for.
-func (h Header) Full() bool { return len(h.fields) >= MaxHeaders }
 
 // Get returns the first value of a header, "" if there is none. Names are equal
 // whatever the case of their ASCII letters.
@@ -150,22 +145,21 @@ func (h Header) Values(name string) iter.Seq[string] {
 	}
 }
 
-// HTTP returns the headers with canonical names.
-func (h Header) HTTP() http.Header {
-	header := make(http.Header, len(h.fields))
-	values := make([]string, len(h.fields))
-	size := 0
-	for _, f := range h.fields {
-		size += len(f.name)
-	}
+// httpHeader returns headers with canonical names.
+func httpHeader(fields []headerField) http.Header {
+	header := make(http.Header, len(fields))
+	values := make([]string, len(fields))
 	// One piece of memory for all names: they are the client's, so no table of
 	// known ones has them.
-	var names strings.Builder
-	names.Grow(size)
-	for i, f := range h.fields {
-		start := names.Len()
-		writeCanonical(&names, f.name)
-		name := names.String()[start:]
+	var room [512]byte // for those of most requests
+	canonical := room[:0]
+	for _, f := range fields {
+		canonical = appendCanonical(canonical, f.name)
+	}
+	names := string(canonical)
+	for i, f := range fields {
+		name := names[:len(f.name)]
+		names = names[len(f.name):]
 		if prev, ok := header[name]; ok {
 			header[name] = append(prev, f.value)
 			continue
@@ -176,35 +170,35 @@ func (h Header) HTTP() http.Header {
 	return header
 }
 
-// writeCanonical writes a name as http.CanonicalHeaderKey has it.
-func writeCanonical(to *strings.Builder, name string) {
-	for i := range len(name) {
-		if !ofToken[name[i]] {
-			to.WriteString(name)
-			return
-		}
-	}
+// appendCanonical appends a name as http.CanonicalHeaderKey has it.
+func appendCanonical(to []byte, name string) []byte {
+	start := len(to)
+	to = append(to, name...)
 	first := true // of a word
-	for i := range len(name) {
-		c := lower(name[i])
-		if first && 'a' <= c && c <= 'z' {
-			c -= 'a' - 'A'
+	for i, c := range to[start:] {
+		small := smallOfToken[c]
+		if small == 0 {
+			return append(to[:start], name...)
 		}
-		to.WriteByte(c)
+		if first && 'a' <= small && small <= 'z' {
+			small -= 'a' - 'A'
+		}
+		to[start+i] = small
 		first = c == '-'
 	}
+	return to
 }
 
-// ofToken says which bytes the name of a header can have (RFC 9110, section
-// 5.6.2).
-var ofToken = func() (of [256]bool) {
-	for _, c := range []byte("!#$%&'*+-.^_`|~0123456789") {
-		of[c] = true
+// smallOfToken has the bytes that the name of a header can have (RFC 9110,
+// section 5.6.2), with small letters for capitals, and 0 for all others.
+var smallOfToken = func() (small [256]byte) {
+	for _, c := range []byte("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz") {
+		small[c] = c
 	}
-	for c := byte('a'); c <= 'z'; c++ {
-		of[c], of[c-'a'+'A'] = true, true
+	for c := byte('A'); c <= 'Z'; c++ {
+		small[c] = lower(c)
 	}
-	return of
+	return small
 }()
 
 // equalFold compares header names. strings.EqualFold would take letters

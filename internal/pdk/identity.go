@@ -65,11 +65,11 @@ func (c *Call) texts(fields ...protowire.Number) (texts [3]string, err error) {
 	if c.Err != nil {
 		return texts, c.Err
 	}
-	cur := cursor[[]byte]{rest: c.Reply}
+	cur := cursor[[]byte]{in: c.Reply}
 	for cur.next() {
 		for i, num := range fields {
 			if cur.num == num && cur.typ == protowire.BytesType {
-				texts[i] = string(cur.data)
+				texts[i] = string(cur.data())
 			}
 		}
 	}

@@ -15,7 +15,7 @@ func NginxCtx(key string) Call {
 
 // SetNginxCtxText puts a text into the request's ngx.ctx.
 func SetNginxCtxText(key, value string) Call {
-	return Call{Method: "kong.nginx.set_ctx", Args: pairArgs(key, textValue(value))}
+	return Call{Method: "kong.nginx.set_ctx", Args: textPairArgs(key, value)}
 }
 
 // SetNginxCtxBool puts a boolean into the request's ngx.ctx. Kong loses false
@@ -32,7 +32,7 @@ func CtxShared(key string) Call {
 
 // SetCtxSharedText puts a text into kong.ctx.shared.
 func SetCtxSharedText(key, value string) Call {
-	return Call{Method: "kong.ctx.shared.set", Args: pairArgs(key, textValue(value))}
+	return Call{Method: "kong.ctx.shared.set", Args: textPairArgs(key, value)}
 }
 
 // SetNginxCtxStruct puts a table into the request's ngx.ctx.

@@ -61,9 +61,9 @@ func TestDecodesWhatKongSent(t *testing.T) {
 			m := decoded(t, f.Data, &kong_plugin_protocol.RawBodyResult{})
 			want = pdk.RawBody{Content: m.GetContent(), Path: m.GetBodyFilepath()}
 		case "kong.request.get_headers":
-			var h pdk.Header
-			h, err = call.Headers()
-			got = map[string][]string(h.HTTP())
+			var h http.Header
+			h, _, err = call.Headers()
+			got = map[string][]string(h)
 			lower := bridge.UnwrapHeaders(decoded(t, f.Data, &structpb.Struct{}))
 			canonical := map[string][]string{}
 			for name, values := range lower {

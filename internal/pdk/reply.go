@@ -23,10 +23,10 @@ func (c *Call) Bytes() ([]byte, error) {
 		return nil, c.Err
 	}
 	var v []byte
-	cur := cursor[[]byte]{rest: c.Reply}
+	cur := cursor[[]byte]{in: c.Reply}
 	for cur.next() {
 		if cur.num == 1 && cur.typ == protowire.BytesType {
-			v = cur.data
+			v = cur.data()
 		}
 	}
 	if err := cur.err(); err != nil {
@@ -41,7 +41,7 @@ func (c *Call) Int() (int, error) {
 		return 0, c.Err
 	}
 	var v int
-	cur := cursor[[]byte]{rest: c.Reply}
+	cur := cursor[[]byte]{in: c.Reply}
 	for cur.next() {
 		if cur.num == 1 && cur.typ == protowire.VarintType {
 			v = int(int32(cur.varint)) // as protobuf reads an int32
@@ -59,7 +59,7 @@ func (c *Call) Bool() (bool, error) {
 		return false, c.Err
 	}
 	var v bool
-	cur := cursor[[]byte]{rest: c.Reply}
+	cur := cursor[[]byte]{in: c.Reply}
 	for cur.next() {
 		if cur.num == 1 && cur.typ == protowire.VarintType {
 			v = cur.varint != 0
@@ -86,16 +86,16 @@ func (c *Call) RawBody() (RawBody, error) {
 	}
 	var body RawBody
 	var err error
-	cur := cursor[[]byte]{rest: c.Reply}
+	cur := cursor[[]byte]{in: c.Reply}
 	for cur.next() {
 		if cur.typ != protowire.BytesType {
 			continue
 		}
 		switch cur.num { // one of them: the last one counts
 		case 1:
-			body, err = RawBody{Content: cur.data}, nil
+			body, err = RawBody{Content: cur.data()}, nil
 		case 2:
-			body, err = RawBody{Path: string(cur.data)}, nil
+			body, err = RawBody{Path: string(cur.data())}, nil
 		case 3:
 			body, err = RawBody{}, ErrUnreadableBody
 		}
@@ -133,15 +133,15 @@ func (c *Call) Value() (Value, error) {
 		return Value{}, c.Err
 	}
 	var v Value
-	cur := cursor[[]byte]{rest: c.Reply}
+	cur := cursor[[]byte]{in: c.Reply}
 	for cur.next() {
 		switch {
 		case cur.num == valueNull && cur.typ == protowire.VarintType:
 			v = Value{}
 		case cur.num == valueNumber && cur.typ == protowire.Fixed64Type:
-			v = Value{Kind: ValueNumber, Number: math.Float64frombits(binary.LittleEndian.Uint64(cur.data))}
+			v = Value{Kind: ValueNumber, Number: math.Float64frombits(binary.LittleEndian.Uint64(cur.data()))}
 		case cur.num == valueText && cur.typ == protowire.BytesType:
-			v = Value{Kind: ValueText, Text: string(cur.data)}
+			v = Value{Kind: ValueText, Text: string(cur.data())}
 		case cur.num == valueBool && cur.typ == protowire.VarintType:
 			v = Value{Kind: ValueBool, Bool: cur.varint != 0}
 		case (cur.num == valueStruct || cur.num == valueList) && cur.typ == protowire.BytesType:

@@ -26,7 +26,7 @@ func SetRequestBody(body []byte) Call {
 
 // SetRequestHeader sets a header of the request that goes to the upstream.
 func SetRequestHeader(name, value string) Call {
-	return Call{Method: "kong.service.request.set_header", Args: pairArgs(name, textValue(value))}
+	return Call{Method: "kong.service.request.set_header", Args: textPairArgs(name, value)}
 }
 
 // ClearRequestHeader removes a header from the request that goes to the upstream.

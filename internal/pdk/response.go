@@ -47,11 +47,14 @@ func (c *Call) BufferedHeaders() (h Header, known bool, err error) {
 	if !ok || cur.num != valueStruct || cur.typ != protowire.BytesType {
 		return Header{}, false, nil
 	}
-	h, err = decodeHeaders(cur.data, true)
+	all := make([]headerField, 0, min(len(cur.data())/32, MaxHeaders))
+	if h.fields, err = appendHeaders(all, cur.data(), true); err != nil {
+		return Header{}, false, nil
+	}
 	for i := range h.fields {
 		h.fields[i].name = strings.ReplaceAll(h.fields[i].name, "_", "-")
 	}
-	return h, err == nil && len(h.fields) > 0, nil
+	return h, len(h.fields) > 0, nil
 }
 
 // UpstreamHeader asks, in the response phase, for the first value of one of the
@@ -62,7 +65,7 @@ func UpstreamHeader(name string) Call {
 
 // SetResponseHeader sets a header of the answer that goes to the client.
 func SetResponseHeader(name, value string) Call {
-	return Call{Method: "kong.response.set_header", Args: pairArgs(name, textValue(value))}
+	return Call{Method: "kong.response.set_header", Args: textPairArgs(name, value)}
 }
 
 // ClearResponseHeader removes a header from the answer that goes to the client.

@@ -16,6 +16,9 @@ type Struct struct {
 // not much more.
 const structBytes = 128
 
+// Reset makes the Struct empty, for others that take its memory.
+func (s *Struct) Reset() { s.encoded = s.encoded[:0] }
+
 // Text adds a text.
 func (s *Struct) Text(name, value string) {
 	value = strings.ToValidUTF8(value, "\uFFFD")

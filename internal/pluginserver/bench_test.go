@@ -113,7 +113,7 @@ func (sixCalls) Access(_ context.Context, e *pluginserver.Event) {
 	}
 	err := e.Batch(&calls[0], &calls[1], &calls[2], &calls[3], &calls[4], &calls[5])
 	body, err1 := calls[0].RawBody()
-	headers, err2 := calls[1].Headers()
+	headers, _, err2 := calls[1].Headers()
 	id, err3 := calls[2].Text()
 	line, err4 := calls[3].Text()
 	who, err5 := calls[4].Consumer()

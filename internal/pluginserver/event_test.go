@@ -183,7 +183,7 @@ func TestBytesThatAreNotUTF8(t *testing.T) {
 		if e.Batch(&calls[0], &calls[1], &calls[2]) != nil {
 			return
 		}
-		h, err1 := calls[0].Headers()
+		h, _, err1 := calls[0].Headers()
 		line, err2 := calls[1].Text()
 		who, err3 := calls[2].Consumer()
 		seen <- []string{h.Get("x-a"), h.Get("authorization"), line, who.Username, fmt.Sprint(errors.Join(err1, err2, err3))}

@@ -55,6 +55,7 @@ type queue struct {
 type entry struct {
 	exchange Exchange
 	token    [2 * tokenBytes]byte
+	sum      [sha256.Size]byte // of token
 
 	// The lock of tokens guards these.
 	users int  // requests that are being served or wait for their turn
@@ -78,6 +79,7 @@ func (t *tokens) expect(x Exchange) string {
 	_, _ = rand.Read(random[:]) // never fails
 	e := &entry{exchange: x}
 	hex.Encode(e.token[:], random[:])
+	e.sum = sha256.Sum256(e.token[:])
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.closed {
@@ -86,7 +88,7 @@ func (t *tokens) expect(x Exchange) string {
 	if t.broken.Len()+t.overdue.Len()+t.fresh.Len() >= t.most {
 		t.makeRoom()
 	}
-	t.known[sha256.Sum256(e.token[:])] = e
+	t.known[e.sum] = e
 	t.fresh.add(e)
 	return string(e.token[:])
 }
@@ -227,7 +229,7 @@ func (t *tokens) sweep(q *queue) {
 func (t *tokens) remove(e *entry) {
 	e.leaveQueue()
 	e.over = true
-	delete(t.known, sha256.Sum256(e.token[:]))
+	delete(t.known, e.sum)
 }
 
 func (q *queue) add(e *entry) {

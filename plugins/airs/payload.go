@@ -61,7 +61,8 @@ func planOf(c *Config, s *scan.Scan) (plan, *scan.Failure) {
 }
 
 func planUnder(chosen profile, c *Config, s *scan.Scan) (plan, *scan.Failure) {
-	head, most := envelope(chosen, c, s), max(s.MaxCalls, 1)
+	var room [1024]byte // for most
+	head, most := appendEnvelope(room[:0], chosen, c, s), max(s.MaxCalls, 1)
 	if events, rest := toolEventsOf(head, c, s, most); len(events) > 0 {
 		return planOfToolEvents(head, events, rest, most)
 	}
@@ -168,9 +169,8 @@ func unlessBlank(text string) string {
 
 func (e *element) blank() bool { return e.prompt == "" && e.response == "" }
 
-// envelope begins a payload up to the inside the contents array.
-func envelope(p profile, c *Config, s *scan.Scan) []byte {
-	b := make([]byte, 0, 1024)
+// appendEnvelope begins a payload up to the inside the contents array.
+func appendEnvelope(b []byte, p profile, c *Config, s *scan.Scan) []byte {
 	b = append(b, '{')
 	// The service takes tr_id for a session when no session_id is sent, so
 	// it is left out beside one.
