@@ -445,7 +445,7 @@ func TestTimersMayBeLate(t *testing.T) {
 		p.connect(t)
 		return
 	}
-	p.says(t, "timers may be late by 1000000 ns")
+	p.says(t, "timers may be late by 4000000 ns")
 }
 
 // TestInterruptEndsADrain: somebody at a terminal does not want to wait.
