@@ -181,6 +181,34 @@ func TestClosedMeanwhile(t *testing.T) {
 	}
 }
 
+// TestLeftBefore: for a client that has left, an upstream does not begin to work.
+func TestLeftBefore(t *testing.T) {
+	var got atomic.Int64
+	address, conns := script(t, func(_ int, c net.Conn, in *bufio.Reader) {
+		for readRequest(in) == nil {
+			got.Add(1)
+			_, _ = io.WriteString(c, ok)
+		}
+	})
+	client := newClient(t)
+	if _, all, err := forwarded(t, t.Context(), client, request(t, "/", nil), []byte("text"), target(address)); err != nil || all != "ok" {
+		t.Fatalf("%q, %v", all, err)
+	}
+	left, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range 20 {
+		if _, _, err := forwarded(t, left, client, request(t, "/", nil), []byte("text"), target(address)); !errors.Is(err, context.Canceled) {
+			t.Errorf("error %v", err)
+		}
+	}
+	if _, all, err := forwarded(t, t.Context(), client, request(t, "/", nil), []byte("text"), target(address)); err != nil || all != "ok" {
+		t.Fatalf("%q, %v", all, err)
+	}
+	if got.Load() != 2 || conns.Load() != 1 {
+		t.Errorf("%d requests on %d connections", got.Load(), conns.Load())
+	}
+}
+
 // TestUnaskedIsNoAnswer: what an upstream says before it is asked is not taken
 // for what it says then.
 func TestUnaskedIsNoAnswer(t *testing.T) {
