@@ -146,6 +146,9 @@ func inMemory(r *http.Request, body []byte) (size int64, ok bool) {
 // plain reports whether a request can be written as it is, and leaves the
 // connection alone. net/http knows what to do with the others.
 func plain(out *http.Request, uri string) bool {
+	if out.URL.Scheme != "http" && out.URL.Scheme != "https" {
+		return false
+	}
 	if out.Host == "" || !http1.PlainHost(out.Host) || !httpguts.ValidHeaderFieldName(out.Method) || out.Method == http.MethodConnect || out.Header["Expect"] != nil {
 		return false
 	}

@@ -113,6 +113,13 @@ func TestWhichAreDirect(t *testing.T) {
 			}
 		}
 	})
+	t.Run("another scheme", func(t *testing.T) { // net/http knows none either, and says nothing without TLS
+		for _, scheme := range []string{"", "HTTPS", "wss", "grpcs"} {
+			if _, got, err := forwarded(t, t.Context(), newClient(t), post("text"), nil, over(scheme, plain.Listener.Addr().String(), nil)); !errors.Is(err, relay.ErrUpstream) {
+				t.Errorf("%s: %q, %v", scheme, got, err)
+			}
+		}
+	})
 	t.Run("what HTTP cannot say", func(t *testing.T) {
 		for _, r := range []*http.Request{with(post("text"), "X-A", "a\r\nX-B: c"), with(post("text"), "X A", "a"), with(post("text"), "X-A", "\x00")} {
 			if answer, got, err := forwarded(t, t.Context(), newClient(t), r, nil, http1); !errors.Is(err, relay.ErrUpstream) {
