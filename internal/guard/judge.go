@@ -64,7 +64,6 @@ func (e *Engine) read(ctx context.Context, in llm.Input, x *exchange, allowed al
 			c.turns, c.claim = c.message.Turns, x.claim
 		}
 	}
-	e.countBody(in.Leg, len(in.Body), c.message)
 	return c, err
 }
 
@@ -72,6 +71,7 @@ func (e *Engine) read(ctx context.Context, in llm.Input, x *exchange, allowed al
 // nothing of Kong.
 func (e *Engine) judge(ctx context.Context, in llm.Input, x *exchange, allowed allowance) policy.Finding {
 	c, f, ok := e.prepare(ctx, in, x, allowed)
+	e.countBody(in.Leg, len(in.Body), c.message)
 	if !ok {
 		return f
 	}

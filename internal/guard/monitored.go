@@ -86,7 +86,7 @@ func (e *Engine) judgeMonitored(ctx context.Context, j *job) (o jobOutcome, wait
 		}
 		j.input.Request = x.request
 	}
-	if leg == llm.ResponseLeg && e.passesError(ctx, j.status, &j.input, allowed) {
+	if leg == llm.ResponseLeg && e.passesError(ctx, j.status, &j.input, nil, allowed) {
 		e.legs[leg][policy.Unscanned].Inc()
 		f := policy.Ended(policy.Unscanned, policy.ReasonErrorAnswer)
 		j.record(&f, x, start)

@@ -61,7 +61,7 @@ func (c *carriage) answer(a *http.Response) error {
 	}
 	in.Request = p.exchange.request
 	switch {
-	case a.StatusCode >= 400 && in.Request != nil && e.passesError(p.ctx, a.StatusCode, &in, allowance{}):
+	case a.StatusCode >= 400 && in.Request != nil && e.passesError(p.ctx, a.StatusCode, &in, nil, allowance{}):
 		return c.passUnscanned(p, a, policy.Ended(policy.Unscanned, policy.ReasonErrorAnswer), nil)
 	case mayFlow(&in, a):
 		return c.flow(p, a, in)
@@ -143,7 +143,7 @@ func (c *carriage) settleWhole(p *run, a *http.Response, in llm.Input, raw []byt
 		return c.gone()
 	case errors.Is(fault, errUnread):
 		return c.refuse(p, p.refusal(policy.Ended(policy.UpstreamFailed, policy.ReasonCut)), nil)
-	case errors.Is(fault, pdk.ErrTooLarge) && a.StatusCode >= 400 && e.passesError(p.ctx, a.StatusCode, &llm.Input{Request: in.Request}, allowance{}):
+	case errors.Is(fault, pdk.ErrTooLarge) && a.StatusCode >= 400 && e.passesError(p.ctx, a.StatusCode, &llm.Input{Request: in.Request}, nil, allowance{}):
 		return c.passUnscanned(p, a, policy.Ended(policy.Unscanned, policy.ReasonErrorAnswer), raw)
 	}
 	in.Body = raw

@@ -4,6 +4,7 @@ package guard
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"maps"
@@ -257,19 +258,21 @@ func (p *phase) fetchAgain(b *body) error {
 }
 
 // passesError reports whether the answer is an upstream's error that goes to
-// the client as it is, and counts it.
-func (e *Engine) passesError(ctx context.Context, status int, in *llm.Input, allowed allowance) bool {
-	if status < 400 || e.settings.ScanErrorAnswers || e.isMCP(ctx, in, allowed) {
+// the client as it is, and counts it. read is what was read of it so far, nil for
+// nothing.
+func (e *Engine) passesError(ctx context.Context, status int, in *llm.Input, read *llm.Message, allowed allowance) bool {
+	if status < 400 || e.settings.ScanErrorAnswers || e.isMCP(ctx, in, read, allowed) {
 		return false
 	}
 	e.process.metrics.Unscanned.WithLabelValues(llm.ResponseLeg.String(), policy.ReasonErrorAnswer).Inc()
 	return true
 }
 
-// isMCP reports whether an error answer goes to an agent that will read it.
-func (e *Engine) isMCP(ctx context.Context, in *llm.Input, allowed allowance) bool {
-	if in.Request != nil {
-		return in.Request.RPC != nil
+// isMCP reports whether an error answer goes to an agent that will read it. What
+// was read is not read again: after a scan there may be neither time nor room.
+func (e *Engine) isMCP(ctx context.Context, in *llm.Input, read *llm.Message, allowed allowance) bool {
+	if read = cmp.Or(in.Request, read); read != nil {
+		return read.RPC != nil
 	}
 	if int64(len(in.Body)) > e.settings.MaxResponseBytes {
 		return false

@@ -134,6 +134,7 @@ func (p *run) prepareRequest(b *body) (read content, f policy.Finding, allowed a
 		return read, policy.Ended(policy.NoRoom, ""), allowed, false
 	}
 	read, f, ok = p.engine.prepare(p.ctx, b.in, p.exchange, allowed)
+	p.engine.countBody(b.in.Leg, len(b.in.Body), read.message)
 	return read, f, allowed, ok
 }
 
@@ -155,17 +156,21 @@ func (p *run) judgeAnswer(a *answer) policy.Finding {
 			return policy.Ended(policy.NoRoom, "")
 		}
 	}
-	if a.ask == nil && e.passesError(p.ctx, a.status, &a.in, allowed) {
+	if a.ask == nil && e.passesError(p.ctx, a.status, &a.in, nil, allowed) {
 		return policy.Ended(policy.Unscanned, policy.ReasonErrorAnswer)
 	}
 	var read content
-	if ok {
+	small := ok
+	if small {
 		read, f, ok = e.prepare(p.ctx, a.in, p.exchange, allowed)
 	}
 	if !ok || !isAnswered(read.message) {
-		if ended, passes := p.passesAsError(a, allowed); passes {
+		if ended, passes := p.passesAsError(a, read.message, allowed); passes {
 			return ended
 		}
+	}
+	if small {
+		e.countBody(a.in.Leg, len(a.in.Body), read.message)
 	}
 	if !ok {
 		return f
@@ -173,7 +178,7 @@ func (p *run) judgeAnswer(a *answer) policy.Finding {
 	if f = e.ask(p.ctx, &read, f, p.exchange, allowed); f.Outcome == policy.Allowed {
 		return f
 	}
-	if ended, passes := p.passesAsError(a, allowed); passes {
+	if ended, passes := p.passesAsError(a, read.message, allowed); passes {
 		return ended
 	}
 	return f
@@ -181,15 +186,15 @@ func (p *run) judgeAnswer(a *answer) policy.Finding {
 
 // passesAsError asks for the status of an answer that went without it so far,
 // and reports whether that ends the leg: the answer is an upstream's error, or
-// Kong does not say.
-func (p *run) passesAsError(a *answer, allowed allowance) (f policy.Finding, ends bool) {
+// Kong does not say. read is what was read of the answer, nil if it cannot be.
+func (p *run) passesAsError(a *answer, read *llm.Message, allowed allowance) (f policy.Finding, ends bool) {
 	if a.ask == nil {
 		return f, false
 	}
 	if err := a.knowStatus(); err != nil {
 		return replyFault(err), true
 	}
-	if p.engine.passesError(p.ctx, a.status, &a.in, allowed) {
+	if p.engine.passesError(p.ctx, a.status, &a.in, read, allowed) {
 		return policy.Ended(policy.Unscanned, policy.ReasonErrorAnswer), true
 	}
 	return f, false

@@ -146,6 +146,9 @@ func inMemory(r *http.Request, body []byte) (size int64, ok bool) {
 // plain reports whether a request can be written as it is, and leaves the
 // connection alone. net/http knows what to do with the others.
 func plain(out *http.Request, uri string) bool {
+	if out.URL.Scheme != "http" && out.URL.Scheme != "https" {
+		return false
+	}
 	if out.Host == "" || !http1.PlainHost(out.Host) || !httpguts.ValidHeaderFieldName(out.Method) || out.Method == http.MethodConnect || out.Header["Expect"] != nil {
 		return false
 	}
@@ -238,6 +241,9 @@ type directCall struct {
 // more, on a new one: if nothing of it was sent, or it is repeatable and nothing
 // was heard.
 func (c *directCall) do(open func(context.Context) (net.Conn, error)) (*http.Response, error) {
+	if err := c.ctx.Err(); err != nil { // watching it would end what is sent, too late
+		return nil, err
+	}
 	if l := c.host.pool.Take(); l != nil {
 		answer, sent, err := c.over(l)
 		if err == nil || c.ctx.Err() != nil || isTimeout(err) || sent && (l.Answers.Heard() || !c.again) {
@@ -269,7 +275,7 @@ func (c *directCall) over(l *http1.Link) (answer *http.Response, sent bool, err 
 	if unsent != nil && (n == 0 || isTimeout(unsent)) {
 		return nil, n > 0, unsent
 	}
-	_ = l.SetReadDeadline(after(c.read))
+	_ = l.SetDeadline(after(c.read)) // for writing, too: TLS answers while it reads
 	head, err := l.Answers.Head(c.out.Method == http.MethodHead)
 	switch {
 	case err != nil && unsent != nil && !l.Answers.Heard():
@@ -370,7 +376,7 @@ func (b *directBody) Read(p []byte) (int, error) {
 	case b.over.Load():
 		return 0, failureOf(b.ctx, http.ErrBodyReadAfterClose)
 	}
-	_ = b.link.SetReadDeadline(after(b.within))
+	_ = b.link.SetDeadline(after(b.within))
 	n, err := b.from.Read(p)
 	switch err {
 	case nil:

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -45,6 +46,37 @@ func TestSendIsBounded(t *testing.T) {
 		if err != ErrUpstreamTimeout || sent != (takes > 0) { //nolint:errorlint // nothing more is known
 			t.Errorf("took %d: %v, sent %v", takes, err, sent)
 		}
+	}
+}
+
+// A timedConn is one whose time for writing must not be over before that for
+// reading.
+type timedConn struct {
+	saidConn
+	t           *testing.T
+	read, write time.Time
+}
+
+func (c *timedConn) SetDeadline(at time.Time) error      { c.read, c.write = at, at; return nil }
+func (c *timedConn) SetReadDeadline(at time.Time) error  { c.read = at; return nil }
+func (c *timedConn) SetWriteDeadline(at time.Time) error { c.write = at; return nil }
+
+func (c *timedConn) Read(p []byte) (int, error) {
+	if !c.write.Equal(c.read) {
+		c.t.Errorf("read until %v, written until %v", c.read, c.write)
+	}
+	return c.saidConn.Read(p[:1])
+}
+
+// TestTimeToAnswerWhileReading: TLS may have to write while it reads. If the time
+// for that was over, the connection would fail in its next use.
+func TestTimeToAnswerWhileReading(t *testing.T) {
+	_, answer, _, err := over(t, &timedConn{t: t, saidConn: saidConn{strings.NewReader("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ntext")}}, http.MethodPost, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if all, err := io.ReadAll(answer.Body); string(all) != "text" || err != nil {
+		t.Errorf("%q, %v", all, err)
 	}
 }
 

@@ -113,6 +113,13 @@ func TestWhichAreDirect(t *testing.T) {
 			}
 		}
 	})
+	t.Run("another scheme", func(t *testing.T) { // net/http knows none either, and says nothing without TLS
+		for _, scheme := range []string{"", "HTTPS", "wss", "grpcs"} {
+			if _, got, err := forwarded(t, t.Context(), newClient(t), post("text"), nil, over(scheme, plain.Listener.Addr().String(), nil)); !errors.Is(err, relay.ErrUpstream) {
+				t.Errorf("%s: %q, %v", scheme, got, err)
+			}
+		}
+	})
 	t.Run("what HTTP cannot say", func(t *testing.T) {
 		for _, r := range []*http.Request{with(post("text"), "X-A", "a\r\nX-B: c"), with(post("text"), "X A", "a"), with(post("text"), "X-A", "\x00")} {
 			if answer, got, err := forwarded(t, t.Context(), newClient(t), r, nil, http1); !errors.Is(err, relay.ErrUpstream) {
@@ -177,6 +184,34 @@ func TestClosedMeanwhile(t *testing.T) {
 		<-closed
 	}
 	if got.Load() != 3 || conns.Load() != 3 {
+		t.Errorf("%d requests on %d connections", got.Load(), conns.Load())
+	}
+}
+
+// TestLeftBefore: for a client that has left, an upstream does not begin to work.
+func TestLeftBefore(t *testing.T) {
+	var got atomic.Int64
+	address, conns := script(t, func(_ int, c net.Conn, in *bufio.Reader) {
+		for readRequest(in) == nil {
+			got.Add(1)
+			_, _ = io.WriteString(c, ok)
+		}
+	})
+	client := newClient(t)
+	if _, all, err := forwarded(t, t.Context(), client, request(t, "/", nil), []byte("text"), target(address)); err != nil || all != "ok" {
+		t.Fatalf("%q, %v", all, err)
+	}
+	left, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range 20 {
+		if _, _, err := forwarded(t, left, client, request(t, "/", nil), []byte("text"), target(address)); !errors.Is(err, context.Canceled) {
+			t.Errorf("error %v", err)
+		}
+	}
+	if _, all, err := forwarded(t, t.Context(), client, request(t, "/", nil), []byte("text"), target(address)); err != nil || all != "ok" {
+		t.Fatalf("%q, %v", all, err)
+	}
+	if got.Load() != 2 || conns.Load() != 1 {
 		t.Errorf("%d requests on %d connections", got.Load(), conns.Load())
 	}
 }
