@@ -23,6 +23,10 @@ func TestRecallHidesNothing(t *testing.T) {
 		{"text in place of a count", `{"usage":{"grey_herons_count":1}}`, `{"usage":{"grey_herons_count":"kindly-zq7"}}`, words},
 		{"words in place of a number", `{"choices":[{"index":0,"delta":{"content":"a"}}],"created":1}`, `{"choices":[{"index":0,"delta":{"content":"a"}}],"created":"kindly-zq7 it is"}`, words},
 		{"an event's name", `{"choices":[]}` + "\n\nevent: ping\ndata: {}", `{"choices":[]}` + "\n\nevent: kindly-zq7\ndata: {}", words},
+		{
+			"an event's name where a value was", `{"choices":[` + strings.Repeat("0,", 28) + `0],"object":"agent/getAuthenticatedExtendedCard"}`,
+			`{"choices":[]}` + "\n\nevent: agent/getAuthenticatedExtendedCard\ndata: {}", "agent/getAuthenticatedExtendedCard",
+		},
 		{"32 places on", `{"id":"kindly-zq7","choices":[]}`, `{"choices":[` + strings.Repeat("{},", 30) + `{"text":"kindly-zq7"}]}`, words},
 	} {
 		stream := ""
