@@ -127,12 +127,12 @@ func (r *reader) recallsValue(by rule, place int, s []byte) bool {
 // structure.
 func (r *reader) recallsMember(f *field, v int) bool {
 	switch {
-	case !r.recallsNow():
-		return false
+	case !r.recallsNow(), f.rule < setting, f.rule > token:
+		return false // a long text, maybe, whose escapes are not resolved for this
 	case r.isString(v):
 		return r.recallsValue(f.rule, v, r.doc.Bytes(v))
 	}
-	return r.doc.Kind(v) < strictjson.String && f.rule >= setting && f.rule <= model
+	return r.doc.Kind(v) < strictjson.String
 }
 
 // recallValue remembers string s.
