@@ -154,9 +154,10 @@ func (s *Stream) Write(p []byte) ([]Unit, error) {
 }
 
 // heldDoubles is up to where what is held doubles as it grows. A stream whose
-// events go out has no more, and would be copied several times over; a whole
-// answer is not to take twice its memory.
-const heldDoubles = 64 << 10
+// events go out has little more, and would be copied several times over. Room
+// that is not used yet is not counted, so it has to stay within what is asked
+// for at once.
+const heldDoubles = growth
 
 // add takes the next decoded bytes; all says that they are the last.
 func (s *Stream) add(p []byte, all bool) ([]Unit, error) {

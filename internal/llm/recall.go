@@ -19,13 +19,12 @@ import (
 type recall struct {
 	names  [recallPlaces]recalledName
 	values [recallPlaces]recalledValue
+	// event is the name of an event. It is none of the values: words of an API
+	// that are structure as a value may be text as a name.
+	event recalledValue
 }
 
-const (
-	recallPlaces = 32
-	// eventPlace is that of an event's name, which no value of most events has.
-	eventPlace = recallPlaces - 1
-)
+const recallPlaces = 32
 
 // A recalledName is a name in objects of a shape.
 type recalledName struct {
@@ -120,8 +119,7 @@ func (r *reader) recallsValue(by rule, place int, s []byte) bool {
 	if !r.recallsNow() {
 		return false
 	}
-	v := &r.recall.values[place%recallPlaces]
-	return v.rule == by && string(v.value[:v.size]) == string(s)
+	return r.recall.values[place%recallPlaces].is(by, s)
 }
 
 // recallsMember reports whether to read value v, whose meaning is f, would find
@@ -129,12 +127,12 @@ func (r *reader) recallsValue(by rule, place int, s []byte) bool {
 // structure.
 func (r *reader) recallsMember(f *field, v int) bool {
 	switch {
-	case !r.recallsNow():
-		return false
+	case !r.recallsNow(), f.rule < setting, f.rule > token:
+		return false // a long text, maybe, whose escapes are not resolved for this
 	case r.isString(v):
 		return r.recallsValue(f.rule, v, r.doc.Bytes(v))
 	}
-	return r.doc.Kind(v) < strictjson.String && f.rule >= setting && f.rule <= model
+	return r.doc.Kind(v) < strictjson.String
 }
 
 // recallValue remembers string s.
@@ -142,7 +140,30 @@ func (r *reader) recallValue(by rule, place int, s []byte) {
 	if !r.recallsNow() {
 		return
 	}
-	if v := &r.recall.values[place%recallPlaces]; len(s) <= len(v.value) {
+	r.recall.values[place%recallPlaces].keep(by, s)
+}
+
+// isEventName reports whether s, the name of an event, is an API's.
+func (r *reader) isEventName(s []byte) bool {
+	if !r.recallsNow() {
+		return isEnum(s)
+	}
+	if r.recall.event.is(enum, s) {
+		return true
+	}
+	is := isEnum(s)
+	if is {
+		r.recall.event.keep(enum, s)
+	}
+	return is
+}
+
+func (v *recalledValue) is(by rule, s []byte) bool {
+	return v.rule == by && string(v.value[:v.size]) == string(s)
+}
+
+func (v *recalledValue) keep(by rule, s []byte) {
+	if len(s) <= len(v.value) {
 		v.rule, v.size = by, uint8(copy(v.value[:], s))
 	}
 }

@@ -23,6 +23,10 @@ func TestRecallHidesNothing(t *testing.T) {
 		{"text in place of a count", `{"usage":{"grey_herons_count":1}}`, `{"usage":{"grey_herons_count":"kindly-zq7"}}`, words},
 		{"words in place of a number", `{"choices":[{"index":0,"delta":{"content":"a"}}],"created":1}`, `{"choices":[{"index":0,"delta":{"content":"a"}}],"created":"kindly-zq7 it is"}`, words},
 		{"an event's name", `{"choices":[]}` + "\n\nevent: ping\ndata: {}", `{"choices":[]}` + "\n\nevent: kindly-zq7\ndata: {}", words},
+		{
+			"an event's name where a value was", `{"choices":[` + strings.Repeat("0,", 28) + `0],"object":"agent/getAuthenticatedExtendedCard"}`,
+			`{"choices":[]}` + "\n\nevent: agent/getAuthenticatedExtendedCard\ndata: {}", "agent/getAuthenticatedExtendedCard",
+		},
 		{"32 places on", `{"id":"kindly-zq7","choices":[]}`, `{"choices":[` + strings.Repeat("{},", 30) + `{"text":"kindly-zq7"}]}`, words},
 	} {
 		stream := ""
@@ -39,5 +43,39 @@ func TestRecallHidesNothing(t *testing.T) {
 	stream := `data: {"choices":[],"x":1}` + "\n\n" + `data: {"choices":[],"x":1}` + "\n\n" + `data: {"choices":[],"Model":"a"}` + "\n\n"
 	if _, err := Read(Input{Leg: ResponseLeg, ContentType: sseKind, Body: []byte(stream)}, testLimits); err == nil {
 		t.Error("a variant is not refused")
+	}
+}
+
+// TestRecallLeavesTexts: the escapes of a text are resolved once, where it is
+// put together, and not to see whether it is remembered.
+func TestRecallLeavesTexts(t *testing.T) {
+	const events = 100
+	event := `data: {"id":"1","choices":[{"index":0,"delta":{"content":"` + strings.Repeat(`a\n`, 1000) + `"}}]}` + "\n\n"
+	in := Input{Leg: ResponseLeg, ContentType: sseKind, Body: []byte(strings.Repeat(event, events))}
+	allocs := testing.AllocsPerRun(3, func() {
+		if m, err := Read(in, testLimits); err != nil || !says(m, "a\na") {
+			t.Fatal(err)
+		}
+	})
+	if allocs > 3*events {
+		t.Errorf("%v allocations for %d events", allocs, events)
+	}
+}
+
+// TestHeldRoom: what a stream holds has little room that is not counted, however
+// much it holds.
+func TestHeldRoom(t *testing.T) {
+	s := openStream(t)
+	if _, err := s.Write([]byte(`data: {"a":"`)); err != nil {
+		t.Fatal(err)
+	}
+	piece := []byte(strings.Repeat("a", 500))
+	for range 400 {
+		if _, err := s.Write(piece); err != nil {
+			t.Fatal(err)
+		}
+		if room := cap(s.held) - len(s.held); room > growth+len(piece) && room > len(s.held)/2 {
+			t.Fatalf("room for %d beside %d", room, len(s.held))
+		}
 	}
 }

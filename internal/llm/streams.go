@@ -54,9 +54,7 @@ func (r *reader) fields(in Input, e *eventstream.Event) error {
 		plain := false
 		switch f.Kind {
 		case eventstream.EventName:
-			if plain = r.recallsValue(enum, eventPlace, s) || isEnum(s); plain {
-				r.recallValue(enum, eventPlace, s)
-			}
+			plain = r.isEventName(s)
 		case eventstream.EventID:
 			if plain = isIdent(s); plain {
 				r.note(s)
