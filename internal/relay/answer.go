@@ -21,7 +21,6 @@ func noBuffering() []string { return []string{"no"} }
 // can have trailers, and they are announced.
 func WriteHead(w http.ResponseWriter, answer *http.Response) {
 	h := w.Header()
-	h["X-Accel-Buffering"] = noBuffering()
 	copyEndToEnd(h, answer.Header)
 	if length := answer.Header["Content-Length"]; length != nil {
 		h["Content-Length"] = length

@@ -4,8 +4,8 @@
 // proxy, one deadline over everything, retries, a circuit breaker and bounded
 // reads. It knows no vendor; what an answer means is the caller's business.
 //
-// Nothing here starts a goroutine, but to open a connection, follows a redirect, reads the
-// environment or logs. Secrets travel in request headers only, and no error
+// Nothing here starts a goroutine, but to open a connection and to write a large
+// call, follows a redirect, reads the environment or logs. Secrets travel in request headers only, and no error
 // quotes a header, a URL, a body or a parser.
 package scanhttp
 
@@ -41,8 +41,7 @@ type Options struct {
 	// HTTPProxy is the URL of a proxy (http, https or socks5), "" for none.
 	// The environment is never asked.
 	HTTPProxy string
-	// MaxConns bounds the connections to one host, those for large calls
-	// apart, which may be as many again; 0 means 1024.
+	// MaxConns bounds the connections to one host; 0 means 1024.
 	MaxConns int
 	// Account tells apart callers whose quota the service counts separately.
 	// Each account has its own breakers. It must not be a secret.

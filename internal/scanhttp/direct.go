@@ -22,9 +22,8 @@ import (
 
 // A direct makes calls on the goroutine of their callers, which costs half of
 // what net/http's client does with its two goroutines for each connection. It
-// takes the plain case alone: HTTP/1.1 without a proxy, a call that is not
-// large, and no header that is the connection's business. All else is for
-// net/http, whose settings it shares.
+// takes the plain case alone: HTTP/1.1 without a proxy, and no header that is the
+// connection's business. All else is for net/http, whose settings it shares.
 type direct struct {
 	dial      func(ctx context.Context, network, addr string) (net.Conn, error)
 	tls       *tls.Config
@@ -181,10 +180,10 @@ func exchange(ctx context.Context, l *http1.Link, appendHead func([]byte) []byte
 		clean = stop() && clean && l.Drained()
 	}()
 	l.Answers.Next()
-	unsent := send(l, appendHead, body)
+	wait := send(l, appendHead, body)
 	resp, clean, err = readResponse(l.Answers, int64(len(body)))
-	if unsent != nil {
-		if err != nil && !l.Answers.Heard() {
+	if unsent := wait(); unsent != nil {
+		if err != nil && !l.Answers.Heard() && !errors.Is(unsent, errCutOff) {
 			err = unsent
 		}
 		clean = false
@@ -219,15 +218,54 @@ func endWith(ctx context.Context, l *http1.Link) (stop func() bool) {
 // calls has buffers for calls as they are sent.
 var calls = sync.Pool{New: func() any { return new([]byte) }}
 
-// send writes a call from one buffer, which takes one system call, and over TLS
-// no more records than needed. Copying a body that is not large costs less than
-// another system call.
-func send(l *http1.Link, appendHead func([]byte) []byte, body []byte) error {
+// mostCopied is the body up to which a call is written from one buffer, in bytes,
+// before its answer is read. That takes one system call, and over TLS no more
+// records than needed. It is what a connection takes of which nobody reads: a
+// service may answer before it has read all.
+const mostCopied = 64 << 10
+
+// errCutOff is why a call was not sent as a whole: its answer was there before.
+var errCutOff = errors.New("answered before it was sent")
+
+// writeGrace is how long the end of a write may take that is over for the service:
+// it has answered, as most do once they have read all.
+const writeGrace = 50 * time.Millisecond
+
+// send writes a call. wait comes after its answer, and says why not all was sent.
+func send(l *http1.Link, appendHead func([]byte) []byte, body []byte) (wait func() error) {
 	buf := calls.Get().(*[]byte)
-	defer calls.Put(buf)
-	*buf = append(appendHead((*buf)[:0]), body...)
-	_, err := l.Write(*buf)
-	return err
+	*buf = appendHead((*buf)[:0])
+	if len(body) <= mostCopied {
+		defer calls.Put(buf)
+		*buf = append(*buf, body...)
+		_, err := l.Write(*buf)
+		return func() error { return err }
+	}
+	sent := make(chan error, 1)
+	go func() {
+		err := errCutOff // stands for a panic, too
+		defer func() {
+			_ = recover()
+			sent <- err
+		}()
+		defer calls.Put(buf)
+		_, err = (&net.Buffers{*buf, body}).WriteTo(l.Conn)
+	}()
+	return func() error {
+		select {
+		case err := <-sent:
+			return err
+		default:
+		}
+		select {
+		case err := <-sent:
+			return err
+		case <-time.After(writeGrace):
+		}
+		_ = l.SetWriteDeadline(http1.Past)
+		<-sent // the body is its caller's again
+		return errCutOff
+	}
 }
 
 // requestLine is the part of a call's head that its URL decides.

@@ -8,6 +8,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -21,7 +22,9 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/kong-ai-guard/kong-ai-guard/internal/deadline"
 	"github.com/kong-ai-guard/kong-ai-guard/internal/http1"
+	"github.com/kong-ai-guard/kong-ai-guard/internal/scan"
 	"github.com/kong-ai-guard/kong-ai-guard/internal/sim/leaks"
 )
 
@@ -62,8 +65,9 @@ func TestWhichCallsAreDirect(t *testing.T) {
 		{"https", secure.URL, Options{SSLVerify: true, CAFile: ca}, Request{}, 1},
 		{"HTTP/2", two.URL, Options{SSLVerify: true, CAFile: twoCA}, Request{}, 0},
 		{"a proxy", "http://scan.example", Options{HTTPProxy: plain()}, Request{}, 0},
-		{"as large as can be", plain(), Options{}, Request{Body: make([]byte, largeCall)}, 1},
-		{"large", plain(), Options{}, Request{Body: make([]byte, largeCall+1)}, 0},
+		{"as large as is copied", plain(), Options{}, Request{Body: make([]byte, mostCopied)}, 1},
+		{"large", plain(), Options{}, Request{Body: make([]byte, mostCopied+1)}, 1},
+		{"large, https", secure.URL, Options{SSLVerify: true, CAFile: ca}, Request{Body: make([]byte, 200<<10)}, 1},
 		{"a header of the connection's", plain(), Options{}, Request{Header: http.Header{"connection": {"close"}}}, 0},
 		{"a header of its own", plain(), Options{}, Request{Header: http.Header{"X-Key": {"k"}}}, 1},
 		{"a name of its own", plain(), Options{}, Request{Header: http.Header{"User-Agent": {"kong-ai-guard"}}}, 1},
@@ -600,4 +604,98 @@ func TestAnswersAreTheCallersOwn(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+// A service may refuse a large call before it has read all, and read no more. The
+// answer counts, the call does not wait for its deadline, and its body is not read
+// any more, which the race detector sees.
+func TestLargeCallsHearAnEarlyAnswer(t *testing.T) {
+	for _, secure := range []bool{false, true} {
+		for _, closes := range []bool{false, true} {
+			t.Run(fmt.Sprintf("TLS %v, closes %v", secure, closes), func(t *testing.T) {
+				l, err := net.Listen("tcp", "127.0.0.1:0")
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer l.Close()
+				address, opts := "http://"+l.Addr().String(), Options{}
+				if secure {
+					srv, ca := tlsService(t, func(http.ResponseWriter, *http.Request) {}, nil)
+					l = tls.NewListener(l, srv.TLS)
+					address, opts = "https://"+l.Addr().String(), Options{SSLVerify: true, CAFile: ca}
+				}
+				over := make(chan struct{})
+				defer close(over)
+				go func() {
+					for {
+						c, err := l.Accept()
+						if err != nil {
+							return
+						}
+						go func() {
+							defer c.Close()
+							_, _ = c.Read(make([]byte, 1000))
+							_, _ = io.WriteString(c, "HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n")
+							if !closes {
+								<-over
+							}
+						}()
+					}
+				}()
+				cl := client(t, opts)
+				body := make([]byte, 32<<20)
+				for range 3 {
+					ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+					start := time.Now()
+					resp, err := cl.Post(ctx, Request{URL: address, Body: body})
+					cancel()
+					clear(body)
+					// One that hangs up with bytes unread may have its answer lost on the way.
+					if f := failure(t, err); !closes && (f.Kind != scan.TooLarge || resp.Status != 413) {
+						t.Errorf("%+v", *f)
+					}
+					if took := time.Since(start); took > 50*time.Second {
+						t.Errorf("took %v", took)
+					}
+				}
+				if n := kept(t, cl, address); n != 0 {
+					t.Errorf("%d connections are kept on which a call was not sent", n)
+				}
+			})
+		}
+	}
+}
+
+// A large call ends with its time and with its caller, whatever the service reads.
+func TestLargeCallsEnd(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	body := make([]byte, 32<<20)
+	for name, end := range map[string]func(context.Context) (context.Context, context.CancelFunc){
+		"its time": func(ctx context.Context) (context.Context, context.CancelFunc) {
+			return context.WithTimeout(ctx, 200*time.Millisecond)
+		},
+		"a deadline of ours": func(ctx context.Context) (context.Context, context.CancelFunc) {
+			c := deadline.New(ctx, time.Now().Add(200*time.Millisecond))
+			return c, c.Release
+		},
+		"its caller": func(ctx context.Context) (context.Context, context.CancelFunc) {
+			ctx, cancel := context.WithCancel(ctx)
+			time.AfterFunc(200*time.Millisecond, cancel)
+			return ctx, cancel
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx, cancel := end(t.Context())
+			defer cancel()
+			_, err := client(t, Options{}).Post(ctx, Request{URL: "http://" + l.Addr().String(), Body: body})
+			clear(body)
+			if f := failure(t, err); f.Kind != scan.Unavailable {
+				t.Errorf("%+v", *f)
+			}
+		})
+	}
 }

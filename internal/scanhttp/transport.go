@@ -215,7 +215,7 @@ var errAnswerTooLarge = errors.New("answer too large")
 // roundTrip sends one request, without following redirects, and reads the
 // whole answer, up to maxAnswer more than was sent.
 func (c *Client) roundTrip(ctx context.Context, t *target, header http.Header, body []byte) (Response, error) {
-	if t.host != nil && len(body) <= largeCall && !t.host.http2.Load() && ordinary(header) {
+	if t.host != nil && !t.host.http2.Load() && ordinary(header) {
 		head := func(b []byte) []byte { return appendHead(b, t.line, header, len(body)) }
 		if resp, err := t.host.call(ctx, head, body); !errors.Is(err, errNotDirect) {
 			return resp, err
