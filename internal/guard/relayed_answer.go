@@ -163,7 +163,7 @@ func (c *carriage) settleWhole(p *run, a *http.Response, in llm.Input, raw []byt
 	addHeader(a.Header, d.Verdict.Header)
 	report := p.report(&d.Finding)
 	p.note(&d.Finding)
-	c.w.Header().Del("X-Accel-Buffering")
+	relay.MayBuffer(c.w)
 	c.head(a, &report)
 	if _, err := c.w.Write(raw); err != nil && len(raw) > 0 {
 		return c.gone()

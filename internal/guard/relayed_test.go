@@ -99,6 +99,10 @@ func TestRelayedBytes(t *testing.T) {
 					if h.Get("Content-Encoding") != "gzip" || h.Get("Etag") != `"x"` || len(h["Set-Cookie"]) != 2 || got.Trailer.Get("X-Sum") != "7" {
 						t.Errorf("header %v, trailer %v", h, got.Trailer)
 					}
+					// What goes out in one piece may be collected by nginx, what flows may not.
+					if buffering := h.Get("X-Accel-Buffering"); (buffering == "no") != (mode != policy.Enforce) {
+						t.Errorf("X-Accel-Buffering: %q", buffering)
+					}
 					_, sent, sentBody := u.got()
 					if sentBody != request || sent.Get("Digest") != "sha=1" || sent.Get("Content-Encoding") != "gzip" || sent.Get(tokenHeader) != "" {
 						t.Errorf("sent %v %q", sent, sentBody)
